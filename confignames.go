@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 // sections are the objects that hold the settings.
@@ -73,15 +72,12 @@ func showPath(path string) string {
 	return cut(path)
 }
 
-// cut shortens a foreign text for an error.
+// cut brings a foreign text to one short line, for an error.
 func cut(s string) string {
 	const most = 60
-	if len(s) <= most {
-		return s
+	tail := ""
+	if len(s) > most {
+		s, tail = s[:most], "..."
 	}
-	end := most
-	for !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return s[:end] + "..."
+	return strings.ToValidUTF8(strings.Join(strings.Fields(s), " "), "") + tail
 }

@@ -76,7 +76,10 @@ func newOptions(opts []Option) (*options, error) {
 	if o.clock != nil && !o.freshnessSet {
 		o.freshness = 0
 	}
-	return o, errors.Join(o.problems...)
+	if len(o.problems) > 0 {
+		return nil, errors.Join(o.problems...)
+	}
+	return o, nil
 }
 
 func (o *options) mistake(field, value, bound string) {
