@@ -82,7 +82,7 @@ type configDecoder struct {
 	mistakes []*ConfigError
 }
 
-// decode lays the document over c. The mistakes come in the document's order.
+// decode lays the document over c. The mistakes come in the document's order, the one between two fields last.
 func (c *Config) decode(data []byte) []*ConfigError {
 	var whole json.RawMessage
 	if err := json.Unmarshal(data, &whole); err != nil {
@@ -94,17 +94,19 @@ func (c *Config) decode(data []byte) []*ConfigError {
 	}
 	d := configDecoder{offsets: map[string]int64{}}
 	d.object("", data, 0)
-	if len(d.mistakes) > 0 {
-		return d.mistakes
-	}
-	c.overlay(d.config) // in bounds already
+	c.overlay(d.config) // holds only what is in bounds
 	complete := Conservative()
 	complete.overlay(*c)
-	if e := complete.checkTogether(); e != nil {
+	if e := complete.checkTogether(); e != nil && !slices.ContainsFunc(d.mistakes, aboutBackoff) {
 		e.Offset = max(d.offsets[pathMaxBackoff], d.offsets[pathBackoffBase])
-		return []*ConfigError{e}
+		d.mistakes = append(d.mistakes, e)
 	}
-	return nil
+	return d.mistakes
+}
+
+// aboutBackoff reports whether a comparison of the two pauses would only repeat e.
+func aboutBackoff(e *ConfigError) bool {
+	return e.Field == pathMaxBackoff || e.Field == pathBackoffBase
 }
 
 func (d *configDecoder) mistake(offset int64, path, value, bound string) {
@@ -198,13 +200,10 @@ func number(raw json.RawMessage, duration bool) (f float64, ok bool) {
 		}
 		f = float64(d)
 	} else {
-		var err error
 		if raw[0] != '-' && (raw[0] < '0' || raw[0] > '9') {
 			return 0, false
 		}
-		if f, err = strconv.ParseFloat(text, 64); err != nil && !errors.Is(err, strconv.ErrRange) {
-			return 0, false
-		}
+		f, _ = strconv.ParseFloat(text, 64) // the one error left is a range error, with f infinite
 		if duration {
 			f *= float64(time.Second)
 		}

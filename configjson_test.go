@@ -2,6 +2,7 @@ package tokenguard
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ const everyField = `{
 		"max_backoff": 7200, "consecutive_failure_backoff": true
 	},
 	"cache": {"cache_ttl": "2h30m", "max_cache_size": 5, "cleanup_interval": 1e-9, "strict": true},
-	"dedup": {"dedup_window": 60.25, "max_concurrent_requests": 100, "similarity_threshold": 1},
+	"dedup": {"dedup_window": 64.1, "max_concurrent_requests": 100, "similarity_threshold": 1},
 	"manager": {"min_token_age": "1ns", "recent_window": 86400, "confirmation": 30, "replace_spent_early": true},
 	"predictor": {"confidence": 0.99, "slow_response": 1}
 }`
@@ -26,7 +27,7 @@ var everyFieldSet = Config{
 	RateLimit: RateLimits{MaxRequestsPerHour: 4, MaxRequestsPerDay: 21, MinInterval: 500 * time.Millisecond,
 		FailureBackoffBase: time.Minute, MaxBackoff: 2 * time.Hour},
 	Cache:     CacheConfig{TTL: 150 * time.Minute, MaxTokens: 5, CleanupInterval: 1, Strict: true},
-	Dedup:     DedupConfig{Window: 60250 * time.Millisecond, Similarity: 1, MaxConcurrent: 100},
+	Dedup:     DedupConfig{Window: 64100 * time.Millisecond, Similarity: 1, MaxConcurrent: 100},
 	Manager:   ManagerConfig{MinTokenAge: 1, RecentWindow: 24 * time.Hour, Confirmation: 30 * time.Second, ReplaceSpentEarly: true},
 	Predictor: PredictorConfig{Confidence: 0.99, SlowResponse: time.Second},
 }
@@ -79,6 +80,10 @@ func TestMistakesInJSON(t *testing.T) {
 		`{"RateLimit": {}}`: "line 1, column 2: RateLimit is an unknown field, must be a known one (did you mean rate_limit?)",
 		`{"cache":{},
   "ttl": "some secret"}`: "line 2, column 3: ttl is an unknown field, must be a known one (did you mean cache.cache_ttl?)",
+		`{"rate_limit": {"MAX_BACKOFF": 60}}`: "line 1, column 17: rate_limit.MAX_BACKOFF is an unknown field, " +
+			"must be a known one (did you mean rate_limit.max_backoff?)",
+		`{"manager": {"window": 60}}`: "line 1, column 14: manager.window is an unknown field, " +
+			"must be a known one (did you mean manager.recent_window?)",
 		`{"zz": 1}`: "line 1, column 2: zz is an unknown field, must be one of rate_limit, cache, dedup, manager, predictor",
 		`{"":{}}`:   `line 1, column 2: "" is an unknown field, must be one of rate_limit, cache, dedup, manager, predictor`,
 		`{"predictor":{"\u001b[1m":1}}`: `line 1, column 15: "predictor.\x1b[1m" is an unknown field, ` +
@@ -100,6 +105,7 @@ func TestMistakesInJSON(t *testing.T) {
 		`{"rate_limit": {"min_interval": "-5m"}}`:          `line 1, column 33: rate_limit.min_interval is "-5m"` + pause,
 		`{"rate_limit": {"min_interval": 86400.1}}`:        "line 1, column 33: rate_limit.min_interval is 86400.1" + pause,
 		`{"rate_limit": {"min_interval": 1e300}}`:          "line 1, column 33: rate_limit.min_interval is 1e300" + pause,
+		`{"rate_limit": {"min_interval": 1e999}}`:          "line 1, column 33: rate_limit.min_interval is 1e999" + pause,
 		`{"rate_limit": {"min_interval": 1e-10}}`:          "line 1, column 33: rate_limit.min_interval is 1e-10" + pause,
 		`{"rate_limit": {"min_interval": 1e-999}}`:         "line 1, column 33: rate_limit.min_interval is 1e-999" + pause,
 		`{"rate_limit": {"min_interval": "0.1ns"}}`:        `line 1, column 33: rate_limit.min_interval is "0.1ns"` + pause,
@@ -120,6 +126,15 @@ func TestMistakesInJSON(t *testing.T) {
 	}
 }
 
+func TestAlike(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want float64
+	}{{"", "", 0}, {"a", "ab", 0}, {"night", "nacht", 0.25}, {"aa", "aaaa", 0.5}, {"aaaa", "aa", 0.5}, {"abc", "abc", 1}} {
+		assert.InDelta(t, c.want, alike(c.a, c.b), 1e-9, "%q and %q", c.a, c.b)
+	}
+}
+
 func TestLongValuesAreCut(t *testing.T) {
 	_, err := ParseConfig([]byte(`{"cache": {"cache_ttl": "` + strings.Repeat("年", 1000) + `"}}`))
 	require.Error(t, err)
@@ -131,7 +146,7 @@ func TestAllMistakesInJSONComeTogether(t *testing.T) {
 	_, err := ParseConfig([]byte(`{
 	"rate_limit": {"max_requests_per_hour": -1, "min_interval": "x", "min_interval": -2},
 	"cashe": {},
-	"dedup": {"dedup_window": "48h"}
+	"dedup": {"dedup_window": "48h"}, "rate_limit": {"max_backoff": 5}
 }`))
 	type at struct {
 		field        string
@@ -149,7 +164,13 @@ func TestAllMistakesInJSONComeTogether(t *testing.T) {
 		{"rate_limit.min_interval", 2, 83},
 		{"cashe", 3, 2},
 		{"dedup.dedup_window", 4, 28},
+		{"rate_limit", 4, 36},
+		{"rate_limit.max_backoff", 4, 66},
 	}, got)
+
+	_, err = ParseConfig([]byte(`{"rate_limit": {"failure_backoff_base": "2h", "max_backoff": "1 hour"}}`))
+	assert.ErrorContains(t, err, `max_backoff is "1 hour"`)
+	assert.Len(t, err.(interface{ Unwrap() []error }).Unwrap(), 1, "said once")
 }
 
 func TestUnmarshalConfigWithinAService(t *testing.T) {
@@ -205,4 +226,19 @@ func FuzzParseConfig(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, c, again)
 	})
+}
+
+func ExampleParseConfig() {
+	config, err := ParseConfig([]byte(`{"rate_limit": {"max_requests_per_hour": 5, "min_interval": "2m"}}`))
+	fmt.Println(config.RateLimit.MaxRequestsPerHour, config.RateLimit.MinInterval, err)
+
+	_, err = ParseConfig([]byte(`{
+  "rate_limit": {"max_per_hour": 5},
+  "cache": {"cache_ttl": -1}
+}`))
+	fmt.Println(err)
+	// Output:
+	// 5 2m0s <nil>
+	// tokenguard: line 2, column 18: rate_limit.max_per_hour is an unknown field, must be a known one (did you mean rate_limit.max_requests_per_hour?)
+	// tokenguard: line 3, column 26: cache.cache_ttl is -1, must be a duration above 0 up to 720h0m0s
 }

@@ -16,6 +16,7 @@ func known(path string) string {
 	if !nested {
 		section, name = "", path
 	}
+	name = strings.ToLower(name)
 	candidates := append(slices.Clone(sections), pathFailureBackoff)
 	for _, s := range settings {
 		candidates = append(candidates, s.path)
@@ -27,8 +28,8 @@ func known(path string) string {
 		if !nested {
 			in, last = "", c
 		}
-		score := alike(strings.ToLower(name), last)
-		if len(name) >= 3 && strings.Contains(last, strings.ToLower(name)) {
+		score := alike(name, last)
+		if len(name) >= 3 && strings.Contains(last, name) {
 			score = max(score, 0.6)
 		}
 		if in == section {

@@ -211,7 +211,8 @@ func TestMistakesInOptions(t *testing.T) {
 			assert.NotEmpty(t, e.Bound)
 		}
 	}
-	_, err := newOptions([]Option{WithName(strings.Repeat("x", 64))})
+	_, err := newOptions([]Option{WithName(strings.Repeat("x", 64)), WithRequestTimeout(time.Hour),
+		WithRefreshAhead(24 * time.Hour), WithFreshness(time.Hour)})
 	assert.NoError(t, err)
 }
 

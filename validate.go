@@ -9,15 +9,17 @@ import (
 
 // ConfigError is one configuration mistake. ParseConfig and New return all of them, joined; errors.As finds the first.
 type ConfigError struct {
-	// Field is the path under which operators know it, such as "rate_limit.min_interval", or the option's name.
+	// Field is the path under which operators know it, such as "rate_limit.min_interval", the option's name, or
+	// "config" for the JSON document as a whole.
 	Field string
-	// Value is what was given.
+	// Value is what was given, cut where it is long, or what is wrong with the field itself. Of an unknown field and of a
+	// key it shows nothing.
 	Value string
 	// Bound is what would be right.
 	Bound string
 	// Offset is where it stands in the JSON, in bytes from the start; 0 for options.
 	Offset int64
-	// Line and Column say the same, counted from 1, columns in bytes. Only ParseConfig fills them.
+	// Line and Column say the same, counted from 1, columns in bytes. Only ParseConfig fills them; 0: not known.
 	Line, Column int
 }
 
