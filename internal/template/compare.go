@@ -3,6 +3,7 @@ package template
 import (
 	"math/bits"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -10,16 +11,32 @@ import (
 // three bytes in a script without spaces.
 const maxWords = maxOutput/2 + 1
 
-// words is a template cut into its words, each as a hash and where it begins.
+// words is a template cut into its words, each as a hash and where it begins,
+// and the set of its distinct shingles.
 type words struct {
 	text string
 	n    int
 	hash [maxWords]uint64
 	at   [maxWords + 1]uint16
+
+	distinct int    // shingles
+	mask     uint64 // slots in use, less one
+	slots    [2048]uint16
+}
+
+// pair holds two texts under comparison. It is reused, for clearing 18 KiB takes
+// longer than comparing two short texts.
+type pair struct{ a, b words }
+
+var pairs = sync.Pool{New: func() any { return new(pair) }}
+
+func (w *words) read(t Template) {
+	w.split(t.text)
+	w.collect()
 }
 
 func (w *words) split(text string) {
-	w.text = text
+	w.text, w.n = text, 0
 	for i := 0; i < len(text) && w.n < maxWords; {
 		if text[i] == ' ' {
 			i++
@@ -36,6 +53,9 @@ func (w *words) split(text string) {
 
 // wordEnd returns the end of the word that begins at text[i].
 func wordEnd(text string, i int) int {
+	if isHan(text, i) {
+		return i + 3
+	}
 	for j := i; j < len(text); {
 		switch {
 		case text[j] == ' ':
@@ -85,28 +105,24 @@ func (w *words) shingle(i int) uint64 {
 	return hi ^ lo
 }
 
-// shingleSet is a hash table of the places of a text's distinct shingles, each
-// plus one. Its size is a power of two and at least twice maxWords.
-type shingleSet struct {
-	words *words
-	size  int
-	slots [2048]uint16
-}
-
-func (s *shingleSet) fill(w *words) {
-	s.words = w
-	for i := range w.shingles() {
-		if slot, found := s.find(w.shingle(i)); !found {
-			s.slots[slot] = uint16(i + 1)
-			s.size++
+// collect fills the hash table of distinct shingles: their places, each plus one.
+func (w *words) collect() {
+	n := w.shingles()
+	size := 1 << bits.Len(uint(2*n))
+	w.distinct, w.mask = 0, uint64(size-1)
+	clear(w.slots[:size])
+	for i := range n {
+		if slot, found := w.find(w.shingle(i)); !found {
+			w.slots[slot] = uint16(i + 1)
+			w.distinct++
 		}
 	}
 }
 
 // find returns the slot of a shingle, or the free one where it belongs.
-func (s *shingleSet) find(shingle uint64) (slot int, found bool) {
-	for slot = int(shingle % uint64(len(s.slots))); s.slots[slot] != 0; slot = (slot + 1) % len(s.slots) {
-		if s.words.shingle(int(s.slots[slot])-1) == shingle {
+func (w *words) find(shingle uint64) (slot uint64, found bool) {
+	for slot = shingle & w.mask; w.slots[slot] != 0; slot = (slot + 1) & w.mask {
+		if w.shingle(int(w.slots[slot])-1) == shingle {
 			return slot, true
 		}
 	}
@@ -115,21 +131,18 @@ func (s *shingleSet) find(shingle uint64) (slot int, found bool) {
 
 // jaccard returns the shared share of the two sets of shingles.
 func jaccard(a, b *words) float64 {
-	var sa, sb shingleSet
-	sa.fill(a)
-	sb.fill(b)
 	shared := 0
-	for _, place := range sb.slots {
+	for _, place := range b.slots[:b.mask+1] {
 		if place != 0 {
-			if _, found := sa.find(b.shingle(int(place) - 1)); found {
+			if _, found := a.find(b.shingle(int(place) - 1)); found {
 				shared++
 			}
 		}
 	}
-	if sa.size+sb.size == 0 {
+	if a.distinct+b.distinct == 0 {
 		return 1
 	}
-	return float64(shared) / float64(sa.size+sb.size-shared)
+	return float64(shared) / float64(a.distinct+b.distinct-shared)
 }
 
 // Similarity returns how alike two templates are, from 0 to 1: the Jaccard index
@@ -139,10 +152,11 @@ func Similarity(a, b Template) float64 {
 	if a == b {
 		return 1
 	}
-	var wa, wb words
-	wa.split(a.text)
-	wb.split(b.text)
-	return jaccard(&wa, &wb)
+	p := pairs.Get().(*pair)
+	defer pairs.Put(p)
+	p.a.read(a)
+	p.b.read(b)
+	return jaccard(&p.a, &p.b)
 }
 
 // Same reports whether a and b are the template of one failure: they are equal,
@@ -157,8 +171,9 @@ func Same(a, b Template, threshold float64) bool {
 	if b.text < a.text { // the alignment below prefers one side in a tie
 		a, b = b, a
 	}
-	var wa, wb words
-	wa.split(a.text)
-	wb.split(b.text)
-	return jaccard(&wa, &wb) >= threshold && !vetoed(&wa, &wb)
+	p := pairs.Get().(*pair)
+	defer pairs.Put(p)
+	p.a.read(a)
+	p.b.read(b)
+	return jaccard(&p.a, &p.b) >= threshold && !vetoed(&p.a, &p.b)
 }

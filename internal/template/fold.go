@@ -46,6 +46,14 @@ func fold(s string) string {
 			i++
 			continue
 		}
+		if isHan(s, i) {
+			if len(out)+3 > maxInput {
+				break
+			}
+			out = append(out, s[i], s[i+1], s[i+2])
+			i += 3
+			continue
+		}
 		r, size := utf8.DecodeRuneInString(s[i:])
 		i += size
 		switch {
@@ -64,6 +72,13 @@ func fold(s string) string {
 		out = utf8.AppendRune(out, r)
 	}
 	return string(out)
+}
+
+// isHan reports whether s[i:] begins with one of the common Han characters, U+5000
+// to U+9FFF. It says so from the bytes alone, which spares most of the decoding
+// of a Chinese text.
+func isHan(s string, i int) bool {
+	return s[i] >= 0xE5 && s[i] <= 0xE9 && i+2 < len(s) && s[i+1]&0xC0 == 0x80 && s[i+2]&0xC0 == 0x80
 }
 
 // isCJK reports whether r belongs to a script that is compared by rune: Han,

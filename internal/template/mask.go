@@ -93,6 +93,9 @@ func (m *scanner) write(w string) {
 // joinsCJK reports whether w and the last word are both characters that stand
 // without a space between them.
 func (m *scanner) joinsCJK(w string) bool {
+	if lead := m.out[max(m.n-3, 0)]; lead >= 0xE5 && lead <= 0xE9 && isHan(w, 0) {
+		return true
+	}
 	r, _ := utf8.DecodeRuneInString(w)
 	before, _ := utf8.DecodeLastRune(m.out[:m.n])
 	return isCJK(r) && isCJK(before)

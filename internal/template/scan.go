@@ -27,6 +27,10 @@ func (m *scanner) scan() {
 		switch {
 		case isAlnum(c):
 			m.run()
+		case isHan(m.src, m.pos):
+			w := m.src[m.pos : m.pos+3]
+			m.pos += 3
+			m.pushCJK(w, rune(w[0]&0x0F)<<12|rune(w[1]&0x3F)<<6|rune(w[2]&0x3F))
 		case c >= utf8.RuneSelf:
 			r, size := utf8.DecodeRuneInString(m.src[m.pos:])
 			switch {
@@ -74,29 +78,35 @@ func urlEnd(s string, i int) int {
 	return i
 }
 
+// shape is what is in a run, to pass by the rules that cannot apply.
+type shape struct{ wide, digit, joined bool }
+
 // runEnd returns the end of the longest stretch from i of words joined by one
-// of - _ . @ + % ~ or, between letters, an apostrophe; and whether a byte
-// outside ASCII is in it.
-func runEnd(s string, i int) (end int, wide bool) {
+// of - _ . @ + % ~ or, between letters, an apostrophe.
+func runEnd(s string, i int) (end int, has shape) {
 	for i < len(s) {
 		c := s[i]
 		switch {
-		case isAlnum(c):
+		case isLetter(c):
+			i++
+		case isDigit(c):
+			has.digit = true
 			i++
 		case c >= utf8.RuneSelf:
 			r, size := utf8.DecodeRuneInString(s[i:])
 			if isCJK(r) || !inWord(r) {
-				return i, wide
+				return i, has
 			}
-			wide = true
+			has.wide = true
 			i += size
 		case i+1 < len(s) && isAlnum(s[i+1]) && (isJoiner(c) || c == '\'' && isLetter(s[i+1]) && isLetter(s[i-1])):
+			has.joined = true
 			i++
 		default:
-			return i, wide
+			return i, has
 		}
 	}
-	return i, wide
+	return i, has
 }
 
 func isJoiner(c byte) bool {
@@ -110,27 +120,31 @@ func isJoiner(c byte) bool {
 // run reads the stretch of joined words that begins at pos.
 func (m *scanner) run() {
 	start := m.pos
-	end, wide := runEnd(m.src, start)
+	end, has := runEnd(m.src, start)
 	run := m.src[start:end]
-	if strings.HasPrefix(m.src[end:], "://") {
-		m.skipHost(end + len("://"))
-		m.pushMask()
-		return
-	}
-	if end < len(m.src) && m.src[end] == ':' && isHex(m.src[start]) {
-		if v6 := hexColonEnd(m.src, start); v6 > end {
-			m.pos = v6
+	if end < len(m.src) && m.src[end] == ':' {
+		if strings.HasPrefix(m.src[end:], "://") {
+			m.skipHost(end + len("://"))
+			m.pushMask()
+			return
+		}
+		if addr := hexColonEnd(m.src, start); addr > end {
+			m.pos = addr
 			m.pushMask()
 			return
 		}
 	}
 	m.pos = end
 	switch {
-	case string(m.top()) == "http" && start > 0 && m.src[start-1] == '/' && isDigit(run[0]):
+	case has.wide:
+		m.segments(start, end)
+	case !has.digit && !has.joined:
+		m.word(start, end, 0, false)
+	case start > 0 && m.src[start-1] == '/' && isDigit(run[0]) && string(m.top()) == "http":
 		// The version in HTTP/1.1 stands between the word and the status.
-	case !wide && m.isModel(run):
+	case has.digit && m.isModel(run):
 		m.push(run)
-	case !wide && isVarying(run):
+	case isVarying(run):
 		m.pushMask()
 	default:
 		m.segments(start, end)
@@ -173,30 +187,29 @@ func hexColonEnd(s string, i int) int {
 }
 
 // isVarying reports whether an ASCII run is one varying thing as a whole, though
-// some of its words alone might pass as ordinary ones.
+// some of its words alone might pass as ordinary ones: a hex number or UUID, an
+// address of mail, a host name, a key.
 func isVarying(run string) bool {
-	hex, dots, at := true, 0, -1
-	lastDot := -1
+	if len(run) < 4 {
+		return false
+	}
+	if len(run) >= 8 && hexDashed(run) {
+		return true
+	}
+	dot := strings.LastIndexByte(run, '.')
+	if dot > 0 && (strings.IndexByte(run[:dot], '@') > 0 || isDomain(run[dot+1:])) {
+		return true
+	}
+	return strings.EqualFold(run, "localhost") || redact.Random(run)
+}
+
+func hexDashed(run string) bool {
 	for i := range len(run) {
-		switch c := run[i]; {
-		case c == '@':
-			at, hex = i, false
-		case c == '.':
-			dots, lastDot, hex = dots+1, i, false
-		case c == '-':
-		case !isHex(c):
-			hex = false
+		if !isHex(run[i]) && run[i] != '-' {
+			return false
 		}
 	}
-	switch {
-	case hex:
-		return len(run) >= 8
-	case at > 0 && lastDot > at:
-		return true
-	case dots > 0 && isDomain(run[lastDot+1:]):
-		return true
-	}
-	return run == "localhost" || redact.Random(run)
+	return true
 }
 
 // segments reads a run word by word.

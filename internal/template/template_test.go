@@ -1,18 +1,66 @@
 package template
 
-import "testing"
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"testing"
 
-func TestDump(t *testing.T) {
-	for _, s := range []string{
-		"api_client_attempt_1\nNo remaining quota: No AI requests remaining (request d30d2370)",
-		"check_imports.py", "server_status.py", "配额已用尽 (request 6d0dc41b)",
-		`{"error":"No remaining quota: No AI requests remaining","request_id":"d4404a93"}`,
-		`HTTP 429 (429) Requests to the ChatCompletions_Create Operation under Azure OpenAI API version 2024-05-01-preview have exceeded token rate limit`,
-		`HTTP/1.1 429 Too Many Requests`, `{"error":{"code":"1308","message":"已达到 5 小时的使用上限。您的限额将在 2026-08-25 07:41:44 重置。"}}`,
-		"每5小时限额 请在３０秒后重试", "limit 5 per 5 minutes, try again in 6m12s or 5 days 22 hours on June 02, 2026 10:11 PM UTC",
-		"model gpt-4o-mini overloaded", "dial tcp [fe80::abcd:ef]:443 localhost:8080 foo.example.com:99 de:ad:be:ef:00:01",
-		"GET https://u:p@api.warp.dev:443/v1/users/42?x=1&y=2 failed", "can't connect", "worker12 S3 oauth2 deadbeef",
-	} {
-		t.Logf("%q\n   -> %q", s, Of(s).String())
+	"github.com/stretchr/testify/require"
+)
+
+// labelled is a line of testdata/pairs.jsonl: two texts and whether they tell of
+// one failure.
+type labelled struct {
+	Lang, Why, A, B string
+	Same            bool
+}
+
+func readPairs(t *testing.T) []labelled {
+	f, err := os.Open("testdata/pairs.jsonl")
+	require.NoError(t, err)
+	defer f.Close()
+	var all []labelled
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		var p labelled
+		require.NoError(t, json.Unmarshal(lines.Bytes(), &p))
+		all = append(all, p)
+	}
+	return all
+}
+
+// score counts what a measure says of labelled pairs.
+type score struct{ hit, falseMerge, falseSplit, rest int }
+
+func (s *score) add(same, said bool) {
+	switch {
+	case same && said:
+		s.hit++
+	case said:
+		s.falseMerge++
+	case same:
+		s.falseSplit++
+	default:
+		s.rest++
+	}
+}
+
+func (s score) precision() float64 { return float64(s.hit) / float64(max(s.hit+s.falseMerge, 1)) }
+func (s score) recall() float64    { return float64(s.hit) / float64(max(s.hit+s.falseSplit, 1)) }
+
+func TestLabelledPairs(t *testing.T) {
+	scores := map[string]*score{"en": {}, "zh": {}}
+	for _, p := range readPairs(t) {
+		a, b := Of(p.A), Of(p.B)
+		said := Same(a, b, 0.8)
+		scores[p.Lang].add(p.Same, said)
+		if said != p.Same {
+			t.Logf("%s: labelled %v, said %v, similarity %.2f\n\t%s\n\t%s", p.Why, p.Same, said, Similarity(a, b), a, b)
+		}
+	}
+	for lang, s := range scores {
+		t.Logf("%s: %d pairs, precision %.3f, recall %.3f", lang, s.hit+s.falseMerge+s.falseSplit+s.rest, s.precision(), s.recall())
+		require.Zero(t, s.falseMerge, "%s: different failures taken for the same", lang)
+		require.GreaterOrEqual(t, s.recall(), 0.95, lang)
 	}
 }
