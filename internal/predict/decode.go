@@ -39,7 +39,6 @@ func (u *Usage) repair() {
 		c.Fails = min(max(c.Fails, c.Quota), c.Calls)
 		c.Quota = min(c.Quota, c.Fails)
 		c.Timed = min(c.Timed, c.Calls)
-		c.Latency = max(c.Latency, 0)
 		u.insert(c)
 	}
 }
