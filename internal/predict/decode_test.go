@@ -86,6 +86,23 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+func TestDecodeKeepsWithinBounds(t *testing.T) {
+	var h History
+	require.NoError(t, json.Unmarshal([]byte(`{"h":[{"n":1e308,"r":1e308}],"d":{"o":-6,"oe":-1},"w":[0,1,0,0,0],
+		"b":{"n":2,"r":9,"k":9,"b":1e308},"a":{"n":[-1],"h":[1e308]}}`), &h))
+	require.Equal(t, History{
+		Hours:  [24]tally{{hourMemory, hourMemory}},
+		Book:   scoreBook{N: 2, Refused: 2, Right: 2, Brier: 2},
+		Demand: demand{Hours: [24]float64{demandMemory}},
+	}, h)
+	var u Usage
+	require.NoError(t, json.Unmarshal([]byte(`{"c":[[11000,99999,2,5,0,7,-1],[-5,0,0,0,0,0,0]],"n":1,"q":-3,"f":9,"t":{"b":7,"r":-1}}`), &u))
+	require.Equal(t, Usage{
+		Cells: []Cell{{First: 0}, {First: 11_000, Last: 20_999, Calls: 2, Quota: 2, Fails: 2, Timed: 2}},
+		Calls: 1, Fails: 1, Track: track{Shut: 1},
+	}, u)
+}
+
 func TestInstantsMayGoBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var h History

@@ -85,6 +85,11 @@ func TestLevelOfALatencyThatIsNotStated(t *testing.T) {
 	assert.Equal(t, Medium, Assess(u, 0, noon, Config{}).Level)
 }
 
+// After a step back of the clock, what is dated later is not known yet.
+func TestLevelLeavesOutTheFuture(t *testing.T) {
+	assert.Zero(t, Assess(calls(10, 10, 0, 0), 0, noon-30*second, Config{}).Points)
+}
+
 func TestLevelThresholdsCanBeSet(t *testing.T) {
 	u := calls(10, 1, 0, time.Second)
 	assert.Equal(t, High, Assess(u, 0, noon, Config{}).Level)

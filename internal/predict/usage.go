@@ -125,13 +125,13 @@ func (u *Usage) absorb(batch Usage) {
 
 // insert puts a cell where its span belongs and drops what left the window.
 func (u *Usage) insert(c Cell) {
-	span := floorDiv(c.First, cellMillis)
+	span := spanOf(c)
 	i := len(u.Cells)
-	for i > 0 && floorDiv(u.Cells[i-1].First, cellMillis) >= span {
+	for i > 0 && spanOf(u.Cells[i-1]) >= span {
 		i--
 	}
 	here := u.Cells[i:]
-	inSpan := func(j int) bool { return j < len(here) && floorDiv(here[j].First, cellMillis) == span }
+	inSpan := func(j int) bool { return j < len(here) && spanOf(here[j]) == span }
 	switch {
 	case !inSpan(0):
 		u.Cells = slices.Insert(u.Cells, i, c)
@@ -144,6 +144,8 @@ func (u *Usage) insert(c Cell) {
 	}
 	u.trim(u.Cells[len(u.Cells)-1].Last)
 }
+
+func spanOf(c Cell) int64 { return floorDiv(c.First, cellMillis) }
 
 func (c *Cell) join(d Cell) {
 	if c.Calls == 0 {
@@ -164,7 +166,7 @@ func (u *Usage) Trim(now int64) { u.trim(millis(now)) }
 
 func (u *Usage) trim(now int64) {
 	gone := 0
-	for gone < len(u.Cells) && u.Cells[gone].First <= now-windowMillis {
+	for gone < len(u.Cells) && spanOf(u.Cells[gone]) < floorDiv(now-windowMillis, cellMillis) {
 		gone++
 	}
 	if gone == len(u.Cells) {

@@ -104,6 +104,12 @@ func TestFloodStaysBounded(t *testing.T) {
 	data, err := json.Marshal(u)
 	require.NoError(t, err)
 	assert.Less(t, len(data), 500)
+	for range 2 * MaxLives {
+		v := calls(3, 0, 0, 0)
+		h.Learn(&v, calls(3, 0, 0, 0))
+		h.TokenEnded(v)
+	}
+	require.Len(t, h.Lives, MaxLives)
 	for range 50 * 24 { // fill all that is kept by hour of the day
 		at += hour
 		h.Started(at, 0)
@@ -113,6 +119,17 @@ func TestFloodStaysBounded(t *testing.T) {
 	require.NoError(t, err)
 	assert.Less(t, len(data), 8<<10)
 	t.Logf("largest usage %d bytes, history %d bytes", largest, len(data))
+}
+
+func TestSumsOfLatencyDoNotOverflow(t *testing.T) {
+	var c Cell
+	for range 100 {
+		c.join(Cell{Calls: 1, Latency: maxCellLatency})
+		require.Equal(t, maxCellLatency, c.Latency)
+	}
+	var u Usage
+	u.Add(Outcome{At: noon, Latency: 1 << 62})
+	require.Equal(t, maxLatency, Assess(u, 0, noon, Config{}).Mean)
 }
 
 // shifted moves the cells in time.
