@@ -2,12 +2,20 @@ package predict
 
 import "testing"
 
-func BenchmarkLearn(b *testing.B) {
-	var h History
+// busy is a history as full as it gets, and a token in steady use.
+func busy() (h History, u Usage, starts []int64) {
 	for i := range int64(MaxLives) {
 		h.ended(Life{Uses: i})
+		h.Started(noon-(MaxLives-i)*hour/3, 0)
+		starts = append(starts, noon-(MaxLives-i)*hour/3)
 	}
-	var u Usage
+	h.Learn(&u, calls(300, 0, 0, 0))
+	return h, u, starts
+}
+
+func BenchmarkLearn(b *testing.B) {
+	b.ReportAllocs()
+	h, u, _ := busy()
 	at := noon
 	for b.Loop() {
 		at += second
@@ -15,35 +23,28 @@ func BenchmarkLearn(b *testing.B) {
 		batch.Add(Outcome{At: at})
 		h.Learn(&u, batch)
 	}
-	b.ReportAllocs()
 }
+
 func BenchmarkForecast(b *testing.B) {
-	var h History
-	for i := range int64(MaxLives) {
-		h.ended(Life{Uses: i})
-	}
-	u := calls(300, 0, 0, 0)
+	b.ReportAllocs()
+	h, u, _ := busy()
 	for b.Loop() {
 		h.Forecast(u, noon)
 	}
-	b.ReportAllocs()
 }
+
 func BenchmarkAssess(b *testing.B) {
-	u := calls(300, 0, 0, 0)
+	b.ReportAllocs()
+	_, u, _ := busy()
 	for b.Loop() {
 		Assess(u, 0, noon, Config{})
 	}
-	b.ReportAllocs()
 }
+
 func BenchmarkBudget(b *testing.B) {
-	var h History
-	var c []int64
-	for i := range int64(50) {
-		h.Started(noon+i*hour/3, 0)
-		c = append(c, noon+i*hour/3)
-	}
-	for b.Loop() {
-		h.Budget(noon+17*hour, c, 10, 50)
-	}
 	b.ReportAllocs()
+	h, _, starts := busy()
+	for b.Loop() {
+		h.Budget(noon, starts, 10, 50)
+	}
 }

@@ -103,7 +103,6 @@ func TestBudgetSkillInASimulatedOffice(t *testing.T) {
 		type forecast struct {
 			at    int64
 			p     float64
-			used  int
 			score bool
 		}
 		var h History

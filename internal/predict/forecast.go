@@ -38,31 +38,34 @@ func (h *History) Forecast(u Usage, now int64) Forecast {
 		f.Probability = h.mixed(h.opinions(&u, hz, base, now))
 	}
 
+	made, refused := t.Uses, t.Refused != 0
+	if refused && u.reopened(now) {
+		made, refused = 0, false
+	}
 	left, told := u.left(now)
+	f.Confidence = hz.evidence / (hz.evidence + 1)
+	if told {
+		f.Confidence = 0.9
+	}
 	switch {
+	case refused:
+		f.HasUses, f.ExhaustedAt = true, t.Refused
+		f.Reason = fmt.Sprintf("it was refused after %d uses and has not recovered", made)
 	case told:
-		f.HasUses, f.UsesLeft, f.Confidence = true, left, 0.9
+		f.HasUses, f.UsesLeft = true, left
 		f.Reason = fmt.Sprintf("the upstream's own word leaves %d uses", left)
-	case t.Refused != 0:
-		f.HasUses, f.UsesLeft, f.Confidence = true, 0, hz.evidence/(hz.evidence+1)
-		f.Reason = fmt.Sprintf("it was refused after %d uses and has not recovered", t.Uses)
 	default:
-		f.Confidence = hz.evidence / (hz.evidence + 1)
-		if f.UsesLeft, f.HasUses = hz.left(t.Uses); f.HasUses {
-			f.Reason = fmt.Sprintf("%d uses made, about %d left, judging by %d past lives of tokens", t.Uses, f.UsesLeft, len(h.Lives))
+		if f.UsesLeft, f.HasUses = hz.left(made); f.HasUses {
+			f.Reason = fmt.Sprintf("%d uses made, about %d left, judging by %d past lives of tokens", made, f.UsesLeft, len(h.Lives))
 		} else {
 			f.Confidence = 0
-			f.Reason = fmt.Sprintf("%d uses made, and none of %d past lives of tokens was refused that late", t.Uses, len(h.Lives))
+			f.Reason = fmt.Sprintf("%d uses made, and none of %d past lives of tokens was refused that late", made, len(h.Lives))
 		}
 	}
-	switch {
-	case !f.HasUses:
-	case t.Refused != 0:
-		f.ExhaustedAt = t.Refused
-	default:
+	if f.HasUses && !refused {
 		f.ExhaustedAt = u.reach(f.UsesLeft, now)
 	}
-	f.Warn = f.Probability > 0.5 || f.HasUses && f.Confidence >= 0.5 && early*f.UsesLeft <= f.UsesLeft+t.Uses
+	f.Warn = f.Probability > 0.5 || f.HasUses && f.Confidence >= 0.5 && early*f.UsesLeft <= f.UsesLeft+made
 	f.Reason += fmt.Sprintf("; the next call is refused with probability %.2f", f.Probability)
 	return f
 }

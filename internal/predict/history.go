@@ -60,6 +60,8 @@ func (h *History) learn(u *Usage, n int64, refused bool, first, last int64, r ri
 		return
 	}
 	size := (n + chunks - 1) / chunks
+	// A life that ends here is followed by refusals only, of which the hazard says
+	// nothing, so it need not be made anew.
 	hz := newHazard(h.Lives, h.base())
 	for done := int64(0); done < n; done += size {
 		k := min(size, n-done)
@@ -77,11 +79,7 @@ func (h *History) learn(u *Usage, n int64, refused bool, first, last int64, r ri
 		h.Book.add(h.mixed(o), refused, k, r)
 		h.reweigh(o, refused, k)
 		h.Hours[hourOf(now)].add(refused, k, hourMemory)
-		lives := len(h.Lives)
 		h.track(&u.Track, refused, k, now)
-		if len(h.Lives) != lives {
-			hz = newHazard(h.Lives, h.base())
-		}
 	}
 }
 

@@ -108,12 +108,11 @@ func (h *History) opinions(u *Usage, hz hazard, base float64, now int64) (o [exp
 	c := h.Hours[hourOf(now)]
 	say(hourly, (c.Refused+2*base)/(c.Calls+2))
 
-	if left, ok := u.left(now); ok {
-		if left > 0 {
-			say(hinted, hintIfLeft)
-		} else {
-			say(hinted, hintIfEmpty)
-		}
+	switch left, ok := u.left(now); {
+	case ok && left == 0:
+		say(hinted, hintIfEmpty)
+	case ok || u.reopened(now):
+		say(hinted, hintIfLeft)
 	}
 	return o
 }
@@ -133,6 +132,13 @@ func (u *Usage) left(now int64) (int64, bool) {
 		return 0, false
 	}
 	return max(0, v.Remaining-(u.Uses()-v.Uses)), true
+}
+
+// reopened says whether the pause that the upstream stated is over and nothing
+// came since that shows otherwise.
+func (u *Usage) reopened(now int64) bool {
+	p := u.Pause
+	return p.Until != 0 && p.Until <= now && u.Track.At < p.Until && u.Good <= p.At
 }
 
 // shutAt is the prediction step of a two-state channel (E. N. Gilbert, 1960; E.
