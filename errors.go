@@ -1,0 +1,106 @@
+package tokenguard
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// What a refusal is, for errors.Is. Every refusal is ErrRefused; the others say of which sort.
+var (
+	ErrRefused         = errors.New("tokenguard: refused")
+	ErrDuplicate       = errors.New("tokenguard: an acquisition for the same failure was just started")
+	ErrNotNeeded       = errors.New("tokenguard: a new token is not needed")
+	ErrInProgress      = errors.New("tokenguard: an acquisition is in progress")
+	ErrUpstreamLimited = errors.New("tokenguard: the upstream limits the rate")
+	ErrForbidden       = errors.New("tokenguard: the upstream forbids it")
+	ErrRateLimited     = errors.New("tokenguard: acquisition limit reached")
+	ErrBackoff         = errors.New("tokenguard: backing off after a failure")
+	ErrStore           = errors.New("tokenguard: the state store is unavailable")
+	ErrClosed          = errors.New("tokenguard: the guard is closed")
+)
+
+var sentinels = map[Reason]error{
+	ReasonDuplicate:           ErrDuplicate,
+	ReasonPersonalUnavailable: ErrNotNeeded,
+	ReasonTooManyWaiters:      ErrInProgress,
+	ReasonUpstreamRateLimited: ErrUpstreamLimited,
+	ReasonForbidden:           ErrForbidden,
+	ReasonPersonalUsable:      ErrNotNeeded,
+	ReasonNotQuotaFailure:     ErrNotNeeded,
+	ReasonTokenTooNew:         ErrNotNeeded,
+	ReasonRecentAcquisition:   ErrNotNeeded,
+	ReasonResetsSoon:          ErrNotNeeded,
+	ReasonHourLimit:           ErrRateLimited,
+	ReasonDayLimit:            ErrRateLimited,
+	ReasonMinInterval:         ErrRateLimited,
+	ReasonBackoff:             ErrBackoff,
+	ReasonRetryAfter:          ErrBackoff,
+	ReasonQuotaSufficient:     ErrNotNeeded,
+	ReasonStoreUnavailable:    ErrStore,
+	ReasonClosed:              ErrClosed,
+}
+
+// RefusedError is a call that the guard answered without a token and without asking the upstream.
+type RefusedError struct {
+	Verdict Verdict
+	// Cause is the failure behind the refusal, if there is one: the failed acquisition during a backoff (rebuilt,
+	// with its text masked, after a restart), or the store's error.
+	Cause error
+}
+
+func (e *RefusedError) Error() string {
+	s := "tokenguard: refused: " + string(e.Verdict.Reason)
+	if e.Verdict.Detail != "" {
+		s += ": " + e.Verdict.Detail
+	}
+	if !e.Verdict.RetryAt.IsZero() {
+		s += " (retry at " + e.Verdict.RetryAt.Format(time.RFC3339) + ")"
+	}
+	return s
+}
+
+// Is matches ErrRefused and the sentinel of the verdict's reason.
+func (e *RefusedError) Is(target error) bool {
+	return target == ErrRefused || target == sentinels[e.Verdict.Reason] && target != nil
+}
+
+// Unwrap returns Cause.
+func (e *RefusedError) Unwrap() error { return e.Cause }
+
+// RetryAfter returns how long to wait from now until a token could be had, at least 0.
+// ok is false where waiting alone does not help.
+func (e *RefusedError) RetryAfter(now time.Time) (d time.Duration, ok bool) {
+	return retryAfter(e.Verdict.RetryAt, now)
+}
+
+func retryAfter(at, now time.Time) (time.Duration, bool) {
+	if at.IsZero() {
+		return 0, false
+	}
+	return max(at.Sub(now), 0), true
+}
+
+// RequestError is an acquisition that was started and failed: RequestFunc's error, untouched, and what it means.
+type RequestError struct {
+	// Err is what RequestFunc returned, or what became of it (a panic, a timeout, an unusable token).
+	Err error
+	// Class of the failure.
+	Class Class
+	// RetryAt is when this caller could next have a token; zero: waiting alone changes nothing.
+	RetryAt time.Time
+	// Verdict is the one of StepRequest, request_failed.
+	Verdict Verdict
+}
+
+func (e *RequestError) Error() string {
+	return fmt.Sprintf("tokenguard: request failed (%s): %v", e.Class, e.Err)
+}
+
+// Unwrap returns what RequestFunc returned.
+func (e *RequestError) Unwrap() error { return e.Err }
+
+// RetryAfter returns how long to wait from now until a token could be had, as RefusedError.RetryAfter.
+func (e *RequestError) RetryAfter(now time.Time) (d time.Duration, ok bool) {
+	return retryAfter(e.RetryAt, now)
+}

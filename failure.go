@@ -1,0 +1,85 @@
+package tokenguard
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Class says what a failure means for the token that was used.
+type Class string
+
+// The classes, from most to least about the token itself.
+const (
+	ClassNone           Class = ""
+	ClassQuotaExhausted Class = "quota_exhausted" // the token's allowance is consumed: another token could help
+	ClassRateLimited    Class = "rate_limited"    // too much in too little time: wait, never fetch
+	ClassAuthInvalid    Class = "auth_invalid"    // the token is missing, expired, revoked: another is justified
+	ClassForbidden      Class = "forbidden"       // ban, permission, policy: stop, never fetch
+	ClassTransient      Class = "transient"       // server or network: try again later with the same token
+	ClassClientError    Class = "client_error"    // the request itself is wrong: do not repeat it
+	ClassUnknown        Class = "unknown"         // the answer does not tell: the most careful reading, never fetch
+)
+
+// classes in the order in which they are counted and shown.
+var classes = [...]Class{ClassQuotaExhausted, ClassRateLimited, ClassAuthInvalid, ClassForbidden, ClassTransient, ClassClientError, ClassUnknown}
+
+// Failure is how a call ended that did not succeed. The zero Failure means that nothing failed.
+type Failure struct {
+	// StatusCode is the HTTP status, or 0 where there was none.
+	StatusCode int
+	// Header takes an http.Header as it is. Retry-After and the rate limit fields are read from it.
+	Header map[string][]string
+	// Message is the body or the error text. At most its first 8 KiB are looked at.
+	Message string
+	// Err is the error, if there is one; its text is used where Message is empty.
+	Err error
+	// At is when it failed; zero means when the guard is told. An instant in the future counts as now.
+	At time.Time
+}
+
+// IsZero reports whether nothing failed. At alone makes no failure.
+func (f Failure) IsZero() bool {
+	return f.StatusCode == 0 && len(f.Header) == 0 && f.Message == "" && f.Err == nil
+}
+
+// text is what the classifier and the dedup filter read.
+func (f Failure) text() string {
+	if f.Message != "" || f.Err == nil {
+		return f.Message
+	}
+	return f.Err.Error()
+}
+
+// Failed wraps a Failure as an error, for a RequestFunc that knows more than a text: status, headers, the instant.
+// It returns nil for the zero Failure.
+func Failed(failure Failure) error {
+	if failure.IsZero() {
+		return nil
+	}
+	return &failedError{failure}
+}
+
+type failedError struct{ failure Failure }
+
+func (e *failedError) Error() string {
+	switch text := e.failure.text(); {
+	case text == "":
+		return fmt.Sprintf("tokenguard: upstream answered %d", e.failure.StatusCode)
+	case e.failure.StatusCode == 0:
+		return text
+	default:
+		return fmt.Sprintf("%d: %s", e.failure.StatusCode, text)
+	}
+}
+
+func (e *failedError) Unwrap() error { return e.failure.Err }
+
+// failureOf finds the Failure that err carries, or makes one from its text.
+func failureOf(err error) Failure {
+	var f *failedError
+	if errors.As(err, &f) {
+		return f.failure
+	}
+	return Failure{Err: err}
+}

@@ -1,0 +1,75 @@
+package tokenguard
+
+import (
+	"context"
+	"time"
+)
+
+// RequestFunc fetches a new anonymous token from the upstream: the function that a caller already has. The guard
+// calls it at most as often as its limits allow, from a goroutine of its own, with the values but not the
+// cancellation of the context of the call that started it, and with the request timeout as deadline. It should
+// return when its context ends: the limits hold either way, but only then as the upstream sees them too.
+//
+// The returned Token needs a value; Kind and Scope are set by the guard. An error is classified by its text, or by
+// the Failure it carries (see Failed). A panic or runtime.Goexit is a failed attempt.
+type RequestFunc func(ctx context.Context, req Request) (Token, error)
+
+// Request is what a caller needs a token for.
+type Request struct {
+	// Kind is Anonymous unless stated. Personal never starts an acquisition.
+	Kind Kind
+	// Scope says what the token must be good for: an OCI repository, a region, a model. Tokens are never shared
+	// across scopes. At most 512 bytes.
+	Scope string
+	// Caller names who asks, for the dedup filter, logs and events. At most its first 256 bytes are kept.
+	Caller string
+	// Failure is why the caller asks, if a call made with a token failed.
+	Failure Failure
+	// Failing is the ID of the token with which it failed. Anything else is hashed on entry.
+	Failing string
+}
+
+// Outcome is how a call made with a token ended.
+type Outcome struct {
+	// TokenID names the token; anything but an ID is hashed on entry. A token that the guard never served is ignored.
+	TokenID string
+	// Latency is how long the call took; zero: not measured.
+	Latency time.Duration
+	// Failure is zero for a success.
+	Failure Failure
+	// Remaining of Limit calls are left by the upstream's account. Remaining counts only if Limit > 0.
+	Remaining, Limit int64
+	// ResetAt is when the upstream says that the quota is full again; zero: not stated.
+	ResetAt time.Time
+}
+
+// Source says where a granted token came from.
+type Source string
+
+const (
+	// SourcePersonal is the account's own token.
+	SourcePersonal Source = "personal"
+	// SourceCache is a token that this guard knew already.
+	SourceCache Source = "cache"
+	// SourceRequest is a token that this very call acquired.
+	SourceRequest Source = "request"
+	// SourceShared is a token that another call or process acquired and that this guard learns of on this call.
+	SourceShared Source = "shared"
+)
+
+// Grant is a usable token and why this caller has it.
+type Grant struct {
+	Token   Token
+	Source  Source
+	Verdict Verdict
+}
+
+// Clear says which standing refusals an operator lifts. Charged attempts are never dropped.
+type Clear struct {
+	// Suspicion clears what was reported about this token's quota (its ID, or "*" for all tokens). Rejections stay.
+	Suspicion string
+	// Backoff forgets the consecutive failures, and the closed keys of refused scopes.
+	Backoff bool
+	// RetryAfter opens what an upstream's Retry-After closed, the guard and the paused keys.
+	RetryAfter bool
+}

@@ -1,0 +1,147 @@
+package tokenguard
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+	"unsafe"
+)
+
+// Kind says whose token it is.
+type Kind string
+
+const (
+	// Anonymous tokens come from RequestFunc and are metered. The zero Request means this kind.
+	Anonymous Kind = "anonymous"
+	// Personal tokens are the account's own, from WithPersonalToken. They are never acquired by RequestFunc.
+	Personal Kind = "personal"
+)
+
+// Token is a credential together with what is known of it. The secret is reachable through Value alone: a Token
+// prints, logs and encodes without it, also as an unexported field of another struct.
+//
+// The zero Token is empty. Tokens are values; copying one is cheap and safe for concurrent use.
+type Token struct {
+	Kind  Kind
+	Scope string
+	// AcquiredAt is when the guard took the token in.
+	AcquiredAt time.Time
+	// Expiry is the instant the upstream stated; zero: not stated, and the cache TTL decides.
+	Expiry time.Time
+
+	// The secret hides behind an unsafe.Pointer, because diff printers (testify's among them) follow every typed
+	// pointer, also the unexported ones. It is written once, by newToken.
+	secret   unsafe.Pointer // *credential
+	lifetime time.Duration  // from NewTokenIn: turned into Expiry on receipt
+	lasts    bool           // lifetime was stated
+}
+
+type credential struct{ value, id string }
+
+// NewToken makes a Token from a secret and the instant at which the upstream says it expires.
+// A zero expiry means that none was stated.
+func NewToken(value string, expiry time.Time) Token {
+	return Token{Expiry: expiry, secret: unsafe.Pointer(&credential{value, TokenID(value)})}
+}
+
+// NewTokenIn makes a Token from a secret and its lifetime, for upstreams that send expires_in. The guard turns the
+// lifetime into an Expiry when it takes the token in. A lifetime of zero or less is a token that has expired already.
+func NewTokenIn(value string, lifetime time.Duration) Token {
+	t := NewToken(value, time.Time{})
+	t.lifetime, t.lasts = lifetime, true
+	return t
+}
+
+func (t Token) credential() credential {
+	if t.secret == nil {
+		return credential{}
+	}
+	return *(*credential)(t.secret)
+}
+
+// Value returns the secret. It is the only way to it.
+func (t Token) Value() string { return t.credential().value }
+
+// ID returns a name for the token that is safe to log and to store: "tk_" and 16 hex digits of a SHA-256 of the
+// value. It is empty for the zero Token.
+func (t Token) ID() string { return t.credential().id }
+
+// TokenID returns the ID of the token with this value, for callers that hold only the value.
+// The ID of an empty value is empty.
+func TokenID(value string) string {
+	if value == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte("tokenguard:" + value))
+	return "tk_" + hex.EncodeToString(sum[:8])
+}
+
+// normalID takes an ID as it is and hashes anything else, so that a secret handed in by mistake goes no further.
+func normalID(s string) string {
+	if isTokenID(s) {
+		return s
+	}
+	return TokenID(s)
+}
+
+func isTokenID(s string) bool {
+	if len(s) != 19 || s[:3] != "tk_" {
+		return false
+	}
+	for _, c := range []byte(s[3:]) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// String describes the token without its secret.
+func (t Token) String() string {
+	if t.secret == nil {
+		return "token(none)"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "token(%s %s", t.ID(), t.Kind)
+	if t.Scope != "" {
+		fmt.Fprintf(&b, " scope=%q", t.Scope)
+	}
+	if !t.Expiry.IsZero() {
+		fmt.Fprintf(&b, " expiry=%s", t.Expiry.Format(time.RFC3339))
+	}
+	b.WriteByte(')')
+	return b.String()
+}
+
+// GoString is String: %#v shows no secret either.
+func (t Token) GoString() string { return t.String() }
+
+// Format writes String for every verb.
+func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.String()) }
+
+// LogValue logs the token without its secret.
+func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
+
+// MarshalJSON encodes what String shows. A Token cannot be decoded again.
+func (t Token) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		ID         string     `json:"id,omitempty"`
+		Kind       Kind       `json:"kind,omitempty"`
+		Scope      string     `json:"scope,omitempty"`
+		AcquiredAt *time.Time `json:"acquired_at,omitempty"`
+		Expiry     *time.Time `json:"expiry,omitempty"`
+	}{t.ID(), t.Kind, t.Scope, stated(t.AcquiredAt), stated(t.Expiry)})
+}
+
+// stated makes a zero instant disappear from JSON.
+func stated(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}

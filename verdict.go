@@ -1,0 +1,144 @@
+package tokenguard
+
+import "time"
+
+// Step names one of the steps that a call walks through.
+type Step string
+
+// The steps in their order. StepStore stands for what keeps a call from being decided at all.
+const (
+	StepDedup     Step = "dedup"
+	StepCache     Step = "cache"
+	StepGate      Step = "gate"
+	StepManager   Step = "manager"
+	StepLimiter   Step = "limiter"
+	StepPredictor Step = "predictor"
+	StepRequest   Step = "request"
+	StepStore     Step = "store"
+)
+
+var steps = [...]Step{StepDedup, StepCache, StepGate, StepManager, StepLimiter, StepPredictor, StepRequest, StepStore}
+
+// Reason names the rule that decided.
+type Reason string
+
+// Reasons that answer a call, by step.
+const (
+	ReasonDuplicate Reason = "duplicate"
+
+	ReasonCached              Reason = "cached"
+	ReasonPersonal            Reason = "personal"
+	ReasonPersonalUnavailable Reason = "personal_unavailable"
+
+	ReasonJoined         Reason = "joined"
+	ReasonTooManyWaiters Reason = "too_many_waiters"
+
+	ReasonUpstreamRateLimited Reason = "upstream_rate_limited"
+	ReasonForbidden           Reason = "forbidden"
+	ReasonPersonalUsable      Reason = "personal_usable"
+	ReasonNotQuotaFailure     Reason = "not_quota_failure"
+	ReasonTokenTooNew         Reason = "token_too_new"
+	ReasonRecentAcquisition   Reason = "recent_acquisition"
+	ReasonResetsSoon          Reason = "resets_soon"
+
+	ReasonHourLimit   Reason = "hour_limit"
+	ReasonDayLimit    Reason = "day_limit"
+	ReasonMinInterval Reason = "min_interval"
+	ReasonBackoff     Reason = "backoff"
+	ReasonRetryAfter  Reason = "retry_after"
+
+	ReasonQuotaSufficient Reason = "quota_sufficient"
+
+	ReasonAcquired      Reason = "acquired"
+	ReasonRequestFailed Reason = "request_failed"
+
+	ReasonStoreUnavailable Reason = "store_unavailable"
+	ReasonClosed           Reason = "closed"
+)
+
+// Reasons of a step that lets the call go on, as Explain shows them.
+const (
+	ReasonNoToken    Reason = "no_token"
+	ReasonExpired    Reason = "expired"
+	ReasonExpiring   Reason = "expiring"
+	ReasonRejected   Reason = "rejected"
+	ReasonUnreadable Reason = "unreadable"
+	ReasonQuotaSpent Reason = "quota_spent"
+)
+
+// Answer is what a step does with the call.
+type Answer string
+
+const (
+	// AnswerPass lets the call go on to the next step.
+	AnswerPass Answer = "pass"
+	// AnswerServe hands a token over.
+	AnswerServe Answer = "serve"
+	// AnswerWait joins an acquisition in progress, or waits for a place.
+	AnswerWait Answer = "wait"
+	// AnswerRefuse ends the call without a token.
+	AnswerRefuse Answer = "refuse"
+	// AnswerStart starts an acquisition.
+	AnswerStart Answer = "start"
+	// AnswerFail is a call whose acquisition failed.
+	AnswerFail Answer = "fail"
+)
+
+// Verdict is what one step decided, and on what evidence. The same value stands in the grant, the error, the log
+// record, the event and in Explain.
+type Verdict struct {
+	Step   Step   `json:"step"`
+	Reason Reason `json:"reason,omitempty"`
+	Answer Answer `json:"answer"`
+	// Detail is a sentence for a person, with the numbers. It never holds a token.
+	Detail string `json:"detail,omitempty"`
+	// Until is when this very rule stops refusing; zero: waiting alone does not help it.
+	Until time.Time `json:"until,omitzero"`
+	// RetryAt is when this caller could next have a token: the earlier of the latest opening among all closed
+	// gates and the next instant at which a known token becomes usable again. Zero: waiting alone changes nothing.
+	RetryAt time.Time `json:"retry_at,omitzero"`
+	// Class is the class of the failure that the request carried.
+	Class Class `json:"class,omitempty"`
+	// Evidence are the numbers behind the rule.
+	Evidence Evidence `json:"evidence,omitzero"`
+}
+
+// Evidence are the numbers that a rule looked at. Fields that the rule did not look at are zero.
+type Evidence struct {
+	// Count of Limit: starts in the window, consecutive failures, waiting callers.
+	Count int `json:"count,omitempty"`
+	Limit int `json:"limit,omitempty"`
+	// Window is the length of the rule's window, interval or pause.
+	Window time.Duration `json:"window_ns,omitempty"`
+	// Since is where the window began: the acquisition, the last attempt's end, the first report.
+	Since time.Time `json:"since,omitzero"`
+	// TokenID is the token that the rule speaks of.
+	TokenID string `json:"token_id,omitempty"`
+	// Similarity to the acquisition that this request duplicates, in [0,1].
+	Similarity float64 `json:"similarity,omitempty"`
+	// Level and Confidence are the quota predictor's.
+	Level      Level   `json:"level,omitempty"`
+	Confidence float64 `json:"confidence,omitempty"`
+}
+
+// Level is the quota predictor's reading of a token.
+type Level string
+
+// The predictor's levels.
+const (
+	LevelHigh      Level = "high"
+	LevelMedium    Level = "medium"
+	LevelLow       Level = "low"
+	LevelCritical  Level = "critical"
+	LevelExhausted Level = "exhausted"
+)
+
+// Explanation is what Acquire would answer now, step by step.
+type Explanation struct {
+	// At is the instant of the decision, on the guard's clock.
+	At time.Time `json:"at"`
+	// Verdict is the one that a call would get now.
+	Verdict Verdict `json:"verdict"`
+	// Steps are the verdicts of every step in order, also of those behind the deciding one.
+	Steps []Verdict `json:"steps"`
+}
