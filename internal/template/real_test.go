@@ -25,7 +25,7 @@ func TestReal(t *testing.T) {
 	for i := range tpl {
 		for j := range i {
 			if bodies[i] != bodies[j] && Same(tpl[i], tpl[j], 0.4) {
-				t.Logf("%v %v %v %v\n%s\n%s", classes[i]==classes[j], classes[i], classes[j], tpl[i]==tpl[j], bodies[i], bodies[j])
+				t.Logf("%v %v %v %v\n%s\n%s", classes[i] == classes[j], classes[i], classes[j], tpl[i] == tpl[j], bodies[i], bodies[j])
 			}
 		}
 	}
