@@ -68,7 +68,7 @@ func picture(calls []call, before, after *run, limit int) string {
 		p(`<text x="%d" y="%.1f" text-anchor="end" fill="%s">%s: %d</text>`, width-right, scale(n)-6, colour, r.name, n)
 	}
 	p(`<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" %s/>`, left, width-right, scale(limit), scale(limit), dotted)
-	p(`<text x="%d" y="%.1f" fill="#555">limit %d</text>`, left+4, scale(limit)-5, limit)
+	p(`<text x="%d" y="%.1f" fill="#555">limit %d</text>`, (left+width)/2, scale(limit)-5, limit)
 	p(`<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="#333"/>`, left, width-right, scale(0), scale(0))
 	for t := from; !t.After(to); t = t.Add(5 * time.Minute) {
 		p(`<text x="%.1f" y="%d" text-anchor="middle" fill="#555">%s</text>`, x(t), height-18, t.Format("15:04"))
