@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/tokenguard/tokenguard"
 )
 
 // Clock is a clock that stands still until a test moves it. It goes into tokenguard.WithClock, and Guard.Wait then
@@ -137,5 +139,29 @@ func (c *Clock) AwaitSleepers(ctx context.Context, n int) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+// now and sleep go by c, or by real time where c is nil or cannot sleep.
+func now(c tokenguard.Clock) time.Time {
+	if c == nil {
+		return time.Now()
+	}
+	return c.Now()
+}
+
+func sleep(ctx context.Context, c tokenguard.Clock, d time.Duration) error {
+	if c, ok := c.(interface {
+		Sleep(context.Context, time.Duration) error
+	}); ok {
+		return c.Sleep(ctx, d)
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

@@ -57,15 +57,16 @@ type Script struct {
 	// Set it before the first call.
 	Beyond Reply
 
-	clock   *Clock
+	clock   tokenguard.Clock
 	mu      sync.Mutex // guards everything below
 	replies []Reply
 	calls   []Call
 	changed chan struct{} // closed and replaced when a call begins or ends
 }
 
-// NewScript returns a Script that answers the n-th call with the n-th reply. A nil clock stands for real time.
-func NewScript(clock *Clock, replies ...Reply) *Script {
+// NewScript returns a Script that answers the n-th call with the n-th reply. A nil clock stands for real time,
+// and so does one without Sleep where a reply takes its time.
+func NewScript(clock tokenguard.Clock, replies ...Reply) *Script {
 	return &Script{clock: clock, replies: slices.Clone(replies), changed: make(chan struct{})}
 }
 
@@ -156,27 +157,6 @@ func (s *Script) end(n int) {
 func (s *Script) changedLocked() {
 	close(s.changed)
 	s.changed = make(chan struct{})
-}
-
-func now(c *Clock) time.Time {
-	if c == nil {
-		return time.Now()
-	}
-	return c.Now()
-}
-
-func sleep(ctx context.Context, c *Clock, d time.Duration) error {
-	if c != nil {
-		return c.Sleep(ctx, d)
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // ErrScripted is an error for replies that need one and do not care which. It is classified as unknown.
