@@ -36,6 +36,8 @@ type Reply struct {
 
 	// Took is how long the upstream thinks before it answers in any of these ways, on the script's clock.
 	Took time.Duration
+	// Deaf makes it take that long even if the call's context ends before.
+	Deaf bool
 }
 
 // Call is one call of a script's Request.
@@ -106,7 +108,11 @@ func (s *Script) Request(ctx context.Context, req tokenguard.Request) (tokenguar
 	n, reply := s.begin(ctx, req)
 	defer s.end(n)
 	if reply.Took > 0 {
-		if err := sleep(ctx, s.clock, reply.Took); err != nil {
+		until := ctx
+		if reply.Deaf {
+			until = context.WithoutCancel(ctx)
+		}
+		if err := sleep(until, s.clock, reply.Took); err != nil {
 			return tokenguard.Token{}, err
 		}
 	}
