@@ -22,6 +22,12 @@ func (r *run) step(s *step) []string {
 	case "set_clock":
 		r.clock.set(s.With.To.time(r.s.Given.Start))
 		return r.checkWorld(s.Want)
+	case "store_fails", "store_works":
+		if r.memory == nil {
+			return []string{s.Do + " needs given.store: memory"}
+		}
+		r.storeFails.Store(s.Do == "store_fails")
+		return r.checkWorld(s.Want)
 	case "join":
 		job := r.jobs[s.With.Job]
 		if job == nil {

@@ -78,7 +78,9 @@ type run struct {
 	memory   tokenguard.Store // nil: a file
 	dir      string
 	crashes  int
-	options  []tokenguard.Option
+
+	storeFails atomic.Bool
+	options    []tokenguard.Option
 
 	processes map[string]*process
 	dead      []*process
@@ -125,8 +127,12 @@ func (r *run) run() {
 	defer r.shutdown()
 	for i := range r.s.steps {
 		st := &r.s.steps[i]
-		problems := r.step(st)
-		synctest.Wait()
+		var problems []string
+		for range max(st.Times, 1) {
+			problems = append(problems, r.step(st)...)
+			synctest.Wait()
+			time.Sleep(time.Duration(st.Every))
+		}
 		if n := len(r.upstream.Calls()); n > len(r.s.Upstream) {
 			problems = append(problems, fmt.Sprintf("the upstream was called %d times, the scenario has %d replies", n, len(r.s.Upstream)))
 		}
@@ -158,7 +164,7 @@ func (r *run) process(name string) (*process, error) {
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	opts := []tokenguard.Option{tokenguard.WithClock(r.clock), tokenguard.WithName(r.s.Given.Name)}
 	if r.memory != nil {
-		opts = append(opts, tokenguard.WithStore(&mortalStore{r.memory, p}))
+		opts = append(opts, tokenguard.WithStore(&mortalStore{r.memory, r, p}))
 	} else {
 		opts = append(opts, tokenguard.WithStateFile(r.stateFile()))
 	}
@@ -217,22 +223,33 @@ func (p *process) request(s *Script) tokenguard.RequestFunc {
 
 var errGone = errors.New("this process has crashed")
 
-// mortalStore is what a process sees of the store until it crashes.
+// mortalStore is what a process sees of the store: nothing once it has crashed, and errors while the store fails.
 type mortalStore struct {
 	tokenguard.Store
-	of *process
+	run *run
+	of  *process
+}
+
+func (s *mortalStore) fails() error {
+	switch {
+	case s.of.gone.Load():
+		return errGone
+	case s.run.storeFails.Load():
+		return errors.New("the scenario's store fails")
+	}
+	return nil
 }
 
 func (s *mortalStore) View(ctx context.Context, name string) (tokenguard.Snapshot, error) {
-	if s.of.gone.Load() {
-		return tokenguard.Snapshot{}, errGone
+	if err := s.fails(); err != nil {
+		return tokenguard.Snapshot{}, err
 	}
 	return s.Store.View(ctx, name)
 }
 
 func (s *mortalStore) Update(ctx context.Context, name string, fn func(tokenguard.Snapshot) ([]byte, error)) (tokenguard.Snapshot, error) {
-	if s.of.gone.Load() {
-		return tokenguard.Snapshot{}, errGone
+	if err := s.fails(); err != nil {
+		return tokenguard.Snapshot{}, err
 	}
 	return s.Store.Update(ctx, name, fn)
 }

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tokenguard/tokenguard"
@@ -86,6 +88,8 @@ type step struct {
 	Process string    `json:"process"` // empty: main
 	With    arguments `json:"with"`
 	Calls   int       `json:"calls"` // at once; 0: one
+	Times   int       `json:"times"` // in a row, for a step alone; 0: once
+	Every   span      `json:"every"` // from one of the times to the next
 	As      string    `json:"as"`    // run beside the next steps, until join
 	Want    *want     `json:"want"`
 
@@ -127,7 +131,7 @@ var accepts = map[string][]string{
 	"adopt":  {"token", "scope", "kind", "lifetime", "expiry"},
 	"clear":  {"suspicion", "backoff", "retry_after"},
 	"join":   {"job"}, "advance": {"by"}, "set_clock": {"to"},
-	"open": {}, "close": {}, "restart": {}, "crash": {},
+	"open": {}, "close": {}, "restart": {}, "crash": {}, "store_fails": {}, "store_works": {},
 }
 
 // want is what a step must lead to. A field that is left out is not looked at.
@@ -213,7 +217,7 @@ func parseStep(data []byte, s *step) error {
 	s.raw = data
 	allowed, known := accepts[s.Do]
 	if !known {
-		return fmt.Errorf("do: %q is none of acquire, token, wait, explain, report, adopt, clear, join, advance, set_clock, open, close, restart, crash", s.Do)
+		return fmt.Errorf("do: %q is none of %s", s.Do, strings.Join(slices.Sorted(maps.Keys(accepts)), ", "))
 	}
 	var fields struct {
 		With map[string]json.RawMessage `json:"with"`
