@@ -153,6 +153,9 @@ func (r *run) shutdown() {
 		p.cancel()
 		_ = p.guard.Close()
 	}
+	// A request that ignores its context outlives even Close, and time stands still once this function has returned.
+	_ = r.upstream.idle(context.Background())
+	synctest.Wait()
 }
 
 // process returns the named process, starting it if it does not run.

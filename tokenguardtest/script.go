@@ -88,11 +88,23 @@ func (s *Script) Calls() []Call {
 
 // Await returns nil once n calls have begun, and the context's error if that ends first.
 func (s *Script) Await(ctx context.Context, n int) error {
+	return s.await(ctx, func() bool { return len(s.calls) >= n })
+}
+
+// idle returns nil once no call runs.
+func (s *Script) idle(ctx context.Context) error {
+	return s.await(ctx, func() bool {
+		return !slices.ContainsFunc(s.calls, func(c Call) bool { return !c.Done })
+	})
+}
+
+// await waits for a condition on what mu guards.
+func (s *Script) await(ctx context.Context, condition func() bool) error {
 	for {
 		s.mu.Lock()
-		begun, changed := len(s.calls), s.changed
+		met, changed := condition(), s.changed
 		s.mu.Unlock()
-		if begun >= n {
+		if met {
 			return nil
 		}
 		select {
