@@ -1,17 +1,22 @@
 package tokenguard
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 )
 
-// Option sets one thing of a Guard. Options are checked together by New.
+// Option sets one thing of a Guard. Options apply in order: a later one goes over an earlier one, field by field, and
+// a zero field keeps what stands, so a boolean once set stays. New reports the mistakes of all of them together.
 type Option func(*options)
 
 type options struct {
 	Config
-	classifier   func(Failure) Class
+	classifier   func(Failure) Class // nil: Classify
 	personal     func(context.Context) (Token, error)
 	timeout      time.Duration
 	refreshAhead time.Duration
@@ -19,7 +24,7 @@ type options struct {
 	freshnessSet bool
 	store        Store
 	statePath    string
-	stateFile    bool
+	stateFile    bool // WithStateFile, also with an empty path
 	keys         [][]byte
 	noTokens     bool // WithoutTokenPersistence
 	name         string
@@ -33,3 +38,236 @@ type options struct {
 
 // Clock tells the time. If it also has Sleep(ctx, d) error, Wait sleeps with it.
 type Clock interface{ Now() time.Time }
+
+const (
+	maxTimeout      = time.Hour
+	maxRefreshAhead = 24 * time.Hour
+	maxFreshness    = time.Hour
+	keySize         = 32
+)
+
+// newOptions applies opts over the defaults. Its error joins a *ConfigError for each mistake.
+func newOptions(opts []Option) (*options, error) {
+	o := &options{
+		Config:    Conservative(),
+		timeout:   30 * time.Second,
+		freshness: time.Second,
+		name:      "default",
+		logger:    slog.New(slog.DiscardHandler),
+	}
+	for i, opt := range opts {
+		if opt == nil {
+			o.mistake(fmt.Sprintf("option %d", i+1), "nil", "an Option")
+			continue
+		}
+		opt(o)
+	}
+	if e := o.checkTogether(); e != nil {
+		o.problems = append(o.problems, e)
+	}
+	switch {
+	case o.stateFile && o.store != nil:
+		o.mistake("WithStateFile", fmt.Sprintf("%q beside WithStore", o.statePath), "the only store, or left out")
+	case o.store != nil && !o.named:
+		o.mistake("WithName", "missing", "set with WithStore: tokens and limits are shared by name")
+	case o.stateFile && o.statePath == "" && !o.named:
+		o.mistake("WithName", "missing", "set with an empty state file path: it names the file")
+	}
+	if o.clock != nil && !o.freshnessSet {
+		o.freshness = 0
+	}
+	if len(o.problems) > 0 {
+		return nil, errors.Join(o.problems...)
+	}
+	return o, nil
+}
+
+func (o *options) mistake(field, value, bound string) {
+	o.problems = append(o.problems, &ConfigError{Field: field, Value: value, Bound: bound})
+}
+
+// given reports whether an argument is there, and notes the mistake where it is not.
+func (o *options) given(ok bool, field, want string) bool {
+	if !ok {
+		o.mistake(field, "nil", want)
+	}
+	return ok
+}
+
+// within reports whether 0 <= d <= most, and notes the mistake where it is not.
+func (o *options) within(field string, d, most time.Duration) bool {
+	ok := d >= 0 && d <= most
+	if !ok {
+		o.mistake(field, d.String(), fmt.Sprintf("from 0 to %v", most))
+	}
+	return ok
+}
+
+// WithConfig sets everything that operators set, such as a preset or what ParseConfig returned.
+func WithConfig(c Config) Option {
+	return func(o *options) {
+		for _, e := range o.overlay(c) {
+			o.problems = append(o.problems, e)
+		}
+	}
+}
+
+// WithRateLimits bounds the started acquisitions.
+func WithRateLimits(c RateLimits) Option { return WithConfig(Config{RateLimit: c}) }
+
+// WithCache sets the token cache.
+func WithCache(c CacheConfig) Option { return WithConfig(Config{Cache: c}) }
+
+// WithDedup sets the dedup filter and the in-progress gate.
+func WithDedup(c DedupConfig) Option { return WithConfig(Config{Dedup: c}) }
+
+// WithManager sets the decision manager.
+func WithManager(c ManagerConfig) Option { return WithConfig(Config{Manager: c}) }
+
+// WithPredictor sets the quota predictor.
+func WithPredictor(c PredictorConfig) Option { return WithConfig(Config{Predictor: c}) }
+
+// WithClassifier replaces Classify. The function must be pure, since a decision may be computed again: the same class
+// for the same failure, no I/O. It may call Classify for what it does not know itself. It must not be nil.
+func WithClassifier(classify func(Failure) Class) Option {
+	return func(o *options) {
+		if o.given(classify != nil, "WithClassifier", "a function") {
+			o.classifier = classify
+		}
+	}
+}
+
+// WithPersonalToken sets the source of the account's own token, which goes before every anonymous one. It is called
+// once per TTL or expiry, on the context of a caller who needs it. It must not be nil.
+func WithPersonalToken(source func(context.Context) (Token, error)) Option {
+	return func(o *options) {
+		if o.given(source != nil, "WithPersonalToken", "a function") {
+			o.personal = source
+		}
+	}
+}
+
+// WithRequestTimeout bounds one run of RequestFunc: up to 1 h, default 30 s; 0 keeps what stands. An attempt that a
+// killed process left behind holds its place for a little longer than this.
+func WithRequestTimeout(d time.Duration) Option {
+	return func(o *options) {
+		if o.within("WithRequestTimeout", d, maxTimeout) && d > 0 {
+			o.timeout = d
+		}
+	}
+}
+
+// WithRefreshAhead lets one caller acquire the next token this long before the cached one expires, while the others
+// keep the old one: 0 to 24 h, default 0, which waits for the expiry. All limits hold as ever.
+func WithRefreshAhead(d time.Duration) Option {
+	return func(o *options) {
+		if o.within("WithRefreshAhead", d, maxRefreshAhead) {
+			o.refreshAhead = d
+		}
+	}
+}
+
+// WithFreshness sets how old the last look at the store may be when a call is answered without a start: 0 to 1 h,
+// default 1 s; 0 looks on each call, as WithClock does by default. A start always reads the newest.
+func WithFreshness(d time.Duration) Option {
+	return func(o *options) {
+		if o.within("WithFreshness", d, maxFreshness) {
+			o.freshness, o.freshnessSet = d, true
+		}
+	}
+}
+
+// WithStateFile keeps the state in a file that several processes on one machine share and that outlives them. An empty
+// path means a file in the user's state folder named after the guard, and requires WithName. It excludes WithStore.
+func WithStateFile(path string) Option {
+	return func(o *options) { o.statePath, o.stateFile = path, true }
+}
+
+// WithStore keeps the state in a store of the caller's, who also closes it. It requires WithName and excludes
+// WithStateFile. The default is a NewMemoryStore.
+func WithStore(s Store) Option {
+	return func(o *options) {
+		if o.given(s != nil, "WithStore", "a Store") {
+			o.store = s
+		}
+	}
+}
+
+// WithEncryption encrypts the tokens at rest, and nothing else, so that a lost key lifts no limit. The first key
+// encrypts; the others still decrypt what was written with them. Each has 32 bytes, of which a copy is kept.
+func WithEncryption(keys ...[]byte) Option {
+	return func(o *options) {
+		if len(keys) == 0 {
+			o.mistake("WithEncryption", "without keys", "given at least one")
+		}
+		o.keys = nil
+		for i, k := range keys {
+			if len(k) != keySize {
+				o.mistake(fmt.Sprintf("WithEncryption key %d", i+1), fmt.Sprintf("%d bytes", len(k)), fmt.Sprintf("%d bytes", keySize))
+			}
+			o.keys = append(o.keys, bytes.Clone(k))
+		}
+	}
+}
+
+// WithoutTokenPersistence keeps tokens out of the store; limits, backoff and rejections stay in it. Each process then
+// has to acquire its own tokens, within the limits that all share.
+func WithoutTokenPersistence() Option { return func(o *options) { o.noTokens = true } }
+
+// WithName names the upstream and the account, since tokens and limits are shared by name: 1 to 64 ASCII letters,
+// digits, and "-_.", not starting with a dot. The default is "default".
+func WithName(name string) Option {
+	return func(o *options) {
+		o.name, o.named = name, true
+		if !validName(name) {
+			o.mistake("WithName", cut(strconv.Quote(name)), `1 to 64 letters, digits, "-", "_" and ".", not starting with a dot`)
+		}
+	}
+}
+
+func validName(name string) bool {
+	if name == "" || len(name) > 64 || name[0] == '.' {
+		return false
+	}
+	for _, c := range []byte(name) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// WithClock replaces the system's clock, for tests and simulations.
+func WithClock(c Clock) Option {
+	return func(o *options) {
+		if o.given(c != nil, "WithClock", "a Clock") {
+			o.clock = c
+		}
+	}
+}
+
+// WithLogger sets where log records go. The default is nowhere.
+func WithLogger(l *slog.Logger) Option {
+	return func(o *options) {
+		if o.given(l != nil, "WithLogger", "a logger; leave it out for silence") {
+			o.logger = l
+		}
+	}
+}
+
+// WithObserver sets a function that is told each event, with no lock held. It should return soon: it runs on the
+// goroutine that caused the event. It must not be nil.
+func WithObserver(observe func(Event)) Option {
+	return func(o *options) {
+		if o.given(observe != nil, "WithObserver", "a function") {
+			o.observer = observe
+		}
+	}
+}
+
+// WithFailOpenDespiteUnavailableStore lets acquisitions start while the store cannot be read or written. The worst case
+// is that every process meters only what it did itself: N processes start up to N times the limits, and a process that
+// restarts meanwhile starts anew. Without it such calls are refused with ErrStore; cached tokens are served either way.
+func WithFailOpenDespiteUnavailableStore() Option { return func(o *options) { o.failOpen = true } }

@@ -1,0 +1,93 @@
+package predict
+
+import (
+	"fmt"
+	"time"
+)
+
+// Forecast is what is expected of one token. Unlike a Level it can warn before
+// the first refusal, once past tokens or the upstream have shown a limit.
+type Forecast struct {
+	Probability float64 `json:"probability"`            // that the next call is refused for quota
+	HasUses     bool    `json:"has_uses"`               // whether UsesLeft is known
+	UsesLeft    int64   `json:"uses_left"`              // successes still to come, the median
+	ExhaustedAt int64   `json:"exhausted_at,omitempty"` // when they are used up at the present pace, or were; 0: no forecast
+	Confidence  float64 `json:"confidence"`             // in [0,1), of UsesLeft
+	Warn        bool    `json:"warn"`                   // the end is near, or there
+	Reason      string  `json:"reason"`                 // one sentence
+}
+
+// Forecast says what to expect of the token after what Learn has taken in.
+//
+// UsesLeft is the upstream's own word where there is one, else the median of
+// what past tokens still gave at this point. Confidence is n/(n+1) where n is
+// the number of past lives that ended in a refusal, each weighted by its age
+// (below 6.3 in all): the weight of the evidence against the prior call in the
+// hazard. The upstream's own word counts as 0.9.
+//
+// Warn is set if the next call is more likely refused than not, or if at most a
+// fifth of the token's uses are left with a confidence of at least 1/2.
+func (h *History) Forecast(u Usage, now int64) Forecast {
+	const early = 5 // a fifth
+	t := &u.Track
+	now = max(clamp(now, 0, maxInstant), t.At)
+	base := h.base()
+	hz := newHazard(h.Lives, base)
+	f := Forecast{Probability: base}
+	if h.Weights != ([experts]float64{}) {
+		f.Probability = h.mixed(h.opinions(&u, hz, base, now))
+	}
+
+	made, refused := t.Uses, t.Refused != 0
+	if refused && u.reopened(now) {
+		made, refused = 0, false
+	}
+	left, told := u.left(now)
+	f.Confidence = hz.evidence / (hz.evidence + 1)
+	if told {
+		f.Confidence = 0.9
+	}
+	switch {
+	case refused:
+		f.HasUses, f.ExhaustedAt = true, t.Refused
+		f.Reason = fmt.Sprintf("it was refused after %d uses and has not recovered", made)
+	case told:
+		f.HasUses, f.UsesLeft = true, left
+		f.Reason = fmt.Sprintf("the upstream's own word leaves %d uses", left)
+	default:
+		if f.UsesLeft, f.HasUses = hz.left(made); f.HasUses {
+			f.Reason = fmt.Sprintf("%d uses made, about %d left, judging by %d past lives of tokens", made, f.UsesLeft, len(h.Lives))
+		} else {
+			f.Confidence = 0
+			f.Reason = fmt.Sprintf("%d uses made, and none of %d past lives of tokens was refused that late", made, len(h.Lives))
+		}
+	}
+	if f.HasUses && !refused {
+		f.ExhaustedAt = u.reach(f.UsesLeft, now)
+	}
+	f.Warn = f.Probability > 0.5 || f.HasUses && f.Confidence >= 0.5 && early*f.UsesLeft <= f.UsesLeft+made
+	f.Reason += fmt.Sprintf("; the next call is refused with probability %.2f", f.Probability)
+	return f
+}
+
+// reach is the instant at which so many more successes are made at the present
+// pace: that of the last 5 minutes if it holds 5 successes, else that of the
+// present life. 0 if there is no pace yet, or it is beyond a year.
+func (u *Usage) reach(uses, now int64) int64 {
+	if uses == 0 {
+		return now
+	}
+	made, span := u.Track.Uses, now-u.Track.Start
+	c := u.between(millis(now)-windowMillis, millis(now))
+	if n := c.Calls - c.Fails; n >= 5 {
+		made, span = n, now-c.First*int64(time.Millisecond)
+	}
+	if made < 2 || span <= 0 {
+		return 0
+	}
+	ahead := float64(uses) * float64(span) / float64(made)
+	if ahead > float64(365*24*time.Hour) {
+		return 0
+	}
+	return now + int64(ahead)
+}

@@ -1,0 +1,313 @@
+package statefile
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The lock file has two records of 64 bytes of text: the generation, then who
+// took the lock last and whether another process waits for it ('w').
+const (
+	lockSuffix   = ".lock"
+	lockMagic    = "tokenguard-lock "
+	recordSize   = 64
+	waiterOffset = 2*recordSize - 2
+
+	pollMin = 200 * time.Microsecond
+	pollMax = 5 * time.Millisecond
+)
+
+// mark is a generation: the revision and lineage of a commit.
+type mark struct {
+	rev     uint64
+	lineage string
+}
+
+func (m mark) known() bool { return m.rev > 0 }
+
+func (m mark) encode() []byte {
+	lineage := m.lineage
+	if lineage == "" {
+		lineage = strings.Repeat("0", 16)
+	}
+	s := fmt.Sprintf("%s%016x %s", lockMagic, m.rev, lineage)
+	return fmt.Appendf(nil, "%-63s\n", fmt.Sprintf("%s %08x", s, crc32.Checksum([]byte(s), castagnoli)))
+}
+
+// decodeMark returns the unknown mark for anything that encode did not write,
+// such as the half of a record.
+func decodeMark(b []byte) mark {
+	const revAt, lineageAt, sumAt = len(lockMagic), len(lockMagic) + 17, len(lockMagic) + 34
+	if len(b) != recordSize || !bytes.HasPrefix(b, []byte(lockMagic)) {
+		return mark{}
+	}
+	rev, err := strconv.ParseUint(string(b[revAt:revAt+16]), 16, 64)
+	if err != nil {
+		return mark{}
+	}
+	sum, err := strconv.ParseUint(string(b[sumAt:sumAt+8]), 16, 32)
+	if err != nil || uint32(sum) != crc32.Checksum(b[:sumAt-1], castagnoli) {
+		return mark{}
+	}
+	return mark{rev, string(b[lineageAt : lineageAt+16])}
+}
+
+func readMark(f *os.File) (mark, error) {
+	var b [recordSize]byte
+	for range 3 { // a record read while it is written may be half of each
+		if _, err := f.ReadAt(b[:], 0); err != nil && err != io.EOF {
+			return mark{}, err
+		}
+		if m := decodeMark(b[:]); m.known() {
+			return m, nil
+		}
+	}
+	return mark{}, nil
+}
+
+// lockRef is the lock file held open for reading, with its identity.
+type lockRef struct {
+	file *os.File
+	info fs.FileInfo
+}
+
+func (f *File) watch(next *lockRef) {
+	if old := f.watched.Swap(next); old != nil {
+		old.file.Close()
+	}
+}
+
+// generation reads the generation from the lock file; unknown if there is none.
+func (f *File) generation() (mark, error) {
+	info, err := os.Lstat(f.lockPath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return mark{}, nil
+	}
+	if err != nil {
+		return mark{}, describe(f.base, "look at the lock file", err)
+	}
+	ref := f.watched.Load()
+	if ref == nil || !os.SameFile(ref.info, info) {
+		file, info, err := openRegular(f.lockPath, os.O_RDONLY)
+		if errors.Is(err, fs.ErrNotExist) {
+			return mark{}, nil
+		}
+		if err != nil {
+			return mark{}, describe(f.base, "open the lock file", err)
+		}
+		ref = &lockRef{file, info}
+		f.watch(ref)
+		select {
+		case <-f.closed: // Close may have run before the swap
+			f.watch(nil)
+		default:
+		}
+	}
+	m, err := readMark(ref.file)
+	if errors.Is(err, fs.ErrClosed) { // another call exchanged it, or Close ran
+		return mark{}, nil
+	}
+	if err != nil {
+		return mark{}, describe(f.base, "read the lock file", err)
+	}
+	return m, nil
+}
+
+// session is the time from lock to release.
+type session struct {
+	f      *File
+	lock   *os.File
+	gen    mark     // as in the lock file when it was locked
+	data   *os.File // nil: there is no data file
+	events *[]Event
+}
+
+// take waits for this File's turn; the caller gives it back.
+func (f *File) take(ctx context.Context, deadline time.Time) error {
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	select {
+	case <-f.turn:
+		return nil
+	case <-f.closed:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return &BusyError{Base: f.base, PID: os.Getpid(), Waited: f.opts.LockTimeout}
+	}
+}
+
+// lock takes the lock file's lock and, where the system can, that of the data
+// file: whoever removes the lock file from under its holder still meets the
+// holder there. Each counts only if the path still leads to what was locked.
+func (f *File) lock(ctx context.Context, deadline time.Time) (s *session, err error) {
+	if wait := time.Until(time.Unix(0, f.yieldTo.Swap(0))); wait > 0 {
+		if err := f.sleep(ctx, min(wait, pollMax)); err != nil {
+			return nil, err
+		}
+	}
+	s = &session{f: f}
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
+	for {
+		s.lock, err = f.openLock()
+		if err != nil {
+			return s, err
+		}
+		if err := f.waitFor(ctx, s.lock, s.lock, deadline); err != nil {
+			return s, err
+		}
+		if sameFile(s.lock, f.lockPath) {
+			break
+		}
+		s.release()
+	}
+	if err := s.register(); err != nil {
+		return s, describe(f.base, "write the lock file", err)
+	}
+	for {
+		s.data, err = f.openData()
+		if err != nil || s.data == nil || !lockData {
+			return s, err
+		}
+		if err := f.waitFor(ctx, s.data, s.lock, deadline); err != nil {
+			return s, err
+		}
+		if sameFile(s.data, f.path) {
+			return s, nil
+		}
+		s.data.Close()
+	}
+}
+
+func (f *File) openLock() (*os.File, error) {
+	if err := f.at(stepOpenLock); err != nil {
+		return nil, describe(f.base, "open the lock file", err)
+	}
+	file, _, err := openRegular(f.lockPath, os.O_RDWR|os.O_CREATE)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := f.makeFolder(); err != nil {
+			return nil, err
+		}
+		file, _, err = openRegular(f.lockPath, os.O_RDWR|os.O_CREATE)
+	}
+	if err != nil {
+		return nil, describe(f.base, "open the lock file", err)
+	}
+	return file, nil
+}
+
+// waitFor polls: a blocking lock could not be left when ctx ends.
+func (f *File) waitFor(ctx context.Context, file, lock *os.File, deadline time.Time) error {
+	for {
+		ok, err := tryLock(file)
+		if err != nil {
+			return describe(f.base, "lock it", err)
+		}
+		if ok {
+			return nil
+		}
+		lock.WriteAt([]byte{'w'}, waiterOffset) // a hint only
+		if !time.Now().Before(deadline) {
+			return &BusyError{Base: f.base, PID: holder(lock), Waited: f.opts.LockTimeout}
+		}
+		if err := f.sleep(ctx, pollMin+rand.N(pollMax-pollMin)); err != nil {
+			return err
+		}
+	}
+}
+
+func (f *File) sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-f.closed:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// register writes who holds the lock, and both records into a new lock file, so
+// that a full disk is found out here and not after the commit.
+func (s *session) register() error {
+	gen, err := readMark(s.lock)
+	if err != nil {
+		return err
+	}
+	s.gen = gen
+	record := fmt.Appendf(nil, "%-61s -\n", fmt.Sprintf("locked by process %d", os.Getpid()))
+	if info, err := s.lock.Stat(); err != nil {
+		return err
+	} else if info.Size() != 2*recordSize {
+		if err := s.inheritOwner(s.lock); err != nil {
+			return err
+		}
+		if _, err := s.lock.WriteAt(append(gen.encode(), record...), 0); err != nil {
+			return err
+		}
+		return s.lock.Truncate(2 * recordSize)
+	}
+	_, err = s.lock.WriteAt(record, recordSize)
+	return err
+}
+
+// setMark raises the generation.
+func (s *session) setMark(m mark) error {
+	if err := s.f.at(stepMark); err != nil {
+		return err
+	}
+	if _, err := s.lock.WriteAt(m.encode(), 0); err != nil {
+		return err
+	}
+	s.gen = m
+	return nil
+}
+
+// holder reads the process that took the lock last; 0 if that is unknown.
+func holder(lock *os.File) int {
+	var b [recordSize]byte
+	if _, err := lock.ReadAt(b[:], recordSize); err != nil {
+		return 0
+	}
+	var pid int
+	if _, err := fmt.Sscanf(string(b[:]), "locked by process %d", &pid); err != nil {
+		return 0
+	}
+	return pid
+}
+
+// release gives the locks back. If another process waited, this File's next
+// lock comes a moment later: without that, a busy process starves the others.
+func (s *session) release() {
+	if s.data != nil {
+		unlock(s.data)
+		s.data.Close()
+		s.data = nil
+	}
+	if s.lock != nil {
+		var b [1]byte
+		if _, err := s.lock.ReadAt(b[:], waiterOffset); err == nil && b[0] == 'w' {
+			s.f.yieldTo.Store(time.Now().Add(pollMin + rand.N(pollMax-pollMin)).UnixNano())
+		}
+		unlock(s.lock)
+		s.lock.Close()
+		s.lock = nil
+	}
+}

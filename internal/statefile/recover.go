@@ -1,0 +1,161 @@
+package statefile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+const (
+	asideInfix = ".set-aside-"
+	maxAside   = 8 // set-aside files that are kept; the oldest go first
+
+	// A revision that only a damaged header claims counts below this.
+	maxClaimed = 1 << 48
+)
+
+// EventKind says what was noticed. The first four mean that commits may have
+// been lost; the Epoch has changed.
+type EventKind string
+
+const (
+	EventDamaged              EventKind = "damaged"                // the file's checksum or form is wrong; its content is gone
+	EventDeleted              EventKind = "deleted"                // the file is gone
+	EventRolledBack           EventKind = "rolled_back"            // the file is whole but older than the last commit; its content is kept
+	EventReplaced             EventKind = "replaced"               // the file is whole but of another lineage; its content is kept
+	EventGenerationNotWritten EventKind = "generation_not_written" // a commit is durable, but the lock file could not take its revision
+
+	intact EventKind = ""
+)
+
+// Event is something that an operator should hear about.
+type Event struct {
+	Kind  EventKind
+	Base  string // base name of the state file
+	Aside string // base name under which the file now lies; "" if there was none
+	Rev   uint64 // the revision from here on
+	Err   error  // what was found, if there is more to say
+}
+
+// judge says whether what was read can be the newest commit, given the
+// generation and the last sight that were taken before it was read.
+func judge(d document, err error, gen, seen mark) EventKind {
+	switch {
+	case err != nil:
+		return EventDamaged
+	case d.rev == 0 && (gen.known() || seen.known()):
+		return EventDeleted
+	case d.rev == 0:
+		return intact
+	case gen.known() && gen.lineage != d.lineage:
+		return EventReplaced
+	// Another lineage that admits a loss shows it by its Epoch.
+	case seen.known() && seen.lineage != d.lineage && d.losses == 0:
+		return EventReplaced
+	case d.rev < gen.rev, d.rev < seen.rev:
+		return EventRolledBack
+	}
+	return intact
+}
+
+// current reads the newest document and recovers from a loss.
+func (s *session) current() (document, error) {
+	f := s.f
+	seen := f.lastSeen()
+	var d document
+	var err error
+	if s.data != nil {
+		d, err = f.decodeData(s.data)
+		if !lockData { // an open file could not be replaced
+			s.data.Close()
+			s.data = nil
+		}
+	}
+	if err != nil && !errors.Is(err, errDamaged) {
+		return document{}, err
+	}
+	if kind := judge(d, err, s.gen, seen); kind != intact {
+		return s.recover(kind, d, err, max(s.gen.rev, seen.rev))
+	}
+	if d.rev > s.gen.rev { // the last writer died before it wrote the generation
+		if err := s.setMark(d.mark()); err != nil {
+			return document{}, describe(f.base, "write the lock file", err)
+		}
+	}
+	f.saw(d.mark())
+	return d, nil
+}
+
+// recover starts a new lineage after a loss. The generation goes first: a
+// process that dies here leaves a file which the next one finds lost as well.
+func (s *session) recover(kind EventKind, d document, found error, rev uint64) (document, error) {
+	next := document{name: s.f.opts.Name, lineage: newLineage(), losses: 1}
+	if kind == EventRolledBack || kind == EventReplaced {
+		next.data = d.data
+		next.losses += d.losses
+		rev = max(rev, d.rev)
+	} else if rev == 0 && d.rev < maxClaimed {
+		rev = d.rev
+	}
+	next.rev = rev + 1
+	if err := s.setMark(next.mark()); err != nil {
+		return document{}, describe(s.f.base, "write the lock file", err)
+	}
+	aside := ""
+	if kind != EventDeleted {
+		var err error
+		if aside, err = s.setAside(kind); err != nil {
+			return document{}, err
+		}
+	}
+	if err := s.commit(next); err != nil {
+		return document{}, err
+	}
+	s.event(Event{Kind: kind, Aside: aside, Rev: next.rev, Err: found})
+	s.pruneAside()
+	return next, nil
+}
+
+// setAside gives the data file a second name, or where there are no links a new
+// one, and returns its base.
+func (s *session) setAside(kind EventKind) (string, error) {
+	f := s.f
+	if err := f.at(stepAside); err != nil {
+		return "", describe(f.base, "set it aside", err)
+	}
+	for at := time.Now().UTC(); ; at = at.Add(time.Millisecond) {
+		aside := fmt.Sprintf("%s%s%s-%s", f.path, asideInfix, at.Format("20060102T150405.000Z"), kind)
+		err := os.Link(f.path, aside)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if _, statErr := os.Lstat(aside); statErr == nil {
+				continue
+			}
+			err = os.Rename(f.path, aside)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", errStolen
+		}
+		if err != nil {
+			return "", describe(f.base, "set it aside", err)
+		}
+		return filepath.Base(aside), nil
+	}
+}
+
+func (s *session) pruneAside() {
+	names := s.f.siblings(asideInfix) // sorted by time
+	for _, name := range names[:max(0, len(names)-maxAside)] {
+		os.Remove(filepath.Join(s.f.folder, name))
+	}
+}
+
+func (s *session) event(e Event) {
+	e.Base = s.f.base
+	*s.events = append(*s.events, e)
+}

@@ -1,0 +1,209 @@
+package statefile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func open(t testing.TB, path string, opts Options) *File {
+	t.Helper()
+	f, err := Open(path, opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func temp(t testing.TB) string { return filepath.Join(t.TempDir(), "state", "doc.json") }
+
+// put commits data and returns what Update does.
+func put(t testing.TB, f *File, data string) Snapshot {
+	t.Helper()
+	s, err := f.Update(t.Context(), func(Snapshot) ([]byte, error) { return []byte(data), nil })
+	require.NoError(t, err)
+	return s
+}
+
+func view(t testing.TB, f *File) Snapshot {
+	t.Helper()
+	s, err := f.View(t.Context())
+	require.NoError(t, err)
+	return s
+}
+
+// increment adds one to a decimal number.
+func increment(s Snapshot) ([]byte, error) {
+	n := 0
+	if len(s.Data) > 0 {
+		var err error
+		if n, err = strconv.Atoi(string(s.Data)); err != nil {
+			return nil, err
+		}
+	}
+	return strconv.AppendInt(nil, int64(n+1), 10), nil
+}
+
+func TestOpenAndViewTouchNothing(t *testing.T) {
+	path := temp(t)
+	f := open(t, path, Options{})
+	assert.Equal(t, Snapshot{}, view(t, f))
+	gen, err := f.Generation(t.Context())
+	require.NoError(t, err)
+	assert.Zero(t, gen)
+	assert.NoDirExists(t, filepath.Dir(path))
+}
+
+func TestUpdateIsSeenByOthersAndAfterReopen(t *testing.T) {
+	path := temp(t)
+	a, b := open(t, path, Options{Name: "n"}), open(t, path, Options{Name: "n"})
+	got := put(t, a, "one")
+	assert.Equal(t, Snapshot{Data: []byte("one"), Rev: 1}, got)
+	assert.Equal(t, got, view(t, b))
+	got = put(t, b, "two")
+	assert.Equal(t, uint64(2), got.Rev)
+	assert.Equal(t, got, view(t, a))
+	for _, f := range []*File{a, b} {
+		gen, err := f.Generation(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, uint64(2), gen)
+	}
+	require.NoError(t, a.Close())
+	require.NoError(t, b.Close())
+	assert.Equal(t, got, view(t, open(t, path, Options{Name: "n"})))
+}
+
+func TestModes(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no such modes")
+	}
+	path := temp(t)
+	put(t, open(t, path, Options{}), "x")
+	for name, want := range map[string]os.FileMode{filepath.Dir(path): 0o700, path: 0o600, path + lockSuffix: 0o600} {
+		info, err := os.Stat(name)
+		require.NoError(t, err)
+		assert.Equal(t, want, info.Mode().Perm(), name)
+	}
+}
+
+func TestFnErrorAndNothingToWrite(t *testing.T) {
+	f := open(t, temp(t), Options{})
+	want := put(t, f, "x")
+	boom := errors.New("boom")
+	_, err := f.Update(t.Context(), func(Snapshot) ([]byte, error) { return []byte("y"), boom })
+	assert.True(t, err == boom)
+	got, err := f.Update(t.Context(), func(s Snapshot) ([]byte, error) {
+		s.Data[0] = '!' // fn's own copy
+		return nil, nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	assert.Equal(t, want, view(t, f))
+}
+
+func TestPanicInFnReleasesTheLock(t *testing.T) {
+	f := open(t, temp(t), Options{})
+	assert.Panics(t, func() {
+		f.Update(t.Context(), func(Snapshot) ([]byte, error) { panic("boom") })
+	})
+	put(t, f, "x")
+}
+
+func TestSizeBound(t *testing.T) {
+	f := open(t, temp(t), Options{})
+	put(t, f, strings.Repeat("x", MaxData))
+	assert.Len(t, view(t, f).Data, MaxData)
+	_, err := f.Update(t.Context(), func(Snapshot) ([]byte, error) { return make([]byte, MaxData+1), nil })
+	var size *SizeError
+	require.ErrorAs(t, err, &size)
+	assert.Equal(t, MaxData+1, size.Size)
+	assert.Equal(t, uint64(1), view(t, f).Rev)
+}
+
+func TestContext(t *testing.T) {
+	f := open(t, temp(t), Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := f.Update(ctx, func(Snapshot) ([]byte, error) {
+		cancel()
+		return []byte("x"), nil
+	})
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.Zero(t, view(t, f).Rev)
+	_, err = f.View(ctx)
+	assert.ErrorIs(t, err, context.Canceled)
+	_, err = f.Generation(ctx)
+	assert.ErrorIs(t, err, context.Canceled)
+}
+
+func TestClose(t *testing.T) {
+	f := open(t, temp(t), Options{})
+	put(t, f, "x")
+	inside, finish, done := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() {
+		_, err := f.Update(context.Background(), func(Snapshot) ([]byte, error) {
+			close(inside)
+			<-finish
+			return nil, nil
+		})
+		done <- err
+	}()
+	<-inside
+	waiting := make(chan error)
+	go func() {
+		_, err := f.Update(context.Background(), increment)
+		waiting <- err
+	}()
+	require.NoError(t, f.Close())
+	assert.ErrorIs(t, <-waiting, ErrClosed)
+	close(finish)
+	require.NoError(t, <-done)
+	require.NoError(t, f.Close())
+	_, err := f.View(t.Context())
+	assert.ErrorIs(t, err, ErrClosed)
+	_, err = f.Generation(t.Context())
+	assert.ErrorIs(t, err, ErrClosed)
+}
+
+func TestConcurrentIncrementsLoseNone(t *testing.T) {
+	path := temp(t)
+	const goroutines, each = 50, 20
+	files := make([]*File, 5)
+	for i := range files {
+		files[i] = open(t, path, Options{LockTimeout: 1 << 36}) // about a minute
+	}
+	var wg sync.WaitGroup
+	errs := make(chan error, goroutines)
+	for g := range goroutines {
+		wg.Go(func() {
+			var last uint64
+			for range each {
+				s, err := files[g%len(files)].Update(t.Context(), increment)
+				if err == nil && s.Rev <= last {
+					err = fmt.Errorf("revision %d after %d", s.Rev, last)
+				}
+				if err != nil {
+					errs <- err
+					return
+				}
+				last = s.Rev
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		t.Error(err)
+	}
+	got := view(t, files[0])
+	assert.Equal(t, strconv.Itoa(goroutines*each), string(got.Data))
+	assert.Equal(t, uint64(goroutines*each), got.Rev)
+}
