@@ -10,9 +10,6 @@ import (
 	"github.com/tokenguard/tokenguard"
 )
 
-// logBytes bounds the log of commits kept beside a document: the newest 32, at 34 bytes each.
-const logBytes = 32 * 34
-
 // sighting is what a Store knows of one document. It is how a loss in the engine comes to light: Redis says nothing
 // of one, but a key that vanished, went back, or went on from before a commit that this Store has seen, shows it.
 //

@@ -50,7 +50,10 @@ type Store struct {
 // document is what a Store knows of one document.
 type document struct {
 	turn chan struct{} // holds one element while an operation runs
-	seen sighting      // belongs to whose turn it is
+	seen sighting      // what is known; belongs, with asked, to whose turn it is
+	// asked is when the last answer was asked for. Who waited for a turn since before then needs no answer of its own:
+	// the callers of a process that look at the same time share two round trips.
+	asked time.Time
 }
 
 // New makes a Store on client, which stays the caller's to close. It does no input or output. Every mistake in the
@@ -72,15 +75,18 @@ func (s *Store) channel(name string) string { return s.key(name) + ":changed" }
 
 // View returns the newest committed document, in one round trip. Snapshot.Now is the server's time.
 func (s *Store) View(ctx context.Context, name string) (tokenguard.Snapshot, error) {
+	entered := time.Now()
 	ctx, doc, end, err := s.begin(ctx, name)
 	if err != nil {
 		return tokenguard.Snapshot{}, failed("view", name, err)
 	}
 	defer end()
-	if err := s.look(ctx, name, doc); err != nil {
-		return tokenguard.Snapshot{}, failed("view", name, err)
+	if doc.asked.Before(entered) {
+		if err := s.look(ctx, name, doc); err != nil {
+			return tokenguard.Snapshot{}, failed("view", name, err)
+		}
 	}
-	return doc.seen.snap, nil
+	return doc.seen.current(), nil
 }
 
 // Revision returns the newest revision, in one round trip that carries no contents.
@@ -130,10 +136,10 @@ func (s *Store) Update(
 			continue
 		}
 		c := doc.seen.change(snap, data)
+		asked := time.Now()
 		r, err := s.commit(ctx, name, c)
 		if r.status == done {
-			doc.seen = doc.seen.committed(c, r)
-			doc.seen.at = time.Now()
+			doc.learn(doc.seen.committed(c, r), asked)
 		}
 		if err != nil {
 			return tokenguard.Snapshot{}, failed("update", name, err)
@@ -141,8 +147,7 @@ func (s *Store) Update(
 		if r.status == done {
 			return doc.seen.snap, nil
 		}
-		doc.seen = doc.seen.next(r, s.config.ttl)
-		doc.seen.at = time.Now()
+		doc.learn(doc.seen.next(r, s.config.ttl), asked)
 		newest = true
 		if err := backOff(ctx, try); err != nil {
 			return tokenguard.Snapshot{}, failed("update", name, err)
@@ -152,13 +157,18 @@ func (s *Store) Update(
 
 // look brings what is known of the document up to date.
 func (s *Store) look(ctx context.Context, name string, doc *document) error {
+	asked := time.Now()
 	r, err := s.read(ctx, name, doc.seen.base, false)
 	if err != nil {
 		return err
 	}
-	doc.seen = doc.seen.next(r, s.config.ttl)
-	doc.seen.at = time.Now()
+	doc.learn(doc.seen.next(r, s.config.ttl), asked)
 	return nil
+}
+
+func (d *document) learn(seen sighting, asked time.Time) {
+	seen.at = time.Now()
+	d.seen, d.asked = seen, asked
 }
 
 // begin waits for its turn at the document, within the timeout of an operation.

@@ -41,7 +41,7 @@ func TestNewRefuses(t *testing.T) {
 		{"long life", client, []Option{WithTTL(1 << 62)}, "ttl is"},
 		{"short timeout", client, []Option{WithTimeout(time.Millisecond)}, "timeout is 1ms"},
 		{"fewer than no replicas", client, []Option{WithWaitReplicas(-1, time.Second)}, "wait replicas is -1"},
-		{"replicas slower than the timeout", client, []Option{WithWaitReplicas(1, 2 * time.Second)}, "wait replicas timeout is 2s"},
+		{"replicas slower than the timeout", client, []Option{WithWaitReplicas(1, 2*time.Second)}, "wait replicas timeout is 2s"},
 		{"deaf client", redis.NewClient(&redis.Options{}), nil, "ContextTimeoutEnabled"},
 		{"deaf cluster", redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}}), nil, "ContextTimeoutEnabled"},
 		{"ring", redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}}), nil, "Ring"},
@@ -183,7 +183,9 @@ func (c *counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook { return next }
+func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
 
 func (c *counter) trips() int {
 	c.mu.Lock()
@@ -319,13 +321,25 @@ func TestKeyLayout(t *testing.T) {
 		left, err := client.PTTL(ctx, keys[0]).Result()
 		require.NoError(t, err)
 		require.InDelta(t, float64(72*time.Hour), float64(left), float64(time.Minute))
-		for range 100 {
-			_, err := s.Update(ctx, "up/account", increment)
+	})
+}
+
+// The log of commits is as long as somebody may send one again, within bounds.
+func TestLogIsBounded(t *testing.T) {
+	engines(t, func(t *testing.T, addr string) {
+		client := newClient(t, addr)
+		length := func(timeout time.Duration, commits int) int {
+			s := newStore(t, client, WithTimeout(timeout))
+			for range commits {
+				update(t, s, increment)
+			}
+			log, err := client.HGet(t.Context(), s.key("n"), "log").Result()
 			require.NoError(t, err)
+			return strings.Count(log, ";")
 		}
-		log, err := client.HGet(ctx, keys[0], "log").Result()
-		require.NoError(t, err)
-		require.Len(t, log, logBytes)
+		require.Equal(t, 500, length(time.Minute, 510))
+		require.NoError(t, pause(t.Context(), 300*time.Millisecond))
+		require.Equal(t, 32, length(300*time.Millisecond, 1))
 	})
 }
 

@@ -86,7 +86,7 @@ func (s *Store) commit(ctx context.Context, name string, c change) (reply, error
 	lag := s.config.timeout / 4
 	args := []any{
 		c.base.revision(), c.base.epoch, c.operation, c.epoch, c.floor, c.now.UnixMicro(), lag.Microseconds(),
-		s.config.ttl.Milliseconds(), s.channel(name), logBytes, c.data,
+		s.config.ttl.Milliseconds(), s.channel(name), s.config.timeout.Microseconds(), c.data,
 	}
 	keys := []string{s.key(name)}
 	if s.config.replicas > 0 {
