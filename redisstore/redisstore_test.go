@@ -195,6 +195,12 @@ func (c *counter) trips() int {
 	return n
 }
 
+func countingClient(addr string) (*redis.Client, *counter) {
+	c, sent := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true}), &counter{}
+	c.AddHook(sent)
+	return c, sent
+}
+
 func TestRoundTrips(t *testing.T) {
 	engines(t, func(t *testing.T, addr string) {
 		ctx := t.Context()
@@ -204,9 +210,8 @@ func TestRoundTrips(t *testing.T) {
 		_, err = warm.View(ctx, "n")
 		require.NoError(t, err)
 
-		var sent counter
-		client := newClient(t, addr)
-		client.AddHook(&sent)
+		client, sent := countingClient(addr)
+		defer client.Close()
 		s := newStore(t, client)
 		update := func(fn func(tokenguard.Snapshot) ([]byte, error)) int {
 			sent.trips()

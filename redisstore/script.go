@@ -78,7 +78,10 @@ func (s *Store) read(ctx context.Context, name string, known version, brief bool
 	if brief {
 		leaveOut = "1"
 	}
-	return parseReply(readScript.Run(ctx, s.client, []string{s.key(name)}, known.revision(), known.epoch, leaveOut).Result())
+	keys := []string{s.key(name)}
+	return chase(ctx, func() (reply, error) {
+		return parseReply(readScript.Run(ctx, s.client, keys, known.revision(), known.epoch, leaveOut).Result())
+	})
 }
 
 // commit asks to put c in the place of base.
@@ -89,57 +92,67 @@ func (s *Store) commit(ctx context.Context, name string, c change) (reply, error
 		s.config.ttl.Milliseconds(), s.channel(name), s.config.timeout.Microseconds(), c.data,
 	}
 	keys := []string{s.key(name)}
-	if s.config.replicas > 0 {
-		return s.commitAndWait(ctx, keys, args)
+	return chase(ctx, func() (reply, error) {
+		if s.config.replicas > 0 {
+			return s.commitAndWait(ctx, keys, args)
+		}
+		return parseReply(updateScript.Run(ctx, s.client, keys, args...).Result())
+	})
+}
+
+// chase asks again while a slot of a cluster is on its way: go-redis follows a few redirections, but the nodes can
+// point at each other for longer.
+func chase(ctx context.Context, ask func() (reply, error)) (reply, error) {
+	for {
+		r, err := ask()
+		_, moved := redis.IsMovedError(err)
+		_, asked := redis.IsAskError(err)
+		if !moved && !asked && !redis.IsTryAgainError(err) {
+			return r, err
+		}
+		if pause(ctx, 50*time.Millisecond) != nil {
+			return r, err
+		}
 	}
-	return parseReply(updateScript.Run(ctx, s.client, keys, args...).Result())
 }
 
 // commitAndWait sends the script and WAIT over one connection, since WAIT speaks of the writes of its own connection.
 func (s *Store) commitAndWait(ctx context.Context, keys []string, args []any) (reply, error) {
-	for {
-		var node redis.Cmdable = s.client
-		cluster, _ := s.client.(*redis.ClusterClient)
-		if cluster != nil {
-			master, err := cluster.MasterForKey(ctx, keys[0])
-			if err != nil {
-				return reply{}, err
-			}
-			node = master
-		}
-		var update, wait *redis.Cmd
-		send := func(eval func(redis.Pipeliner) *redis.Cmd) {
-			pipe := node.Pipeline()
-			update = eval(pipe)
-			wait = pipe.Do(ctx, "WAIT", s.config.replicas, s.config.replicaWait.Milliseconds())
-			_, _ = pipe.Exec(ctx) // each command has its own error
-		}
-		send(func(p redis.Pipeliner) *redis.Cmd { return updateScript.EvalSha(ctx, p, keys, args...) })
-		if redis.HasErrorPrefix(update.Err(), "NOSCRIPT") {
-			send(func(p redis.Pipeliner) *redis.Cmd { return updateScript.Eval(ctx, p, keys, args...) })
-		}
-		_, moved := redis.IsMovedError(update.Err())
-		if moved && cluster != nil {
-			// One master's own client does not follow the slot; the cluster's learns where it went.
-			cluster.ReloadState(ctx)
-			if err := pause(ctx, 50*time.Millisecond); err != nil {
-				return reply{}, err
-			}
-			continue
-		}
-		r, err := parseReply(update.Result())
-		if err != nil || r.status != done {
-			return r, err
-		}
-		n, err := wait.Int()
+	var node redis.Cmdable = s.client
+	cluster, _ := s.client.(*redis.ClusterClient)
+	if cluster != nil {
+		master, err := cluster.MasterForKey(ctx, keys[0])
 		if err != nil {
-			return r, fmt.Errorf("%w: %w", ErrNotReplicated, err)
+			return reply{}, err
 		}
-		if n < s.config.replicas {
-			return r, fmt.Errorf("%w: %d of %d within %v", ErrNotReplicated, n, s.config.replicas, s.config.replicaWait)
-		}
-		return r, nil
+		node = master
 	}
+	var update, wait *redis.Cmd
+	send := func(eval func(redis.Pipeliner) *redis.Cmd) {
+		pipe := node.Pipeline()
+		update = eval(pipe)
+		wait = pipe.Do(ctx, "WAIT", s.config.replicas, s.config.replicaWait.Milliseconds())
+		_, _ = pipe.Exec(ctx) // each command has its own error
+	}
+	send(func(p redis.Pipeliner) *redis.Cmd { return updateScript.EvalSha(ctx, p, keys, args...) })
+	if redis.HasErrorPrefix(update.Err(), "NOSCRIPT") {
+		send(func(p redis.Pipeliner) *redis.Cmd { return updateScript.Eval(ctx, p, keys, args...) })
+	}
+	if _, moved := redis.IsMovedError(update.Err()); moved && cluster != nil {
+		cluster.ReloadState(ctx) // one master's own client does not learn where the slot went
+	}
+	r, err := parseReply(update.Result())
+	if err != nil || r.status != done {
+		return r, err
+	}
+	n, err := wait.Int()
+	if err != nil {
+		return r, fmt.Errorf("%w: %w", ErrNotReplicated, err)
+	}
+	if n < s.config.replicas {
+		return r, fmt.Errorf("%w: %d of %d within %v", ErrNotReplicated, n, s.config.replicas, s.config.replicaWait)
+	}
+	return r, nil
 }
 
 // backOff spreads writers that keep meeting each other: nothing after the first conflicts, then up to 32 ms at random.
