@@ -14,7 +14,7 @@ import (
 
 // The file starts with a header that a person can read:
 //
-//	tokenguard-state 1 7a5c0fb4
+//	tokenguard-state 1 835a385c
 //	name: "default"
 //	lineage: 9f86d081884c7d65
 //	losses: 0

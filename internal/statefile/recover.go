@@ -107,7 +107,7 @@ func (s *session) recover(kind EventKind, d document, found error, rev uint64) (
 	aside := ""
 	if kind != EventDeleted {
 		var err error
-		if aside, err = s.setAside(kind); err != nil {
+		if aside, err = s.setAside(kind, next.rev); err != nil {
 			return document{}, err
 		}
 	}
@@ -115,27 +115,24 @@ func (s *session) recover(kind EventKind, d document, found error, rev uint64) (
 		return document{}, err
 	}
 	s.event(Event{Kind: kind, Aside: aside, Rev: next.rev, Err: found})
-	s.pruneAside()
+	s.pruneAside(aside)
 	return next, nil
 }
 
 // setAside gives the data file a second name, or where there are no links a new
-// one, and returns its base.
-func (s *session) setAside(kind EventKind) (string, error) {
+// one, and returns its base. Names sort by revision, since the clock may step.
+func (s *session) setAside(kind EventKind, rev uint64) (string, error) {
 	f := s.f
 	if err := f.at(stepAside); err != nil {
 		return "", describe(f.base, "set it aside", err)
 	}
-	for at := time.Now().UTC(); ; at = at.Add(time.Millisecond) {
-		aside := fmt.Sprintf("%s%s%s-%s", f.path, asideInfix, at.Format("20060102T150405.000Z"), kind)
-		err := os.Link(f.path, aside)
-		if errors.Is(err, fs.ErrExist) {
+	for at := time.Now().UTC(); ; rev++ {
+		aside := fmt.Sprintf("%s%s%012d-%s-%s", f.path, asideInfix, rev, at.Format("20060102T150405Z"), kind)
+		if _, err := os.Lstat(aside); err == nil {
 			continue
 		}
+		err := os.Link(f.path, aside)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			if _, statErr := os.Lstat(aside); statErr == nil {
-				continue
-			}
 			err = os.Rename(f.path, aside)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
@@ -148,10 +145,13 @@ func (s *session) setAside(kind EventKind) (string, error) {
 	}
 }
 
-func (s *session) pruneAside() {
-	names := s.f.siblings(asideInfix) // sorted by time
+// pruneAside keeps the newest set-aside files, among them the one just made.
+func (s *session) pruneAside(made string) {
+	names := s.f.siblings(asideInfix)
 	for _, name := range names[:max(0, len(names)-maxAside)] {
-		os.Remove(filepath.Join(s.f.folder, name))
+		if name != made {
+			os.Remove(filepath.Join(s.f.folder, name))
+		}
 	}
 }
 

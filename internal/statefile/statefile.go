@@ -213,6 +213,7 @@ func (f *File) Generation(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	if gen.known() && (gen.lineage == seen.lineage || !seen.known()) {
+		f.saw(gen)
 		return max(gen.rev, seen.rev), nil
 	}
 	snap, err := f.View(ctx)
