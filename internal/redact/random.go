@@ -1,7 +1,10 @@
 package redact
 
 // A word shorter than this is never called random: too few letters to tell.
-const minRandom = 20
+const (
+	minRandom = 20
+	minAlnum  = 16 // of these; the rest may be the signs of base64
+)
 
 // followers lists for each letter those that follow it in ordinary words: the
 // 240 commonest pairs over the 6,800 words of Go's own documentation. They make
@@ -23,10 +26,11 @@ var common = func() (set [26]uint32) {
 }()
 
 // Random reports whether an ASCII word looks drawn at random (a key, a hash, an
-// encoded blob) and not written by a person. It needs at least 20 bytes. Two
-// signs tell: letters and digits, or lower and upper case, change places at
+// encoded blob) and not written by a person. It needs at least 20 bytes, 16 of
+// them letters and digits. Three signs tell: all are hex digits; letters and digits, or lower and upper case, change places at
 // least every fourth character, where CamelCase and snake_case need a change
 // for a word; or the pairs of adjacent letters are not those of ordinary words.
+// CamelCase of very short words (getUserByIdV2OfX) is taken for random, too.
 func Random(word string) bool {
 	if len(word) < minRandom {
 		return false
@@ -38,7 +42,7 @@ func Random(word string) bool {
 		digit
 	)
 	var alnum, letters, switches, pairs, known int
-	last, lastLetter := other, byte(0)
+	last, lastLetter, hex := other, byte(0), true
 	for i := range len(word) {
 		c, kind := word[i], other
 		switch {
@@ -59,6 +63,7 @@ func Random(word string) bool {
 		}
 		if kind != digit {
 			letters++
+			hex = hex && c <= 'f'
 			if last == lower || last == upper {
 				pairs++
 				if common[lastLetter-'a']>>(c-'a')&1 == 1 {
@@ -70,11 +75,9 @@ func Random(word string) bool {
 		last = kind
 	}
 	switch {
-	case alnum < minRandom:
+	case alnum < minAlnum:
 		return false
-	case letters == 0:
-		return true
-	case switches*4 >= alnum:
+	case hex && (letters > 0 || alnum >= minRandom), switches*4 >= alnum:
 		return true
 	}
 	return pairs >= 8 && known*100 < pairs*65
