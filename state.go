@@ -223,6 +223,11 @@ func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 	case next == nil:
 		s.putBack(batch)
 		s.touch()
+		// The newest document is known now, though nothing was written. Who goes on deciding on an older one would ask
+		// again without end.
+		if st, now, err := s.absorb(snap); err == nil {
+			s.accept(st, now)
+		}
 		return r, nil
 	}
 	next.rev, next.epoch = snap.Rev, snap.Epoch
