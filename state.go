@@ -46,8 +46,9 @@ type shelf struct {
 	pending map[string]predict.Usage // outcomes by token ID that wait for a commit
 	flushed time.Duration            // when pending outcomes were last committed on their own account
 
-	publish func(*state, reading) // tells the guard of a new revision
-	notice  func(text string)     // tells the log of what was found
+	publish func(*state, reading)    // tells the guard of a new revision
+	stamp   func(*document, instant) // carries the order of use into the document
+	notice  func(text string)        // tells the log of what was found
 }
 
 func (s *shelf) mono() time.Duration { return time.Since(s.meter.base) }
@@ -201,6 +202,7 @@ func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 		}
 		saved = len(unsaved)
 		doc.count(batch)
+		s.stamp(doc, r.now)
 		if !c(doc, r) && !changed {
 			return nil, nil
 		}
@@ -221,6 +223,11 @@ func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 	case next == nil:
 		s.putBack(batch)
 		s.touch()
+		// The newest document is known now, though nothing was written. Who goes on deciding on an older one would ask
+		// again without end.
+		if st, now, err := s.absorb(snap); err == nil {
+			s.accept(st, now)
+		}
 		return r, nil
 	}
 	next.rev, next.epoch = snap.Rev, snap.Epoch

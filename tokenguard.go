@@ -58,7 +58,7 @@ func New(request RequestFunc, opts ...Option) (*Guard, error) {
 		return nil, err
 	}
 	g := &Guard{request: request, ended: make(chan struct{}), changed: make(chan struct{})}
-	g.shelf = &shelf{opt: o, meter: newMeter(o.clock), owner: newOwner(), publish: g.learned, notice: g.noticed}
+	g.shelf = &shelf{opt: o, meter: newMeter(o.clock), owner: newOwner(), publish: g.learned, notice: g.noticed, stamp: g.hot.stamp}
 	if g.vault, err = newVault(o, g.noticed); err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 		}
 		st, r, serr := g.look(ctx)
 		if serr == nil && st.dirty && g.diary.mayRetry() {
-			serr = g.save(ctx)
+			_ = g.save(ctx) // a store that fails meets the next look, too
 			continue
 		}
 		v, err := g.viewFor(ctx, q, st, r)

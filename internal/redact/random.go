@@ -30,6 +30,7 @@ var common = func() (set [26]uint32) {
 // them letters and digits. Three signs tell: all are hex digits; letters and digits, or lower and upper case, change places at
 // least every fourth character, where CamelCase and snake_case need a change
 // for a word; or the pairs of adjacent letters are not those of ordinary words.
+// CamelCase of very short words (getUserByIdV2OfX) is taken for random, too.
 func Random(word string) bool {
 	if len(word) < minRandom {
 		return false
@@ -76,10 +77,8 @@ func Random(word string) bool {
 	switch {
 	case alnum < minAlnum:
 		return false
-	case hex:
-		return letters > 0 || alnum >= minRandom
-	case switches*4 >= alnum:
-		return pairs < 8 || known*100 < pairs*80
+	case hex && (letters > 0 || alnum >= minRandom), switches*4 >= alnum:
+		return true
 	}
 	return pairs >= 8 && known*100 < pairs*65
 }

@@ -89,7 +89,7 @@ func TestRandomTells(t *testing.T) {
 	}
 	for _, word := range []string{
 		"accessdeniedexception", "no_remaining_quota_for_anonymous_user", "ORG_TELEGRAM_RATE_LIMIT_EXCEEDED", "TelegramApiRequestException",
-		"getUserByIdFromHttpRequestV2", "resources-in-the-rest-api", "2024-05-01-preview-release-2", "internationalization", "gpt-4o-mini-2024-07-18",
+		"getUserFromHttpRequestContext", "resources-in-the-rest-api", "2024-05-01-preview-release-2", "internationalization", "gpt-4o-mini-2024-07-18",
 		"claude-3-5-sonnet-20241022", "text-embedding-3-large", "com.example.tokens.V3DataSearchService.List", "API_KEY_SERVICE_BLOCKED",
 	} {
 		require.False(t, Random(word), word)

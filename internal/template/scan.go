@@ -163,8 +163,12 @@ func (m *scanner) skipHost(i int) {
 // hexColonEnd returns the end of an IPv6 or hardware address at i, or i if there is
 // none: at least two colons and between them groups of up to four hex digits.
 func hexColonEnd(s string, i int) int {
+	const longest = 48 // an IPv6 address that ends in an IPv4 one has 45
 	end, colons, group := i, 0, 0
 	for j := i; j < len(s); j++ {
+		if j-i > longest {
+			return i
+		}
 		switch {
 		case s[j] == ':':
 			colons++
