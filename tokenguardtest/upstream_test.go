@@ -163,14 +163,17 @@ func TestUpstreamTakesItsTime(t *testing.T) {
 }
 
 func TestRequestFuncStatesTheLifetime(t *testing.T) {
-	u := serve(t, &Upstream{Lifetime: 90 * time.Second})
-	s := NewScript(nil, Reply{Value: "anonymous-1", Lifetime: 90 * time.Second})
-	want, err := s.Request(t.Context(), tokenguard.Request{})
-	require.NoError(t, err)
-	got, err := u.issue(t)
-	require.NoError(t, err)
-	require.Equal(t, want.ID(), got.ID())
-	u.server.Close()
-	_, err = u.issue(t)
-	require.Error(t, err)
+	for lifetime, expiry := range map[time.Duration]time.Time{90 * time.Second: noon.Add(90 * time.Second), -1: {}} {
+		u := serve(t, &Upstream{Lifetime: lifetime})
+		guard, err := tokenguard.New(RequestFunc(u.server.Client(), u.server.URL), tokenguard.WithClock(u.clock))
+		require.NoError(t, err)
+		defer guard.Close()
+		tok, err := guard.Token(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "anonymous-1", tok.Value())
+		require.True(t, expiry.Equal(tok.Expiry), "%v", tok.Expiry)
+		u.server.Close()
+		_, err = u.issue(t)
+		require.Error(t, err)
+	}
 }
