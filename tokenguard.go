@@ -3,23 +3,347 @@ package tokenguard
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
 )
 
-// Guard stands in front of a RequestFunc.
-type Guard struct{}
+// Guard stands in front of a RequestFunc. It acquires almost never and still hands every caller a usable token whenever
+// one exists. Most callers want Token; Acquire also says where the token came from and takes a failure report; Wait
+// sleeps until a token can be had.
+//
+// A call walks through seven steps: the dedup filter (dedup.go), the token cache (cache.go), the in-progress gate
+// (gate.go), the decision manager (manager.go), the limiter (ratelimit.go), the quota predictor (predictor.go) and the
+// request (flight.go). decide.go is the walk; it is a pure function, and the methods here are the doors around it.
+//
+// A Guard is safe for concurrent use. It needs Close only to hand over what it has not stored yet and to release a
+// state file; it runs nothing while nobody calls.
+type Guard struct {
+	*shelf
+	request  RequestFunc
+	personal *personal
 
-var errUnbuilt = errors.New("tokenguard: under construction")
+	hot     hotPath
+	joining singleflight.Group // acquisitions of this process, by scope
+	memos   *lru.Cache[memoKey, memo]
+	errs    *lru.Cache[string, error]      // what RequestFunc returned, by attempt
+	reports *lru.Cache[reportID, struct{}] // failures that were counted, to count each once
+	said    *lru.Cache[string, struct{}]   // warnings
+	starts  atomic.Uint64
+	diary   diary
+	tally   tally
 
-// New makes a guard.
-func New(request RequestFunc, opts ...Option) (*Guard, error) { return &Guard{}, nil }
+	mu          sync.Mutex // guards what follows
+	closed      bool
+	ended       chan struct{}  // closed by Close
+	flights     sync.WaitGroup // own acquisitions in progress; Add under mu
+	changed     chan struct{}  // closed and replaced with each new revision
+	awaiting    int            // callers in await
+	stopPolling context.CancelFunc
 
-func (g *Guard) Token(ctx context.Context) (Token, error)                { return Token{}, errUnbuilt }
-func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) { return Grant{}, errUnbuilt }
-func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error)    { return Grant{}, errUnbuilt }
-func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
-	return Explanation{}, errUnbuilt
+	waiting atomic.Int64 // callers in await or on a flight
 }
-func (g *Guard) Report(ctx context.Context, o Outcome) error { return errUnbuilt }
-func (g *Guard) Adopt(ctx context.Context, t Token) error    { return errUnbuilt }
-func (g *Guard) Clear(ctx context.Context, what Clear) error { return errUnbuilt }
-func (g *Guard) Close() error                                { return nil }
+
+// New makes a Guard in front of request. It does not call request. Without WithStateFile or WithStore the state lives
+// and dies with the process. The error joins every configuration mistake, each a *ConfigError.
+func New(request RequestFunc, opts ...Option) (*Guard, error) {
+	o, err := newOptions(opts)
+	if request == nil {
+		err = errors.Join(&ConfigError{Field: "RequestFunc", Value: "nil", Bound: "a function"}, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	g := &Guard{request: request, ended: make(chan struct{}), changed: make(chan struct{})}
+	g.shelf = &shelf{opt: o, meter: newMeter(o.clock), owner: newOwner(), publish: g.learned, notice: g.noticed, stamp: g.hot.stamp}
+	if g.vault, err = newVault(o, g.noticed); err != nil {
+		return nil, err
+	}
+	g.memos, _ = lru.New[memoKey, memo](memoSize)
+	g.errs, _ = lru.New[string, error](memoSize)
+	g.reports, _ = lru.New[reportID, struct{}](8 * memoSize)
+	g.said, _ = lru.New[string, struct{}](memoSize)
+	if o.personal != nil {
+		g.personal = &personal{fetch: o.personal}
+	}
+	g.diary.init(o)
+	return g, g.openStore()
+}
+
+// Token returns a usable token: Acquire of the zero Request, token only.
+func (g *Guard) Token(ctx context.Context) (Token, error) {
+	if e := g.hot.lookup(""); e != nil {
+		return e.grant.Token, nil
+	}
+	grant, err := g.Acquire(ctx, Request{})
+	return grant.Token, err
+}
+
+// Acquire returns a usable token for req, or says why there is none: a *RefusedError if the guard did not ask the
+// upstream, a *RequestError if it did and that failed, or ctx's error if the caller left first. An acquisition that
+// is in progress is waited for, here or in another process that shares the store; Acquire does not wait for a limit
+// to open, see Wait.
+func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
+	if req.Failure.IsZero() && req.Kind != Personal {
+		if e := g.hot.lookup(req.Scope); e != nil {
+			return e.grant, nil
+		}
+	}
+	q, err := g.prepare(req, g.meter.read())
+	if err != nil {
+		return Grant{}, err
+	}
+	return g.acquire(ctx, q, req)
+}
+
+// acquire walks the request through the steps until one answers.
+func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, error) {
+	joined := false
+	for reported := false; ; {
+		if g.isClosed() {
+			return g.refuseClosed(q)
+		}
+		st, r, serr := g.look(ctx)
+		if serr == nil && st.dirty && g.diary.mayRetry() {
+			_ = g.save(ctx) // a store that fails meets the next look, too
+			continue
+		}
+		v, err := g.viewFor(ctx, q, st, r)
+		if err != nil {
+			return Grant{}, err
+		}
+		// 0. What the request reports comes first.
+		if !reported {
+			reported = true
+			if g.news(q, v.doc, r) {
+				if err := g.submit(ctx, q); err == nil {
+					continue
+				} else if serr == nil {
+					serr = err
+				}
+				v, st = g.viewOf(q)
+			}
+		}
+		rl := v.decide(r.now)
+		if serr != nil && rl.answer != AnswerServe && !g.opt.failOpen {
+			if err := ctx.Err(); err != nil {
+				return Grant{}, err
+			}
+			return g.refuseStore(q, r, serr)
+		}
+		switch rl.answer {
+		case AnswerServe:
+			return g.serve(v, rl, r, st, joined)
+		case AnswerWait:
+			joined = joined || !rl.place
+			if rl.owner == g.owner && !rl.place {
+				break // one of this process: join its flight
+			}
+			if err := g.await(ctx); err != nil {
+				return g.left(q, err)
+			}
+			continue
+		case AnswerRefuse:
+			if rl.reason == ReasonQuotaSufficient {
+				if err := g.liftSuspicion(ctx, q); err != nil {
+					return g.refuseStore(q, r, err)
+				}
+			}
+			return g.refuse(v, rl, r)
+		}
+
+		// 7. The request: one flight for all who need it now.
+		leader := false
+		ch := g.joining.DoChan(q.scope, func() (any, error) {
+			leader = true
+			return g.fly(context.WithoutCancel(ctx), q, req), nil
+		})
+		g.waiting.Add(1)
+		select {
+		case res := <-ch:
+			g.waiting.Add(-1)
+			flight := res.Val.(flown)
+			if !flight.ran {
+				if rl.answer == AnswerWait { // the lease is this process', but its flight is over: wait for its end
+					if err := g.await(ctx); err != nil {
+						return g.left(q, err)
+					}
+				}
+				continue
+			}
+			if grant, err, done := g.arrived(ctx, q, flight, leader); done {
+				return grant, err
+			}
+			joined = true
+		case <-ctx.Done():
+			g.waiting.Add(-1)
+			return g.left(q, ctx.Err())
+		case <-g.ended:
+			g.waiting.Add(-1)
+			return g.refuseClosed(q)
+		}
+	}
+}
+
+// arrived hands out what a flight brought to the caller that started it, or to one that joined.
+func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Grant, error, bool) {
+	r := g.meter.read()
+	var failed *RequestError
+	switch {
+	case errors.As(f.err, &failed):
+		// A token that is in its last stretch is better than none.
+		if v, st := g.viewOf(q); st != nil {
+			if t := v.cached(r.now); t != nil {
+				rl := v.servedBy(t)
+				grant, err := g.serve(v, rl, r, st, false)
+				grant.Verdict.Detail += "; " + failed.Verdict.Detail
+				return grant, err, true
+			}
+		}
+		g.tally.answered(ReasonRequestFailed)
+		return Grant{}, f.err, true
+	case f.err != nil:
+		if leader || ctx.Err() == nil {
+			grant, err := g.refuseStore(q, r, f.err)
+			return grant, err, true
+		}
+		return Grant{}, nil, false
+	case leader:
+		v, _ := g.viewOf(q)
+		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerServe, reason: ReasonAcquired, tokenID: f.token.ID()}, r, 0)
+		verdict.Detail = fmt.Sprintf("token %s was acquired", f.token.ID())
+		g.tally.answered(ReasonAcquired)
+		return Grant{Token: f.token, Source: SourceRequest, Verdict: verdict}, nil, true
+	}
+	return Grant{}, nil, false
+}
+
+// Wait is as Acquire, but where waiting helps it sleeps until the refusal's RetryAt, or until another call or process
+// brings a token, and asks again. It returns at once where waiting alone changes nothing, and what Acquire returned
+// where an acquisition failed. When ctx ends first, the error is both ctx's and the last refusal.
+func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
+	if !req.Failure.IsZero() && req.Failure.At.IsZero() {
+		req.Failure.At = g.meter.read().wall // asking again is no new failure
+	}
+	for {
+		grant, err := g.Acquire(ctx, req)
+		var refused *RefusedError
+		if !errors.As(err, &refused) || refused.Verdict.RetryAt.IsZero() {
+			return grant, err
+		}
+		if serr := g.sleepUntil(ctx, refused.Verdict.RetryAt); serr != nil {
+			return Grant{}, fmt.Errorf("%w while waiting: %w", serr, err)
+		}
+	}
+}
+
+// Explain returns what Acquire would answer now, with the verdict of every step. It changes nothing and calls nothing
+// of the user's, so a personal token that was never fetched counts as not usable.
+func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
+	q, err := g.prepare(req, g.meter.read())
+	if err != nil {
+		return Explanation{}, err
+	}
+	st, r, err := g.look(ctx)
+	if err != nil {
+		return Explanation{}, &RefusedError{Verdict: g.storeVerdict(q, err), Cause: err}
+	}
+	return g.explain(q, st, r), nil
+}
+
+// Report says how a call made with a token ended. Failures for quota and auth are stored before it returns; the others
+// ride on the next update. A token that the guard never served is ignored.
+func (g *Guard) Report(ctx context.Context, o Outcome) error {
+	r := g.meter.read()
+	q := &query{kind: Anonymous}
+	if canceled(o.Failure.Err) {
+		return nil
+	}
+	switch {
+	case o.TokenID == "":
+		return fmt.Errorf("%w: Outcome.TokenID: empty: want the ID of the token that was used", ErrRequest)
+	case o.Latency < 0:
+		return fmt.Errorf("%w: Outcome.Latency: %v: want 0 or more", ErrRequest, o.Latency)
+	}
+	q.failing = normalID(o.TokenID)
+	q.report.at = r.now
+	if !o.Failure.IsZero() {
+		q.report = g.report(o.Failure, r)
+		q.failing = normalID(o.TokenID)
+	}
+	if !o.ResetAt.IsZero() {
+		q.until = min(r.instant(o.ResetAt), r.now.plus(maxReset))
+	}
+	q.none = q.none || o.Limit > 0 && o.Remaining <= 0
+	return g.reportOutcome(ctx, q, o, r)
+}
+
+// Adopt takes in a token that was fetched elsewhere, charged as a start. A token that is known is not charged again.
+func (g *Guard) Adopt(ctx context.Context, t Token) error {
+	if t.Kind == Personal {
+		return fmt.Errorf("%w: Token.Kind: personal tokens come from WithPersonalToken", ErrRequest)
+	}
+	q, err := g.prepare(Request{Scope: t.Scope}, g.meter.read())
+	if err != nil {
+		return err
+	}
+	if g.isClosed() {
+		return ErrClosed
+	}
+	if _, _, err := g.look(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	rec, t, err := g.take(t, q, 0, g.meter.read())
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRequest, err)
+	}
+	id := g.attemptID()
+	r, err := g.commit(ctx, func(d *document, r reading) bool {
+		fresh := *rec
+		return d.adopt(g.opt, &fresh, id, g.owner, r.now)
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	g.tell(Event{At: r.wall, Kind: EventAdopted, Scope: t.Scope, TokenID: t.ID()})
+	return nil
+}
+
+// Clear lifts what an operator wants lifted. A charged attempt stays charged.
+func (g *Guard) Clear(ctx context.Context, what Clear) error {
+	if what.Suspicion != "" && what.Suspicion != "*" {
+		what.Suspicion = normalID(what.Suspicion)
+	}
+	r, err := g.commit(ctx, func(d *document, _ reading) bool { return d.clear(what) })
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	g.tell(Event{At: r.wall, Kind: EventCleared, TokenID: what.Suspicion})
+	return nil
+}
+
+// Close releases every waiter with ErrClosed at once. An acquisition of its own that runs may finish, because its cost
+// is spent: Close waits for it, at most the request timeout and a little. Outcomes that wait are stored. It closes
+// only a store that New opened.
+func (g *Guard) Close() error {
+	g.mu.Lock()
+	if g.closed {
+		g.mu.Unlock()
+		return nil
+	}
+	g.closed = true
+	close(g.ended)
+	g.mu.Unlock()
+	g.hot.clear()
+	g.flights.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	err := g.flush(ctx)
+	if g.own {
+		err = errors.Join(err, g.store.Close())
+	}
+	return err
+}

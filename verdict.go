@@ -17,8 +17,6 @@ const (
 	StepStore     Step = "store"
 )
 
-var steps = [...]Step{StepDedup, StepCache, StepGate, StepManager, StepLimiter, StepPredictor, StepRequest, StepStore}
-
 // Reason names the rule that decided.
 type Reason string
 

@@ -153,5 +153,5 @@ func atLeast(n int, mean, variance float64) float64 {
 		below += p
 		p *= (1 - q) * (r + float64(j)) / float64(j+1)
 	}
-	return min(max(1-below, 0), 1)
+	return clamp(1-below, 0, 1)
 }

@@ -39,7 +39,6 @@ func (u *Usage) repair() {
 		c.Fails = min(max(c.Fails, c.Quota), c.Calls)
 		c.Quota = min(c.Quota, c.Fails)
 		c.Timed = min(c.Timed, c.Calls)
-		c.Latency = max(c.Latency, 0)
 		u.insert(c)
 	}
 }
@@ -72,7 +71,7 @@ func (h *History) repair() {
 	for _, w := range h.Weights {
 		sum, low = sum+w, min(low, w)
 	}
-	if low <= 0 || sum < 1-1e-6 || sum > 1+1e-6 {
+	if low < 1e-15 || sum < 1-1e-6 || sum > 1+1e-6 {
 		h.Weights = [experts]float64{}
 	}
 	h.Book.repair()

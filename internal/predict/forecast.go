@@ -22,7 +22,7 @@ type Forecast struct {
 // UsesLeft is the upstream's own word where there is one, else the median of
 // what past tokens still gave at this point. Confidence is n/(n+1) where n is
 // the number of past lives that ended in a refusal, each weighted by its age
-// (below 6.8 in all): the weight of the evidence against the prior call in the
+// (below 6.3 in all): the weight of the evidence against the prior call in the
 // hazard. The upstream's own word counts as 0.9.
 //
 // Warn is set if the next call is more likely refused than not, or if at most a
@@ -31,38 +31,41 @@ func (h *History) Forecast(u Usage, now int64) Forecast {
 	const early = 5 // a fifth
 	t := &u.Track
 	now = max(clamp(now, 0, maxInstant), t.At)
-	base := h.Book.baseRate()
+	base := h.base()
 	hz := newHazard(h.Lives, base)
 	f := Forecast{Probability: base}
 	if h.Weights != ([experts]float64{}) {
 		f.Probability = h.mixed(h.opinions(&u, hz, base, now))
 	}
 
+	made, refused := t.Uses, t.Refused != 0
+	if refused && u.reopened(now) {
+		made, refused = 0, false
+	}
 	left, told := u.left(now)
+	f.Confidence = hz.evidence / (hz.evidence + 1)
+	if told {
+		f.Confidence = 0.9
+	}
 	switch {
+	case refused:
+		f.HasUses, f.ExhaustedAt = true, t.Refused
+		f.Reason = fmt.Sprintf("it was refused after %d uses and has not recovered", made)
 	case told:
-		f.HasUses, f.UsesLeft, f.Confidence = true, left, 0.9
+		f.HasUses, f.UsesLeft = true, left
 		f.Reason = fmt.Sprintf("the upstream's own word leaves %d uses", left)
-	case t.Refused != 0:
-		f.HasUses, f.UsesLeft, f.Confidence = true, 0, hz.evidence/(hz.evidence+1)
-		f.Reason = fmt.Sprintf("it was refused after %d uses and has not recovered", t.Uses)
 	default:
-		f.Confidence = hz.evidence / (hz.evidence + 1)
-		if f.UsesLeft, f.HasUses = hz.left(t.Uses); f.HasUses {
-			f.Reason = fmt.Sprintf("%d uses made, about %d left, judging by the last %d lives of tokens", t.Uses, f.UsesLeft, len(h.Lives))
+		if f.UsesLeft, f.HasUses = hz.left(made); f.HasUses {
+			f.Reason = fmt.Sprintf("%d uses made, about %d left, judging by %d past lives of tokens", made, f.UsesLeft, len(h.Lives))
 		} else {
 			f.Confidence = 0
-			f.Reason = fmt.Sprintf("%d uses made; none of the last %d lives of tokens ended in a refusal that late", t.Uses, len(h.Lives))
+			f.Reason = fmt.Sprintf("%d uses made, and none of %d past lives of tokens was refused that late", made, len(h.Lives))
 		}
 	}
-	switch {
-	case !f.HasUses:
-	case t.Refused != 0:
-		f.ExhaustedAt = t.Refused
-	default:
+	if f.HasUses && !refused {
 		f.ExhaustedAt = u.reach(f.UsesLeft, now)
 	}
-	f.Warn = f.Probability > 0.5 || f.HasUses && f.Confidence >= 0.5 && early*f.UsesLeft <= f.UsesLeft+t.Uses
+	f.Warn = f.Probability > 0.5 || f.HasUses && f.Confidence >= 0.5 && early*f.UsesLeft <= f.UsesLeft+made
 	f.Reason += fmt.Sprintf("; the next call is refused with probability %.2f", f.Probability)
 	return f
 }
@@ -71,10 +74,13 @@ func (h *History) Forecast(u Usage, now int64) Forecast {
 // pace: that of the last 5 minutes if it holds 5 successes, else that of the
 // present life. 0 if there is no pace yet, or it is beyond a year.
 func (u *Usage) reach(uses, now int64) int64 {
+	if uses == 0 {
+		return now
+	}
 	made, span := u.Track.Uses, now-u.Track.Start
 	c := u.between(millis(now)-windowMillis, millis(now))
 	if n := c.Calls - c.Fails; n >= 5 {
-		made, span = n, now-u.Cells[0].First*int64(time.Millisecond)
+		made, span = n, now-c.First*int64(time.Millisecond)
 	}
 	if made < 2 || span <= 0 {
 		return 0

@@ -23,7 +23,7 @@ type Life struct {
 // a step function of k.
 type hazard struct {
 	steps    []step
-	last     int64   // the largest k at which a life was refused; -1: none
+	ends     []step  // the k at which lives were refused, not pooled
 	evidence float64 // weight of the refused lives
 }
 
@@ -48,7 +48,7 @@ type step struct {
 // likelihood under that order. In the end one more call at the base chance is
 // counted in, (events + base) / (calls + 1), so that one life proves little.
 func newHazard(lives []Life, base float64) hazard {
-	h := hazard{last: -1}
+	var h hazard
 	weights := make([]float64, len(lives))
 	var ends []int64
 	for i, l := range lives {
@@ -64,8 +64,10 @@ func newHazard(lives []Life, base float64) hazard {
 	from := int64(0)
 	for _, k := range ends {
 		h.pool(callsAt(lives, weights, from, k))
-		h.pool(callsAt(lives, weights, k, k+1))
-		h.last, from = k, k+1
+		end := callsAt(lives, weights, k, k+1)
+		h.pool(end)
+		h.ends = append(h.ends, end)
+		from = k + 1
 	}
 	h.pool(callsAt(lives, weights, from, math.MaxInt64))
 
@@ -118,30 +120,20 @@ func (h hazard) at(k int64) (chance float64, ok bool) {
 	return chance, ok
 }
 
-// left is the median of the successes still to come after k, that is the
-// smallest j for which the chance to survive the calls k .. k+j,
-// prod(1 - hazard(k+i)), is at most 1/2. ok is false when no known life was
-// refused that late, so that there is nothing to go by.
-func (h hazard) left(k int64) (j int64, ok bool) {
+// left is the median of the successes still to come after k by Kaplan and Meier:
+// the survival prod(1 - refusals/calls) from k on falls to 1/2 or below at the
+// call after k+left successes. Without the order that pooling assumes, a few
+// lives under a new quota shift it at once. ok is false when the known lives do
+// not go that far, so that there is nothing to go by.
+func (h hazard) left(k int64) (left int64, ok bool) {
 	survive := 1.0
-	for i, s := range h.steps {
-		end := h.last + 1
-		if i+1 < len(h.steps) {
-			end = h.steps[i+1].from
-		}
-		from := max(s.from, k)
-		if from >= end || s.chance <= 0 {
+	for _, s := range h.ends {
+		if s.from < k {
 			continue
 		}
-		// Smallest n with survive * (1-chance)^n <= 1/2.
-		n := int64(1)
-		if s.chance < 1 {
-			n = max(1, int64(math.Ceil(math.Log(0.5/survive)/math.Log1p(-s.chance))))
+		if survive *= 1 - s.events/s.calls; survive <= 0.5 {
+			return s.from - k, true
 		}
-		if n <= end-from {
-			return from + n - 1 - k, true
-		}
-		survive *= math.Pow(1-s.chance, float64(end-from))
 	}
 	return 0, false
 }

@@ -60,7 +60,9 @@ func (h *History) learn(u *Usage, n int64, refused bool, first, last int64, r ri
 		return
 	}
 	size := (n + chunks - 1) / chunks
-	hz := newHazard(h.Lives, h.Book.baseRate())
+	// A life that ends here is followed by refusals only, of which the hazard says
+	// nothing, so it need not be made anew.
+	hz := newHazard(h.Lives, h.base())
 	for done := int64(0); done < n; done += size {
 		k := min(size, n-done)
 		at := first
@@ -69,19 +71,15 @@ func (h *History) learn(u *Usage, n int64, refused bool, first, last int64, r ri
 		}
 		now := max(at*int64(time.Millisecond), u.Track.At)
 
-		r.base, r.persist = h.Book.baseRate(), 0
+		r.base, r.persist = h.Book.share(0.5), 0
 		if u.Track.Last {
 			r.persist = 1
 		}
-		o := h.opinions(u, hz, r.base, now)
+		o := h.opinions(u, hz, h.base(), now)
 		h.Book.add(h.mixed(o), refused, k, r)
 		h.reweigh(o, refused, k)
 		h.Hours[hourOf(now)].add(refused, k, hourMemory)
-		lives := len(h.Lives)
 		h.track(&u.Track, refused, k, now)
-		if len(h.Lives) != lives {
-			hz = newHazard(h.Lives, h.Book.baseRate())
-		}
 	}
 }
 

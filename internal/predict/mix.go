@@ -16,10 +16,14 @@ const (
 )
 
 const (
-	// shift is the chance, per outcome, that another expert becomes the best one.
-	shift = 0.03
+	// shift is the share that an expert which was wholly wrong gives away.
+	shift = 0.1
+	// leastLoss keeps every weight above 1e-6, from where it can come back.
+	leastLoss = 1e-4
 	// No expert may be surer than this: one surprise must not ruin it.
 	surest = 0.998
+	// unsure is what no evidence takes away from the state of the channel.
+	unsure = 1e-6
 	// recentMemory is the number of a token's outcomes that count: a half-life of 16.
 	recentMemory = 16 / math.Ln2
 	// hourMemory is the number of outcomes in an hour of the day that count.
@@ -32,8 +36,8 @@ const (
 	overlap = time.Minute
 )
 
-// Track is where one token stands for the forecast. History.Learn keeps it.
-type Track struct {
+// track is where one token stands for the forecast. History.Learn keeps it.
+type track struct {
 	At      int64   `json:"a,omitempty"` // the newest outcome that was learned from
 	Start   int64   `json:"s,omitempty"` // when the present life began
 	Uses    int64   `json:"u,omitempty"` // successes of the present life
@@ -75,11 +79,15 @@ type opinion struct {
 	awake bool
 }
 
+// base is the chance of a refusal when nothing else is known: the share so far,
+// and at first a tenth, since most calls of most tokens are served.
+func (h *History) base() float64 { return h.Book.share(0.1) }
+
 // opinions asks every expert for the chance that a call at this instant is
 // refused for quota.
 func (h *History) opinions(u *Usage, hz hazard, base float64, now int64) (o [experts]opinion) {
 	say := func(i int, p float64) {
-		o[i] = opinion{min(max(p, 1-surest), surest), true}
+		o[i] = opinion{clamp(p, 1-surest, surest), true}
 	}
 	t := &u.Track
 
@@ -100,12 +108,11 @@ func (h *History) opinions(u *Usage, hz hazard, base float64, now int64) (o [exp
 	c := h.Hours[hourOf(now)]
 	say(hourly, (c.Refused+2*base)/(c.Calls+2))
 
-	if left, ok := u.left(now); ok {
-		if left > 0 {
-			say(hinted, hintIfLeft)
-		} else {
-			say(hinted, hintIfEmpty)
-		}
+	switch left, ok := u.left(now); {
+	case ok && left == 0:
+		say(hinted, hintIfEmpty)
+	case ok || u.reopened(now):
+		say(hinted, hintIfLeft)
 	}
 	return o
 }
@@ -127,13 +134,20 @@ func (u *Usage) left(now int64) (int64, bool) {
 	return max(0, v.Remaining-(u.Uses()-v.Uses)), true
 }
 
+// reopened says whether the pause that the upstream stated is over and nothing
+// came since that shows otherwise.
+func (u *Usage) reopened(now int64) bool {
+	p := u.Pause
+	return p.Until != 0 && p.Until <= now && u.Track.At < p.Until && u.Good <= p.At
+}
+
 // shutAt is the prediction step of a two-state channel (E. N. Gilbert, 1960; E.
 // O. Elliott, 1963) in continuous time. With a = the rate open to shut and b =
 // shut to open, the chance of shut obeys s' = a(1-s) - bs, so it decays from
 // its value at the last outcome to a/(a+b) as exp(-(a+b)t). The rates are the
 // means of Gamma posteriors, (ends + 1) / (hours + prior), where the prior is
 // one run of 6 h open and one of half an hour shut.
-func (h *History) shutAt(t *Track, now int64) float64 {
+func (h *History) shutAt(t *track, now int64) float64 {
 	a := (h.Dwell.OpenEnds + 1) / (h.Dwell.OpenHours + 6)
 	b := (h.Dwell.ShutEnds + 1) / (h.Dwell.ShutHours + 0.5)
 	rest := a / (a + b)
@@ -158,39 +172,51 @@ func (h *History) mixed(o [experts]opinion) float64 {
 }
 
 // reweigh is Bayes' rule on the weights of the experts that spoke, w * p(outcome)^n,
-// followed by the fixed share of M. Herbster and M. Warmuth (1998): each gives
-// shift of its weight to all, since which expert is best changes over time.
+// followed by the variable share of M. Herbster and M. Warmuth (1998): since the
+// best expert changes over time, each gives the part 1 - (1-shift)^loss of its
+// weight to all, where loss is its squared error. A fixed share would take as
+// much while nothing happens, and so forget in the 40 uses of a token which
+// expert foresaw the end of the last one. Only those that spoke give and get: a
+// silent one cannot give back.
 func (h *History) reweigh(o [experts]opinion, refused bool, n int64) {
-	var logs [experts]float64
-	before, after, best := 0.0, 0.0, math.Inf(-1)
+	var logs, miss [experts]float64
+	before, after, best, awake := 0.0, 0.0, math.Inf(-1), 0.0
 	for i, e := range o {
 		if !e.awake {
 			continue
 		}
-		before += h.Weights[i]
-		if !refused {
-			e.p = 1 - e.p
+		miss[i] = e.p
+		if refused {
+			miss[i] = 1 - e.p
 		}
-		logs[i] = math.Log(h.Weights[i]) + float64(n)*math.Log(e.p)
+		awake++
+		before += h.Weights[i]
+		logs[i] = math.Log(h.Weights[i]) + float64(n)*math.Log(1-miss[i])
 		best = max(best, logs[i])
 	}
 	for i, e := range o {
 		if e.awake {
-			h.Weights[i] = math.Exp(logs[i] - best)
-			after += h.Weights[i]
+			after += math.Exp(logs[i] - best)
+		}
+	}
+	given := 0.0
+	for i, e := range o {
+		if e.awake {
+			w := before * math.Exp(logs[i]-best) / after
+			h.Weights[i] = w * math.Pow(1-shift, float64(n)*(miss[i]*miss[i]+leastLoss))
+			given += w - h.Weights[i]
 		}
 	}
 	for i, e := range o {
 		if e.awake {
-			h.Weights[i] *= before / after
+			h.Weights[i] += given / awake
 		}
-		h.Weights[i] = (1-shift)*h.Weights[i] + shift/experts
 	}
 }
 
 // track moves one token on by n outcomes alike at one instant, and learns from
 // it how long lives and states last.
-func (h *History) track(t *Track, refused bool, n, now int64) {
+func (h *History) track(t *track, refused bool, n, now int64) {
 	if t.At != 0 {
 		h.Dwell.add(t.Last, refused, hours(now-t.At))
 	}
@@ -200,9 +226,9 @@ func (h *History) track(t *Track, refused bool, n, now int64) {
 	if refused {
 		ifShut, ifOpen = refusedIfShut, refusedIfOpen
 	}
-	shut := h.shutAt(t, now)
+	shut := clamp(h.shutAt(t, now), unsure, 1-unsure)
 	odds := shut / (1 - shut) * math.Pow(ifShut/ifOpen, float64(min(n, 50)))
-	t.Shut = min(max(odds/(1+odds), 1e-6), 1-1e-6)
+	t.Shut = clamp(odds/(1+odds), unsure, 1-unsure)
 	t.At, t.Last = now, refused
 	t.Recent.add(refused, n, recentMemory)
 

@@ -27,10 +27,10 @@ type rivals struct {
 	rule    float64 // refused if over 30 % failed in the last 5 minutes
 }
 
-// baseRate is the share refused so far, with half a refusal in one call added
-// (Jeffreys' prior) so that it is defined from the start and never 0 or 1.
-func (b *scoreBook) baseRate() float64 {
-	return (float64(b.Refused) + 0.5) / (float64(b.N) + 1)
+// share is the share refused so far, counting one more call beforehand that was
+// refused with the given chance, so that it is defined from the start.
+func (b *scoreBook) share(prior float64) float64 {
+	return (float64(b.Refused) + prior) / (float64(b.N) + 1)
 }
 
 // add scores n outcomes alike, all forecast as p.

@@ -17,8 +17,9 @@ const (
 	// and each has at most two cells.
 	MaxCells = 2 * 31
 
-	maxLatency = time.Hour
-	maxHintAge = 24 * time.Hour
+	maxLatency     = time.Hour
+	maxCellLatency = 100_000_000 * time.Second // no sum over cells overflows
+	maxHintAge     = 24 * time.Hour
 	// A reset further away than this is a misread number, not a promise.
 	maxReset = 400 * 24 * time.Hour
 )
@@ -47,7 +48,7 @@ type Usage struct {
 	Good  int64  `json:"g,omitempty"` // instant of the newest success
 	Hint  Hint   `json:"h,omitzero"`
 	Pause Pause  `json:"p,omitzero"`
-	Track Track  `json:"t,omitzero"` // written by History.Learn only
+	Track track  `json:"t,omitzero"` // written by History.Learn only
 }
 
 // Cell counts the outcomes of at most 10 s. The first refusal for quota in a
@@ -124,13 +125,13 @@ func (u *Usage) absorb(batch Usage) {
 
 // insert puts a cell where its span belongs and drops what left the window.
 func (u *Usage) insert(c Cell) {
-	span := floorDiv(c.First, cellMillis)
+	span := spanOf(c)
 	i := len(u.Cells)
-	for i > 0 && floorDiv(u.Cells[i-1].First, cellMillis) >= span {
+	for i > 0 && spanOf(u.Cells[i-1]) >= span {
 		i--
 	}
 	here := u.Cells[i:]
-	inSpan := func(j int) bool { return j < len(here) && floorDiv(here[j].First, cellMillis) == span }
+	inSpan := func(j int) bool { return j < len(here) && spanOf(here[j]) == span }
 	switch {
 	case !inSpan(0):
 		u.Cells = slices.Insert(u.Cells, i, c)
@@ -144,13 +145,19 @@ func (u *Usage) insert(c Cell) {
 	u.trim(u.Cells[len(u.Cells)-1].Last)
 }
 
+func spanOf(c Cell) int64 { return floorDiv(c.First, cellMillis) }
+
 func (c *Cell) join(d Cell) {
+	if c.Calls == 0 {
+		*c = d
+		return
+	}
 	c.First, c.Last = min(c.First, d.First), max(c.Last, d.Last)
 	c.Calls += d.Calls
 	c.Quota += d.Quota
 	c.Fails += d.Fails
 	c.Timed += d.Timed
-	c.Latency += d.Latency
+	c.Latency = min(c.Latency+d.Latency, maxCellLatency)
 }
 
 // Trim drops the cells that have left the window, so that an idle token takes
@@ -159,7 +166,7 @@ func (u *Usage) Trim(now int64) { u.trim(millis(now)) }
 
 func (u *Usage) trim(now int64) {
 	gone := 0
-	for gone < len(u.Cells) && u.Cells[gone].First <= now-windowMillis {
+	for gone < len(u.Cells) && spanOf(u.Cells[gone]) < floorDiv(now-windowMillis, cellMillis) {
 		gone++
 	}
 	if gone == len(u.Cells) {
@@ -207,7 +214,7 @@ func (c *Cell) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	*c = Cell{First: a[0], Last: a[0] + a[1], Calls: a[2], Quota: a[3], Fails: a[4], Timed: a[5],
-		Latency: time.Duration(min(a[6], int64(maxLatency))) * time.Microsecond}
+		Latency: time.Duration(clamp(a[6], 0, maxCellLatency.Microseconds())) * time.Microsecond}
 	return nil
 }
 

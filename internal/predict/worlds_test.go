@@ -1,11 +1,13 @@
 package predict
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 const noon = int64(1_790_000_000) * int64(time.Second) / day * day
@@ -83,69 +85,224 @@ func busyHours() upstream {
 	})
 }
 
-// live makes one call each gap in the mean for so many days. A token is
-// replaced half an hour after its first refusal, if replace is set.
-func live(up upstream, seed uint64, days int, gap time.Duration, replace bool) Accuracy {
+// world is an upstream and how its users call it.
+type world struct {
+	name    string
+	up      func() upstream
+	replace bool          // a token is replaced half an hour after its first refusal
+	gap     time.Duration // between two calls, in the mean; 0: 8 min
+	tell    func(served int, at int64, o *Outcome)
+	batch   time.Duration // successes are learned this much later, together; a refusal at once
+	skill   float64       // at least
+}
+
+// live runs the world for so many days. before is called at each call, with what
+// is known then.
+func (w world) live(seed uint64, days int, before func(at int64, h *History, u Usage, refused bool)) Accuracy {
 	r := rand.New(rand.NewPCG(seed, 1))
+	up, gap := w.up(), w.gap
+	if gap == 0 {
+		gap = 8 * time.Minute
+	}
 	var h History
-	var u Usage
-	uses, refused := 0, int64(0)
+	var u, pending Usage
+	uses, refused, flushed := 0, int64(0), noon
 	for at := noon; at < noon+int64(days)*day; at += int64(r.ExpFloat64() * float64(gap)) {
-		if replace && refused != 0 && at-refused > int64(30*time.Minute) {
+		if w.replace && refused != 0 && at-refused > int64(30*time.Minute) {
 			h.TokenEnded(u)
 			u, uses, refused = Usage{}, 0, 0
 		}
-		no := up.refuses(at, uses, r)
-		if no && refused == 0 {
+		o := Outcome{At: at, Latency: time.Second, Quota: up.refuses(at, uses, r)}
+		if o.Quota && refused == 0 {
 			refused = at
 		}
-		if !no {
+		if !o.Quota {
 			uses++
 		}
-		var b Usage
-		b.Add(Outcome{At: at, Latency: time.Second, Quota: no})
-		h.Learn(&u, b)
+		if w.tell != nil {
+			w.tell(uses, at, &o)
+		}
+		if before != nil {
+			before(at, &h, u, o.Quota)
+		}
+		pending.Add(o)
+		if o.Quota || at-flushed >= int64(w.batch) {
+			h.Learn(&u, pending)
+			pending, flushed = Usage{}, at
+		}
 	}
 	return h.Accuracy()
 }
 
-func TestSkillInSimulatedWorlds(t *testing.T) {
-	worlds := []struct {
-		name     string
-		up       func() upstream
-		replace  bool
-		min, max float64
-	}{
-		{"fixed daily quota", func() upstream { return dailyQuota(func(int64) int { return 60 }) }, false, 0.5, 1},
-		{"quota cut in half", func() upstream {
-			return dailyQuota(func(at int64) int {
-				if at > noon+10*day {
-					return 30
-				}
-				return 60
-			})
-		}, false, 0.5, 1},
-		{"rolling day quota", func() upstream { return rollingQuota(60) }, false, 0.3, 1},
-		{"outages", outages, false, 0.1, 1},
-		{"busy hours", busyHours, false, 0.1, 1},
-		{"40 uses a token", func() upstream { return perToken(40) }, true, 0.3, 1},
-		{"5 % at random", func() upstream { return random(0.05) }, false, -0.05, 1},
-		{"30 % at random", func() upstream { return random(0.3) }, false, -0.05, 1},
-		{"no quota", func() upstream { return random(0) }, false, -0.05, 1},
-	}
-	t.Logf("%-20s %6s %8s %7s %7s %7s %7s", "world", "calls", "refused", "skill", "last", "rule", "right")
-	for _, w := range worlds {
-		var calls int64
-		var brier, base, last, rule, right float64
-		const seeds = 5
-		for seed := range uint64(seeds) {
-			a := live(w.up(), seed, 20, 8*time.Minute, w.replace)
-			n := float64(a.Count)
-			calls += a.Count
-			brier, base, last, rule = brier+n*a.Brier, base+n*a.BaseBrier, last+n*a.LastBrier, rule+n*a.RuleBrier
-			right += n * a.ShareRight
-			assert.GreaterOrEqual(t, a.Skill, w.min, "%s, seed %d", w.name, seed)
+func daily(quota int) func() upstream {
+	return func() upstream { return dailyQuota(func(int64) int { return quota }) }
+}
+
+func halved() upstream {
+	return dailyQuota(func(at int64) int {
+		if at > noon+10*day {
+			return 30
 		}
-		t.Logf("%-20s %6d %8s %7.3f %7.3f %7.3f %7.3f", w.name, calls, "", 1-brier/base, 1-last/base, 1-rule/base, right/float64(calls))
+		return 60
+	})
+}
+
+func always(share float64) func() upstream { return func() upstream { return random(share) } }
+
+func fortyUses() upstream { return perToken(40) }
+
+var worlds = []world{
+	{name: "fixed daily quota", up: daily(60), skill: 0.9},
+	{name: "quota cut in half", up: halved, skill: 0.85},
+	{name: "rolling day quota", up: func() upstream { return rollingQuota(60) }, skill: 0.4},
+	{name: "outages", up: outages, skill: 0.35},
+	{name: "busy hours", up: busyHours, skill: 0.55},
+	{name: "daily, reset stated", up: daily(60), skill: 0.95, tell: func(_ int, at int64, o *Outcome) {
+		o.ResetAt = (at/day + 1) * day
+	}},
+	{name: "40 uses a token", up: fortyUses, replace: true, skill: 0.8},
+	{name: "40 uses, stated", up: fortyUses, replace: true, skill: 0.85, tell: func(served int, _ int64, o *Outcome) {
+		o.Remaining, o.Limit = int64(40-served), 40
+	}},
+	{name: "40 uses, in batches", up: fortyUses, replace: true, gap: time.Minute, batch: 3 * time.Minute, skill: 0.8},
+	{name: "the upstream lies", up: always(0.05), skill: -0.05, tell: func(_ int, at int64, o *Outcome) {
+		o.Remaining, o.Limit, o.RetryAt = 0, 40, at+hour
+	}},
+	{name: "5 % at random", up: always(0.05), skill: -0.05},
+	{name: "30 % at random", up: always(0.3), skill: -0.05},
+	{name: "no quota", up: always(0), skill: -0.05},
+}
+
+func TestSkillInSimulatedWorlds(t *testing.T) {
+	const seeds = 3
+	t.Logf("%-21s %6s %8s   skill over the base rate of: %7s %7s %7s   %5s %5s", "world", "calls", "refused", "mix", "last", "30 %", "right", "off by")
+	for _, w := range worlds {
+		var calls, refused, right, brier, base, last, rule, off float64
+		for seed := range uint64(seeds) {
+			a := w.live(seed, 20, func(_ int64, _ *History, _ Usage, no bool) { refused += float64(one(no)) })
+			n := float64(a.Count)
+			calls += n
+			right += n * a.ShareRight
+			brier, base, last, rule = brier+n*a.Brier, base+n*a.BaseBrier, last+n*a.LastBrier, rule+n*a.RuleBrier
+			off += miscalibration(a) / seeds
+			assert.LessOrEqual(t, miscalibration(a), 0.08, "%s, seed %d", w.name, seed)
+			assert.GreaterOrEqual(t, a.Skill, w.skill, "%s, seed %d", w.name, seed)
+			if refused > 0 {
+				assert.Less(t, a.Brier, a.RuleBrier, "%s, seed %d: the 30 %% rule is better", w.name, seed)
+			}
+		}
+		t.Logf("%-21s %6.0f %7.1f%% %37.3f %7.3f %7.3f   %.3f %.3f", w.name, calls, 100*refused/calls, 1-brier/base, 1-last/base, 1-rule/base, right/calls, off)
 	}
+}
+
+// miscalibration is the mean distance of a forecast from what came of those in
+// its tenth.
+func miscalibration(a Accuracy) (sum float64) {
+	for _, b := range a.Reliability {
+		sum += math.Abs(b.Forecast-b.Refused) * float64(b.Count) / float64(a.Count)
+	}
+	return sum
+}
+
+func TestWarnsBeforeTheFirstRefusal(t *testing.T) {
+	w := world{up: fortyUses, replace: true}
+	for seed := range uint64(20) {
+		token, warned, wasNew := 0, int64(0), true
+		w.live(seed, 10, func(at int64, h *History, u Usage, refused bool) {
+			if isNew := u.Calls == 0; isNew && !wasNew {
+				token, warned = token+1, 0
+				wasNew = true
+			} else if !isNew {
+				wasNew = false
+			}
+			f := h.Forecast(u, at)
+			switch {
+			case token == 0 && u.Quota == 0:
+				require.False(t, f.Warn, "the first token cannot be forecast: %s", f.Reason)
+			case token >= 3 && u.Quota == 0:
+				require.True(t, f.HasUses)
+				require.Equal(t, 40-u.Uses(), f.UsesLeft, f.Reason)
+				require.Greater(t, f.Confidence, 0.7)
+				if f.Warn && warned == 0 {
+					warned = at
+					require.EqualValues(t, 32, u.Uses(), "the last fifth")
+					require.InDelta(t, float64(at+8*int64(8*time.Minute)), float64(f.ExhaustedAt), float64(hour))
+				}
+				if refused {
+					require.NotZero(t, warned, "token %d was refused without a warning", token)
+					require.Greater(t, at-warned, int64(10*time.Minute))
+					require.Greater(t, f.Probability, 0.5)
+				}
+			}
+		})
+		require.Greater(t, token, 5)
+	}
+}
+
+func TestNeverWarnsWithoutAQuota(t *testing.T) {
+	world{up: always(0)}.live(1, 5, func(at int64, h *History, u Usage, _ bool) {
+		f := h.Forecast(u, at)
+		require.False(t, f.Warn)
+		require.Zero(t, f.ExhaustedAt)
+	})
+}
+
+func TestForecastTakesTheUpstreamsWord(t *testing.T) {
+	var h History
+	var u Usage
+	for i := range int64(10) {
+		var b Usage
+		b.Add(Outcome{At: noon + i*int64(time.Minute), Remaining: 29 - i, Limit: 30})
+		h.Learn(&u, b)
+	}
+	f := h.Forecast(u, noon+10*int64(time.Minute))
+	assert.EqualValues(t, 20, f.UsesLeft)
+	assert.InDelta(t, float64(noon+30*int64(time.Minute)), float64(f.ExhaustedAt), float64(3*time.Minute))
+	assert.False(t, f.Warn)
+	assert.Equal(t, "the upstream's own word leaves 20 uses; the next call is refused with probability 0.01", f.Reason)
+}
+
+func TestARefusedTokenIsExhaustedUntilItServesAgain(t *testing.T) {
+	var h History
+	var u Usage
+	learn := func(at int64, quota bool) Forecast {
+		var b Usage
+		b.Add(Outcome{At: at, Quota: quota})
+		h.Learn(&u, b)
+		return h.Forecast(u, at)
+	}
+	for i := range int64(5) {
+		learn(noon+i*second, false)
+	}
+	f := learn(noon+5*second, true)
+	assert.True(t, f.HasUses)
+	assert.Zero(t, f.UsesLeft)
+	assert.Equal(t, noon+5*second, f.ExhaustedAt)
+	assert.Equal(t, []Life{{Uses: 5}}, h.Lives)
+
+	f = learn(noon+6*second, false)
+	assert.Equal(t, noon+5*second, f.ExhaustedAt, "it was under way")
+	f = learn(noon+80*second, false)
+	assert.EqualValues(t, 4, f.UsesLeft, "a new life")
+
+	h.TokenEnded(u)
+	assert.Equal(t, []Life{{Uses: 5}, {Uses: 1, Censored: true}}, h.Lives)
+}
+
+func TestATokenIsAsNewAfterItsStatedReset(t *testing.T) {
+	var h History
+	var u Usage
+	for i := range int64(10) {
+		learn(&h, &u, Outcome{At: noon + i*second})
+	}
+	learn(&h, &u, Outcome{At: noon + 10*second, Quota: true, ResetAt: noon + hour})
+	f := h.Forecast(u, noon+hour-1)
+	assert.Zero(t, f.UsesLeft)
+	assert.True(t, f.Warn)
+	assert.Equal(t, noon+10*second, f.ExhaustedAt)
+	f = h.Forecast(u, noon+hour)
+	assert.EqualValues(t, 10, f.UsesLeft)
+	assert.False(t, f.Warn, f.Reason)
+	learn(&h, &u, Outcome{At: noon + hour, Quota: true})
+	assert.Zero(t, h.Forecast(u, noon+hour).UsesLeft, "the upstream was wrong")
 }

@@ -1,0 +1,126 @@
+package tokenguard
+
+import (
+	"slices"
+	"time"
+)
+
+// What an acquisition leaves in the document: the charge before RequestFunc is called, and its end.
+
+// leaseMargin is how much longer than the request timeout an acquisition may take before others go on without it.
+const leaseMargin = 5 * time.Second
+
+func (o *options) lease() time.Duration { return o.timeout + leaseMargin }
+
+// charge enters a start, before the upstream is asked. It is never taken back.
+func (d *document) charge(o *options, q *query, id, owner string, now instant) attempt {
+	d.Seq++
+	a := attempt{ID: id, Seq: d.Seq, Scope: q.scope, Owner: owner, Start: now, End: now.plus(o.lease()), Running: true}
+	d.log(a)
+	d.keyFor(q.scope).LastStart = now
+	if q.class != ClassNone {
+		d.Records = append(d.Records, dedupRecord{Seq: a.Seq, Start: now, Scope: q.scope, Class: q.class, Template: q.template.String()})
+	}
+	d.Counts.Starts++
+	return a
+}
+
+// landing is how an acquisition ended.
+type landing struct {
+	attempt attempt
+	end     instant
+	token   *record // of a success
+	failed  failures
+	pause   pause // Retry-After
+	took    time.Duration
+}
+
+// land enters the end of an attempt, once. One whose lease has passed is fenced: its token is kept, but it frees
+// nothing.
+func (d *document) land(o *options, l *landing) bool {
+	i := slices.IndexFunc(d.Attempts, func(a attempt) bool { return a.ID == l.attempt.ID })
+	if i >= 0 && d.Attempts[i].Landed {
+		return false
+	}
+	inTime := i >= 0 && d.Attempts[i].inProgress(l.end)
+	if i >= 0 {
+		a := &d.Attempts[i]
+		a.Landed, a.Failed = true, l.token == nil
+		if inTime {
+			a.Running, a.Scope, a.End = false, "", max(l.end, a.Start)
+			d.sortAttempts()
+		}
+	}
+	if l.pause.Until > d.Pause.Until {
+		d.Pause = l.pause
+	}
+	if l.token != nil {
+		r := *l.token
+		r.Prior = d.Failures.Count
+		d.Counts.Successes++
+		if inTime {
+			d.Failures = failures{}
+			if k := d.Keys[l.attempt.Scope]; k != nil {
+				k.Closed, k.Refusals, k.Last = pause{}, 0, failures{}
+			}
+		}
+		d.insert(o, &r)
+		return true
+	}
+	f := l.failed
+	d.Counts.failed(f.Class)
+	switch f.Class {
+	case ClassForbidden, ClassClientError, ClassAuthInvalid:
+		k := d.keyFor(l.attempt.Scope)
+		k.Refusals++
+		k.Closed = pause{From: l.end, Until: l.end.plus(doubled(closingBase, k.Refusals, closingMost))}
+		f.Count = k.Refusals
+		k.Last = f
+	default:
+		f.Count = d.Failures.Count + 1
+		d.Failures = f
+	}
+	return true
+}
+
+// adopt takes in a token that was fetched elsewhere, charged as a start that ended at once. A token that is known
+// already is not charged again.
+func (d *document) adopt(o *options, r *record, id, owner string, now instant) bool {
+	if old := d.Tokens[r.ID]; old != nil && old.held() {
+		return false
+	}
+	d.Seq++
+	d.log(attempt{ID: id, Seq: d.Seq, Owner: owner, Start: now, End: now, Adopted: true})
+	d.keyFor(r.Scope).LastStart = now
+	d.Counts.Starts++
+	r.Seq = d.Seq
+	d.insert(o, r)
+	return true
+}
+
+// clear lifts what an operator asks to lift. Attempts stay charged, rejections stay.
+func (d *document) clear(what Clear) (changed bool) {
+	for id, r := range d.Tokens {
+		if (what.Suspicion == "*" || what.Suspicion == id) && (r.Suspect != 0 || r.Spent != 0) {
+			r.lift()
+			changed = true
+		}
+	}
+	if what.Backoff {
+		changed = changed || d.Failures.Count > 0
+		d.Failures = failures{}
+	}
+	if what.RetryAfter {
+		changed = changed || d.Pause.Until != 0
+		d.Pause = pause{}
+	}
+	for _, k := range d.Keys {
+		if what.Backoff && k.Closed.Until != 0 {
+			k.Closed, k.Refusals, k.Last, changed = pause{}, 0, failures{}, true
+		}
+		if what.RetryAfter && k.Pause.Until != 0 {
+			k.Pause, changed = pause{}, true
+		}
+	}
+	return changed
+}

@@ -1,0 +1,155 @@
+package tokenguard
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// instant is Unix nanoseconds on the guard's meter. The meter is only ever compared and subtracted; door-side times
+// are converted on the way in and out.
+type instant int64
+
+const never instant = math.MaxInt64
+
+// plus adds without overflow: never stays never.
+func (t instant) plus(d time.Duration) instant {
+	if d > 0 && int64(t) > math.MaxInt64-int64(d) {
+		return never
+	}
+	return t + instant(d)
+}
+
+func (t instant) sub(u instant) time.Duration { return time.Duration(t - u) }
+
+// unixNano clamps instants beyond the years 1678 and 2262 to what 64 bits of nanoseconds hold.
+func unixNano(t time.Time) instant {
+	const lo, hi = math.MinInt64 / int64(time.Second), math.MaxInt64 / int64(time.Second)
+	switch s := t.Unix(); {
+	case s >= hi:
+		return never - 1
+	case s <= lo:
+		return math.MinInt64 + 1
+	}
+	return instant(t.UnixNano())
+}
+
+// reading is one look at the clock, taken once per call by a door.
+type reading struct {
+	now  instant   // on the meter
+	wall time.Time // the same instant for people
+}
+
+// time converts a meter instant for people, in the location of the clock.
+func (r reading) time(t instant) time.Time {
+	if t == 0 || t == never {
+		return time.Time{}
+	}
+	return r.wall.Add(t.sub(r.now))
+}
+
+// instant converts a wall instant to the meter: it becomes a duration from now.
+func (r reading) instant(t time.Time) instant {
+	if t.IsZero() {
+		return 0
+	}
+	wall := unixNano(r.wall)
+	if at := unixNano(t); at > wall {
+		return r.now.plus(at.sub(wall))
+	} else {
+		return max(r.now-(wall-at), 1)
+	}
+}
+
+// meter turns the machine's clocks into one that no step frees anything on.
+//
+// With a clock of the user's, or of the store, that clock is the meter. Otherwise, on Linux, the meter is the clock
+// since boot plus an offset that the document fixes for each boot, so that all processes of a boot agree and a step
+// of the wall clock changes nothing. Elsewhere it is the wall clock at the start of the process plus Go's monotonic
+// clock. In both cases it never falls behind the last instant that the document has seen.
+type meter struct {
+	clock  Clock        // the user's, or nil
+	base   time.Time    // with monotonic reading
+	boot   string       // this boot's id; empty: no boot clock
+	offset atomic.Int64 // meter = offset + progress of the boot clock, or of Go's monotonic clock since base
+	remote atomic.Bool  // the store's clock decides: offset follows it
+	agreed atomic.Bool  // a document has fixed the offset; from then on it only grows
+}
+
+func newMeter(clock Clock) *meter {
+	m := &meter{clock: clock, base: time.Now()}
+	// testing/synctest starts its clock in 2000 and fakes Go's clocks alone.
+	if m.base.Year() != 2000 {
+		m.boot = bootID()
+	}
+	m.offset.Store(int64(unixNano(m.base)) - m.progress())
+	return m
+}
+
+func (m *meter) progress() int64 {
+	if m.boot != "" && !m.remote.Load() {
+		return bootTime()
+	}
+	return int64(time.Since(m.base))
+}
+
+func (m *meter) read() reading {
+	if m.clock != nil {
+		wall := m.clock.Now().Round(0)
+		return reading{unixNano(wall), wall}
+	}
+	now := instant(m.offset.Load() + m.progress())
+	if m.remote.Load() {
+		return reading{now, time.Unix(0, int64(now))}
+	}
+	return reading{now, time.Now().Round(0)}
+}
+
+// follow takes over the store's clock.
+func (m *meter) follow(now time.Time) reading {
+	m.remote.Store(true)
+	m.offset.Store(int64(unixNano(now)) - m.progress())
+	return reading{unixNano(now), now.Round(0)}
+}
+
+// agree brings the meter in line with what the document says of this boot and of the last instant.
+func (m *meter) agree(c clockState) {
+	if m.clock != nil || m.remote.Load() {
+		return
+	}
+	if o, ok := c.Boots[m.boot]; ok && m.boot != "" && (!m.agreed.Load() || o > m.offset.Load()) {
+		m.offset.Store(o)
+	}
+	m.agreed.Store(true)
+	if p := m.progress(); instant(m.offset.Load()+p) < c.Last {
+		m.offset.Store(int64(c.Last) - p)
+	}
+}
+
+// maxBoots bounds the boots, and so the machines, that a document remembers.
+const maxBoots = 8
+
+// clockState is what the document keeps of the meter.
+type clockState struct {
+	Last  instant          `json:"last"`
+	Boots map[string]int64 `json:"boots,omitempty"` // boot id: offset of its boot clock
+}
+
+// stamp records the instant of a commit and this boot's offset.
+func (m *meter) stamp(c *clockState, now instant) {
+	c.Last = max(c.Last, now)
+	if m.clock != nil {
+		c.Last = now // a user's clock that steps back takes the document along
+	}
+	if m.clock != nil || m.remote.Load() || m.boot == "" {
+		return
+	}
+	boots := make(map[string]int64, len(c.Boots)+1)
+	for id, o := range c.Boots {
+		if len(boots) < maxBoots-1 {
+			boots[id] = o
+		}
+	}
+	boots[m.boot] = m.offset.Load()
+	c.Boots = boots
+}

@@ -1,0 +1,385 @@
+package tokenguard
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/predict"
+)
+
+// documentVersion is the newest layout that this code writes. A document of a newer one is left alone.
+const documentVersion = 1
+
+// Bounds of what the document keeps beside the attempts of a day and the cached tokens.
+const (
+	maxKeys       = 1024               // scopes with a pause, a closing or a recent start
+	maxTombstones = 512                // tokens known without their value
+	maxRecords    = 256                // dedup records
+	tombstoneLife = 7 * 24 * time.Hour // how long a rejection outlives its token
+	hour          = time.Hour
+	day           = 24 * time.Hour
+)
+
+// errNewer is a document written by a later version.
+var errNewer = errors.New("the state was written by a newer version of tokenguard: update this program; the state was left as it is")
+
+// document is all that outlives a process. Values are immutable once published: changes go to a clone.
+type document struct {
+	Version int        `json:"version"`
+	Epoch   string     `json:"epoch,omitempty"`
+	Settled bool       `json:"settled,omitempty"` // Epoch was seen on a document that existed
+	Lost    instant    `json:"lost,omitempty"`    // when commits may have been lost: the windows count as full
+	Clock   clockState `json:"clock"`
+	Swept   instant    `json:"swept,omitempty"`
+
+	Seq      uint64               `json:"seq,omitempty"` // numbers the attempts, for order and fencing
+	Attempts []attempt            `json:"attempts,omitempty"`
+	Failures failures             `json:"failures,omitzero"`
+	Pause    pause                `json:"pause,omitzero"` // Retry-After of the whole guard
+	Keys     map[string]*keyState `json:"keys,omitempty"` // by scope, anonymous
+	Tokens   map[string]*record   `json:"tokens,omitempty"`
+	Records  []dedupRecord        `json:"records,omitempty"`
+	History  predict.History      `json:"history,omitzero"`
+	Counts   counts               `json:"counts,omitzero"`
+	Limits   []seenLimits         `json:"limits,omitempty"` // of the guards that share it, to show a mismatch
+
+	byScope map[string][]*record // anonymous records, newest first; derived
+}
+
+// attempt is one started acquisition. While it runs, End is its lease's deadline.
+type attempt struct {
+	ID      string  `json:"id"`
+	Seq     uint64  `json:"seq"`
+	Scope   string  `json:"scope,omitempty"` // while it runs
+	Owner   string  `json:"owner,omitempty"`
+	Start   instant `json:"start"`
+	End     instant `json:"end"`
+	Running bool    `json:"running,omitempty"`
+	Adopted bool    `json:"adopted,omitempty"`
+	Landed  bool    `json:"landed,omitempty"` // its end is known, not only its lease
+	Failed  bool    `json:"failed,omitempty"`
+}
+
+// inProgress reports whether somebody may still be asking the upstream.
+func (a *attempt) inProgress(now instant) bool { return a.Running && now < a.End }
+
+// failures are the consecutive failed acquisitions and the last of them.
+type failures struct {
+	Count  int     `json:"count,omitempty"`
+	At     instant `json:"at,omitempty"` // end of the last one
+	ID     string  `json:"id,omitempty"` // its attempt
+	Class  Class   `json:"class,omitempty"`
+	Status int     `json:"status,omitempty"`
+	Text   string  `json:"text,omitempty"` // masked
+}
+
+// pause is a stretch in which the upstream wants to be left alone.
+type pause struct {
+	From  instant `json:"from,omitempty"`
+	Until instant `json:"until,omitempty"`
+}
+
+// keyState is what is known of one scope beside its tokens.
+type keyState struct {
+	LastStart instant  `json:"last_start,omitempty"`
+	Pause     pause    `json:"pause,omitzero"`     // rate_limited was reported
+	Closed    pause    `json:"closed,omitzero"`    // RequestFunc was refused for this key alone
+	Refusals  int      `json:"refusals,omitempty"` // in a row
+	Last      failures `json:"last,omitzero"`      // the refusal that closed it
+}
+
+// record is what is known of one token. It outlives the value.
+type record struct {
+	ID        string        `json:"-"`
+	Kind      Kind          `json:"kind"`
+	Scope     string        `json:"scope,omitempty"`
+	Acquired  instant       `json:"acquired"`
+	Expiry    instant       `json:"expiry,omitempty"` // 0: not stated
+	Seq       uint64        `json:"seq,omitempty"`
+	Value     string        `json:"value,omitempty"`
+	Sealed    []byte        `json:"sealed,omitempty"`
+	Private   bool          `json:"private,omitempty"` // the value is in the memory of the process that acquired it
+	Used      instant       `json:"used,omitempty"`
+	Succeeded bool          `json:"succeeded,omitempty"`
+	Prior     int           `json:"prior,omitempty"` // consecutive failures before it
+	Suspect   instant       `json:"suspect,omitempty"`
+	Spent     instant       `json:"spent,omitempty"`
+	Reset     instant       `json:"reset,omitempty"` // when the upstream says that the quota is full again
+	Rejected  instant       `json:"rejected,omitempty"`
+	Usage     predict.Usage `json:"usage,omitzero"`
+	Ended     bool          `json:"ended,omitempty"` // its usage went into the history
+}
+
+func (r *record) held() bool { return r.Value != "" || r.Sealed != nil || r.Private }
+
+// counts are totals since the document was made.
+type counts struct {
+	Starts    uint64           `json:"starts,omitempty"`
+	Successes uint64           `json:"successes,omitempty"`
+	Failures  map[Class]uint64 `json:"failures,omitempty"`
+}
+
+func (c *counts) failed(class Class) {
+	if c.Failures == nil {
+		c.Failures = map[Class]uint64{}
+	}
+	c.Failures[class]++
+}
+
+func newDocument() *document {
+	return &document{Version: documentVersion, Keys: map[string]*keyState{}, Tokens: map[string]*record{}}
+}
+
+// decodeDocument reads a document. It never panics, whatever the bytes are.
+func decodeDocument(data []byte) (*document, error) {
+	d := newDocument()
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if err := dec.Decode(d); err != nil {
+		return nil, fmt.Errorf("the state does not decode: %w", err)
+	}
+	if d.Version > documentVersion {
+		return nil, errNewer
+	}
+	if d.Version < 1 {
+		return nil, fmt.Errorf("the state names version %d: not a state of tokenguard", d.Version)
+	}
+	if d.Keys == nil {
+		d.Keys = map[string]*keyState{}
+	}
+	if d.Tokens == nil {
+		d.Tokens = map[string]*record{}
+	}
+	maps.DeleteFunc(d.Keys, func(_ string, k *keyState) bool { return k == nil })
+	maps.DeleteFunc(d.Tokens, func(_ string, r *record) bool { return r == nil })
+	for id, r := range d.Tokens {
+		r.ID = id
+	}
+	d.index()
+	return d, nil
+}
+
+func (d *document) encode() ([]byte, error) { return json.Marshal(d) }
+
+// clone copies everything that a change may touch.
+func (d *document) clone() *document {
+	c := *d
+	c.Clock.Boots = maps.Clone(d.Clock.Boots)
+	c.Attempts = slices.Clone(d.Attempts)
+	c.Records = slices.Clone(d.Records)
+	c.Keys = make(map[string]*keyState, len(d.Keys))
+	for scope, k := range d.Keys {
+		v := *k
+		c.Keys[scope] = &v
+	}
+	c.Tokens = make(map[string]*record, len(d.Tokens))
+	for id, r := range d.Tokens {
+		v := *r
+		v.Usage = r.Usage.Clone()
+		c.Tokens[id] = &v
+	}
+	c.History = d.History.Clone()
+	c.Counts.Failures = maps.Clone(d.Counts.Failures)
+	c.Limits = slices.Clone(d.Limits)
+	c.index()
+	return &c
+}
+
+// index derives byScope.
+func (d *document) index() {
+	d.byScope = make(map[string][]*record, len(d.Tokens))
+	for _, r := range d.Tokens {
+		if r.Kind == Anonymous {
+			d.byScope[r.Scope] = append(d.byScope[r.Scope], r)
+		}
+	}
+	for _, rs := range d.byScope {
+		slices.SortFunc(rs, func(a, b *record) int {
+			if a.Seq != b.Seq {
+				return cmpDesc(a.Seq, b.Seq)
+			}
+			if a.Acquired != b.Acquired {
+				return cmpDesc(a.Acquired, b.Acquired)
+			}
+			return cmpDesc(a.ID, b.ID)
+		})
+	}
+}
+
+func cmpDesc[T uint64 | instant | string](a, b T) int {
+	if a > b {
+		return -1
+	}
+	if a < b {
+		return 1
+	}
+	return 0
+}
+
+// newest is the key's newest known anonymous token, or nil.
+func (d *document) newest(scope string) *record {
+	if rs := d.byScope[scope]; len(rs) > 0 {
+		return rs[0]
+	}
+	return nil
+}
+
+// noKey is what is known of a scope that nothing is known of. It is never written.
+var noKey keyState
+
+func (d *document) key(scope string) *keyState {
+	if k := d.Keys[scope]; k != nil {
+		return k
+	}
+	return &noKey
+}
+
+// keyFor is key for writing.
+func (d *document) keyFor(scope string) *keyState {
+	k := d.Keys[scope]
+	if k == nil {
+		k = &keyState{}
+		d.Keys[scope] = k
+	}
+	return k
+}
+
+// heal makes what the store gave fit for deciding: it notices a lost lineage, adds the attempts that this process
+// knows of itself but the document does not, and pulls instants in that no rule could have set this far ahead.
+// It reports what it found, for the log; empty: nothing.
+// anew says that the lineage began anew without a word of what was lost.
+func (d *document) heal(snap Snapshot, anew bool, own []attempt, now instant) (found []string) {
+	switch lost := anew || snap.Rev > 0 && len(snap.Data) == 0; {
+	case lost, d.Settled && snap.Epoch != d.Epoch, d.Epoch != "" && snap.Epoch != d.Epoch:
+		d.Lost = now
+		found = append(found, "the store may have lost commits: the hour window counts as full, the day budget opens at its even pace")
+	}
+	if snap.Rev > 0 && !d.Settled || d.Epoch != snap.Epoch {
+		d.Settled = snap.Rev > 0
+		d.Epoch = snap.Epoch
+	}
+	for _, a := range own {
+		if a.End <= now-instant(day) || slices.ContainsFunc(d.Attempts, func(b attempt) bool { return a.ID == b.ID }) {
+			continue
+		}
+		d.log(a)
+		d.Seq = max(d.Seq, a.Seq)
+		found = append(found, "an attempt of this process was missing in the state and is charged again")
+	}
+	if d.ahead(now) {
+		d.sortAttempts()
+		found = append(found, "the clock stepped back: instants more than a day ahead were moved to now")
+	}
+	return found
+}
+
+// log enters an attempt.
+func (d *document) log(a attempt) {
+	d.Attempts = append(d.Attempts, a)
+	d.sortAttempts()
+}
+
+// sortAttempts keeps the log in the order of ends, which is what the windows count by.
+func (d *document) sortAttempts() {
+	slices.SortStableFunc(d.Attempts, func(a, b attempt) int { return -cmpDesc(a.End, b.End) })
+}
+
+// ahead pulls in every instant that lies further ahead than any rule sets one, as after a clock that was wrong.
+// Anything less far ahead stays and counts: a step back frees nothing.
+func (d *document) ahead(now instant) (moved bool) {
+	const furthest = day + hour // a Retry-After of 24 h, counted from a lease's end
+	limit := now.plus(furthest)
+	pull := func(t *instant, to instant) {
+		if *t > limit {
+			*t, moved = to, true
+		}
+	}
+	for i := range d.Attempts {
+		a := &d.Attempts[i]
+		pull(&a.Start, now)
+		pull(&a.End, now)
+	}
+	pull(&d.Failures.At, now)
+	pull(&d.Pause.Until, now.plus(day))
+	pull(&d.Lost, now)
+	pull(&d.Swept, now)
+	for _, k := range d.Keys {
+		pull(&k.LastStart, now)
+		pull(&k.Pause.Until, now.plus(day))
+		pull(&k.Closed.Until, now.plus(day))
+	}
+	for i := range d.Records {
+		pull(&d.Records[i].Start, now)
+	}
+	for _, r := range d.Tokens {
+		if r.Acquired > limit { // its age says nothing any more: it is as if taken in now
+			if r.Expiry != 0 {
+				r.Expiry -= r.Acquired - now
+			}
+			r.Acquired, moved = now, true
+		}
+		pull(&r.Suspect, now)
+		pull(&r.Spent, now)
+		pull(&r.Rejected, now)
+		pull(&r.Used, now)
+	}
+	return moved
+}
+
+// prune drops what no rule looks at any more. It is part of every commit that changes something.
+func (d *document) prune(o *options, now instant) {
+	d.Attempts = slices.DeleteFunc(d.Attempts, func(a attempt) bool { return a.End <= now-instant(day) })
+	for i := range d.Attempts {
+		if a := &d.Attempts[i]; a.Running && now >= a.End {
+			a.Running, a.Scope = false, "" // killed: charged to its lease's end, but no failure
+		}
+	}
+	d.Records = slices.DeleteFunc(d.Records, func(r dedupRecord) bool { return now >= r.Start.plus(max(o.Dedup.Window, hour)) })
+	if extra := len(d.Records) - maxRecords; extra > 0 {
+		d.Records = slices.Delete(d.Records, 0, extra)
+	}
+	maps.DeleteFunc(d.Keys, func(_ string, k *keyState) bool {
+		return k.Pause.Until <= now && k.Closed.Until <= now-instant(day) && k.LastStart <= now-instant(day)
+	})
+	for len(d.Keys) > maxKeys {
+		delete(d.Keys, d.leastKey())
+	}
+	if now < d.Swept.plus(o.Cache.CleanupInterval) && len(d.Tokens) <= o.Cache.MaxTokens+maxTombstones {
+		return
+	}
+	d.Swept = now
+	d.sweepTokens(o, now)
+}
+
+// leastKey is the key whose loss opens the least: the one whose gates open first.
+func (d *document) leastKey() string {
+	least, at := "", never
+	for scope, k := range d.Keys {
+		if t := max(k.Pause.Until, k.Closed.Until, k.LastStart); t <= at {
+			least, at = scope, t
+		}
+	}
+	return least
+}
+
+// seenLimits are the limits of a guard that committed lately.
+type seenLimits struct {
+	PerHour  int           `json:"hour"`
+	PerDay   int           `json:"day"`
+	Interval time.Duration `json:"interval"`
+	At       instant       `json:"at"`
+}
+
+// seen notes the limits that this guard keeps, at most four different ones.
+func (d *document) seen(l RateLimits, now instant) {
+	mine := seenLimits{l.MaxRequestsPerHour, l.MaxRequestsPerDay, l.MinInterval, now}
+	d.Limits = slices.DeleteFunc(d.Limits, func(s seenLimits) bool {
+		return s.At <= now-instant(day) || s.PerHour == mine.PerHour && s.PerDay == mine.PerDay && s.Interval == mine.Interval
+	})
+	d.Limits = append(d.Limits, mine)
+	d.Limits = d.Limits[max(0, len(d.Limits)-4):]
+}

@@ -1,0 +1,238 @@
+package tokenguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+// Step 7. One acquisition: charged and durable before RequestFunc is called, shared by all who wait, and ended whatever
+// RequestFunc does.
+
+// maxTokenSize bounds a token's value in bytes. HTTP servers take headers of 8 to 64 KiB.
+const maxTokenSize = 64 << 10
+
+// flown is what a flight brought. Without ran, the newest document gave another answer than the one that led here.
+type flown struct {
+	ran   bool
+	token Token
+	err   error // *RequestError, or the store's
+}
+
+// fly starts an acquisition if the newest document still allows it, and sees it through. It runs apart from the caller
+// that started it, on a context that keeps only that caller's values.
+func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
+	if !g.enter() {
+		return flown{}
+	}
+	defer g.flights.Done()
+	id := g.attemptID()
+	var a attempt
+	var q2 = *q
+	q2.waiting = 0
+	r, err := g.commit(ctx, func(d *document, r reading) bool {
+		a = attempt{}
+		v := &view{doc: d, opt: g.opt, q: &q2, readable: g.shelf.readable}
+		if v.decide(r.now).answer == AnswerStart {
+			a = d.charge(g.opt, q, id, g.owner, r.now)
+			d.History.Started(int64(a.Start), int64(v.limiter(r.now).until))
+		}
+		return a.ID != ""
+	})
+	if err != nil {
+		return flown{ran: true, err: err}
+	}
+	if a.ID == "" {
+		return flown{}
+	}
+	g.remember(a, r.now)
+	g.tell(Event{At: r.wall, Kind: EventStarted, Scope: q.scope, Caller: q.caller, Text: q.text})
+	g.warnBudget(r)
+
+	// A process that was stopped after the charge must not ask once its lease may have passed to another.
+	left := g.opt.timeout - g.meter.read().now.sub(a.Start)
+	if left <= 0 {
+		return g.landed(q, a, Token{}, fmt.Errorf("tokenguard: this process was stopped for longer than the request timeout of %v: %w", g.opt.timeout, context.DeadlineExceeded))
+	}
+	ctx, cancel := context.WithTimeout(ctx, left)
+	req.Kind, req.Scope, req.Caller, req.Failing = q.kind, q.scope, q.caller, q.failing
+
+	answers := make(chan answer, 1)
+	var gone atomic.Bool // the lease passed: nobody reads answers any more
+	go func() {
+		defer cancel()
+		settle("RequestFunc", func() (Token, error) { return g.request(ctx, req) }, func(ans answer) {
+			answers <- ans
+			if !gone.Load() {
+				return
+			}
+			select {
+			case ans = <-answers:
+				g.late(q, a, ans)
+			default:
+			}
+		})
+	}()
+	patience := time.NewTimer(left + leaseMargin/2)
+	defer patience.Stop()
+	select {
+	case ans := <-answers:
+		return g.landed(q, a, ans.token, ans.err)
+	case <-patience.C:
+	}
+	gone.Store(true)
+	select { // it may have answered in between
+	case ans := <-answers:
+		return g.landed(q, a, ans.token, ans.err)
+	default:
+	}
+	return g.landed(q, a, Token{}, fmt.Errorf("tokenguard: RequestFunc did not return within %v of the end of its context: %w", leaseMargin/2, context.DeadlineExceeded))
+}
+
+type answer struct {
+	token Token
+	err   error
+}
+
+// settle runs a function of the user's so that a panic or Goexit in it is an answer, too.
+func settle(name string, fetch func() (Token, error), done func(answer)) {
+	ans := answer{err: fmt.Errorf("tokenguard: %s ended its goroutine (runtime.Goexit)", name)}
+	defer func() {
+		if p := recover(); p != nil {
+			ans = answer{err: &PanicError{Func: name, Value: p, Stack: debug.Stack()}}
+		}
+		done(ans)
+	}()
+	token, err := fetch()
+	ans = answer{token, err}
+}
+
+// PanicError is a panic in a function of the user's that fetches a token.
+type PanicError struct {
+	Func  string // RequestFunc or WithPersonalToken
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("tokenguard: %s panicked: %v", e.Func, e.Value)
+}
+
+// Unwrap returns the value that the function panicked with, if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// landed takes the answer in and makes it everybody's.
+func (g *Guard) landed(q *query, a attempt, t Token, err error) flown {
+	r := g.meter.read()
+	l, t, failure, err := g.landing(q, a, t, err, r)
+	land := func(d *document, _ reading) bool { return d.land(g.opt, l) }
+	ended := a
+	ended.Running, ended.Landed, ended.End = false, true, max(l.end, a.Start)
+	if l.end < a.End {
+		g.remember(ended, l.end)
+	}
+	if err != nil {
+		g.errs.Add(a.ID, err)
+	}
+	// The attempt is over for everybody in this process, whether or not the store takes it in.
+	if _, cerr := g.commit(context.Background(), land); cerr != nil {
+		g.tell(Event{At: r.wall, Kind: EventState, Text: "the end of an acquisition could not be stored and waits: " + mask(cerr.Error())})
+		g.keep(land, true)
+	}
+	if err == nil {
+		if known, ok := g.known(t.ID()); ok {
+			t = known
+		}
+		g.tell(Event{At: r.wall, Kind: EventAcquired, Scope: q.scope, Caller: q.caller, TokenID: t.ID(), Took: l.took})
+		return flown{ran: true, token: t}
+	}
+	v, _ := g.viewOf(q)
+	verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed}, r, v.retryAt(r.now))
+	verdict.Class = l.failed.Class
+	verdict.Detail = fmt.Sprintf("the request failed (%s): %s", l.failed.Class, l.failed.said())
+	g.tell(Event{At: r.wall, Kind: EventFailed, Scope: q.scope, Caller: q.caller, Verdict: verdict, Took: l.took, Text: mask(failure.text())})
+	return flown{ran: true, err: &RequestError{Err: err, Class: l.failed.Class, RetryAt: verdict.RetryAt, Verdict: verdict}}
+}
+
+// late keeps the token of an answer that came after the lease.
+func (g *Guard) late(q *query, a attempt, ans answer) {
+	r := g.meter.read()
+	l, _, _, err := g.landing(q, a, ans.token, ans.err, r)
+	if err != nil {
+		return // the attempt has been counted as failed
+	}
+	if _, err := g.commit(context.Background(), func(d *document, _ reading) bool {
+		rec := *l.token
+		d.insert(g.opt, &rec)
+		return true
+	}); err == nil {
+		g.tell(Event{At: r.wall, Kind: EventAcquired, Scope: q.scope, TokenID: l.token.ID, Took: l.took, Text: "after its lease: the token is kept, the attempt stays a failure"})
+	}
+}
+
+// landing reads an answer: a usable token, or what its failure means.
+func (g *Guard) landing(q *query, a attempt, t Token, err error, r reading) (*landing, Token, Failure, error) {
+	l := &landing{attempt: a, end: max(r.now, a.Start), took: r.now.sub(a.Start)}
+	if err == nil {
+		var rec *record
+		if rec, t, err = g.take(t, q, a.Seq, r); err == nil {
+			l.token = rec
+			return l, t, Failure{}, nil
+		}
+	}
+	f := failureOf(err)
+	in := g.report(f, r)
+	at := l.end
+	if in.at >= a.Start && in.at < l.end {
+		at = in.at
+	}
+	l.failed = failures{At: l.end, ID: a.ID, Class: in.class, Status: f.StatusCode, Text: in.text}
+	if until := in.until; until > at {
+		if until > at.plus(maxRetryAfter) {
+			until = at.plus(maxRetryAfter)
+			g.tell(Event{At: r.wall, Kind: EventState, Scope: q.scope, Text: fmt.Sprintf("the upstream's Retry-After of more than %v was cut to it", maxRetryAfter)})
+		}
+		l.pause = pause{From: at, Until: until}
+	}
+	return l, Token{}, f, err
+}
+
+// take turns what RequestFunc or Adopt gave into a record, or says why it is not a usable token.
+func (g *Guard) take(t Token, q *query, seq uint64, r reading) (*record, Token, error) {
+	id, value := t.ID(), t.Value()
+	rec := &record{ID: id, Kind: Anonymous, Scope: q.scope, Acquired: r.now, Seq: seq, Used: r.now}
+	switch {
+	case t.lasts:
+		rec.Expiry = r.now.plus(max(t.lifetime, -time.Second))
+	case !t.Expiry.IsZero():
+		rec.Expiry = max(r.instant(t.Expiry), 1)
+	}
+	st := g.newest()
+	var old *record
+	if st != nil {
+		old = st.doc.Tokens[id]
+	}
+	switch {
+	case value == "":
+		return nil, t, errors.New("tokenguard: the token is empty")
+	case len(value) > maxTokenSize:
+		return nil, t, fmt.Errorf("tokenguard: the token has %d bytes, at most %d are taken", len(value), maxTokenSize)
+	case rec.Expiry != 0 && rec.Expiry <= r.now:
+		return nil, t, fmt.Errorf("tokenguard: the token %s has expired already", id)
+	case old != nil && old.Rejected != 0:
+		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that was rejected", id)
+	case old != nil && old.spent(r.now):
+		return nil, t, fmt.Errorf("tokenguard: the token %s is the one whose quota is spent", id)
+	case id == q.failing && (q.class == ClassAuthInvalid || q.class == ClassQuotaExhausted):
+		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that failed", id)
+	}
+	g.vault.store(g.opt.name, rec, t)
+	t.Kind, t.Scope, t.AcquiredAt, t.Expiry = Anonymous, q.scope, r.time(rec.Acquired), r.time(rec.Expiry)
+	return rec, t, nil
+}

@@ -1,0 +1,118 @@
+package guardhttp_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard/guardhttp"
+)
+
+func TestTokenStaysHomeOnARedirectToAnotherHost(t *testing.T) {
+	var elsewhere *http.Request
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { elsewhere = r }))
+	defer other.Close()
+	r := newRig(t, func(w http.ResponseWriter, r *http.Request) {
+		if bearer(r) != "t1" {
+			http.Error(w, "no token", http.StatusUnauthorized)
+			return
+		}
+		http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
+	})
+	resp, _ := r.do(t, http.MethodGet, nil)
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	require.NotNil(t, elsewhere)
+	for name, values := range elsewhere.Header {
+		require.NotContains(t, strings.Join(values, ""), "t1", name)
+	}
+	require.Empty(t, elsewhere.Header.Get("Authorization"))
+}
+
+func TestTokenFollowsARedirectOnItsHost(t *testing.T) {
+	r := newRig(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case bearer(r) != "t1":
+			http.Error(w, "no token", http.StatusUnauthorized)
+		case r.URL.Path == "/":
+			http.Redirect(w, r, "/there", http.StatusFound)
+		}
+	})
+	resp, _ := r.do(t, http.MethodGet, nil)
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	require.Equal(t, "/there", resp.Request.URL.Path)
+}
+
+// sent is a base that shows whether a request went out with a token.
+type sent struct{ authorization string }
+
+func (s *sent) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.authorization = r.Header.Get("Authorization")
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+}
+
+func TestAllowedHosts(t *testing.T) {
+	r := newRig(t, only(""))
+	for _, tt := range []struct {
+		allowed, url string
+		want         bool
+	}{
+		{"api.example.com", "https://api.example.com/v1", true},
+		{"api.example.com", "https://api.example.com:443/v1", true},
+		{"api.example.com", "http://api.example.com/v1", true},
+		{"API.example.com", "https://api.EXAMPLE.com./v1", true},
+		{"api.example.com:443", "https://api.example.com", true},
+		{"api.example.com", "https://api.example.com:8443", false},
+		{"api.example.com:8443", "https://api.example.com:8443", true},
+		{"api.example.com:8443", "https://api.example.com", false},
+		{"example.com", "https://api.example.com", false},
+		{"api.example.com", "https://api.example.com.evil.test", false},
+		{"api.example.com", "https://user:api.example.com@evil.test", false},
+		{"::1", "http://[::1]/", true},
+		{"[::1]", "http://[::1]/", true},
+		{"[::1]:8080", "http://[::1]:8080/", true},
+		{"::1", "http://[::1]:8080/", false},
+	} {
+		base := &sent{}
+		transport := &guardhttp.Transport{Guard: r.guard, Base: base, AllowedHosts: []string{"unrelated.test", tt.allowed}}
+		resp, err := transport.RoundTrip(httptest.NewRequest(http.MethodGet, tt.url, nil))
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, tt.want, base.authorization == "Bearer t1", "%s for %s", tt.allowed, tt.url)
+	}
+}
+
+func TestTokenIsNotSentInTheClearAfterADowngrade(t *testing.T) {
+	r := newRig(t, only(""))
+	base := &sent{}
+	transport := &guardhttp.Transport{Guard: r.guard, Base: base, AllowedHosts: []string{"api.example.com"}}
+	secure := httptest.NewRequest(http.MethodGet, "https://api.example.com/", nil)
+	plain := httptest.NewRequest(http.MethodGet, "http://api.example.com/", nil)
+	plain.Response = &http.Response{Request: secure} // as http.Client marks a redirect
+	again := httptest.NewRequest(http.MethodGet, "http://api.example.com/again", nil)
+	again.Response = &http.Response{Request: plain}
+	for _, req := range []*http.Request{plain, again} {
+		resp, err := transport.RoundTrip(req)
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Empty(t, base.authorization)
+	}
+}
+
+func TestRealRedirectFromHTTPSToHTTPDropsTheToken(t *testing.T) {
+	r := newRig(t, func(w http.ResponseWriter, r *http.Request) { w.Header().Set("X-Saw", bearer(r)) })
+	secure := httptest.NewTLSServer(http.RedirectHandler(r.server.URL, http.StatusFound))
+	defer secure.Close()
+	u, err := url.Parse(secure.URL)
+	require.NoError(t, err)
+	r.transport.Base = secure.Client().Transport
+	r.transport.AllowedHosts = append(r.transport.AllowedHosts, u.Host)
+	resp, err := r.client.Get(secure.URL)
+	require.NoError(t, err)
+	resp.Body.Close()
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	require.Empty(t, resp.Header.Get("X-Saw"))
+}

@@ -1,0 +1,92 @@
+package guardhttp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/tokenguard/tokenguard"
+)
+
+// statusClientClosed is what nginx logs for a client that left; it has no name in RFC 9110.
+const statusClientClosed = 499
+
+// Problem is the body that WriteError writes: problem details (RFC 9457) of type about:blank. It holds no secret and
+// no text of the upstream.
+type Problem struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+	// Step and Reason are those of the guard's verdict.
+	Step   tokenguard.Step   `json:"step,omitempty"`
+	Reason tokenguard.Reason `json:"reason,omitempty"`
+	// Class of the failure of an acquisition.
+	Class tokenguard.Class `json:"class,omitempty"`
+	// RetryAt is when a token could be had.
+	RetryAt time.Time `json:"retry_at,omitzero"`
+}
+
+// WriteError answers a request for which there was no token:
+//
+//   - 429 for a limit (ErrRateLimited, ErrUpstreamLimited), a duplicate, and a token that is not to be replaced yet
+//     (ErrNotNeeded)
+//   - 503 for every other refusal: a backoff, the store, a guard that is closed or busy, an upstream that forbids it
+//   - 502 for a *tokenguard.RequestError
+//   - 504 for a deadline that passed and 499 for a client that left
+//   - 500 for anything else, nil included
+//
+// Where waiting helps, Retry-After says how long, in whole seconds and rounded up. The body is a Problem. The error
+// may be wrapped, as in http.Client's *url.Error. The instants are the system clock's.
+func WriteError(w http.ResponseWriter, err error) {
+	p := problemOf(err)
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Del("Content-Length")
+	if !p.RetryAt.IsZero() {
+		h.Set("Retry-After", strconv.FormatInt(seconds(time.Until(p.RetryAt)), 10))
+	}
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p)
+}
+
+// seconds rounds up: a client that comes early is refused again.
+func seconds(d time.Duration) int64 {
+	return int64((max(d, 0) + time.Second - 1) / time.Second)
+}
+
+func problemOf(err error) Problem {
+	var refused *tokenguard.RefusedError
+	var failed *tokenguard.RequestError
+	switch {
+	case errors.As(err, &refused):
+		v := refused.Verdict
+		p := Problem{Title: "No token is available", Status: refusalStatus(refused), Detail: v.Detail,
+			Step: v.Step, Reason: v.Reason, RetryAt: v.RetryAt}
+		if v.Step == tokenguard.StepStore {
+			p.Detail = "" // a path or an address of the store is nobody's business outside
+		}
+		return p
+	case errors.As(err, &failed):
+		return Problem{Title: "The upstream did not issue a token", Status: http.StatusBadGateway,
+			Step: failed.Verdict.Step, Reason: failed.Verdict.Reason, Class: failed.Class, RetryAt: failed.RetryAt}
+	case errors.Is(err, context.DeadlineExceeded):
+		return Problem{Title: "The request took too long", Status: http.StatusGatewayTimeout}
+	case errors.Is(err, context.Canceled):
+		return Problem{Title: "The client closed the request", Status: statusClientClosed}
+	}
+	return Problem{Title: "Internal error", Status: http.StatusInternalServerError}
+}
+
+func refusalStatus(err error) int {
+	for _, limit := range []error{tokenguard.ErrRateLimited, tokenguard.ErrUpstreamLimited, tokenguard.ErrDuplicate, tokenguard.ErrNotNeeded} {
+		if errors.Is(err, limit) {
+			return http.StatusTooManyRequests
+		}
+	}
+	return http.StatusServiceUnavailable
+}

@@ -1,0 +1,200 @@
+package tokenguard
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// The hot path: most calls find a usable token with an atomic load, a reading of Go's monotonic clock and a compare.
+//
+// What it promises: a table is good for at most hotLife of Go's monotonic clock after somebody took the long way, looked
+// at the wall and boot clocks, and, where others may write to the store, at its revision. In that time a token is not
+// handed out past its expiry as the monotonic clock counts. The monotonic clock stands still while a machine is
+// suspended: after a resume a token that expired meanwhile may still be handed out for what is left of hotLife.
+
+// hotLife is how long the hot path trusts its table without the long way.
+const hotLife = time.Second
+
+// usedStep is the resolution of the order of use: a hit stores its instant only that long after the last one.
+const usedStep = time.Millisecond
+
+type hotPath struct {
+	table atomic.Pointer[hotTable]
+	base  time.Time // of the monotonic readings
+	hits  striped
+
+	mu   sync.Mutex // serialises rebuilding; guards what follows
+	last instant    // newest use on the long way, to order uses within one instant
+}
+
+// hotTable is an immutable picture of the tokens that may be handed out without a question.
+type hotTable struct {
+	valid  atomic.Int64         // monotonic nanoseconds until which the table is good
+	delta  instant              // meter instant = delta + monotonic nanoseconds
+	scopes map[string]*hotEntry // what a plain request of the scope gets
+	plain  *hotEntry            // scopes[""], without the map
+	byID   map[string]*hotUse
+	state  *state
+}
+
+// hotEntry is a grant that is ready to be handed out.
+type hotEntry struct {
+	grant Grant
+	until int64 // monotonic nanoseconds
+	use   *hotUse
+}
+
+// hotUse follows a token through the tables.
+type hotUse struct {
+	last    atomic.Int64 // meter instant of the last use
+	foreign atomic.Bool  // from elsewhere, and not handed out yet
+}
+
+// lookup returns the entry for a plain request of the scope, if there is no reason to look further.
+func (h *hotPath) lookup(scope string) *hotEntry {
+	t := h.table.Load()
+	if t == nil {
+		return nil
+	}
+	e := t.plain
+	if scope != "" {
+		e = t.scopes[scope]
+	}
+	if e == nil {
+		return nil
+	}
+	now := int64(time.Since(h.base))
+	if now >= t.valid.Load() || now >= e.until {
+		return nil
+	}
+	if at := int64(t.delta) + now; at-e.use.last.Load() > int64(usedStep) {
+		e.use.last.Store(at)
+	}
+	h.hits.add()
+	return e
+}
+
+// use notes that a token was handed out on the long way, and reports whether it is from elsewhere and went out for the
+// first time.
+func (h *hotPath) use(id string, now instant) (first bool) {
+	t := h.table.Load()
+	if t == nil || t.byID[id] == nil {
+		return false
+	}
+	h.mu.Lock()
+	h.last = max(now, h.last+1)
+	t.byID[id].last.Store(int64(h.last))
+	h.mu.Unlock()
+	return t.byID[id].foreign.CompareAndSwap(true, false)
+}
+
+// stamp carries the uses into the document.
+func (h *hotPath) stamp(d *document, now instant) {
+	t := h.table.Load()
+	if t == nil {
+		return
+	}
+	for id, u := range t.byID {
+		if r := d.Tokens[id]; r != nil {
+			r.Used = max(r.Used, min(instant(u.last.Load()), now.plus(time.Second)))
+		}
+	}
+}
+
+func (h *hotPath) clear() { h.table.Store(nil) }
+
+// extend declares the table good for a while, after the long way came to the same answer.
+func (h *hotPath) extend(s *shelf, st *state) {
+	if t := h.table.Load(); t != nil && t.state == st {
+		t.valid.Store(int64(s.goodUntil()))
+	}
+}
+
+// goodUntil is how long the hot path may trust what is known now.
+func (s *shelf) goodUntil() time.Duration {
+	if s.opt.clock != nil || s.shared && s.opt.freshness == 0 {
+		return 0 // each call takes the long way
+	}
+	until := s.mono() + hotLife
+	if s.shared {
+		s.mu.Lock()
+		until = min(until, s.checked+s.opt.freshness)
+		s.mu.Unlock()
+	}
+	return until
+}
+
+// rebuild makes the table for a new state, or for a new personal token.
+func (g *Guard) rebuild(st *state, r reading) {
+	h := &g.hot
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	old := h.table.Load()
+	mono := int64(g.mono())
+	t := &hotTable{delta: r.now - instant(mono), scopes: map[string]*hotEntry{}, byID: make(map[string]*hotUse, len(st.tokens)), state: st}
+	for id := range st.tokens {
+		if old != nil && old.byID[id] != nil {
+			t.byID[id] = old.byID[id]
+			continue
+		}
+		u := &hotUse{}
+		rec := st.doc.Tokens[id]
+		u.last.Store(int64(rec.Used))
+		u.foreign.Store(!g.acquiredHere(st.doc, rec))
+		t.byID[id] = u
+	}
+	t.valid.Store(int64(g.goodUntil()))
+	if g.personal == nil && g.opt.clock == nil {
+		for scope := range st.doc.byScope {
+			g.heat(t, scope, r)
+		}
+		t.plain = t.scopes[""]
+	}
+	h.table.Store(t)
+}
+
+// heat puts the scope's token into the table, if a plain request gets it without a question.
+func (g *Guard) heat(t *hotTable, scope string, r reading) {
+	v := g.viewOn(&query{kind: Anonymous, scope: scope}, t.state)
+	rec := v.cached(r.now)
+	if rec == nil {
+		return
+	}
+	use := t.byID[rec.ID]
+	if until := v.opt.refreshAt(rec); until > r.now && !use.foreign.Load() {
+		verdict := v.verdict(v.servedBy(rec), r, 0)
+		t.scopes[scope] = &hotEntry{
+			grant: Grant{Token: t.state.tokens[rec.ID], Source: SourceCache, Verdict: verdict},
+			until: int64(until - t.delta), use: use,
+		}
+	}
+}
+
+// acquiredHere reports whether this guard brought the token, as far as the document still knows.
+func (g *Guard) acquiredHere(d *document, r *record) bool {
+	for i := range d.Attempts {
+		if d.Attempts[i].Seq == r.Seq {
+			return d.Attempts[i].Owner == g.owner
+		}
+	}
+	return false
+}
+
+// striped is a counter that many cores can add to without waiting for each other.
+type striped struct{ cells [16]cell }
+
+type cell struct {
+	n atomic.Int64
+	_ [56]byte // a cache line each
+}
+
+func (s *striped) add() { s.cells[rand.Uint32()%16].n.Add(1) }
+
+func (s *striped) sum() (n int64) {
+	for i := range s.cells {
+		n += s.cells[i].n.Load()
+	}
+	return n
+}

@@ -1,0 +1,91 @@
+package tokenguard
+
+import "time"
+
+// Step 4. Is a new token needed at all? The table of DESIGN: the first row that matches decides. It speaks of the
+// key's newest known anonymous token, which need not be in the cache any more.
+
+const defaultPause = 60 * time.Second // after a rate_limited that names no time
+
+func (v *view) manager(t instant) ruling {
+	o, q, key := v.opt, v.q, v.doc.key(v.q.scope)
+	r := v.doc.newest(q.scope)
+	refuse := func(reason Reason, until instant) ruling {
+		out := ruling{step: StepManager, answer: AnswerRefuse, reason: reason, until: until}
+		if r != nil {
+			out.tokenID, out.since = r.ID, r.Acquired
+		}
+		return out
+	}
+	goOn := func(reason Reason) ruling {
+		out := refuse(reason, 0)
+		out.answer = AnswerPass
+		return out
+	}
+
+	switch { // rows 1 to 3
+	case t < key.Pause.Until:
+		out := refuse(ReasonUpstreamRateLimited, key.Pause.Until)
+		out.since, out.window = key.Pause.From, key.Pause.Until.sub(key.Pause.From)
+		return out
+	case q.class == ClassForbidden:
+		return refuse(ReasonForbidden, never)
+	case q.personal.usable:
+		return refuse(ReasonPersonalUsable, never)
+	}
+
+	// Row 4. Whatever the rows below refuse, they refuse until the token has expired.
+	if r == nil {
+		return goOn(ReasonNoToken)
+	}
+	expired, _ := o.expiry(r)
+	switch {
+	case t >= expired:
+		return goOn(ReasonExpired)
+	case r.Rejected != 0:
+		return goOn(ReasonRejected)
+	case r.held() && !v.readable(r):
+		return goOn(ReasonUnreadable)
+	case o.refreshAhead > 0 && t >= o.refreshAt(r):
+		return goOn(ReasonExpiring)
+	}
+
+	// Row 5. A failing token that is not the newest says nothing about the newest.
+	suspect, spent := r.suspect(t), r.spent(t)
+	confirmable := r.Suspect.plus(o.Manager.Confirmation)
+	if v.later && suspect && q.class == ClassQuotaExhausted && q.failing == r.ID && t >= confirmable {
+		spent = true // the report that this caller would bring then
+	}
+	if !suspect && !spent && q.class != ClassQuotaExhausted {
+		return refuse(ReasonNotQuotaFailure, expired)
+	}
+
+	// Row 6.
+	if old := r.Acquired.plus(o.Manager.MinTokenAge); t < old && !(o.Manager.ReplaceSpentEarly && spent) {
+		until := old
+		if o.Manager.ReplaceSpentEarly && confirmable > t {
+			until = min(old, confirmable)
+		}
+		out := refuse(ReasonTokenTooNew, min(until, expired))
+		out.window = o.Manager.MinTokenAge
+		return out
+	}
+
+	// Row 7.
+	if until := key.LastStart.plus(o.Manager.RecentWindow); key.LastStart != 0 && t < until {
+		out := refuse(ReasonRecentAcquisition, min(until, expired))
+		out.since, out.window = key.LastStart, o.Manager.RecentWindow
+		return out
+	}
+
+	// Row 8. A quota failure that marked no token of this key is none of this key.
+	if !suspect && !spent {
+		return refuse(ReasonNotQuotaFailure, expired)
+	}
+	if r.Reset > t && r.Reset <= t.plus(o.Manager.MinTokenAge) {
+		out := refuse(ReasonResetsSoon, min(r.Reset, expired))
+		out.window = r.Reset.sub(t)
+		return out
+	}
+	return goOn(ReasonQuotaSpent)
+}

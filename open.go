@@ -1,0 +1,74 @@
+package tokenguard
+
+import (
+	"context"
+)
+
+// openStore gives the guard its store. Nothing is read before the first call, but for a store with a clock of its own,
+// which must not stand beside a clock of the user's.
+func (g *Guard) openStore() error {
+	s, o := g.shelf, g.opt
+	g.hot.base = s.meter.base
+	switch {
+	case o.store != nil:
+		s.store, s.shared = o.store, true
+		if o.clock == nil {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+		defer cancel()
+		if snap, err := s.store.View(ctx, o.name); err == nil && !snap.Now.IsZero() {
+			return &ConfigError{Field: "WithClock", Value: "a clock", Bound: "none beside a store that has its own"}
+		}
+	case o.stateFile:
+		file, err := openStateFile(o, g.noticed)
+		if err != nil {
+			return err
+		}
+		s.store, s.shared, s.own = file, true, true
+	default:
+		s.store, s.own = NewMemoryStore(), true
+	}
+	return nil
+}
+
+// learned takes a new revision in: the hot path is rebuilt, waiters look again.
+func (g *Guard) learned(st *state, r reading) {
+	g.rebuild(st, r)
+	g.wake()
+}
+
+// noticed reports what was found in the state.
+func (g *Guard) noticed(text string) {
+	g.tell(Event{At: g.meter.read().wall, Kind: EventState, Text: text})
+}
+
+// newest is the newest state that this process knows, or nil.
+func (s *shelf) newest() *state {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
+}
+
+// known is the token of this ID that this process can read.
+func (s *shelf) known(id string) (Token, bool) {
+	st := s.newest()
+	if st == nil {
+		return Token{}, false
+	}
+	t, ok := st.tokens[id]
+	return t, ok
+}
+
+// readable reports whether this process can read the value of a record of whatever document.
+func (s *shelf) readable(r *record) bool {
+	known, _ := s.known(r.ID)
+	_, ok := s.vault.open(s.opt.name, r, known)
+	return ok
+}
+
+// save commits what was found on reading.
+func (g *Guard) save(ctx context.Context) error {
+	_, err := g.commit(ctx, func(*document, reading) bool { return false })
+	return err
+}

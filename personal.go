@@ -1,0 +1,145 @@
+package tokenguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+// The account's own token, from WithPersonalToken. Its value stays in this process; what is reported about it is
+// shared over the document.
+
+const (
+	personalPause = time.Minute // after the function failed
+	personalAgain = time.Hour   // after a rejection, or a spent quota without a stated reset
+)
+
+type personal struct {
+	fetch func(context.Context) (Token, error)
+	calls singleflight.Group
+
+	mu     sync.Mutex // guards what follows
+	token  Token
+	taken  instant
+	expiry instant
+	failed instant // when fetch failed last
+	err    error
+}
+
+// view is what a decision needs to know.
+func (p *personal) view(o *options, doc *document, scope string, now instant) (pv personalView, due bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pv.known = true
+	if p.failed != 0 && now < p.failed.plus(personalPause) {
+		pv.again = p.failed.plus(personalPause)
+		pv.note = "the personal token could not be fetched, so an anonymous one is used: " + mask(p.err.Error())
+		return pv, false
+	}
+	if p.token.secret == nil {
+		return pv, true
+	}
+	pv.id = p.token.ID()
+	if p.token.Scope != "" && p.token.Scope != scope {
+		pv.note = "the personal token is for another scope"
+		return pv, false
+	}
+	rec := &record{Acquired: p.taken, Expiry: p.expiry}
+	expired, _ := o.expiry(rec)
+	if now >= expired {
+		return pv, true
+	}
+	if r := doc.Tokens[pv.id]; r != nil {
+		switch {
+		case r.Rejected != 0:
+			pv.again, pv.note = r.Rejected.plus(personalAgain), "the personal token is rejected, so an anonymous one is used"
+		case r.Spent != 0:
+			pv.again, pv.note = r.Reset, "the personal token is spent, so an anonymous one is used"
+		}
+		if now < pv.again {
+			return pv, false
+		}
+		if p.taken < pv.again {
+			return pv, true
+		}
+		pv.note = ""
+	}
+	pv.usable, pv.again = true, 0
+	return pv, false
+}
+
+// refresh calls the function, one call for all who need it, on the context of the one that came first.
+func (p *personal) refresh(ctx context.Context, timeout time.Duration, read func() reading) error {
+	for {
+		ch := p.calls.DoChan("", func() (any, error) { return nil, p.once(ctx, timeout, read) })
+		select {
+		case res := <-ch:
+			if errors.Is(res.Err, errLeft) && ctx.Err() == nil {
+				continue // the caller that came first is gone: be the first
+			}
+			return res.Err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// errLeft ends a fetch whose caller left. It is a failure of nothing.
+var errLeft = errors.New("tokenguard: the caller left")
+
+func (p *personal) once(ctx context.Context, timeout time.Duration, read func() reading) error {
+	bounded, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	answers := make(chan answer, 1)
+	go settle("WithPersonalToken", func() (Token, error) { return p.fetch(bounded) }, func(ans answer) { answers <- ans })
+	var ans answer
+	select {
+	case ans = <-answers:
+	case <-bounded.Done():
+		ans.err = fmt.Errorf("tokenguard: WithPersonalToken did not return within %v: %w", timeout, bounded.Err())
+	}
+	if ans.err == nil && ans.token.Value() == "" {
+		ans.err = errors.New("tokenguard: the personal token is empty")
+	}
+	if ans.err != nil && ctx.Err() != nil {
+		return errLeft
+	}
+	r := read()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ans.err != nil {
+		p.failed, p.err = r.now, ans.err
+		return ans.err
+	}
+	t := ans.token
+	p.taken, p.expiry, p.failed, p.err = r.now, 0, 0, nil
+	switch {
+	case t.lasts:
+		p.expiry = r.now.plus(t.lifetime)
+	case !t.Expiry.IsZero():
+		p.expiry = r.instant(t.Expiry)
+	}
+	t.Kind, t.AcquiredAt, t.Expiry = Personal, r.time(p.taken), r.time(p.expiry)
+	p.token = t
+	return nil
+}
+
+// record is the personal token as the document knows tokens, to keep what is reported about it. It has no value.
+func (p *personal) record(id string) *record {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if id == "" || p.token.ID() != id {
+		return nil
+	}
+	return &record{ID: id, Kind: Personal, Scope: p.token.Scope, Acquired: p.taken, Expiry: p.expiry}
+}
+
+func (p *personal) current() Token {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.token
+}

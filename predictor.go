@@ -1,0 +1,27 @@
+package tokenguard
+
+import (
+	"github.com/tokenguard/tokenguard/internal/predict"
+)
+
+// Step 6. The predictor is asked once all gates are open and a token is to be replaced because of its quota. It may
+// know better than the report: from the outcomes that came with the token since.
+
+func (v *view) predictor(t instant) ruling {
+	out := ruling{step: StepPredictor, answer: AnswerPass}
+	r := v.doc.newest(v.q.scope)
+	if r == nil {
+		return out
+	}
+	since := r.Suspect
+	if since == 0 {
+		since = r.Spent
+	}
+	a := predict.Assess(r.Usage, int64(since), int64(t), v.opt.predictConfig())
+	out.level, out.confidence, out.count, out.tokenID, out.since = Level(a.Level), a.Confidence, int(a.Points), r.ID, since
+	if a.Confidence > v.opt.Predictor.Confidence && a.Level != predict.Critical && a.Level != predict.Exhausted {
+		expired, _ := v.opt.expiry(r)
+		out.answer, out.reason, out.until = AnswerRefuse, ReasonQuotaSufficient, expired
+	}
+	return out
+}

@@ -1,0 +1,150 @@
+package tokenguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/predict"
+	"github.com/tokenguard/tokenguard/internal/redact"
+	"github.com/tokenguard/tokenguard/internal/template"
+)
+
+// What callers hand in, made fit for deciding: checked, cut, classified, masked.
+
+const (
+	maxScope  = 512     // bytes, refused beyond
+	maxCaller = 256     // bytes, cut
+	maxText   = 4 << 10 // bytes of a failure text that the dedup filter looks at
+	maxShown  = 300     // bytes of a failure text that are stored and logged
+	maxReset  = 366 * 24 * time.Hour
+	memoSize  = 512 // failure texts whose reading is remembered
+)
+
+// ErrRequest is a Request or Outcome that cannot be meant.
+var ErrRequest = errors.New("tokenguard: invalid request")
+
+func (g *Guard) prepare(req Request, r reading) (*query, error) {
+	q := &query{kind: req.Kind, scope: req.Scope}
+	switch req.Kind {
+	case "":
+		q.kind = Anonymous
+	case Anonymous, Personal:
+	default:
+		return nil, fmt.Errorf("%w: Request.Kind: %q: want %q or %q", ErrRequest, req.Kind, Anonymous, Personal)
+	}
+	switch {
+	case len(req.Scope) > maxScope:
+		return nil, fmt.Errorf("%w: Request.Scope: %d bytes: at most %d", ErrRequest, len(req.Scope), maxScope)
+	case !utf8.ValidString(req.Scope):
+		return nil, fmt.Errorf("%w: Request.Scope: not valid UTF-8", ErrRequest)
+	}
+	caller := trim(req.Caller, maxCaller)
+	q.caller = caller
+	if req.Failure.IsZero() || canceled(req.Failure.Err) {
+		return q, nil
+	}
+	q.report = g.report(req.Failure, r)
+	q.failing = normalID(req.Failing)
+	q.template = g.read(caller, req.Failure.text()).template
+	return q, nil
+}
+
+// canceled: a caller's own cancellation is never a failure of anything.
+func canceled(err error) bool { return errors.Is(err, context.Canceled) }
+
+// report reads a failure.
+func (g *Guard) report(f Failure, r reading) report {
+	p := report{at: r.now, status: f.StatusCode, class: g.classify(f)}
+	if !f.At.IsZero() {
+		p.at = min(r.instant(f.At), r.now)
+	}
+	text := f.text()
+	p.text = g.read("", text).masked
+	p.hints = classify.ReadHints(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: text}, r.wall)
+	switch h := p.hints; {
+	case h.HasRetryAfter:
+		p.until = p.at.plus(h.RetryAfter)
+	case !h.ResetAt.IsZero():
+		p.until = r.instant(h.ResetAt)
+	}
+	p.until = min(p.until, r.now.plus(maxReset))
+	p.none = p.hints.Limit > 0 && p.hints.Remaining == 0
+	return p
+}
+
+// Classify says what a failure means for the token that was used, from status, headers and text, English and Chinese.
+// It is "" for the zero Failure. When in doubt it names a class that permits no new token.
+func Classify(f Failure) Class {
+	if f.IsZero() {
+		return ClassNone
+	}
+	return Class(classify.Classify(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: f.text()}))
+}
+
+func (g *Guard) classify(f Failure) Class {
+	if errors.Is(f.Err, context.DeadlineExceeded) && f.StatusCode == 0 && f.Message == "" {
+		return ClassTransient
+	}
+	if g.opt.classifier == nil {
+		return Classify(f)
+	}
+	class := g.opt.classifier(f)
+	for _, c := range classes {
+		if c == class {
+			return class
+		}
+	}
+	return ClassUnknown
+}
+
+// memo is what reading a text brought. Storms repeat their texts.
+type memo struct {
+	template template.Template
+	masked   string
+}
+
+type memoKey struct{ caller, text string }
+
+func (g *Guard) read(caller, text string) memo {
+	text = trim(text, maxText)
+	if m, ok := g.memos.Get(memoKey{caller, text}); ok {
+		return m
+	}
+	m := memo{template: template.Of(caller + "\n" + text), masked: mask(text)}
+	g.memos.Add(memoKey{strings.Clone(caller), strings.Clone(text)}, m)
+	return m
+}
+
+// mask makes foreign text fit to be stored and logged.
+func mask(text string) string { return redact.Secrets(text, maxShown) }
+
+// trim keeps at most n bytes of s, whole runes only, and makes it valid UTF-8.
+func trim(s string, n int) string {
+	if len(s) > n {
+		for n > 0 && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		s = s[:n]
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+// outcomeOf is an Outcome for the predictor.
+func outcomeOf(p *report, o Outcome, r reading) predict.Outcome {
+	out := predict.Outcome{At: int64(p.at), Latency: max(o.Latency, 0), Failed: p.class != ClassNone,
+		Quota: p.class == ClassQuotaExhausted, Remaining: o.Remaining, Limit: o.Limit, ResetAt: int64(r.instant(o.ResetAt))}
+	if o.Limit <= 0 {
+		out.Remaining, out.Limit = p.hints.Remaining, p.hints.Limit
+	}
+	if p.hints.HasRetryAfter {
+		out.RetryAt = int64(p.until)
+	} else if out.ResetAt == 0 {
+		out.ResetAt = int64(p.until)
+	}
+	return out
+}

@@ -1,0 +1,125 @@
+package tokenguard
+
+import (
+	"slices"
+	"time"
+)
+
+// Step 5. The limits on started attempts: true sliding windows over a log of their ends, because the upstream may have
+// seen an attempt at any instant between its start and its end.
+
+// limiter names the closed gate that opens last.
+func (v *view) limiter(t instant) ruling {
+	worst := ruling{step: StepLimiter, answer: AnswerPass}
+	for _, g := range [...]ruling{
+		v.window(t, ReasonHourLimit, hour, v.opt.RateLimit.MaxRequestsPerHour),
+		v.window(t, ReasonDayLimit, day, v.opt.RateLimit.MaxRequestsPerDay),
+		v.spacing(t),
+		v.backoff(),
+		v.closing(),
+		v.guardPause(),
+	} {
+		if g.until > t && (worst.answer == AnswerPass || g.until > worst.until) {
+			g.step, g.answer = StepLimiter, AnswerRefuse
+			worst = g
+		}
+	}
+	return worst
+}
+
+// window counts the attempts whose end lies in the length before t, those that end in the future included: an
+// unfinished one ends at its lease, and after a step back of the clock nothing is free. Attempts are sorted by end.
+func (v *view) window(t instant, reason Reason, length time.Duration, limit int) ruling {
+	all := v.doc.Attempts
+	first, _ := slices.BinarySearchFunc(all, t-instant(length), func(a attempt, edge instant) int {
+		if a.End <= edge {
+			return -1
+		}
+		return 1
+	})
+	out := ruling{reason: reason, limit: limit, window: length, count: len(all) - first}
+	if out.count >= limit {
+		out.until = all[len(all)-limit].End.plus(length)
+	}
+	if until := v.afterLoss(length, limit); until > max(t, out.until) {
+		out.until, out.since, out.count = until, v.doc.Lost, max(out.count, limit)
+	}
+	return out
+}
+
+// afterLoss is when a window opens of which nobody knows how full it was: the hour after an hour, the day at its even
+// pace of one start in each limit-th part of it.
+func (v *view) afterLoss(length time.Duration, limit int) instant {
+	lost := v.doc.Lost
+	switch {
+	case lost == 0:
+		return 0
+	case length < day:
+		return lost.plus(length)
+	}
+	since := 1
+	for i := range v.doc.Attempts {
+		if v.doc.Attempts[i].End > lost {
+			since++
+		}
+	}
+	return lost.plus(min(time.Duration(since)*(day/time.Duration(limit)), day))
+}
+
+// overlapping is the MinInterval below which acquisitions of different keys may run at the same time: who asks for
+// less has no use for an interval that reaches past an unfinished attempt's lease.
+const overlapping = time.Second
+
+func (v *view) spacing(t instant) ruling {
+	out := ruling{reason: ReasonMinInterval, window: v.opt.RateLimit.MinInterval}
+	for i := range v.doc.Attempts {
+		a := &v.doc.Attempts[i]
+		end := a.End
+		if out.window < overlapping && a.inProgress(t) {
+			end = a.Start
+		}
+		if until := end.plus(out.window); until > out.until {
+			out.until, out.since = until, end
+		}
+	}
+	return out
+}
+
+// backoff closes the guard after n consecutive failures for min(base * 2^(n-1), max).
+func (v *view) backoff() ruling {
+	f := &v.doc.Failures
+	out := ruling{reason: ReasonBackoff, count: f.Count, since: f.At, failure: f}
+	if f.Count > 0 {
+		out.window = doubled(v.opt.RateLimit.FailureBackoffBase, f.Count, v.opt.RateLimit.MaxBackoff)
+		out.until = f.At.plus(out.window)
+	}
+	return out
+}
+
+// doubled is min(base * 2^(n-1), most).
+func doubled(base time.Duration, n int, most time.Duration) time.Duration {
+	for ; n > 1 && base < most; n-- {
+		base *= 2 // bounded: base < most <= 24 h before
+	}
+	return min(base, most)
+}
+
+// A key that RequestFunc was refused for closes alone, for closingBase doubling to closingMost.
+const (
+	closingBase = time.Hour
+	closingMost = 24 * time.Hour
+)
+
+func (v *view) closing() ruling {
+	k := v.doc.key(v.q.scope)
+	return ruling{reason: ReasonBackoff, count: k.Refusals, since: k.Closed.From, until: k.Closed.Until,
+		window: k.Closed.Until.sub(k.Closed.From), failure: &k.Last, scoped: true}
+}
+
+// maxRetryAfter bounds what an upstream can ask for.
+const maxRetryAfter = 24 * time.Hour
+
+func (v *view) guardPause() ruling {
+	p := v.doc.Pause
+	return ruling{reason: ReasonRetryAfter, since: p.From, until: p.Until, window: p.Until.sub(p.From), failure: &v.doc.Failures}
+}

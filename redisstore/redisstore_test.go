@@ -1,0 +1,363 @@
+package redisstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+	"github.com/tokenguard/tokenguard"
+	"golang.org/x/sync/errgroup"
+)
+
+func write(data string) func(tokenguard.Snapshot) ([]byte, error) {
+	return func(tokenguard.Snapshot) ([]byte, error) { return []byte(data), nil }
+}
+
+// increment counts in decimal.
+func increment(s tokenguard.Snapshot) ([]byte, error) {
+	n, _ := strconv.Atoi(string(s.Data))
+	return []byte(strconv.Itoa(n + 1)), nil
+}
+
+func TestNewRefuses(t *testing.T) {
+	client := newClient(t, "127.0.0.1:1")
+	tests := []struct {
+		name   string
+		client redis.UniversalClient
+		opts   []Option
+		want   string
+	}{
+		{"no client", nil, nil, "client is nil"},
+		{"no prefix", client, []Option{WithPrefix("")}, "prefix is empty"},
+		{"short life", client, []Option{WithTTL(time.Hour)}, "ttl is 1h0m0s"},
+		{"long life", client, []Option{WithTTL(1 << 62)}, "ttl is"},
+		{"short timeout", client, []Option{WithTimeout(time.Millisecond)}, "timeout is 1ms"},
+		{"fewer than no replicas", client, []Option{WithWaitReplicas(-1, time.Second)}, "wait replicas is -1"},
+		{"replicas slower than the timeout", client, []Option{WithWaitReplicas(1, 2*time.Second)}, "wait replicas timeout is 2s"},
+		{"deaf client", redis.NewClient(&redis.Options{}), nil, "ContextTimeoutEnabled"},
+		{"deaf cluster", redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}}), nil, "ContextTimeoutEnabled"},
+		{"ring", redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}}), nil, "Ring"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := New(test.client, test.opts...)
+			require.ErrorContains(t, err, "tokenguard: redisstore: ")
+			require.ErrorContains(t, err, test.want)
+			if test.client != nil {
+				_ = test.client.Close()
+			}
+		})
+	}
+	_, err := New(client, WithPrefix(""), WithTTL(0))
+	require.ErrorContains(t, err, "prefix")
+	require.ErrorContains(t, err, "ttl", "all mistakes at once")
+}
+
+func TestUpdateAndView(t *testing.T) {
+	engines(t, func(t *testing.T, addr string) {
+		ctx := t.Context()
+		a, b := newStore(t, newClient(t, addr)), newStore(t, newClient(t, addr))
+		snap, err := a.View(ctx, "n")
+		require.NoError(t, err)
+		require.Zero(t, snap.Rev)
+		stored := snap.Epoch
+		require.Nil(t, snap.Data)
+		require.WithinDuration(t, time.Now(), snap.Now, time.Minute, "the server runs on this machine")
+
+		first, err := a.Update(ctx, "n", write("one"))
+		require.NoError(t, err)
+		require.Equal(t, "one", string(first.Data))
+		require.NotZero(t, first.Rev)
+		require.Equal(t, stored, first.Epoch)
+
+		second, err := b.Update(ctx, "n", func(s tokenguard.Snapshot) ([]byte, error) {
+			return append(bytes.Clone(s.Data), " two"...), nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, "one two", string(second.Data))
+		require.Greater(t, second.Rev, first.Rev)
+		require.Equal(t, first.Epoch, second.Epoch)
+
+		for _, s := range []*Store{a, b} {
+			n, err := s.Revision(ctx, "n")
+			require.NoError(t, err)
+			require.Equal(t, second.Rev, n)
+			snap, err := s.View(ctx, "n")
+			require.NoError(t, err)
+			require.Equal(t, "one two", string(snap.Data))
+			require.Equal(t, second.Rev, snap.Rev)
+			require.False(t, snap.Now.Before(second.Now))
+		}
+		other, err := a.View(ctx, "other")
+		require.NoError(t, err)
+		require.Zero(t, other.Rev)
+	})
+}
+
+// What fn leaves unwritten, it must have decided on the newest document all the same.
+func TestUpdateWithoutWriting(t *testing.T) {
+	engines(t, func(t *testing.T, addr string) {
+		ctx := t.Context()
+		a, b := newStore(t, newClient(t, addr)), newStore(t, newClient(t, addr))
+		_, err := a.Update(ctx, "n", write("one"))
+		require.NoError(t, err)
+		newest, err := b.Update(ctx, "n", write("two"))
+		require.NoError(t, err)
+
+		var last string
+		snap, err := a.Update(ctx, "n", func(s tokenguard.Snapshot) ([]byte, error) {
+			last = string(s.Data)
+			return nil, nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, "two", last)
+		require.Equal(t, newest.Rev, snap.Rev)
+
+		_, err = b.Update(ctx, "n", write("three"))
+		require.NoError(t, err)
+		refusal := errors.New("refused")
+		_, err = a.Update(ctx, "n", func(s tokenguard.Snapshot) ([]byte, error) {
+			last = string(s.Data)
+			return nil, refusal
+		})
+		require.Equal(t, refusal, err, "fn's own error, as it is")
+		require.Equal(t, "three", last)
+	})
+}
+
+func TestUpdateIsAtomic(t *testing.T) {
+	engines(t, func(t *testing.T, addr string) {
+		const stores, callers, rounds = 4, 4, 25
+		var group errgroup.Group
+		var mu sync.Mutex
+		revs := map[uint64]bool{}
+		for range stores {
+			s := newStore(t, newClient(t, addr), WithTimeout(time.Minute))
+			for range callers {
+				group.Go(func() error {
+					for range rounds {
+						snap, err := s.Update(t.Context(), "n", increment)
+						if err != nil {
+							return err
+						}
+						mu.Lock()
+						revs[snap.Rev] = true
+						mu.Unlock()
+					}
+					return nil
+				})
+			}
+		}
+		require.NoError(t, group.Wait())
+		require.Len(t, revs, stores*callers*rounds)
+		snap, err := newStore(t, newClient(t, addr)).View(t.Context(), "n")
+		require.NoError(t, err)
+		require.Equal(t, strconv.Itoa(stores*callers*rounds), string(snap.Data))
+	})
+}
+
+// counter counts the scripts that a client sends.
+type counter struct {
+	mu   sync.Mutex
+	sent int
+}
+
+func (c *counter) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if strings.HasPrefix(cmd.Name(), "eval") { // the others are the handshake
+			c.mu.Lock()
+			c.sent++
+			c.mu.Unlock()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (c *counter) trips() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.sent
+	c.sent = 0
+	return n
+}
+
+func countingClient(addr string) (*redis.Client, *counter) {
+	c, sent := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true}), &counter{}
+	c.AddHook(sent)
+	return c, sent
+}
+
+func TestRoundTrips(t *testing.T) {
+	engines(t, func(t *testing.T, addr string) {
+		ctx := t.Context()
+		warm := newStore(t, newClient(t, addr))
+		_, err := warm.Update(ctx, "n", increment) // loads the scripts
+		require.NoError(t, err)
+		_, err = warm.View(ctx, "n")
+		require.NoError(t, err)
+
+		client, sent := countingClient(addr)
+		defer client.Close()
+		s := newStore(t, client)
+		update := func(fn func(tokenguard.Snapshot) ([]byte, error)) int {
+			sent.trips()
+			_, err := s.Update(ctx, "n", fn)
+			require.NoError(t, err)
+			return sent.trips()
+		}
+		require.Equal(t, 2, update(increment), "the first of a process reads")
+		require.Equal(t, 1, update(increment))
+		_, err = warm.Update(ctx, "n", increment)
+		require.NoError(t, err)
+		require.Equal(t, 2, update(increment), "a conflict brings the newest document along")
+		require.Equal(t, 1, update(func(tokenguard.Snapshot) ([]byte, error) { return nil, nil }))
+		_, err = s.View(ctx, "n")
+		require.NoError(t, err)
+		require.Equal(t, 1, sent.trips())
+		_, err = s.Revision(ctx, "n")
+		require.NoError(t, err)
+		require.Equal(t, 1, sent.trips())
+	})
+}
+
+func TestWatch(t *testing.T) {
+	engines(t, func(t *testing.T, addr string) {
+		a, b := newStore(t, newClient(t, addr)), newStore(t, newClient(t, addr))
+		ctx, cancel := context.WithCancel(t.Context())
+		hints := a.Watch(ctx, "n")
+		<-hints // subscribed
+		for range 3 {
+			_, err := b.Update(t.Context(), "n", increment)
+			require.NoError(t, err)
+			<-hints
+		}
+		cancel()
+		for range hints { // closed when the context ends
+		}
+		hints = a.Watch(t.Context(), "n")
+		require.NoError(t, a.Close())
+		for range hints {
+		}
+	})
+}
+
+func TestClose(t *testing.T) {
+	s := newStore(t, newClient(t, "127.0.0.1:1"))
+	require.NoError(t, s.Close())
+	require.NoError(t, s.Close())
+	_, err := s.View(t.Context(), "n")
+	require.ErrorIs(t, err, tokenguard.ErrClosed)
+	_, err = s.Revision(t.Context(), "n")
+	require.ErrorIs(t, err, tokenguard.ErrClosed)
+	_, err = s.Update(t.Context(), "n", increment)
+	require.ErrorIs(t, err, tokenguard.ErrClosed)
+}
+
+func TestRefusesAnEmptyNameAndAnEndedContext(t *testing.T) {
+	s := newStore(t, newClient(t, "127.0.0.1:1"))
+	_, err := s.View(t.Context(), "")
+	require.ErrorContains(t, err, "name is empty")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = s.Update(ctx, "n", increment)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// One caller's operation that hangs delays the others no longer than their own deadline.
+func TestTurnHeedsTheContext(t *testing.T) {
+	engines(t, func(t *testing.T, addr string) {
+		s := newStore(t, newClient(t, addr))
+		inside, leave := make(chan struct{}), make(chan struct{})
+		var group errgroup.Group
+		group.Go(func() error {
+			first := true
+			_, err := s.Update(t.Context(), "n", func(tokenguard.Snapshot) ([]byte, error) {
+				if first {
+					first = false
+					close(inside)
+					<-leave
+				}
+				return []byte("x"), nil
+			})
+			return err
+		})
+		<-inside
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		_, err := s.View(ctx, "n")
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		_, err = s.View(t.Context(), "another document")
+		require.NoError(t, err)
+		close(leave)
+		require.NoError(t, group.Wait())
+	})
+}
+
+func TestKeyLayout(t *testing.T) {
+	engines(t, func(t *testing.T, addr string) {
+		ctx := t.Context()
+		client := newClient(t, addr)
+		s := newStore(t, client, WithPrefix("app:"), WithTTL(72*time.Hour))
+		data := string([]byte{0, 255, '\r', '\n'}) + "}{"
+		snap, err := s.Update(ctx, "up/account", write(data))
+		require.NoError(t, err)
+		keys, err := client.Keys(ctx, "*").Result()
+		require.NoError(t, err)
+		require.Equal(t, []string{"app:{up/account}"}, keys)
+		fields, err := client.HGetAll(ctx, keys[0]).Result()
+		require.NoError(t, err)
+		require.Equal(t, data, fields["data"])
+		require.Equal(t, fmt.Sprint(snap.Rev), fields["rev"], "all 16 digits")
+		require.Equal(t, snap.Epoch, fields["epoch"])
+		left, err := client.PTTL(ctx, keys[0]).Result()
+		require.NoError(t, err)
+		require.InDelta(t, float64(72*time.Hour), float64(left), float64(time.Minute))
+	})
+}
+
+// The log of commits is as long as somebody may send one again, within bounds.
+func TestLogIsBounded(t *testing.T) {
+	engines(t, func(t *testing.T, addr string) {
+		client := newClient(t, addr)
+		length := func(timeout time.Duration, commits int) int {
+			s := newStore(t, client, WithTimeout(timeout))
+			for range commits {
+				update(t, s, increment)
+			}
+			log, err := client.HGet(t.Context(), s.key("n"), "log").Result()
+			require.NoError(t, err)
+			return strings.Count(log, ";")
+		}
+		require.Equal(t, 500, length(time.Minute, 510))
+		require.NoError(t, pause(t.Context(), 300*time.Millisecond))
+		require.Equal(t, 32, length(300*time.Millisecond, 1))
+	})
+}
+
+func TestKeyOfSomebodyElse(t *testing.T) {
+	engines(t, func(t *testing.T, addr string) {
+		ctx := t.Context()
+		client := newClient(t, addr)
+		s := newStore(t, client)
+		require.NoError(t, client.Set(ctx, s.key("text"), "x", 0).Err())
+		_, err := s.View(ctx, "text")
+		require.ErrorContains(t, err, "WRONGTYPE")
+		require.NoError(t, client.HSet(ctx, s.key("hash"), "rev", "first").Err())
+		_, err = s.Update(ctx, "hash", increment)
+		require.ErrorContains(t, err, "the key holds something else")
+	})
+}

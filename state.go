@@ -1,0 +1,340 @@
+package tokenguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/predict"
+)
+
+// The guard's side of the store: what it saw last, when it looks again, and how it commits.
+
+// storeTimeout bounds one look at the store, one commit, whatever the store does.
+const storeTimeout = 10 * time.Second
+
+// state is one revision of the document, as this process can read it. It never changes once published.
+type state struct {
+	doc    *document
+	rev    uint64
+	epoch  string
+	dirty  bool             // healed on reading: to be committed
+	tokens map[string]Token // the values that this process can read, by ID
+}
+
+// change applies something to a document at an instant and reports whether it did. It is pure and may run again.
+type change func(d *document, r reading) bool
+
+// shelf is the part of the guard that talks to the store. mu is a leaf: nothing of the user's, no store and no other
+// lock is touched under it.
+type shelf struct {
+	opt    *options
+	store  Store
+	own    bool // New opened it
+	shared bool // others may write to it
+	meter  *meter
+	vault  *vault
+	owner  string
+
+	mu      sync.Mutex               // guards what follows
+	current *state                   // newest revision seen
+	checked time.Duration            // on Go's monotonic clock since meter.base: when the store was last looked at
+	charged []attempt                // own attempts of the last day, in case the store loses them
+	unsaved []change                 // what could not be committed yet
+	pending map[string]predict.Usage // outcomes by token ID that wait for a commit
+	flushed time.Duration            // when pending outcomes were last committed on their own account
+
+	publish func(*state, reading)    // tells the guard of a new revision
+	stamp   func(*document, instant) // carries the order of use into the document
+	notice  func(text string)        // tells the log of what was found
+}
+
+func (s *shelf) mono() time.Duration { return time.Since(s.meter.base) }
+
+// look returns the newest revision that the guard has to know: another process' commit is seen at most the freshness
+// later. If the store fails it returns what was known last, possibly nil, and the error.
+func (s *shelf) look(ctx context.Context) (*state, reading, error) {
+	s.mu.Lock()
+	st, checked := s.current, s.checked
+	s.mu.Unlock()
+	now := s.mono()
+	fresh := !s.shared || s.opt.clock == nil && s.opt.freshness > 0 && now-checked < s.opt.freshness
+	if st != nil && fresh {
+		return st, s.meter.read(), nil
+	}
+	return s.reload(ctx, st)
+}
+
+// reload looks at the store, at its revision alone if that tells enough.
+func (s *shelf) reload(ctx context.Context, st *state) (*state, reading, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if rv, ok := s.store.(Revisioner); ok && st != nil && !s.meter.remote.Load() {
+		rev, err := rv.Revision(ctx, s.opt.name)
+		if err != nil {
+			return st, s.meter.read(), err
+		}
+		if rev == st.rev {
+			s.touch()
+			return st, s.meter.read(), nil
+		}
+	}
+	snap, err := s.store.View(ctx, s.opt.name)
+	if err != nil {
+		return st, s.meter.read(), err
+	}
+	s.touch()
+	next, r, err := s.absorb(snap)
+	if err != nil {
+		return st, s.meter.read(), err
+	}
+	return s.accept(next, r), r, nil
+}
+
+func (s *shelf) touch() {
+	now := s.mono()
+	s.mu.Lock()
+	s.checked = now
+	s.mu.Unlock()
+}
+
+// accept publishes a revision unless a newer one is known, and returns the newest.
+func (s *shelf) accept(next *state, r reading) *state {
+	s.mu.Lock()
+	cur := s.current
+	if cur != nil && cur.epoch == next.epoch && cur.rev > next.rev {
+		s.mu.Unlock()
+		return cur
+	}
+	s.current = next
+	s.mu.Unlock()
+	s.publish(next, r)
+	return next
+}
+
+// absorb turns a snapshot into a state. A revision that is known already keeps its decoded document.
+func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
+	r := s.clock(snap)
+	s.mu.Lock()
+	cur, charged, unsaved := s.current, s.charged, s.unsaved
+	s.mu.Unlock()
+	if cur != nil && cur.rev == snap.Rev && cur.epoch == snap.Epoch {
+		return cur, r, nil
+	}
+	doc := newDocument()
+	if len(snap.Data) > 0 {
+		var err error
+		if doc, err = decodeDocument(snap.Data); err != nil {
+			return nil, r, err
+		}
+	}
+	s.meter.agree(doc.Clock)
+	if snap.Now.IsZero() {
+		r = s.meter.read()
+	}
+	// Whoever finds no document begins one, and cannot know that there was another. Who knew that one says so, until it
+	// is saved.
+	anew := cur != nil && cur.rev > 0 && doc.Lost == 0 && (cur.epoch != snap.Epoch || cur.dirty && cur.doc.Lost != 0)
+	found := doc.heal(snap, anew, charged, r.now)
+	for _, text := range found {
+		s.notice(text)
+	}
+	dirty := len(found) > 0
+	for _, c := range unsaved {
+		dirty = c(doc, r) || dirty
+	}
+	return s.open(&state{doc: doc, rev: snap.Rev, epoch: snap.Epoch, dirty: dirty}, r), r, nil
+}
+
+// clock reads the clock that decides: the store's if it has one.
+func (s *shelf) clock(snap Snapshot) reading {
+	if !snap.Now.IsZero() {
+		return s.meter.follow(snap.Now)
+	}
+	return s.meter.read()
+}
+
+// open makes the tokens of a state that this process can read.
+func (s *shelf) open(st *state, r reading) *state {
+	s.mu.Lock()
+	cur := s.current
+	s.mu.Unlock()
+	st.tokens = make(map[string]Token, len(st.doc.Tokens))
+	for id, rec := range st.doc.Tokens {
+		var known Token
+		if cur != nil {
+			known = cur.tokens[id]
+		}
+		if t, ok := s.vault.open(s.opt.name, rec, known); ok {
+			t.Kind, t.Scope = rec.Kind, rec.Scope
+			t.AcquiredAt, t.Expiry = r.time(rec.Acquired), r.time(rec.Expiry)
+			st.tokens[id] = t
+		}
+	}
+	return st
+}
+
+var errLost = errors.New("the store did not answer in time")
+
+// commit applies c to the newest document, durably. Nothing is written if c and everything that waits change nothing.
+// With WithFailOpen... a commit that fails counts in this process alone.
+func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, storeTimeout, errLost)
+	defer cancel()
+	var (
+		next  *state // set by the last run of the function
+		r     reading
+		saved int
+		batch = s.take()
+	)
+	snap, err := s.store.Update(ctx, s.opt.name, func(snap Snapshot) ([]byte, error) {
+		next = nil
+		st, now, err := s.absorb(snap)
+		if err != nil {
+			return nil, err
+		}
+		r = now
+		doc, changed := st.doc.clone(), st.dirty
+		s.mu.Lock()
+		unsaved := s.unsaved
+		s.mu.Unlock()
+		for _, u := range unsaved {
+			changed = u(doc, r) || changed
+		}
+		saved = len(unsaved)
+		doc.count(batch)
+		s.stamp(doc, r.now)
+		if !c(doc, r) && !changed {
+			return nil, nil
+		}
+		doc.prune(s.opt, r.now)
+		doc.seen(s.opt.RateLimit, r.now)
+		s.meter.stamp(&doc.Clock, r.now)
+		next = &state{doc: doc}
+		return doc.encode()
+	})
+	switch {
+	case err != nil && s.opt.failOpen:
+		s.putBack(batch)
+		s.notice(fmt.Sprintf("the store is unavailable and the guard fails open: %v", err))
+		return s.keep(c, false), nil
+	case err != nil:
+		s.putBack(batch)
+		return r, err
+	case next == nil:
+		s.putBack(batch)
+		s.touch()
+		// The newest document is known now, though nothing was written. Who goes on deciding on an older one would ask
+		// again without end.
+		if st, now, err := s.absorb(snap); err == nil {
+			s.accept(st, now)
+		}
+		return r, nil
+	}
+	next.rev, next.epoch = snap.Rev, snap.Epoch
+	s.mu.Lock()
+	s.unsaved = s.unsaved[min(saved, len(s.unsaved)):]
+	s.mu.Unlock()
+	s.touch()
+	s.accept(s.open(next, r), r)
+	return r, nil
+}
+
+// maxUnsaved bounds what waits for the store.
+const maxUnsaved = 256
+
+// keep applies c to what this process knows. The next commit that works saves it: again applies c to whatever
+// document it finds, which c must bear.
+func (s *shelf) keep(c change, again bool) reading {
+	r := s.meter.read()
+	if again {
+		s.mu.Lock()
+		if len(s.unsaved) < maxUnsaved {
+			s.unsaved = append(s.unsaved[:len(s.unsaved):len(s.unsaved)], c)
+		}
+		s.mu.Unlock()
+	}
+	for {
+		s.mu.Lock()
+		st := s.current
+		s.mu.Unlock()
+		next := &state{doc: newDocument()}
+		if st != nil {
+			*next = *st
+			next.doc = st.doc.clone()
+		}
+		next.dirty = true
+		if !c(next.doc, r) {
+			return r
+		}
+		if next = s.open(next, r); s.accept(next, r) == next {
+			return r
+		}
+	}
+}
+
+// remember keeps an own attempt for as long as it counts.
+func (s *shelf) remember(a attempt, now instant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := make([]attempt, 0, len(s.charged)+1)
+	for _, b := range s.charged {
+		if b.ID != a.ID && b.End > now-instant(day) {
+			kept = append(kept, b)
+		}
+	}
+	s.charged = append(kept, a)
+}
+
+// outcome lets an outcome wait for the next commit. It reports whether it is time for one on its own account.
+func (s *shelf) outcome(id string, o predict.Outcome) (due bool) {
+	now := s.mono()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pending == nil {
+		s.pending = map[string]predict.Usage{}
+	}
+	u := s.pending[id]
+	u.Add(o)
+	s.pending[id] = u
+	if due = s.flushed == 0 || now-s.flushed >= flushInterval; due {
+		s.flushed = max(now, 1)
+	}
+	return due
+}
+
+// flushInterval is the least time between two commits that carry nothing but outcomes.
+const flushInterval = 10 * time.Second
+
+func (s *shelf) take() map[string]predict.Usage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	batch := s.pending
+	s.pending = nil
+	return batch
+}
+
+func (s *shelf) putBack(batch map[string]predict.Usage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, newer := range s.pending {
+		u := batch[id]
+		u.Merge(newer)
+		if batch == nil {
+			batch = map[string]predict.Usage{}
+		}
+		batch[id] = u
+	}
+	s.pending = batch
+}
+
+// count takes a batch of outcomes in: the history forecasts and scores each before it learns from it.
+func (d *document) count(batch map[string]predict.Usage) {
+	for id, u := range batch {
+		if r := d.Tokens[id]; r != nil {
+			d.History.Learn(&r.Usage, u)
+		}
+	}
+}

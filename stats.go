@@ -1,0 +1,279 @@
+package tokenguard
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/predict"
+)
+
+// statsTimeout bounds the look at the store that Stats takes.
+const statsTimeout = time.Second
+
+// Stats is a guard at one instant. It encodes to JSON. Counters named as totals are this process' own since New;
+// windows, attempts and what is known of tokens are those of the shared state.
+type Stats struct {
+	Guard          string           `json:"guard"`
+	At             time.Time        `json:"at"`
+	Acquisitions   AcquisitionStats `json:"acquisitions"`
+	Limiter        LimiterStats     `json:"rate_limit"`
+	Calls          CallStats        `json:"calls"`
+	Dedup          DedupStats       `json:"dedup"`
+	Cache          CacheStats       `json:"cache"`
+	Predictor      PredictorStats   `json:"predictor"`
+	Store          StoreStats       `json:"store"`
+	Recommendation Recommendation   `json:"recommendation"`
+}
+
+// AcquisitionStats counts the started attempts in the shared state.
+type AcquisitionStats struct {
+	Hour       WindowStats      `json:"hour"`
+	Day        WindowStats      `json:"day"`
+	Attempts   uint64           `json:"attempts"` // since the state was made
+	Successes  uint64           `json:"successes"`
+	Failures   map[Class]uint64 `json:"failures"`
+	InProgress int              `json:"in_progress"`
+	Concurrent int              `json:"max_concurrent"`
+}
+
+// WindowStats is a sliding window against its limit.
+type WindowStats struct {
+	Used      int `json:"used"`
+	Limit     int `json:"limit"`
+	Remaining int `json:"remaining"`
+	// ExhaustedAt is when the window is forecast to be full; zero: it is not.
+	ExhaustedAt time.Time `json:"exhausted_at,omitzero"`
+	// Probability that it fills up within its length from now, in [0,1].
+	Probability float64 `json:"exhaustion_probability"`
+}
+
+// LimiterStats says when the next acquisition of the default scope may start.
+type LimiterStats struct {
+	// Open: an acquisition could start now, as far as the limits go.
+	Open        bool      `json:"open"`
+	NextAllowed time.Time `json:"next_allowed"` // now if open
+	Binding     Reason    `json:"binding,omitempty"`
+	Detail      string    `json:"detail"`
+
+	ConsecutiveFailures int       `json:"consecutive_failures"`
+	BackoffUntil        time.Time `json:"backoff_until,omitzero"`
+	RetryAfterUntil     time.Time `json:"retry_after_until,omitzero"`
+	// Mismatch names other limits under which guards on this state committed in the last 24 hours.
+	Mismatch []string `json:"other_limits,omitempty"`
+}
+
+// CallStats counts this process' calls.
+type CallStats struct {
+	Total   int64 `json:"total"`
+	Served  int64 `json:"served"`
+	Refused int64 `json:"refused"`
+	Failed  int64 `json:"failed"`
+	Left    int64 `json:"left"` // callers whose context ended first
+	// Answers by step and reason.
+	Answers map[Step]map[Reason]int64 `json:"answers"`
+	// FilterRate is the share of the answered calls that started no acquisition of their own, in [0,1].
+	FilterRate float64 `json:"filter_rate"`
+	// Outcomes reported, by class; "success" for none.
+	Outcomes map[string]int64 `json:"outcomes"`
+	Waiting  int64            `json:"waiting"`
+}
+
+// DedupStats is the dedup filter.
+type DedupStats struct {
+	Duplicates int64 `json:"duplicates"`
+	Records    int   `json:"records"`
+}
+
+// CacheStats is the token cache.
+type CacheStats struct {
+	Hits    int64   `json:"hits"`
+	HitRate float64 `json:"hit_rate"` // of the answered calls, in [0,1]
+	Size    int     `json:"size"`
+	Limit   int     `json:"limit"`
+	Usable  int     `json:"usable"`
+}
+
+// PredictorStats is the quota predictor on the newest token.
+type PredictorStats struct {
+	Level       Level     `json:"level"`
+	Confidence  float64   `json:"confidence"`
+	Reason      string    `json:"reason"`
+	Probability float64   `json:"refusal_probability"` // that the next call is refused for quota
+	UsesLeft    int64     `json:"uses_left"`           // -1: not known
+	ExhaustedAt time.Time `json:"exhausted_at,omitzero"`
+	Forecast    string    `json:"forecast"`
+	Accuracy    Accuracy  `json:"accuracy"`
+}
+
+// Accuracy is the predictor's account of itself: each forecast was made before its outcome was known.
+type Accuracy struct {
+	Count      int64   `json:"count"`
+	ShareRight float64 `json:"share_right"`
+	Brier      float64 `json:"brier"`      // mean squared error of the probability: 0 is perfect
+	BaseBrier  float64 `json:"base_brier"` // of always forecasting the share refused so far
+	Skill      float64 `json:"skill"`      // 1 - Brier/BaseBrier
+}
+
+// StoreStats is the state's store.
+type StoreStats struct {
+	Revision uint64    `json:"revision"`
+	Error    string    `json:"error,omitempty"` // of the look that Stats took
+	LostAt   time.Time `json:"lost_at,omitzero"`
+	Unsaved  int       `json:"unsaved"`
+}
+
+// Recommendation is what an operator would do now.
+type Recommendation struct {
+	Action   string `json:"action"` // keep_current, request_anonymous or wait
+	Reason   string `json:"reason"`
+	Priority string `json:"priority"` // low, medium or high
+}
+
+// Stats returns what the guard knows, after one look at the store of at most a second.
+func (g *Guard) Stats() Stats {
+	ctx, cancel := context.WithTimeout(context.Background(), statsTimeout)
+	defer cancel()
+	st, r, err := g.look(ctx)
+	if st == nil {
+		st = &state{doc: newDocument()}
+	}
+	q := &query{kind: Anonymous}
+	if g.personal != nil {
+		q.personal, _ = g.personal.view(g.opt, st.doc, "", r.now)
+	}
+	v := g.viewOn(q, st)
+	s := Stats{Guard: g.opt.name, At: r.wall, Calls: g.tally.calls(g.hot.hits.sum())}
+	s.Calls.Waiting = g.waiting.Load()
+	s.Store = StoreStats{Revision: st.rev, LostAt: r.time(st.doc.Lost)}
+	if err != nil {
+		s.Store.Error = mask(err.Error())
+	}
+	g.shelf.mu.Lock()
+	s.Store.Unsaved = len(g.unsaved)
+	g.shelf.mu.Unlock()
+	s.Acquisitions = v.acquisitionStats(r)
+	s.Limiter = v.limiterStats(r)
+	s.Dedup = DedupStats{Duplicates: s.Calls.Answers[StepDedup][ReasonDuplicate], Records: len(st.doc.Records)}
+	s.Cache = v.cacheStats(r, s.Calls)
+	s.Predictor = v.predictorStats(r)
+	s.Recommendation = v.recommend(r)
+	return s
+}
+
+func (v *view) acquisitionStats(r reading) AcquisitionStats {
+	hourly := v.window(r.now, ReasonHourLimit, hour, v.opt.RateLimit.MaxRequestsPerHour)
+	daily := v.window(r.now, ReasonDayLimit, day, v.opt.RateLimit.MaxRequestsPerDay)
+	ends := make([]int64, len(v.doc.Attempts))
+	for i := range v.doc.Attempts {
+		ends[i] = int64(v.doc.Attempts[i].End)
+	}
+	history := v.doc.History.Clone()
+	f := history.Budget(int64(r.now), ends, hourly.limit, daily.limit)
+	out := AcquisitionStats{
+		Hour: windowStats(hourly, f.Hour, r), Day: windowStats(daily, f.Day, r),
+		Attempts: v.doc.Counts.Starts, Successes: v.doc.Counts.Successes, Failures: map[Class]uint64{},
+		InProgress: v.gate(r.now).count, Concurrent: v.opt.Dedup.MaxConcurrent,
+	}
+	for _, c := range classes {
+		out.Failures[c] = v.doc.Counts.Failures[c]
+	}
+	return out
+}
+
+func windowStats(w ruling, f predict.WindowForecast, r reading) WindowStats {
+	return WindowStats{Used: w.count, Limit: w.limit, Remaining: max(w.limit-w.count, 0),
+		ExhaustedAt: r.time(instant(f.ExhaustedAt)), Probability: f.Probability}
+}
+
+func (v *view) limiterStats(r reading) LimiterStats {
+	out := LimiterStats{Open: true, NextAllowed: r.wall, ConsecutiveFailures: v.doc.Failures.Count}
+	l := v.limiter(r.now)
+	if l.answer == AnswerRefuse {
+		out.Open, out.NextAllowed, out.Binding = false, r.time(l.until), l.reason
+	}
+	out.Detail = v.detail(l, r)
+	if b := v.backoff(); b.until > r.now {
+		out.BackoffUntil = r.time(b.until)
+	}
+	if p := v.guardPause(); p.until > r.now {
+		out.RetryAfterUntil = r.time(p.until)
+	}
+	own := v.opt.RateLimit
+	for _, l := range v.doc.Limits {
+		if l.PerHour != own.MaxRequestsPerHour || l.PerDay != own.MaxRequestsPerDay || l.Interval != own.MinInterval {
+			out.Mismatch = append(out.Mismatch, fmt.Sprintf("%d/h, %d/day, %v apart", l.PerHour, l.PerDay, l.Interval))
+		}
+	}
+	return out
+}
+
+func (v *view) cacheStats(r reading, calls CallStats) CacheStats {
+	out := CacheStats{Limit: v.opt.Cache.MaxTokens, Hits: calls.Answers[StepCache][ReasonCached] + calls.Answers[StepCache][ReasonPersonal]}
+	for _, rec := range v.doc.Tokens {
+		if rec.held() {
+			out.Size++
+			if v.serves(rec, r.now) {
+				out.Usable++
+			}
+		}
+	}
+	if answered := calls.Total - calls.Left; answered > 0 {
+		out.HitRate = float64(out.Hits) / float64(answered)
+	}
+	return out
+}
+
+// predictorStats speaks of the newest token of all keys.
+func (v *view) predictorStats(r reading) PredictorStats {
+	var newest *record
+	for _, rec := range v.doc.Tokens {
+		if rec.Kind == Anonymous && (newest == nil || rec.Seq > newest.Seq) {
+			newest = rec
+		}
+	}
+	var usage predict.Usage
+	if newest != nil {
+		usage = newest.Usage
+	}
+	a := predict.Assess(usage, 0, int64(r.now), v.opt.predictConfig())
+	history := v.doc.History.Clone()
+	f := history.Forecast(usage, int64(r.now))
+	acc := history.Accuracy()
+	out := PredictorStats{Level: Level(a.Level), Confidence: a.Confidence, Reason: a.Reason,
+		Probability: f.Probability, UsesLeft: -1, ExhaustedAt: r.time(instant(f.ExhaustedAt)), Forecast: f.Reason,
+		Accuracy: Accuracy{acc.Count, acc.ShareRight, acc.Brier, acc.BaseBrier, acc.Skill}}
+	if f.HasUses {
+		out.UsesLeft = f.UsesLeft
+	}
+	return out
+}
+
+func (o *options) predictConfig() predict.Config {
+	return predict.Config{SlowAbove: o.Predictor.SlowResponse}
+}
+
+// recommend reads the decision for a caller of the default scope as advice.
+func (v *view) recommend(r reading) Recommendation {
+	switch rl := v.decide(r.now); rl.answer {
+	case AnswerServe:
+		out := Recommendation{Action: "keep_current", Reason: "a usable token is there", Priority: "low"}
+		if t := rl.token; t != nil {
+			if f := v.doc.History.Forecast(t.Usage, int64(r.now)); f.Warn {
+				out.Reason, out.Priority = "the token's quota is forecast to run out: "+f.Reason, "medium"
+			}
+			if t.suspect(r.now) {
+				out.Reason, out.Priority = "the token's quota is in doubt", "medium"
+			}
+		}
+		return out
+	case AnswerStart:
+		return Recommendation{Action: "request_anonymous", Reason: v.detail(v.manager(r.now), r) + ", and every gate is open", Priority: "high"}
+	default:
+		priority := "medium"
+		if rl.answer == AnswerRefuse && rl.reason != ReasonMinInterval {
+			priority = "high"
+		}
+		return Recommendation{Action: "wait", Reason: v.detail(rl, r), Priority: priority}
+	}
+}

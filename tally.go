@@ -1,0 +1,79 @@
+package tokenguard
+
+import "sync/atomic"
+
+// tally counts this process' calls.
+type tally struct {
+	answers  [len(answerKeys)]atomic.Int64
+	outcomes [len(classes) + 1]atomic.Int64 // the last: successes
+	left     atomic.Int64
+}
+
+// answerKeys are the answers that end a call.
+var answerKeys = [...]struct {
+	step   Step
+	reason Reason
+}{
+	{StepDedup, ReasonDuplicate},
+	{StepCache, ReasonCached}, {StepCache, ReasonPersonal}, {StepCache, ReasonPersonalUnavailable},
+	{StepGate, ReasonJoined}, {StepGate, ReasonTooManyWaiters},
+	{StepManager, ReasonUpstreamRateLimited}, {StepManager, ReasonForbidden}, {StepManager, ReasonPersonalUsable},
+	{StepManager, ReasonNotQuotaFailure}, {StepManager, ReasonTokenTooNew}, {StepManager, ReasonRecentAcquisition}, {StepManager, ReasonResetsSoon},
+	{StepLimiter, ReasonHourLimit}, {StepLimiter, ReasonDayLimit}, {StepLimiter, ReasonMinInterval}, {StepLimiter, ReasonBackoff}, {StepLimiter, ReasonRetryAfter},
+	{StepPredictor, ReasonQuotaSufficient},
+	{StepRequest, ReasonAcquired}, {StepRequest, ReasonRequestFailed},
+	{StepStore, ReasonStoreUnavailable}, {StepStore, ReasonClosed},
+}
+
+var answerIndex = func() map[Reason]int {
+	m := make(map[Reason]int, len(answerKeys))
+	for i, k := range answerKeys {
+		m[k.reason] = i
+	}
+	return m
+}()
+
+func (t *tally) answered(reason Reason) { t.answers[answerIndex[reason]].Add(1) }
+
+func (t *tally) outcome(class Class) {
+	i := len(classes)
+	for j, c := range classes {
+		if c == class {
+			i = j
+		}
+	}
+	t.outcomes[i].Add(1)
+}
+
+// calls sums up; hits are those of the hot path.
+func (t *tally) calls(hits int64) CallStats {
+	out := CallStats{Left: t.left.Load(), Answers: map[Step]map[Reason]int64{}, Outcomes: map[string]int64{}}
+	for i, k := range answerKeys {
+		n := t.answers[i].Load()
+		if k.reason == ReasonCached {
+			n += hits
+		}
+		if out.Answers[k.step] == nil {
+			out.Answers[k.step] = map[Reason]int64{}
+		}
+		out.Answers[k.step][k.reason] = n
+		switch {
+		case k.reason == ReasonCached, k.reason == ReasonPersonal, k.reason == ReasonJoined, k.reason == ReasonAcquired:
+			out.Served += n
+		case k.reason == ReasonRequestFailed:
+			out.Failed += n
+		default:
+			out.Refused += n
+		}
+	}
+	for i, c := range classes {
+		out.Outcomes[string(c)] = t.outcomes[i].Load()
+	}
+	out.Outcomes["success"] = t.outcomes[len(classes)].Load()
+	out.Total = out.Served + out.Refused + out.Failed + out.Left
+	if answered := out.Served + out.Refused + out.Failed; answered > 0 {
+		own := out.Answers[StepRequest][ReasonAcquired] + out.Answers[StepRequest][ReasonRequestFailed]
+		out.FilterRate = 1 - float64(own)/float64(answered)
+	}
+	return out
+}

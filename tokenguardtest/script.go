@@ -1,0 +1,181 @@
+package tokenguardtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tokenguard/tokenguard"
+)
+
+// Reply is how a scripted upstream answers one call. The first field that is set decides, in the order of the fields.
+// The zero Reply grants a new token whose value names the call and whose expiry is not stated.
+type Reply struct {
+	// Hang waits until the call's context ends and returns its error.
+	Hang bool
+	// Panic is the value to panic with.
+	Panic any
+	// Goexit ends the goroutine by runtime.Goexit, as a failed require in a RequestFunc does.
+	Goexit bool
+	// Err is returned as it is.
+	Err error
+	// Failure is returned as tokenguard.Failed.
+	Failure tokenguard.Failure
+	// Empty grants a token without a value.
+	Empty bool
+	// Value of the token; empty: a new one, "token-" and the number of the call.
+	Value string
+	// Lifetime of the token, where the upstream states one: 0 means not stated, less than 0 expired already.
+	Lifetime time.Duration
+	// Expiry of the token, where the upstream states an instant.
+	Expiry time.Time
+
+	// Took is how long the upstream thinks before it answers in any of these ways, on the script's clock.
+	Took time.Duration
+	// Deaf makes it take that long even if the call's context ends before.
+	Deaf bool
+}
+
+// Call is one call of a script's Request.
+type Call struct {
+	// At is when it began, on the script's clock.
+	At time.Time
+	// Context is the one that the guard passed: its values are the caller's.
+	Context context.Context
+	Request tokenguard.Request
+	// Done says that the call has ended, in whatever way.
+	Done bool
+}
+
+// Script is an upstream that answers from a list. Its method Request is the tokenguard.RequestFunc.
+//
+// A Script is safe for concurrent use. Make one with NewScript.
+type Script struct {
+	// Beyond answers the calls after the last reply. Its zero value grants a new token each time.
+	// Set it before the first call.
+	Beyond Reply
+
+	clock   tokenguard.Clock
+	mu      sync.Mutex // guards everything below
+	replies []Reply
+	calls   []Call
+	changed chan struct{} // closed and replaced when a call begins or ends
+}
+
+// NewScript returns a Script that answers the n-th call with the n-th reply. A nil clock stands for real time,
+// and so does one without Sleep where a reply takes its time.
+func NewScript(clock tokenguard.Clock, replies ...Reply) *Script {
+	return &Script{clock: clock, replies: slices.Clone(replies), changed: make(chan struct{})}
+}
+
+// Add appends replies to the script.
+func (s *Script) Add(replies ...Reply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replies = append(s.replies, replies...)
+}
+
+// Calls returns the calls so far.
+func (s *Script) Calls() []Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.calls)
+}
+
+// Await returns nil once n calls have begun, and the context's error if that ends first.
+func (s *Script) Await(ctx context.Context, n int) error {
+	return s.await(ctx, func() bool { return len(s.calls) >= n })
+}
+
+// idle returns nil once no call runs.
+func (s *Script) idle(ctx context.Context) error {
+	return s.await(ctx, func() bool {
+		return !slices.ContainsFunc(s.calls, func(c Call) bool { return !c.Done })
+	})
+}
+
+// await waits for a condition on what mu guards.
+func (s *Script) await(ctx context.Context, condition func() bool) error {
+	for {
+		s.mu.Lock()
+		met, changed := condition(), s.changed
+		s.mu.Unlock()
+		if met {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Request answers the next call. It is a tokenguard.RequestFunc.
+func (s *Script) Request(ctx context.Context, req tokenguard.Request) (tokenguard.Token, error) {
+	n, reply := s.begin(ctx, req)
+	defer s.end(n)
+	if reply.Took > 0 {
+		until := ctx
+		if reply.Deaf {
+			until = context.WithoutCancel(ctx)
+		}
+		if err := sleep(until, s.clock, reply.Took); err != nil {
+			return tokenguard.Token{}, err
+		}
+	}
+	switch {
+	case reply.Hang:
+		<-ctx.Done()
+		return tokenguard.Token{}, ctx.Err()
+	case reply.Panic != nil:
+		panic(reply.Panic)
+	case reply.Goexit:
+		runtime.Goexit()
+	case reply.Err != nil:
+		return tokenguard.Token{}, reply.Err
+	case !reply.Failure.IsZero():
+		return tokenguard.Token{}, tokenguard.Failed(reply.Failure)
+	case reply.Empty:
+		return tokenguard.Token{}, nil
+	}
+	value := reply.Value
+	if value == "" {
+		value = fmt.Sprintf("token-%d", n+1)
+	}
+	if reply.Lifetime != 0 {
+		return tokenguard.NewTokenIn(value, reply.Lifetime), nil
+	}
+	return tokenguard.NewToken(value, reply.Expiry), nil
+}
+
+func (s *Script) begin(ctx context.Context, req tokenguard.Request) (int, Reply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, reply := len(s.calls), s.Beyond
+	if n < len(s.replies) {
+		reply = s.replies[n]
+	}
+	s.calls = append(s.calls, Call{At: now(s.clock), Context: ctx, Request: req})
+	s.changedLocked()
+	return n, reply
+}
+
+func (s *Script) end(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls[n].Done = true
+	s.changedLocked()
+}
+
+func (s *Script) changedLocked() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// ErrScripted is an error for replies that need one and do not care which. It is classified as unknown.
+var ErrScripted = errors.New("scripted failure")

@@ -1,0 +1,50 @@
+package tokenguard
+
+import (
+	"fmt"
+	"time"
+)
+
+// Early warnings: that a token, or the budget of an hour or a day, is forecast to run out.
+
+// warn tells once for each token that its end is near. It is asked when outcomes were stored.
+func (g *Guard) warn(id string, r reading) {
+	st := g.newest()
+	rec := st.doc.Tokens[id]
+	if rec == nil || rec.Kind != Anonymous {
+		return
+	}
+	if f := st.doc.History.Forecast(rec.Usage, int64(r.now)); f.Warn && g.once("token "+id) {
+		g.tell(Event{At: r.wall, Kind: EventWarning, Scope: rec.Scope, TokenID: id, Text: "the token's quota is forecast to run out: " + f.Reason})
+	}
+}
+
+// warnBudget tells once for each fill of a window that a start brought its end into sight.
+func (g *Guard) warnBudget(r reading) {
+	st := g.newest()
+	v := g.viewOn(&query{kind: Anonymous}, st)
+	stats := v.acquisitionStats(r)
+	for _, w := range [...]struct {
+		name   string
+		length time.Duration
+		WindowStats
+	}{{"hour", hour, stats.Hour}, {"day", day, stats.Day}} {
+		if w.ExhaustedAt.IsZero() && w.Remaining > 0 {
+			continue
+		}
+		if !g.once(fmt.Sprintf("%s %d", w.name, int64(r.now)/int64(w.length))) {
+			continue
+		}
+		text := fmt.Sprintf("the budget of the %s is forecast to run out at %s: %d of %d used", w.name, w.ExhaustedAt.Format(time.RFC3339), w.Used, w.Limit)
+		if w.Remaining == 0 {
+			text = fmt.Sprintf("the budget of the %s is used up: %d of %d", w.name, w.Used, w.Limit)
+		}
+		g.tell(Event{At: r.wall, Kind: EventWarning, Text: text})
+	}
+}
+
+// once reports whether this was not said before.
+func (g *Guard) once(what string) bool {
+	said, _ := g.said.ContainsOrAdd(what, struct{}{})
+	return !said
+}
