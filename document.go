@@ -251,8 +251,9 @@ func (d *document) keyFor(scope string) *keyState {
 // heal makes what the store gave fit for deciding: it notices a lost lineage, adds the attempts that this process
 // knows of itself but the document does not, and pulls instants in that no rule could have set this far ahead.
 // It reports what it found, for the log; empty: nothing.
-func (d *document) heal(snap Snapshot, own []attempt, now instant) (found []string) {
-	switch lost := snap.Rev > 0 && len(snap.Data) == 0; {
+// anew says that the lineage began anew without a word of what was lost.
+func (d *document) heal(snap Snapshot, anew bool, own []attempt, now instant) (found []string) {
+	switch lost := anew || snap.Rev > 0 && len(snap.Data) == 0; {
 	case lost, d.Settled && snap.Epoch != d.Epoch, d.Epoch != "" && snap.Epoch != d.Epoch:
 		d.Lost = now
 		found = append(found, "the store may have lost commits: the hour window counts as full, the day budget opens at its even pace")

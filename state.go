@@ -134,7 +134,10 @@ func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
 	if snap.Now.IsZero() {
 		r = s.meter.read()
 	}
-	found := doc.heal(snap, charged, r.now)
+	// Whoever finds no document begins one, and cannot know that there was another. Who knew that one says so, until it
+	// is saved.
+	anew := cur != nil && cur.rev > 0 && doc.Lost == 0 && (cur.epoch != snap.Epoch || cur.dirty && cur.doc.Lost != 0)
+	found := doc.heal(snap, anew, charged, r.now)
 	for _, text := range found {
 		s.notice(text)
 	}

@@ -27,6 +27,15 @@ func view(t *testing.T, s *Store) tokenguard.Snapshot {
 	return snap
 }
 
+// recovered waits until the Store tries the engine again and gets an answer.
+func recovered(t *testing.T, s *Store) {
+	t.Helper()
+	eventually(t, "the store is back", func() bool {
+		_, err := s.View(t.Context(), "n")
+		return err == nil
+	})
+}
+
 // A request that is sent again because its answer was lost is one commit, also where others came in between.
 func TestLostAnswerIsOneCommit(t *testing.T) {
 	engines(t, func(t *testing.T, addr string) {
@@ -60,12 +69,14 @@ func TestLateCommitIsRefused(t *testing.T) {
 	direct := newStore(t, server.client(), WithTimeout(time.Minute))
 	require.Equal(t, before.Rev, view(t, direct).Rev)
 
+	recovered(t, s)
 	p.slow(timeout / 3) // each way; more than a quarter
 	_, err = s.Update(t.Context(), "n", increment)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Equal(t, before.Rev, view(t, direct).Rev)
 
 	p.slow(timeout / 20)
+	recovered(t, s)
 	require.Equal(t, "2", string(update(t, s, increment).Data))
 }
 
@@ -157,6 +168,7 @@ func TestRestartWithPersistence(t *testing.T) {
 	_, err := s.View(t.Context(), "n")
 	require.Error(t, err)
 	server.start()
+	recovered(t, s)
 	after := view(t, s)
 	require.Equal(t, before.Rev, after.Rev)
 	require.Equal(t, before.Epoch, after.Epoch)

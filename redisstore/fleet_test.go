@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"github.com/tokenguard/tokenguard"
 )
@@ -31,8 +32,14 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	redis.SetLogger(quiet{})
 	os.Exit(m.Run())
 }
+
+// quiet drops what go-redis says of each connection that the tests cut.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 // orders are what one member does.
 type orders struct {
@@ -168,6 +175,7 @@ func runFleet(t *testing.T, members int, o orders) (results []result) {
 		require.NoError(t, err)
 		m := member{cmd: cmd, start: in, out: bufio.NewReader(out), stderr: &bytes.Buffer{}}
 		cmd.Stderr = m.stderr
+		dieWithTest(cmd)
 		require.NoError(t, cmd.Start())
 		t.Cleanup(func() { _ = cmd.Process.Kill() })
 		fleet = append(fleet, m)
@@ -195,9 +203,9 @@ func TestFleetColdStart(t *testing.T) {
 	if os.Getenv("TOKENGUARD_LONG") != "" {
 		members, callers = 50, 400
 	}
-	redis, up := startServer(t), startUpstream(t, 200*time.Millisecond, time.Hour)
+	server, up := startServer(t), startUpstream(t, 200*time.Millisecond, time.Hour)
 	began := time.Now()
-	results := runFleet(t, members, orders{Redis: redis.addr(), Upstream: up.URL, Callers: callers, Rounds: 1})
+	results := runFleet(t, members, orders{Redis: server.addr(), Upstream: up.URL, Callers: callers, Rounds: 1})
 	scripts, most, slowest := 0, 0, time.Duration(0)
 	for _, r := range results {
 		require.Empty(t, r.Refused)

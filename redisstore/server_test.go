@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,6 +66,7 @@ func (s *server) start() {
 	s.t.Helper()
 	s.cmd = exec.Command(s.args[0], s.args[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
+	dieWithTest(s.cmd)
 	require.NoError(s.t, s.cmd.Start())
 	eventually(s.t, "redis-server answers", func() bool {
 		c, err := net.DialTimeout("tcp", s.addr(), time.Second)
@@ -79,6 +81,9 @@ func (s *server) start() {
 		return err == nil && (string(answer) == "+PONG" || string(answer) == "-NOAU")
 	})
 }
+
+// dieWithTest ends a process when the thread that started it ends, also where the test could not clean up.
+func dieWithTest(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
 // kill ends the process as a crash does.
 func (s *server) kill() {

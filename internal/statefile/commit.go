@@ -81,10 +81,8 @@ func (s *session) writeTemp(b []byte) (string, error) {
 		}
 		return fail("create a temporary file", err)
 	}
-	err = s.inheritOwner(file)
-	if err == nil {
-		err = f.at(stepWrite)
-	}
+	s.inheritOwner(file)
+	err = f.at(stepWrite)
 	if err == nil {
 		_, err = file.Write(b)
 	}
@@ -123,19 +121,19 @@ func (s *session) place(temp string) error {
 }
 
 // inheritOwner lets a state file that root writes keep its owner, so that one
-// command run as root does not lock the service out.
-func (s *session) inheritOwner(file *os.File) error {
+// command run as root does not lock the service out. Root without the right to
+// do that writes as itself.
+func (s *session) inheritOwner(file *os.File) {
 	if os.Geteuid() != 0 {
-		return nil
+		return
 	}
 	like, err := os.Stat(s.f.folder)
 	if s.data != nil {
 		like, err = s.data.Stat()
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		chownLike(file, like)
 	}
-	return chownLike(file, like)
 }
 
 // makeFolder makes the folder and every missing one above it, durably.

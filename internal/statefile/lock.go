@@ -256,9 +256,7 @@ func (s *session) register() error {
 	if info, err := s.lock.Stat(); err != nil {
 		return err
 	} else if info.Size() != 2*recordSize {
-		if err := s.inheritOwner(s.lock); err != nil {
-			return err
-		}
+		s.inheritOwner(s.lock)
 		if _, err := s.lock.WriteAt(append(gen.encode(), record...), 0); err != nil {
 			return err
 		}

@@ -84,6 +84,21 @@ func child(role string, args []string) error {
 				return err
 			}
 		}
+	case "churn": // forever: a commit to the shared file and a few to a new one; a line for each
+		opts := Options{LockTimeout: time.Minute, noFileSync: strings.Contains(args[2], "nofile"), noFolderSync: strings.Contains(args[2], "nofolder")}
+		for n := 0; ; n++ {
+			for _, name := range []string{"shared/doc.json", fmt.Sprintf("%s/%d/doc.json", args[1], n/4)} {
+				f, err := Open(filepath.Join(args[0], name), opts)
+				if err != nil {
+					return err
+				}
+				s, err := f.Update(ctx, func(Snapshot) ([]byte, error) { return make([]byte, 3000), nil })
+				if err != nil {
+					return err
+				}
+				fmt.Printf("%s %d\n", name, s.Rev)
+			}
+		}
 	}
 	return err
 }
