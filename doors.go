@@ -148,18 +148,16 @@ func (g *Guard) await(ctx context.Context) error {
 	g.waiting.Add(1)
 	g.mu.Lock()
 	changed := g.changed
-	if g.awaiting++; g.awaiting == 1 {
-		pctx, stop := context.WithCancel(context.Background())
-		g.stopPolling = stop
-		go g.poll(pctx)
+	g.awaiting++
+	if !g.polling {
+		g.polling = true
+		go g.poll()
 	}
 	g.mu.Unlock()
 	defer func() {
 		g.waiting.Add(-1)
 		g.mu.Lock()
-		if g.awaiting--; g.awaiting == 0 {
-			g.stopPolling()
-		}
+		g.awaiting--
 		g.mu.Unlock()
 	}()
 	select {
@@ -178,8 +176,12 @@ const (
 	pollMost  = 250 * time.Millisecond
 )
 
-// poll looks at the store for all who wait, and has them look at the clock again. It runs only while somebody waits.
-func (g *Guard) poll(ctx context.Context) {
+// poll looks at the store for all who wait, and has them look at the clock again. It ends at the first look for which
+// nobody waits: not sooner, because those whom it wakes are mostly back before the next one, and a new poll would begin
+// with the least pause and subscribe anew.
+func (g *Guard) poll() {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
 	var hints <-chan struct{}
 	if w, ok := g.store.(Watcher); ok {
 		hints = w.Watch(ctx, g.opt.name)
@@ -192,11 +194,18 @@ func (g *Guard) poll(ctx context.Context) {
 			if !ok {
 				hints = nil
 			}
-		case <-ctx.Done():
+		case <-g.ended:
 			timer.Stop()
 			return
 		}
 		timer.Stop()
+		g.mu.Lock()
+		g.polling = g.awaiting > 0
+		polling := g.polling
+		g.mu.Unlock()
+		if !polling {
+			return
+		}
 		_, _, _ = g.reload(ctx, g.newest()) // whoever waits meets the error itself
 		g.wake()
 	}

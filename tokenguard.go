@@ -36,13 +36,13 @@ type Guard struct {
 	diary   diary
 	tally   tally
 
-	mu          sync.Mutex // guards what follows
-	closed      bool
-	ended       chan struct{}  // closed by Close
-	flights     sync.WaitGroup // own acquisitions in progress; Add under mu
-	changed     chan struct{}  // closed and replaced with each new revision
-	awaiting    int            // callers in await
-	stopPolling context.CancelFunc
+	mu       sync.Mutex // guards what follows
+	closed   bool
+	ended    chan struct{}  // closed by Close
+	flights  sync.WaitGroup // own acquisitions in progress; Add under mu
+	changed  chan struct{}  // closed and replaced with each new revision
+	awaiting int            // callers in await
+	polling  bool
 
 	waiting atomic.Int64 // callers in await or on a flight
 }

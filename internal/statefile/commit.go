@@ -16,6 +16,7 @@ type step string
 
 const (
 	stepOpenLock   step = "open lock file"
+	stepLock       step = "lock"
 	stepCreate     step = "create temporary file"
 	stepWrite      step = "write temporary file"
 	stepSyncFile   step = "sync temporary file"
@@ -107,7 +108,7 @@ func (s *session) writeTemp(b []byte) (string, error) {
 // first commit must not replace another's.
 func (s *session) place(temp string) error {
 	if lockData && s.data == nil {
-		err := os.Link(temp, s.f.path)
+		err := s.f.link(temp, s.f.path)
 		if err == nil {
 			os.Remove(temp)
 			return nil
@@ -115,9 +116,16 @@ func (s *session) place(temp string) error {
 		if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		// Not every file system has links.
 	}
 	return replace(temp, s.f.path)
+}
+
+// link fails with neither fs.ErrExist nor fs.ErrNotExist where there are no links.
+func (f *File) link(from, to string) error {
+	if f.opts.noLinks {
+		return errors.ErrUnsupported
+	}
+	return os.Link(from, to)
 }
 
 // inheritOwner lets a state file that root writes keep its owner, so that one

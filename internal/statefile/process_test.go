@@ -53,19 +53,16 @@ func child(role string, args []string) error {
 			io.Copy(io.Discard, os.Stdin)
 			return nil, nil
 		})
-	case "count": // times: increment; prints a line when done
+	case "count": // times: increment
 		times, _ := strconv.Atoi(args[1])
 		for range times {
 			if _, err := f.Update(ctx, increment); err != nil {
 				return err
 			}
 		}
-	case "update", "view":
-		if role == "view" {
-			_, err = f.View(ctx)
-		} else {
-			_, err = f.Update(ctx, increment)
-		}
+	case "time": // times: update; prints how long each took
+		times, _ := strconv.Atoi(args[1])
+		return timeUpdates(f, times)
 	case "log": // forever: increment, then log the revision; a byte on stdout at each step
 		log, err := os.OpenFile(args[1], os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 		if err != nil {

@@ -51,6 +51,7 @@ type Options struct {
 
 	// For tests.
 	noFileSync, noFolderSync bool                         // the power-cut test's controls, which must lose
+	noLinks                  bool                         // as on a file system without hard links
 	hook                     func(step) error             // called before each step; an error is that step's failure
 	networkFS                func(string) (string, error) // in place of networkFS
 }
