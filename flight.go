@@ -97,9 +97,11 @@ type answer struct {
 	err   error
 }
 
+var errGoexit = errors.New("ended its goroutine (runtime.Goexit)")
+
 // settle runs a function of the user's so that a panic or Goexit in it is an answer, too.
 func settle(name string, fetch func() (Token, error), done func(answer)) {
-	ans := answer{err: fmt.Errorf("tokenguard: %s ended its goroutine (runtime.Goexit)", name)}
+	ans := answer{err: fmt.Errorf("tokenguard: %s %w", name, errGoexit)}
 	defer func() {
 		if p := recover(); p != nil {
 			ans = answer{err: &PanicError{Func: name, Value: p, Stack: debug.Stack()}}
@@ -179,7 +181,9 @@ func (g *Guard) late(q *query, a attempt, ans answer) {
 // landing reads an answer: a usable token, or what its failure means.
 func (g *Guard) landing(q *query, a attempt, t Token, err error, r reading) (*landing, Token, Failure, error) {
 	l := &landing{attempt: a, end: max(r.now, a.Start), took: r.now.sub(a.Start)}
+	upstream := !errors.As(err, new(*PanicError)) && !errors.Is(err, errGoexit)
 	if err == nil {
+		upstream = false
 		var rec *record
 		if rec, t, err = g.take(t, q, a.Seq, r); err == nil {
 			l.token = rec
@@ -188,6 +192,9 @@ func (g *Guard) landing(q *query, a attempt, t Token, err error, r reading) (*la
 	}
 	f := failureOf(err)
 	in := g.report(f, r)
+	if !upstream { // no answer of the upstream's: its words tell nothing
+		in.class, in.until = ClassUnknown, 0
+	}
 	at := l.end
 	if in.at >= a.Start && in.at < l.end {
 		at = in.at

@@ -62,17 +62,14 @@ func decodeMark(b []byte) mark {
 	return mark{rev, string(b[lineageAt : lineageAt+16])}
 }
 
+// readMark reads the generation. A record that is being written may be read as
+// unknown; that only costs the reader a closer look.
 func readMark(f *os.File) (mark, error) {
 	var b [recordSize]byte
-	for range 3 { // a record read while it is written may be half of each
-		if _, err := f.ReadAt(b[:], 0); err != nil && err != io.EOF {
-			return mark{}, err
-		}
-		if m := decodeMark(b[:]); m.known() {
-			return m, nil
-		}
+	if _, err := f.ReadAt(b[:], 0); err != nil && err != io.EOF {
+		return mark{}, err
 	}
-	return mark{}, nil
+	return decodeMark(b[:]), nil
 }
 
 // lockRef is the lock file held open for reading, with its identity.
@@ -214,7 +211,11 @@ func (f *File) openLock() (*os.File, error) {
 // waitFor polls: a blocking lock could not be left when ctx ends.
 func (f *File) waitFor(ctx context.Context, file, lock *os.File, deadline time.Time) error {
 	for {
-		ok, err := tryLock(file)
+		err := f.at(stepLock)
+		ok := false
+		if err == nil {
+			ok, err = tryLock(file)
+		}
 		if err != nil {
 			return describe(f.base, "lock it", err)
 		}
@@ -256,9 +257,7 @@ func (s *session) register() error {
 	if info, err := s.lock.Stat(); err != nil {
 		return err
 	} else if info.Size() != 2*recordSize {
-		if err := s.inheritOwner(s.lock); err != nil {
-			return err
-		}
+		s.inheritOwner(s.lock)
 		if _, err := s.lock.WriteAt(append(gen.encode(), record...), 0); err != nil {
 			return err
 		}

@@ -49,8 +49,11 @@ type Options struct {
 	AllowNetwork bool          // accept a folder on a network file system, whose locks and renames may not hold
 	OnEvent      func(Event)   // called after the locks are released, on the goroutine that noticed; may be nil
 
-	noFileSync, noFolderSync bool             // the power-cut test's controls, which must lose
-	hook                     func(step) error // tests: called before each step; an error is that step's failure
+	// For tests.
+	noFileSync, noFolderSync bool                         // the power-cut test's controls, which must lose
+	noLinks                  bool                         // as on a file system without hard links
+	hook                     func(step) error             // called before each step; an error is that step's failure
+	networkFS                func(string) (string, error) // in place of networkFS
 }
 
 // File is a handle on one state file. Its methods are safe for concurrent use,
@@ -84,6 +87,9 @@ func Open(path string, opts Options) (*File, error) {
 	}
 	if opts.LockTimeout == 0 {
 		opts.LockTimeout = DefaultLockTimeout
+	}
+	if opts.networkFS == nil {
+		opts.networkFS = networkFS
 	}
 	abs, err := filepath.Abs(path) // a later chdir must not move the state
 	if err != nil {
@@ -240,7 +246,7 @@ func (f *File) ready(ctx context.Context) error {
 	if f.opts.AllowNetwork || f.checked.Load() {
 		return nil
 	}
-	fs, err := networkFS(existing(f.folder))
+	fs, err := f.opts.networkFS(existing(f.folder))
 	if err != nil {
 		return describe(f.base, "look at the file system", err)
 	}
