@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -30,10 +31,10 @@ func (r *run) check(s *step, p *process, results []result) (problems []string) {
 		}
 		reasons[got.verdict.Reason]++
 	}
-	if w.Sources != nil && fmt.Sprint(sources) != fmt.Sprint(w.Sources) {
+	if w.Sources != nil && !maps.Equal(sources, w.Sources) {
 		problems = append(problems, fmt.Sprintf("want  sources %v, got %v", w.Sources, sources))
 	}
-	if w.Reasons != nil && fmt.Sprint(reasons) != fmt.Sprint(w.Reasons) {
+	if w.Reasons != nil && !maps.Equal(reasons, w.Reasons) {
 		problems = append(problems, fmt.Sprintf("want  reasons %v, got %v", w.Reasons, reasons))
 	}
 	problems = append(problems, r.checkWorld(w)...)
