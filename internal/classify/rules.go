@@ -1,0 +1,85 @@
+package classify
+
+// rule names a class when the answer says something of any and of also, and
+// nothing of none. Empty sets ask for nothing. Some rules also ask for a
+// status or a property of the answer.
+type rule struct {
+	class string
+	any   concept
+	also  concept
+	none  concept
+	when  func(*evidence, Input) bool
+}
+
+// rules are tried from the top; the first that fits decides. Above all stand
+// the causes that a token has nothing to do with, then what bars the caller,
+// then allowances before paces, then credentials, last the words that say no
+// more than a status does.
+var rules = []rule{
+	// The caller gave up. A client's own timeout also says "canceled".
+	{class: ClientError, any: cancelled, none: network},
+
+	// "Invalid key or quota exceeded": nobody can tell.
+	{class: Unknown, any: either, also: deadCred | lostCred, when: twoCauses},
+
+	// A stale timestamp says "expired", but not of the token.
+	{class: ClientError, any: staleTime},
+
+	// Requests that no idle minute lets through.
+	{class: ClientError, any: size, none: long | manyCalls | spent | arrears, when: (*evidence).tooBig},
+	{class: ClientError, any: content, none: pace | manyCalls | spent | arrears},
+
+	// The network, and a server without room: whose fault it is beats what it is called.
+	{class: Transient, any: network, none: deadCred | loggedOut | spent | arrears | periodCap | noRight},
+	{class: Transient, any: overload, none: arrears | periodCap | notIncluded | barred, when: serversOwn},
+
+	// Who is unpaid is often told "suspended", but money is what cures it.
+	{class: QuotaExhausted, any: arrears, none: param | notIncluded | lapsed},
+
+	// Walls: bans, regions, addresses, things switched off. A block that ends
+	// by itself after too many calls is a pace.
+	{class: RateLimited, any: temporary | wait, also: pace | manyCalls, none: long | shutOff, when: blockedForPace},
+	{class: Forbidden, any: barred | noPlace | noAddress | shutOff},
+
+	// Nothing was consumed where nothing was ever granted, or the grant has lapsed.
+	{class: Forbidden, any: zeroLimit, also: exceeded | allowance | limit},
+	{class: Forbidden, any: lapsed, none: spent | deadCred | loggedOut | pace | param},
+	{class: Forbidden, any: notIncluded, none: spent | periodCap | arrears | pace},
+
+	// A ceiling on what is kept, not on what is called.
+	{class: ClientError, any: stored, also: exceeded | spent | limit, none: pace | short | long | count},
+
+	// An allowance is used up: per day or longer, in money, or plainly.
+	{class: AuthInvalid, any: loggedOut, also: periodCap},
+	{class: QuotaExhausted, any: periodCap, also: exceeded | consumed | lacking | limit, none: deadCred | noRight},
+	{class: QuotaExhausted, any: arrears | money, also: spent, none: param | lapsed},
+	{class: RateLimited, any: spent | overLimit | countOver | pace, also: short},
+	{class: RateLimited, any: spent, also: pace | raise},
+	{class: RateLimited, any: spent, when: shortWait},
+	{class: QuotaExhausted, any: spent, none: noRight | deadCred},
+
+	// A plan's window that the headers show as used up beats a vague text.
+	{class: QuotaExhausted, when: longWindowUsed},
+
+	// Too much in too little time.
+	{class: RateLimited, any: pace | manyCalls},
+	{class: RateLimited, any: wait, when: waitsForCaller},
+
+	// Rights, credentials and resources.
+	{class: Forbidden, any: noRight},
+	{class: ClientError, any: lostThing, none: deadCred | lostCred},
+	{class: ClientError, any: lostThing, when: strongNotFound},
+	{class: AuthInvalid, any: deadCred | loggedOut, when: notServerFault},
+	{class: AuthInvalid, any: lostCred, when: refusedByServer},
+
+	// Buying is the cure and nothing was used up: it is not in the plan.
+	{class: Forbidden, any: purchase, none: exceeded | limit | consumed | faulty | param, when: noServerFault},
+
+	// What is left says little more than the status.
+	{class: RateLimited, any: overLimit, when: limitStatus},
+	{class: RateLimited, when: windowUsed},
+	{class: Transient, any: faulty, when: noClientStatus},
+	{class: AuthInvalid, any: unauth, when: unauthStatus},
+	{class: Forbidden, any: refused | unauth, when: noServerFault},
+	{class: ClientError, any: param | lostThing, when: noServerFault},
+}
