@@ -88,7 +88,7 @@ func TestDump(t *testing.T) {
 	}
 }
 
-var names = []string{"exceeded", "consumed", "lacking", "allowance", "count", "limit", "money", "arrears", "long", "short", "pace", "manyCalls", "wait", "raise", "zeroLimit", "temporary", "purchase", "resets", "yours", "cred", "bad", "unauth", "loggedOut", "missing", "barred", "noRight", "refused", "notIncluded", "place", "address", "denied", "party", "off", "overload", "network", "faulty", "cancelled", "size", "content", "param", "resource", "stale", "stored", "either", "spent", "overLimit", "deadCred", "lostCred", "lapsed", "periodCap", "noPlace", "noAddress", "shutOff", "lostThing", "staleTime", "countOver"}
+var names = []string{"exceeded", "consumed", "lacking", "allowance", "count", "limit", "money", "card", "arrears", "long", "short", "pace", "manyCalls", "wait", "raise", "zeroLimit", "temporary", "purchase", "resets", "yours", "cred", "bad", "ended", "failed", "unauth", "loggedOut", "missing", "barred", "noRight", "refused", "notIncluded", "place", "address", "denied", "party", "off", "overload", "network", "faulty", "cancelled", "size", "tooMuch", "content", "param", "resource", "stale", "stored", "either", "spent", "overLimit", "deadCred", "lostCred", "lapsed", "periodCap", "noPlace", "noAddress", "shutOff", "lostThing", "lostParty", "endedThing", "staleTime", "countOver"}
 
 func explain(in Input) string {
 	var ev evidence
