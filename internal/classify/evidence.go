@@ -135,7 +135,7 @@ func windowUsed(ev *evidence, in Input) bool {
 // has a fault.
 func waitsForCaller(ev *evidence, in Input) bool {
 	s := ev.status(in.StatusCode)
-	return !ev.says(faulty) && (s == 429 || s == 401 || s == 403)
+	return !ev.says(faulty|deadCred|loggedOut) && (s == 429 || s == 401 || s == 403)
 }
 
 func badRequestStatus(ev *evidence, in Input) bool {

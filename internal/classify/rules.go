@@ -66,6 +66,9 @@ var rules = []rule{
 	{class: RateLimited, any: pace | manyCalls},
 	{class: RateLimited, any: wait, when: waitsForCaller},
 
+	// Headers that close a window or ask for a wait explain a bare 403.
+	{class: RateLimited, none: noRight | deadCred | loggedOut, when: windowUsed},
+
 	// Rights, credentials and resources.
 	{class: ClientError, any: param, none: cred | unauth | loggedOut, when: badRequestStatus},
 	{class: Forbidden, any: noRight},
@@ -80,7 +83,6 @@ var rules = []rule{
 	{class: QuotaExhausted, any: allowance, also: limit, none: faulty | param | cred, when: limitStatus},
 	{class: Unknown, any: countOver, when: noStatus},
 	{class: RateLimited, any: overLimit, when: limitStatus},
-	{class: RateLimited, when: windowUsed},
 	{class: Transient, any: faulty, when: noClientStatus},
 	{class: AuthInvalid, any: unauth, when: unauthStatus},
 	{class: Forbidden, any: refused | unauth, when: noServerFault},
