@@ -44,7 +44,11 @@ func Classify(in Input) string {
 	if in.isZero() {
 		return ""
 	}
-	var ev evidence
+	return classify(phrases(), in)
+}
+
+func classify(m matcher, in Input) string {
+	ev := evidence{matcher: m}
 	ev.readHeader(in.Header)
 	ev.readText(in.Text)
 	ev.combine()

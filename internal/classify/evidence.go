@@ -7,12 +7,13 @@ import (
 
 // evidence is what was found in an answer.
 type evidence struct {
-	hits   [maxHits]hit
-	n      int
-	base   int32
-	clause int32
-	said   concept
-	inText int // a status that the text names
+	matcher matcher
+	hits    [maxHits]hit
+	n       int
+	base    int32
+	clause  int32
+	said    concept
+	inText  int // a status that the text names
 
 	used     bool // the headers show a window that is used up
 	usedLong bool // that window is a plan's own, not one of seconds to an hour

@@ -94,7 +94,6 @@ const maxHits = 192
 // scan finds the phrases of text from left to right, the longest at each
 // place, none inside another: "token limit" is not about a token.
 func (ev *evidence) scan(text []byte) {
-	m := phrases()
 	ev.clause++
 	advice := false
 	for i := 0; i < len(text) && ev.n < maxHits; {
@@ -113,7 +112,7 @@ func (ev *evidence) scan(text []byte) {
 		if isDigit(c) {
 			ev.number(text, i, i+width)
 		}
-		p, ok := m.longest(text[i:])
+		p, ok := ev.matcher.longest(text[i:])
 		if !ok {
 			i += width
 			continue

@@ -30,6 +30,9 @@ var rules = []rule{
 	{class: ClientError, any: tooMuch, none: long | short | pace | wait | spent | arrears},
 	{class: ClientError, any: content, none: pace | manyCalls | spent | arrears},
 
+	// The funds of a customer's card are not the caller's.
+	{class: ClientError, any: card, also: arrears | lacking},
+
 	// The network, and a server without room: whose fault it is beats what it is called.
 	{class: Transient, any: network, none: deadCred | loggedOut | spent | arrears | periodCap | noRight},
 	{class: Transient, any: overload, none: arrears | periodCap | notIncluded | barred, when: serversOwn},
