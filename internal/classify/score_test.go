@@ -142,23 +142,19 @@ func TestScore(t *testing.T) {
 func phraseUse(records []record) map[string]map[string]bool {
 	use := map[string]map[string]bool{}
 	for _, r := range records {
-		texts := []string{r.Body}
+		text := r.Body
 		for name, v := range r.Headers {
 			if carriesError(name) {
-				texts = append(texts, v)
+				text += "\n" + v
 			}
 		}
-		for _, text := range texts {
-			norm := normalise(nil, truncate(text, MaxText))
-			for i := range norm {
-				for _, p := range phrases()[key(norm[i:])] {
-					if strings.HasPrefix(string(norm[i:]), p.text) {
-						if use[p.text] == nil {
-							use[p.text] = map[string]bool{}
-						}
-						use[p.text][r.Service] = true
-					}
+		norm := string(normalise(nil, text))
+		for _, p := range phrases().sorted {
+			if strings.Contains(norm, p.text) {
+				if use[p.text] == nil {
+					use[p.text] = map[string]bool{}
 				}
+				use[p.text][r.Service] = true
 			}
 		}
 	}
@@ -166,16 +162,14 @@ func phraseUse(records []record) map[string]map[string]bool {
 }
 
 // only is the matcher with the phrases that keep names.
-func only(keep func(p phrase) bool) matcher {
-	m := matcher{}
-	for k, list := range phrases() {
-		for _, p := range list {
-			if keep(p) {
-				m[k] = append(m[k], p)
-			}
+func only(keep func(p phrase) bool) *matcher {
+	var list []phrase
+	for _, p := range phrases().sorted {
+		if keep(p) {
+			list = append(list, p)
 		}
 	}
-	return m
+	return newMatcher(list)
 }
 
 // TestScoreLeftOut asks what the rules do on a service that they were not
