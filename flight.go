@@ -53,11 +53,13 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 	g.warnBudget(r)
 
 	// A process that was stopped after the charge must not ask once its lease may have passed to another.
+	// The deadline is fixed before the meter is read: a stop in between must not move it.
+	before := time.Now()
 	left := g.opt.timeout - g.meter.read().now.sub(a.Start)
 	if left <= 0 {
 		return g.landed(q, a, Token{}, fmt.Errorf("tokenguard: this process was stopped for longer than the request timeout of %v: %w", g.opt.timeout, context.DeadlineExceeded))
 	}
-	ctx, cancel := context.WithTimeout(ctx, left)
+	ctx, cancel := context.WithDeadline(ctx, before.Add(left))
 	req.Kind, req.Scope, req.Caller, req.Failing = q.kind, q.scope, q.caller, q.failing
 
 	answers := make(chan answer, 1)
@@ -135,10 +137,12 @@ func (g *Guard) landed(q *query, a attempt, t Token, err error) flown {
 	l, t, failure, err := g.landing(q, a, t, err, r)
 	land := func(d *document, _ reading) bool { return d.land(g.opt, l) }
 	ended := a
-	ended.Running, ended.Landed, ended.End = false, true, max(l.end, a.Start)
-	if l.end < a.End {
-		g.remember(ended, l.end)
+	if ended.Running = false; l.end < a.End {
+		ended.End = max(l.end, a.Start)
+	} else {
+		ended.End = l.end
 	}
+	g.remember(ended, l.end) // not as landed: should the store lose the attempt, its end is still to be taken in
 	if err != nil {
 		g.errs.Add(a.ID, err)
 	}

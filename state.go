@@ -43,6 +43,7 @@ type shelf struct {
 	checked time.Duration            // on Go's monotonic clock since meter.base: when the store was last looked at
 	charged []attempt                // own attempts of the last day, in case the store loses them
 	unsaved []change                 // what could not be committed yet
+	settled uint64                   // how many were, so far
 	pending map[string]predict.Usage // outcomes by token ID that wait for a commit
 	flushed time.Duration            // when pending outcomes were last committed on their own account
 
@@ -137,7 +138,11 @@ func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
 	// Whoever finds no document begins one, and cannot know that there was another. Who knew that one says so, until it
 	// is saved.
 	anew := cur != nil && cur.rev > 0 && doc.Lost == 0 && (cur.epoch != snap.Epoch || cur.dirty && cur.doc.Lost != 0)
-	found := doc.heal(snap, anew, charged, r.now)
+	var known *document
+	if cur != nil && cur.rev > 0 && cur.epoch != snap.Epoch {
+		known = cur.doc
+	}
+	found := doc.heal(snap, anew, charged, known, r.now)
 	for _, text := range found {
 		s.notice(text)
 	}
@@ -186,7 +191,7 @@ func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 	var (
 		next  *state // set by the last run of the function
 		r     reading
-		saved int
+		saved uint64
 		batch = s.take()
 	)
 	snap, err := s.store.Update(ctx, s.opt.name, func(snap Snapshot) ([]byte, error) {
@@ -199,11 +204,11 @@ func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 		doc, changed := st.doc.clone(), st.dirty
 		s.mu.Lock()
 		unsaved := s.unsaved
+		saved = s.settled + uint64(len(unsaved))
 		s.mu.Unlock()
 		for _, u := range unsaved {
 			changed = u(doc, r) || changed
 		}
-		saved = len(unsaved)
 		doc.count(batch)
 		s.stamp(doc, r.now)
 		if !c(doc, r) && !changed {
@@ -212,6 +217,7 @@ func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 		doc.prune(s.opt, r.now)
 		doc.seen(s.opt.RateLimit, r.now)
 		s.meter.stamp(&doc.Clock, r.now)
+		doc.settle(snap)
 		next = &state{doc: doc}
 		return doc.encode()
 	})
@@ -235,7 +241,10 @@ func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 	}
 	next.rev, next.epoch = snap.Rev, snap.Epoch
 	s.mu.Lock()
-	s.unsaved = s.unsaved[min(saved, len(s.unsaved)):]
+	if saved > s.settled { // else another commit took the same along
+		s.unsaved = s.unsaved[saved-s.settled:]
+		s.settled = saved
+	}
 	s.mu.Unlock()
 	s.touch()
 	s.accept(s.open(next, r), r)

@@ -87,7 +87,7 @@ func (g *Guard) Token(ctx context.Context) (Token, error) {
 // is in progress is waited for, here or in another process that shares the store; Acquire does not wait for a limit
 // to open, see Wait.
 func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
-	if req.Failure.IsZero() && req.Kind != Personal {
+	if req.Failure.none() && req.Kind != Personal {
 		if e := g.hot.lookup(req.Scope); e != nil {
 			return e.grant, nil
 		}

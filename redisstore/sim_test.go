@@ -143,8 +143,9 @@ func (l *link) Close() error { return nil }
 // world is a fleet, its engine and its upstream.
 type world struct {
 	engine
-	links []*link
-	began time.Time
+	links   []*link
+	began   time.Time
+	reports bool // each call's success
 
 	served, refused, away atomic.Int64
 	lastAway              atomic.Int64 // when a call was last refused for the store, since began
@@ -176,7 +177,10 @@ func (w *world) process(ctx context.Context, l *link, crash <-chan struct{}, pac
 		}
 		for crashed := false; !crashed; {
 			began := time.Now()
-			_, err := g.Token(ctx)
+			token, err := g.Token(ctx)
+			if err == nil && w.reports {
+				_ = g.Report(ctx, tokenguard.Outcome{TokenID: token.ID(), Latency: time.Second})
+			}
 			if ctx.Err() != nil {
 				_ = g.Close()
 				return
@@ -219,16 +223,21 @@ func TestSimulatedFleet(t *testing.T) {
 	if os.Getenv("TOKENGUARD_LONG") != "" {
 		sizes = append(sizes, 1000, 10_000)
 	}
-	for _, n := range sizes {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { simulate(t, n, time.Minute) })
-		})
+	for _, reports := range []bool{false, true} {
+		for _, n := range sizes {
+			if reports && n*10 > sizes[len(sizes)-1] {
+				continue // slow, and the smaller ones show it
+			}
+			t.Run(fmt.Sprintf("%d reports=%v", n, reports), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { simulate(t, n, reports) })
+			})
+		}
 	}
 }
 
-func simulate(t *testing.T, n int, pace time.Duration) {
-	const lasts, away = 6 * time.Hour, 10 * time.Minute
-	w := &world{began: time.Now()}
+func simulate(t *testing.T, n int, reports bool) {
+	const lasts, away, pace = 6 * time.Hour, 10 * time.Minute, time.Minute
+	w := &world{began: time.Now(), reports: reports}
 	w.changed = make(chan struct{})
 	ctx, cancel := context.WithTimeout(t.Context(), lasts)
 	defer cancel()
