@@ -252,8 +252,8 @@ func (d *document) keyFor(scope string) *keyState {
 // knows of itself but the document does not, and pulls instants in that no rule could have set this far ahead.
 // It reports what it found, for the log; empty: nothing.
 // anew says that the lineage began anew without a word of what was lost.
-// known is what this process knows of a lineage that is lost, or nil: it is carried over.
-func (d *document) heal(snap Snapshot, anew bool, known *document, own []attempt, now instant) (found []string) {
+// known is the last document of another lineage that this process saw, or nil.
+func (d *document) heal(snap Snapshot, anew bool, own []attempt, known *document, now instant) (found []string) {
 	switch lost := anew || snap.Rev > 0 && len(snap.Data) == 0; {
 	case lost, d.Settled && snap.Epoch != d.Epoch, d.Epoch != "" && snap.Epoch != d.Epoch:
 		d.Lost = now

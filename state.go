@@ -142,7 +142,7 @@ func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
 	if cur != nil && cur.rev > 0 && cur.epoch != snap.Epoch {
 		known = cur.doc
 	}
-	found := doc.heal(snap, anew, known, charged, r.now)
+	found := doc.heal(snap, anew, charged, known, r.now)
 	for _, text := range found {
 		s.notice(text)
 	}

@@ -13,6 +13,7 @@ const (
 	count                         // number of calls, which may be an allowance or a pace
 	limit                         // limit, cap, maximum
 	money                         // credits, balance, funds
+	card                          // a payment card, whose funds are the request's own matter
 	arrears                       // unpaid: by itself the account's paid allowance is gone
 	long                          // per day and longer, or the plan's own period
 	short                         // per second, minute or hour
@@ -29,6 +30,8 @@ const (
 	// Of credentials and rights.
 	cred        // token, key, credential, login
 	bad         // invalid, expired, missing
+	ended       // expired: of a plan it means lapsed
+	failed      // says little unless it stands right beside a credential
 	unauth      // unauthorized: no more than status 401 says
 	loggedOut   // by itself: the credential is missing or dead
 	missing     // not found, does not exist
@@ -48,6 +51,7 @@ const (
 	faulty    // internal error, unavailable
 	cancelled // the caller gave up
 	size      // too long, too large
+	tooMuch   // too many tokens: too long or too fast
 	content   // filtered for what it says
 	param     // invalid parameter
 	resource  // repository, model, page: what a request names
@@ -56,18 +60,20 @@ const (
 	either    // or
 
 	// Found by pairs of the above that stand close together.
-	spent     // allowance or money that is used up or lacking
-	overLimit // a limit that is met
-	deadCred  // a credential that is bad
-	lostCred  // a credential that is not found
-	lapsed    // a plan or package that has expired
-	periodCap // a limit, allowance or pace per day or longer
-	noPlace   // a region that is not served
-	noAddress // an address that is not allowed
-	shutOff   // an account or feature that is switched off
-	lostThing // a resource that is not found
-	staleTime // a timestamp that is too old
-	countOver // a number of calls that is over
+	spent      // allowance or money that is used up or lacking
+	overLimit  // a limit that is met
+	deadCred   // a credential that is bad
+	lostCred   // a credential that is not found
+	lapsed     // a plan or package that has expired
+	periodCap  // a limit, allowance or pace per day or longer
+	noPlace    // a region that is not served
+	noAddress  // an address that is not allowed
+	shutOff    // an account or feature that is switched off
+	lostThing  // a resource that is not found
+	lostParty  // an account, user or project that is not found
+	endedThing // a resource named in the request that has expired
+	staleTime  // a timestamp that is too old
+	countOver  // a number of calls that is over
 )
 
 // survivesAdvice is what still counts in a clause that only supposes ("if you
@@ -87,12 +93,15 @@ var pairs = []pair{
 	{exceeded, count, 48, countOver},
 	{exceeded | consumed, limit | count, 64, overLimit},
 	{cred, bad, 36, deadCred},
+	{cred, failed, 16, deadCred},
 	{cred, missing, 36, lostCred},
-	{purchase | allowance, bad, 40, lapsed},
+	{purchase | allowance, ended, 40, lapsed},
 	{long, limit | allowance | money | pace | count | manyCalls | exceeded, 64, periodCap},
 	{place, denied | refused | barred, 60, noPlace},
 	{address, denied | refused | barred | noRight | bad | unauth, 40, noAddress},
 	{party | cred | purchase | resource, off, 56, shutOff},
 	{resource, missing, 48, lostThing},
+	{party, missing, 48, lostParty},
+	{resource, ended, 16, endedThing},
 	{stale, bad | exceeded | denied, 48, staleTime},
 }

@@ -109,12 +109,6 @@ func twoCauses(ev *evidence, _ Input) bool {
 	return ev.says(spent | overLimit | periodCap | noRight | noAddress | barred)
 }
 
-// tooBig leaves "too many tokens, please wait" to the paces: a size that
-// waiting cures is none.
-func (ev *evidence) tooBig(in Input) bool {
-	return true
-}
-
 // serversOwn: room is missing at the server, not in the caller's pace.
 func serversOwn(ev *evidence, _ Input) bool {
 	return !ev.says(pace) || !ev.says(yours)
@@ -144,11 +138,15 @@ func waitsForCaller(ev *evidence, in Input) bool {
 	return !ev.says(faulty|deadCred|loggedOut) && (s == 429 || s == 401 || s == 403)
 }
 
-func strongNotFound(ev *evidence, in Input) bool {
-	return ev.status(in.StatusCode) == 404
+func badRequestStatus(ev *evidence, in Input) bool {
+	s := ev.status(in.StatusCode)
+	return s == 400 || s == 422
 }
 
-func notServerFault(ev *evidence, in Input) bool { return true }
+func noStatus(ev *evidence, in Input) bool {
+	s := ev.status(in.StatusCode)
+	return s < 400
+}
 
 // refusedByServer: a credential that "is not found" may be the client's own
 // search for one; only a server's status makes it dead.
@@ -164,7 +162,7 @@ func noServerFault(ev *evidence, in Input) bool {
 
 func noClientStatus(ev *evidence, in Input) bool {
 	s := ev.status(in.StatusCode)
-	return s == 0 || s == 200 || s == 408 || s >= 429
+	return s == 0 || s == 200 || s == 408 || s >= 500
 }
 
 func limitStatus(ev *evidence, in Input) bool {

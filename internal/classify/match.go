@@ -28,8 +28,7 @@ var phrases = sync.OnceValue(func() matcher {
 			for pattern := range strings.SplitSeq(e.patterns, "|") {
 				pattern = strings.TrimSpace(pattern)
 				text, stem := strings.CutSuffix(pattern, "*")
-				k := key(text)
-				m[k] = append(m[k], phrase{text, stem, e.says})
+				m.add(phrase{text, stem, e.says})
 			}
 		}
 	}
@@ -38,6 +37,18 @@ var phrases = sync.OnceValue(func() matcher {
 	}
 	return m
 })
+
+// add files p; a phrase that stands in several rows says what all of them do.
+func (m matcher) add(p phrase) {
+	k := key(p.text)
+	for i, known := range m[k] {
+		if known.text == p.text && known.stem == p.stem {
+			m[k][i].says |= p.says
+			return
+		}
+	}
+	m[k] = append(m[k], p)
+}
 
 // entry is a row of a lexicon: what all of the patterns say.
 type entry struct {

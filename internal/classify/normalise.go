@@ -165,8 +165,15 @@ func (n *normaliser) punctuation(c byte) {
 			return
 		}
 		n.separate(clauseEnd)
-	case '!', '?', ';', '\n', '{', '}', '[', ']', '|':
+	case '!', '?', ';', '\n', '[', ']', '|':
 		n.dot = false
+		n.separate(clauseEnd)
+	case '{', '}':
+		n.dot = false
+		if isAlnum(next) || c == '}' && next == ' ' {
+			n.separate(' ') // a placeholder
+			return
+		}
 		n.separate(clauseEnd)
 	default:
 		if c == ' ' {

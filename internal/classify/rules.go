@@ -26,7 +26,8 @@ var rules = []rule{
 	{class: ClientError, any: staleTime},
 
 	// Requests that no idle minute lets through.
-	{class: ClientError, any: size, none: long | manyCalls | spent | arrears, when: (*evidence).tooBig},
+	{class: ClientError, any: size, none: long | manyCalls | spent | arrears},
+	{class: ClientError, any: tooMuch, none: long | short | pace | wait | spent | arrears},
 	{class: ClientError, any: content, none: pace | manyCalls | spent | arrears},
 
 	// The network, and a server without room: whose fault it is beats what it is called.
@@ -34,7 +35,7 @@ var rules = []rule{
 	{class: Transient, any: overload, none: arrears | periodCap | notIncluded | barred, when: serversOwn},
 
 	// Who is unpaid is often told "suspended", but money is what cures it.
-	{class: QuotaExhausted, any: arrears, none: param | notIncluded | lapsed},
+	{class: QuotaExhausted, any: arrears, none: card | notIncluded | lapsed},
 
 	// Walls: bans, regions, addresses, things switched off. A block that ends
 	// by itself after too many calls is a pace.
@@ -43,7 +44,7 @@ var rules = []rule{
 
 	// Nothing was consumed where nothing was ever granted, or the grant has lapsed.
 	{class: Forbidden, any: zeroLimit, also: exceeded | allowance | limit},
-	{class: Forbidden, any: lapsed, none: spent | deadCred | loggedOut | pace | param},
+	{class: Forbidden, any: lapsed, none: spent | deadCred | loggedOut | pace},
 	{class: Forbidden, any: notIncluded, none: spent | periodCap | arrears | pace},
 
 	// A ceiling on what is kept, not on what is called.
@@ -51,9 +52,9 @@ var rules = []rule{
 
 	// An allowance is used up: per day or longer, in money, or plainly.
 	{class: AuthInvalid, any: loggedOut, also: periodCap},
-	{class: QuotaExhausted, any: periodCap, also: exceeded | consumed | lacking | limit, none: deadCred | noRight},
-	{class: QuotaExhausted, any: arrears | money, also: spent, none: param | lapsed},
-	{class: RateLimited, any: spent | overLimit | countOver | pace, also: short},
+	{class: QuotaExhausted, any: periodCap, also: exceeded | consumed | lacking | limit | pace | manyCalls, none: deadCred | noRight},
+	{class: QuotaExhausted, any: arrears | money, also: spent, none: card | lapsed},
+	{class: RateLimited, any: exceeded | limit | allowance | pace, also: short},
 	{class: RateLimited, any: spent, also: pace | raise},
 	{class: RateLimited, any: spent, when: shortWait},
 	{class: QuotaExhausted, any: spent, none: noRight | deadCred},
@@ -65,21 +66,25 @@ var rules = []rule{
 	{class: RateLimited, any: pace | manyCalls},
 	{class: RateLimited, any: wait, when: waitsForCaller},
 
+	// Headers that close a window or ask for a wait explain a bare 403.
+	{class: RateLimited, none: noRight | deadCred | loggedOut, when: windowUsed},
+
 	// Rights, credentials and resources.
+	{class: ClientError, any: param, none: cred | unauth | loggedOut, when: badRequestStatus},
 	{class: Forbidden, any: noRight},
-	{class: ClientError, any: lostThing, none: deadCred | lostCred},
-	{class: ClientError, any: lostThing, when: strongNotFound},
-	{class: AuthInvalid, any: deadCred | loggedOut, when: notServerFault},
+	{class: ClientError, any: lostThing, none: lostCred},
+	{class: AuthInvalid, any: deadCred | loggedOut},
 	{class: AuthInvalid, any: lostCred, when: refusedByServer},
 
 	// Buying is the cure and nothing was used up: it is not in the plan.
 	{class: Forbidden, any: purchase, none: exceeded | limit | consumed | faulty | param, when: noServerFault},
 
 	// What is left says little more than the status.
+	{class: QuotaExhausted, any: allowance, also: limit, none: faulty | param | cred, when: limitStatus},
+	{class: Unknown, any: countOver, when: noStatus},
 	{class: RateLimited, any: overLimit, when: limitStatus},
-	{class: RateLimited, when: windowUsed},
 	{class: Transient, any: faulty, when: noClientStatus},
 	{class: AuthInvalid, any: unauth, when: unauthStatus},
 	{class: Forbidden, any: refused | unauth, when: noServerFault},
-	{class: ClientError, any: param | lostThing, when: noServerFault},
+	{class: ClientError, any: param | lostParty | endedThing, when: noServerFault},
 }

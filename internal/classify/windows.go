@@ -1,229 +1,280 @@
 package classify
 
 import (
-	"strconv"
+	"cmp"
+	"slices"
 	"strings"
 	"time"
 )
 
-// A window is one limit that headers describe: RateLimit and X-RateLimit
-// fields, and vendors' own, told by what their names end in.
+// window is a limit that headers state, as far as they do.
 type window struct {
-	remaining, limit int64
-	hasRemaining     bool
-	used             float64 // per cent
-	hasUsed          bool
-	length           time.Duration
-	reset            time.Duration
-	hasReset         bool
+	name                       string // the header's name without the part that tells the fields apart, or the policy's
+	limit, remaining, used     int64
+	hasLimit, hasLeft, hasUsed bool
+	length                     time.Duration
+	reset                      moment
+	hasReset                   bool
 }
 
-// empty reports whether nothing is left in the window.
-func (w *window) empty() bool {
-	return w.hasRemaining && w.remaining <= 0 || w.hasUsed && w.used >= 100
-}
-
-// maxWindows bounds the windows that are told apart in one answer.
-const maxWindows = 16
-
-// readWindows sums the windows up: the one that is used up counts, of several
-// the one that resets last.
-func readWindows(header map[string][]string, now time.Time) Hints {
-	var h Hints
-	var best *window
-	windows := parseWindows(header, now)
-	for i := range windows {
-		w := &windows[i]
-		switch {
-		case best == nil,
-			w.empty() && !best.empty(),
-			w.empty() == best.empty() && w.reset > best.reset:
-			best = w
-		}
-	}
-	if best == nil {
-		return h
-	}
-	h.window = best.length
+// left is what remains, derived from what was used if need be.
+func (w *window) left() (int64, bool) {
 	switch {
-	case best.hasRemaining && (best.limit > 0 || best.remaining == 0):
-		h.Remaining, h.Limit = max(best.remaining, 0), max(best.limit, 1)
-	case best.hasUsed:
-		h.Remaining, h.Limit = int64(max(100-best.used, 0)), 100
+	case w.hasLeft:
+		return w.remaining, true
+	case w.hasUsed && w.hasLimit:
+		return max(w.limit-w.used, 0), true
 	}
-	if best.hasReset {
-		h.ResetAt = now.Add(best.reset)
-		if best.empty() {
-			h.RetryAfter, h.HasRetryAfter = best.reset, true
-		}
-	}
-	return h
+	return 0, false
 }
 
-// parseWindows files the fields by what is left of their names without the
-// part that says what they are.
-func parseWindows(header map[string][]string, now time.Time) []window {
-	var names []string
-	var windows []window
-	at := func(name string) *window {
-		for i, n := range names {
-			if n == name {
-				return &windows[i]
-			}
-		}
-		if len(windows) >= maxWindows {
-			return nil
-		}
-		names, windows = append(names, name), append(windows, window{})
-		return &windows[len(windows)-1]
-	}
+func (w *window) exhausted() bool {
+	left, known := w.left()
+	return known && left == 0
+}
+
+// fields are the parts of a header's name that say what its value is, the
+// longer before those they hold.
+var fields = []struct {
+	part string
+	kind fieldKind
+	unit time.Duration
+}{
+	{"reset-after-seconds", fieldReset, time.Second},
+	{"reset-after-ms", fieldReset, time.Millisecond},
+	{"reset-after", fieldReset, time.Second},
+	{"reset-in", fieldReset, time.Second},
+	{"reset-at", fieldReset, time.Second},
+	{"reset-ms", fieldReset, time.Millisecond},
+	{"reset", fieldReset, time.Second},
+	{"remaining", fieldRemaining, 0},
+	{"used-percent", fieldPercent, 0},
+	{"used", fieldUsed, 0},
+	{"usage", fieldUsed, 0},
+	{"window-minutes", fieldLength, time.Minute},
+	{"window-seconds", fieldLength, time.Second},
+	{"limit", fieldLimit, 0},
+}
+
+type fieldKind int
+
+const (
+	fieldLimit fieldKind = iota
+	fieldRemaining
+	fieldUsed
+	fieldPercent
+	fieldReset
+	fieldLength
+)
+
+// readWindowHeaders collects the windows of all headers that state one, in an
+// order that does not depend on that of the map.
+func readWindowHeaders(header map[string][]string) []window {
+	var ws windowSet
 	for name, values := range header {
-		if len(values) == 0 || len(name) > 80 {
+		if len(values) == 0 || !containsFold(name, "limit") && !containsFold(name, "used-percent") &&
+			!containsFold(name, "reset") && !containsFold(name, "window-minutes") {
 			continue
 		}
-		name := strings.ToLower(name)
-		switch {
-		case name == "ratelimit", name == "x-ratelimit", name == "x-rate-limit":
-			for _, v := range values {
-				structured(v, at, now)
-			}
-		case name == "ratelimit-policy", name == "x-ratelimit-policy":
-			for _, v := range values {
-				policy(v, at)
-			}
-		case strings.Contains(name, "ratelimit") || strings.Contains(name, "rate-limit") ||
-			strings.Contains(name, "used-percent") || strings.Contains(name, "reset-after") ||
-			strings.Contains(name, "window-minutes") || strings.Contains(name, "quota"):
-			plain(name, values[0], at, now)
+		name = strings.ToLower(name)
+		value := truncate(strings.Join(values, ","), MaxText)
+		switch name {
+		case "ratelimit", "x-ratelimit":
+			ws.structured(value)
+		case "ratelimit-policy", "x-ratelimit-policy":
+			ws.policies(value)
+		default:
+			ws.field(name, value)
 		}
 	}
-	return windows
+	slices.SortFunc(ws, func(a, b window) int { return cmp.Compare(a.name, b.name) })
+	return ws
 }
 
-// parts are the words in a field's name that say what it is; the rest names
-// the window.
-var parts = []string{"-used-percent", "-window-minutes", "-reset-after-seconds", "-reset-after", "-resetafter",
-	"-reset-requests", "-reset-tokens", "-remaining-requests", "-remaining-tokens", "-limit-requests", "-limit-tokens",
-	"-remaining", "-reset", "-limit", "-used", "-resource"}
+type windowSet []window
 
-func plain(name, value string, at func(string) *window, now time.Time) {
-	for _, part := range parts {
-		i := strings.LastIndex(name, part)
-		if i < 0 || i+len(part) < len(name) && name[i+len(part)] != '-' {
+func (ws *windowSet) named(name string) *window {
+	for i := range *ws {
+		if (*ws)[i].name == name {
+			return &(*ws)[i]
+		}
+	}
+	*ws = append(*ws, window{name: name})
+	return &(*ws)[len(*ws)-1]
+}
+
+// maxWindows bounds the windows of one header.
+const maxWindows = 8
+
+// field reads one header of a family such as X-RateLimit-Remaining-Tokens. A
+// list holds one value a window.
+func (ws *windowSet) field(name, value string) {
+	// The family's own "limit" is not the field.
+	family := strings.NewReplacer("rate-limit", "rate", "ratelimit", "rate").Replace(name)
+	for _, f := range fields {
+		before, after, ok := strings.Cut(family, f.part)
+		if !ok {
 			continue
 		}
-		what := part
-		for _, of := range [...]string{"-requests", "-tokens"} {
-			what = strings.TrimSuffix(what, of)
-		}
-		if what == "-limit" && strings.HasSuffix(name[:i], "-rate") && i+len(part) == len(name) {
-			return // X-Rate-Limit alone says nothing
-		}
-		w := at(name[:i] + strings.TrimPrefix(part, what) + name[i+len(part):])
-		if w == nil {
+		base := before + after
+		if f.kind == fieldReset {
+			if m, ok := parseMoment(value, f.unit); ok {
+				w := ws.named(base)
+				w.reset, w.hasReset = m, true
+			}
 			return
 		}
-		first, _, _ := strings.Cut(value, ",")
-		first, _, _ = strings.Cut(first, ";")
-		first = strings.TrimSpace(first)
-		n, err := strconv.ParseInt(first, 10, 64)
-		switch what {
-		case "-remaining":
-			if err == nil && n >= 0 {
-				w.remaining, w.hasRemaining = n, true
+		i := 0
+		for item := range strings.SplitSeq(value, ",") {
+			if i == maxWindows {
+				break
 			}
-		case "-limit":
-			if err == nil && n > 0 {
-				w.limit = n
-			}
-		case "-used-percent":
-			if p, err := strconv.ParseFloat(first, 64); err == nil && p >= 0 {
-				w.used, w.hasUsed = p, true
-			}
-		case "-window-minutes":
-			if err == nil && n > 0 && n < 1<<20 {
-				w.length = time.Duration(n) * time.Minute
-			}
-		case "-reset", "-reset-after", "-reset-after-seconds", "-resetafter":
-			if d, ok := span(value, now); ok {
-				w.reset, w.hasReset = d, true
-			}
+			ws.item(listName(base, i), f.kind, f.unit, item)
+			i++
 		}
 		return
 	}
 }
 
-// structured reads a RateLimit field of draft-ietf-httpapi-ratelimit-headers:
-// "default";r=0;t=30, several with commas, or the older limit=100, remaining=0,
-// reset=30.
-func structured(value string, at func(string) *window, now time.Time) {
-	name := ""
-	for _, item := range strings.Split(value, ",") {
-		for _, p := range strings.Split(item, ";") {
-			key, v, ok := strings.Cut(strings.TrimSpace(p), "=")
-			if !ok {
-				name = strings.Trim(key, `"`)
+func listName(base string, i int) string {
+	if i == 0 {
+		return base
+	}
+	return base + "#" + string(rune('0'+i))
+}
+
+func (ws *windowSet) item(name string, kind fieldKind, unit time.Duration, item string) {
+	number, params, _ := strings.Cut(strings.TrimSpace(item), ";")
+	f, ok := parseNumber(number)
+	if !ok || f >= 1<<62 {
+		return
+	}
+	w := ws.named(name)
+	switch kind {
+	case fieldLimit:
+		w.limit, w.hasLimit = int64(f), true
+	case fieldRemaining:
+		w.remaining, w.hasLeft = int64(f), true
+	case fieldUsed:
+		w.used, w.hasUsed = int64(f), true
+	case fieldPercent:
+		w.limit, w.hasLimit = 100, true
+		w.remaining, w.hasLeft = max(100-int64(f), 0), true
+	case fieldLength:
+		w.length = scale(f, unit)
+	}
+	if s, ok := strings.CutPrefix(strings.TrimSpace(params), "w="); ok {
+		if f, ok := parseNumber(s); ok {
+			w.length = scale(f, time.Second)
+		}
+	}
+}
+
+// structured reads the RateLimit field of the IETF draft, as a list of named
+// items ("default";r=0;t=30) and in its older form (limit=100, remaining=0,
+// reset=30).
+func (ws *windowSet) structured(value string) {
+	old := containsFold(value, "remaining=")
+	i := 0
+	for item := range strings.SplitSeq(value, ",") {
+		if i == maxWindows {
+			return
+		}
+		i++
+		w := ws.named("")
+		if !old {
+			w = ws.named(policyName(item))
+		}
+		for param := range strings.SplitSeq(item, ";") {
+			k, v, _ := strings.Cut(strings.TrimSpace(param), "=")
+			f, ok := parseNumber(v)
+			if !ok || f >= 1<<62 {
 				continue
 			}
-			w := at("ratelimit " + name)
-			if w == nil {
-				return
-			}
-			n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
-			if err != nil || n < 0 {
-				continue
-			}
-			switch strings.ToLower(strings.TrimSpace(key)) {
+			switch k {
 			case "r", "remaining":
-				w.remaining, w.hasRemaining = n, true
-			case "limit", "q":
-				w.limit = n
+				w.remaining, w.hasLeft = int64(f), true
 			case "t", "reset":
-				if d, ok := number(v, time.Second, now); ok {
-					w.reset, w.hasReset = d, true
-				}
+				w.reset, w.hasReset = numberMoment(f, time.Second), true
+			case "limit":
+				w.limit, w.hasLimit = int64(f), true
 			}
 		}
 	}
 }
 
-// policy reads a RateLimit-Policy field: q is the quota and w its window in
-// seconds.
-func policy(value string, at func(string) *window) {
-	name := ""
-	for _, item := range strings.Split(value, ",") {
-		for _, p := range strings.Split(item, ";") {
-			key, v, ok := strings.Cut(strings.TrimSpace(p), "=")
-			if !ok {
-				name = strings.Trim(key, `"`)
+// policies reads RateLimit-Policy: "default";q=100;w=60 or 100;w=60.
+func (ws *windowSet) policies(value string) {
+	i := 0
+	for item := range strings.SplitSeq(value, ",") {
+		if i == maxWindows {
+			return
+		}
+		i++
+		w := ws.named(policyName(item))
+		for param := range strings.SplitSeq(item, ";") {
+			k, v, _ := strings.Cut(strings.TrimSpace(param), "=")
+			f, ok := parseNumber(v)
+			if !ok || f >= 1<<62 {
 				continue
 			}
-			n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
-			w := at("ratelimit " + name)
-			if err != nil || n <= 0 || w == nil {
-				continue
-			}
-			switch strings.TrimSpace(key) {
+			switch k {
 			case "q":
-				w.limit = n
+				w.limit, w.hasLimit = int64(f), true
 			case "w":
-				w.length = time.Duration(min(n, 1<<31)) * time.Second
+				w.length = scale(f, time.Second)
 			}
 		}
 	}
 }
 
-// planWindow is the length from which a window is a plan's own period and not
-// a pace.
-const planWindow = 4 * time.Hour
+// policyName is the last quoted name of an item: some send a kind before it.
+func policyName(item string) string {
+	end := strings.LastIndexByte(item, '"')
+	if end <= 0 {
+		return ""
+	}
+	start := strings.LastIndexByte(item[:end], '"')
+	return item[start+1 : end]
+}
 
-// readWindows takes the headers' windows into the evidence.
+// planWindow is how far away the end of a window is that belongs to a plan; the
+// windows of paces last an hour.
+const planWindow = 2 * time.Hour
+
+// planOwned reports a window of a day or longer, or one that stays closed for
+// hours.
+func (w *window) planOwned(now time.Time) bool {
+	for _, period := range []string{"day", "daily", "week", "month"} {
+		if strings.Contains(w.name, period) {
+			return true
+		}
+	}
+	if w.length >= 24*time.Hour {
+		return true
+	}
+	return w.hasReset && (!w.reset.instant || !now.IsZero()) && w.reset.until(now) >= planWindow
+}
+
+// readWindows notes whether the headers show a window that is used up. The
+// answer's own Date is the only clock there is.
 func (ev *evidence) readWindows(in Input) {
-	_, ev.retry = retryAfter(in.Header, time.Time{})
-	for _, w := range parseWindows(in.Header, time.Time{}) {
-		if w.empty() {
+	if len(in.Header) == 0 {
+		return
+	}
+	_, ev.retry = headerWait(in.Header, time.Time{})
+	var now time.Time
+	for name, values := range in.Header {
+		if strings.EqualFold(name, "date") && len(values) > 0 {
+			if m, ok := parseMoment(values[0], time.Second); ok && m.instant {
+				now = m.at
+			}
+		}
+	}
+	for _, w := range readWindowHeaders(in.Header) {
+		if w.exhausted() {
 			ev.used = true
-			ev.usedLong = ev.usedLong || w.length >= planWindow
+			ev.usedLong = ev.usedLong || w.planOwned(now)
 		}
 	}
 }
