@@ -161,10 +161,11 @@ func TestStormStillReports(t *testing.T) {
 		ask := Request{Scope: "held", Failing: token.ID(), Failure: Failure{StatusCode: 429, Message: quotaText}}
 		updates := store.updates.Load()
 		start := time.Now()
-		for time.Since(start) < 60*time.Second {
+		calls := 0
+		for ; time.Since(start) < 60*time.Second; calls++ {
 			_, err := g.Acquire(t.Context(), ask)
 			require.Equal(t, ReasonTokenTooNew, refusedFor(t, err))
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(min(130*time.Millisecond, time.Until(start.Add(60*time.Second))))
 		}
 		require.Equal(t, updates+1, store.updates.Load(), "one suspicion, stored once")
 		_, err := g.Acquire(t.Context(), Request{Scope: "held"})
@@ -179,7 +180,7 @@ func TestStormStillReports(t *testing.T) {
 		require.NoError(t, err)
 		doc, err := decodeDocument(snap.Data)
 		require.NoError(t, err)
-		require.EqualValues(t, 601, doc.Tokens[token.ID()].Usage.Calls, "each call of the storm is an observation")
+		require.EqualValues(t, calls+1, doc.Tokens[token.ID()].Usage.Calls, "each call of the storm is an observation")
 	})
 }
 
