@@ -47,7 +47,7 @@ type shelf struct {
 	pending map[string]predict.Usage // outcomes by token ID that wait for a commit
 	flushed time.Duration            // when pending outcomes were last committed on their own account
 
-	publish func(*state, reading)    // tells the guard of a new revision
+	publish func()                   // tells the guard of a new revision
 	stamp   func(*document, instant) // carries the order of use into the document
 	notice  func(text string)        // tells the log of what was found
 }
@@ -130,7 +130,7 @@ func (s *shelf) accept(next *state, r reading) *state {
 	}
 	s.current = next
 	s.mu.Unlock()
-	s.publish(next, r)
+	s.publish()
 	return next
 }
 
