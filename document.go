@@ -272,11 +272,12 @@ func (d *document) heal(snap Snapshot, anew bool, own []attempt, known *document
 		found = append(found, "an attempt of this process was missing in the state and is charged again")
 	}
 	if d.ahead(now) {
-		d.sortAttempts()
-		found = append(found, "the clock stepped back: instants more than a day ahead were moved to now")
+		found = append(found, clockBack)
 	}
 	return found
 }
+
+const clockBack = "the clock stepped back: instants more than 25 h ahead were moved to now"
 
 // settle notes the lineage that the document belongs to.
 func (d *document) settle(snap Snapshot) {
@@ -358,22 +359,25 @@ func (d *document) ahead(now instant) (moved bool) {
 			*t, moved = to, true
 		}
 	}
+	pullPause := func(p *pause) {
+		if p.Until > limit {
+			*p, moved = pause{now, now.plus(min(p.Until.sub(p.From), day))}, true
+		}
+	}
 	for i := range d.Attempts {
 		a := &d.Attempts[i]
 		pull(&a.Start, now)
 		pull(&a.End, now)
 	}
 	pull(&d.Failures.At, now)
-	pull(&d.Pause.From, now)
-	pull(&d.Pause.Until, now.plus(day))
+	pullPause(&d.Pause)
+	pull(&d.Clock.Last, now)
 	pull(&d.Lost, now)
 	pull(&d.Swept, now)
 	for _, k := range d.Keys {
 		pull(&k.LastStart, now)
-		pull(&k.Pause.From, now)
-		pull(&k.Pause.Until, now.plus(day))
-		pull(&k.Closed.From, now)
-		pull(&k.Closed.Until, now.plus(day))
+		pullPause(&k.Pause)
+		pullPause(&k.Closed)
 	}
 	for i := range d.Records {
 		pull(&d.Records[i].Start, now)
@@ -390,6 +394,7 @@ func (d *document) ahead(now instant) (moved bool) {
 		pull(&r.Rejected, now)
 		pull(&r.Used, now)
 	}
+	d.sortAttempts()
 	return moved
 }
 

@@ -69,9 +69,7 @@ func (h *hotPath) lookup(scope string) *hotEntry {
 	if now >= t.valid.Load() || now >= e.until {
 		return nil
 	}
-	if at := int64(t.delta) + now; at-e.use.last.Load() > int64(usedStep) {
-		e.use.last.Store(at)
-	}
+	e.use.touch(t.delta + instant(now))
 	h.hits.add()
 	return e
 }
@@ -103,7 +101,12 @@ func (h *hotPath) stamp(d *document, now instant) {
 	}
 }
 
-func (h *hotPath) clear() { h.table.Store(nil) }
+// clear empties the hot path for good, once the guard is closed.
+func (h *hotPath) clear() {
+	h.mu.Lock()
+	h.table.Store(nil)
+	h.mu.Unlock()
+}
 
 // extend declares the table good for a while, after the long way came to the same answer.
 func (h *hotPath) extend(s *shelf, st *state) {
@@ -126,13 +129,17 @@ func (s *shelf) goodUntil() time.Duration {
 	return until
 }
 
-// rebuild makes the table for a new state, or for a new personal token.
-func (g *Guard) rebuild(st *state, r reading) {
+// rebuild makes the table for the newest state, whichever of those who published one comes last.
+func (g *Guard) rebuild() {
 	h := &g.hot
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	old := h.table.Load()
-	mono := int64(g.mono())
+	st, mono := g.newest(), int64(g.mono())
+	if st == nil || g.isClosed() {
+		return
+	}
+	r := g.meter.read() // later than mono, so that no token seems to last longer than it does
 	t := &hotTable{delta: r.now - instant(mono), scopes: map[string]*hotEntry{}, byID: make(map[string]*hotUse, len(st.tokens)), state: st}
 	for id := range st.tokens {
 		if old != nil && old.byID[id] != nil {

@@ -47,7 +47,7 @@ type shelf struct {
 	pending map[string]predict.Usage // outcomes by token ID that wait for a commit
 	flushed time.Duration            // when pending outcomes were last committed on their own account
 
-	publish func(*state, reading)    // tells the guard of a new revision
+	publish func()                   // tells the guard of a new revision
 	stamp   func(*document, instant) // carries the order of use into the document
 	notice  func(text string)        // tells the log of what was found
 }
@@ -57,6 +57,25 @@ func (s *shelf) mono() time.Duration { return time.Since(s.meter.base) }
 // look returns the newest revision that the guard has to know: another process' commit is seen at most the freshness
 // later. If the store fails it returns what was known last, possibly nil, and the error.
 func (s *shelf) look(ctx context.Context) (*state, reading, error) {
+	st, r, err := s.newer(ctx)
+	return s.steppedBack(st, r), r, err
+}
+
+// steppedBack pulls in what lies too far ahead after a step back of the clock, also where no revision is new.
+func (s *shelf) steppedBack(st *state, r reading) *state {
+	if st == nil || r.now >= st.doc.Clock.Last {
+		return st
+	}
+	next := *st
+	next.doc, next.dirty = st.doc.clone(), true
+	if !next.doc.ahead(r.now) {
+		return st
+	}
+	s.notice(clockBack)
+	return s.accept(s.open(&next, r), r)
+}
+
+func (s *shelf) newer(ctx context.Context) (*state, reading, error) {
 	s.mu.Lock()
 	st, checked := s.current, s.checked
 	s.mu.Unlock()
@@ -111,7 +130,7 @@ func (s *shelf) accept(next *state, r reading) *state {
 	}
 	s.current = next
 	s.mu.Unlock()
-	s.publish(next, r)
+	s.publish()
 	return next
 }
 

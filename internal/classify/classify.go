@@ -44,15 +44,17 @@ func Classify(in Input) string {
 	if in.isZero() {
 		return ""
 	}
-	var ev evidence
+	return classify(phrases(), in)
+}
+
+func classify(m *matcher, in Input) string {
+	ev := evidence{matcher: m}
+	ev.in = in
 	ev.readHeader(in.Header)
 	ev.readText(in.Text)
 	ev.combine()
-	ev.readWindows(in)
-	if class := ev.decide(in); class != "" {
-		return class
-	}
-	return byStatus(ev.status(in.StatusCode))
+	ev.readWindows()
+	return ev.decide()
 }
 
 // byStatus reads a bare status by its HTTP meaning.

@@ -98,7 +98,7 @@ var pairs = []pair{
 	{purchase | allowance, ended, 40, lapsed},
 	{long, limit | allowance | money | pace | count | manyCalls | exceeded, 64, periodCap},
 	{place, denied | refused | barred, 60, noPlace},
-	{address, denied | refused | barred | noRight | bad | unauth, 40, noAddress},
+	{address, refused | barred | noRight | bad | unauth, 40, noAddress},
 	{party | cred | purchase | resource, off, 56, shutOff},
 	{resource, missing, 48, lostThing},
 	{party, missing, 48, lostParty},

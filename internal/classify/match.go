@@ -1,7 +1,6 @@
 package classify
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"sync"
@@ -11,72 +10,91 @@ import (
 // A phrase is a pattern of a lexicon: words of normalised text, or a run of
 // Chinese characters. A trailing '*' in the lexicon makes it a stem.
 type phrase struct {
-	text string
-	stem bool
-	says concept
+	text   string
+	stem   bool
+	says   concept
+	parent int // the longest other phrase that text starts with, -1 if none
 }
 
-// matcher finds the longest phrase at a position. Phrases are filed under
-// their first three bytes, which is one Chinese character or the start of a
-// word.
-type matcher map[[3]byte][]phrase
-
-var phrases = sync.OnceValue(func() matcher {
-	m := matcher{}
-	for _, lexicon := range [][]entry{english, chinese} {
-		for _, e := range lexicon {
-			for pattern := range strings.SplitSeq(e.patterns, "|") {
-				pattern = strings.TrimSpace(pattern)
-				text, stem := strings.CutSuffix(pattern, "*")
-				m.add(phrase{text, stem, e.says})
-			}
-		}
-	}
-	for _, list := range m {
-		slices.SortStableFunc(list, func(a, b phrase) int { return cmp.Compare(len(b.text), len(a.text)) })
-	}
-	return m
-})
-
-// add files p; a phrase that stands in several rows says what all of them do.
-func (m matcher) add(p phrase) {
-	k := key(p.text)
-	for i, known := range m[k] {
-		if known.text == p.text && known.stem == p.stem {
-			m[k][i].says |= p.says
-			return
-		}
-	}
-	m[k] = append(m[k], p)
-}
-
-// entry is a row of a lexicon: what all of the patterns say.
+// entry is a row of a lexicon: what all of its patterns say.
 type entry struct {
 	says     concept
 	patterns string // separated by '|'
 }
 
-func key[T string | []byte](s T) (k [3]byte) {
-	for i := range k {
-		k[i] = ' '
-		if i < len(s) && s[i] != clauseEnd {
-			k[i] = s[i]
-		}
-	}
-	return k
+// matcher finds the longest phrase at a position.
+type matcher struct {
+	sorted []phrase
+	from   [257]int // where the phrases with each first byte start
 }
 
-// longest returns the longest phrase that text starts with.
-func (m matcher) longest(text []byte) (phrase, bool) {
-	for _, p := range m[key(text)] {
+var phrases = sync.OnceValue(func() *matcher {
+	var list []phrase
+	for _, lexicon := range [][]entry{english, chinese} {
+		for _, e := range lexicon {
+			for pattern := range strings.SplitSeq(e.patterns, "|") {
+				text, stem := strings.CutSuffix(pattern, "*")
+				list = append(list, phrase{text: text, stem: stem, says: e.says})
+			}
+		}
+	}
+	return newMatcher(list)
+})
+
+// newMatcher sorts list. A phrase that stands in several rows says what all of
+// them do.
+func newMatcher(list []phrase) *matcher {
+	slices.SortStableFunc(list, func(a, b phrase) int { return strings.Compare(a.text, b.text) })
+	m := &matcher{}
+	for _, p := range list {
+		last := len(m.sorted) - 1
+		if last >= 0 && m.sorted[last].text == p.text {
+			m.sorted[last].says |= p.says
+			m.sorted[last].stem = m.sorted[last].stem || p.stem
+			continue
+		}
+		for last >= 0 && !strings.HasPrefix(p.text, m.sorted[last].text) {
+			last = m.sorted[last].parent
+		}
+		p.parent = last
+		m.sorted = append(m.sorted, p)
+	}
+	for c := range 256 {
+		m.from[c+1] = m.from[c]
+		for m.from[c+1] < len(m.sorted) && int(m.sorted[m.from[c+1]].text[0]) == c {
+			m.from[c+1]++
+		}
+	}
+	return m
+}
+
+// longest returns the longest phrase that text starts with, nil if none does.
+// In sorted order that is the last phrase not after text, or one of those that
+// it starts with in turn.
+func (m *matcher) longest(text []byte) *phrase {
+	low, high := m.from[text[0]], m.from[int(text[0])+1]
+	first := low
+	for low < high {
+		mid := (low + high) / 2
+		if m.sorted[mid].text <= string(text) {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	if low == first {
+		return nil
+	}
+	for i := low - 1; i >= 0; i = m.sorted[i].parent {
+		p := &m.sorted[i]
 		if len(text) < len(p.text) || string(text[:len(p.text)]) != p.text {
 			continue
 		}
 		if p.stem || len(text) == len(p.text) || !isAlnum(p.text[len(p.text)-1]) || !isAlnum(text[len(p.text)]) {
-			return p, true
+			return p
 		}
 	}
-	return phrase{}, false
+	return nil
 }
 
 // hit is a phrase found: bytes [start, end) of the normalised text, in the
@@ -94,7 +112,6 @@ const maxHits = 192
 // scan finds the phrases of text from left to right, the longest at each
 // place, none inside another: "token limit" is not about a token.
 func (ev *evidence) scan(text []byte) {
-	m := phrases()
 	ev.clause++
 	advice := false
 	for i := 0; i < len(text) && ev.n < maxHits; {
@@ -113,8 +130,8 @@ func (ev *evidence) scan(text []byte) {
 		if isDigit(c) {
 			ev.number(text, i, i+width)
 		}
-		p, ok := m.longest(text[i:])
-		if !ok {
+		p := ev.matcher.longest(text[i:])
+		if p == nil {
 			i += width
 			continue
 		}

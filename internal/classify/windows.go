@@ -109,8 +109,13 @@ const maxWindows = 8
 // field reads one header of a family such as X-RateLimit-Remaining-Tokens. A
 // list holds one value a window.
 func (ws *windowSet) field(name, value string) {
-	// The family's own "limit" is not the field.
-	family := strings.NewReplacer("rate-limit", "rate", "ratelimit", "rate").Replace(name)
+	family := name // without its own "limit", which is no field
+	for _, own := range []string{"rate-limit", "ratelimit"} {
+		if i := strings.Index(name, own); i >= 0 {
+			family = name[:i] + name[i+len(own):]
+			break
+		}
+	}
 	for _, f := range fields {
 		before, after, ok := strings.Cut(family, f.part)
 		if !ok {
@@ -258,23 +263,28 @@ func (w *window) planOwned(now time.Time) bool {
 
 // readWindows notes whether the headers show a window that is used up. The
 // answer's own Date is the only clock there is.
-func (ev *evidence) readWindows(in Input) {
-	if len(in.Header) == 0 {
+func (f *facts) readWindows() {
+	switch f.in.StatusCode {
+	case 0, 402, 403, 429:
+	default:
+		return // no window explains another status
+	}
+	if len(f.in.Header) == 0 {
 		return
 	}
-	_, ev.retry = headerWait(in.Header, time.Time{})
+	_, f.retry = headerWait(f.in.Header, time.Time{})
 	var now time.Time
-	for name, values := range in.Header {
+	for name, values := range f.in.Header {
 		if strings.EqualFold(name, "date") && len(values) > 0 {
 			if m, ok := parseMoment(values[0], time.Second); ok && m.instant {
 				now = m.at
 			}
 		}
 	}
-	for _, w := range readWindowHeaders(in.Header) {
+	for _, w := range readWindowHeaders(f.in.Header) {
 		if w.exhausted() {
-			ev.used = true
-			ev.usedLong = ev.usedLong || w.planOwned(now)
+			f.used = true
+			f.usedLong = f.usedLong || w.planOwned(now)
 		}
 	}
 }

@@ -30,7 +30,9 @@ import (
 const (
 	magic         = "tokenguard-state "
 	formatVersion = 1
-	maxHeader     = 4096
+	maxName       = 512  // bytes; a quoted byte takes up to four
+	maxHeader     = 4096 // bytes
+	lineageSize   = 8    // bytes
 )
 
 var (
@@ -54,7 +56,7 @@ type document struct {
 }
 
 func newLineage() string {
-	var b [8]byte
+	var b [lineageSize]byte
 	rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }
@@ -100,15 +102,14 @@ func decode(b []byte) (document, error) {
 		}
 		return document{}, fmt.Errorf("%w: the first line is not %q", errDamaged, strings.TrimSpace(firstLine))
 	}
-	head, data, ok := bytes.Cut(b, []byte("\n\n"))
+	head, data, ok := bytes.Cut(b[len(firstLine):], []byte("\n\n"))
 	if !ok {
 		return document{}, fmt.Errorf("%w: the header has no end", errDamaged)
 	}
 	var d document
 	var length int
-	var sum []byte
-	_, err := fmt.Sscanf(string(head[len(firstLine):]), "name: %q\nlineage: %s\nlosses: %d\nrevision: %d\nlength: %d\nsha256: %x",
-		&d.name, &d.lineage, &d.losses, &d.rev, &length, &sum)
+	_, err := fmt.Sscanf(string(head), "name: %q\nlineage: %s\nlosses: %d\nrevision: %d\nlength: %d",
+		&d.name, &d.lineage, &d.losses, &d.rev, &length)
 	if err != nil {
 		return d, fmt.Errorf("%w: the header: %v", errDamaged, err)
 	}
@@ -118,6 +119,9 @@ func decode(b []byte) (document, error) {
 	}
 	if len(b) > maxHeader+MaxData || !bytes.Equal(d.encode(), b) {
 		return d, fmt.Errorf("%w: the checksum does not match", errDamaged)
+	}
+	if len(d.lineage) != 2*lineageSize || d.rev == 0 || d.losses < 0 {
+		return d, fmt.Errorf("%w: the header has impossible values", errDamaged)
 	}
 	return d, nil
 }

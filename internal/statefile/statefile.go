@@ -18,6 +18,7 @@ package statefile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -82,8 +83,11 @@ func Open(path string, opts Options) (*File, error) {
 	if path == "" {
 		return nil, errors.New("tokenguard: state file: the path is empty")
 	}
+	if len(opts.Name) > maxName {
+		return nil, fmt.Errorf("tokenguard: state file: the name has %d bytes, at most %d are allowed", len(opts.Name), maxName)
+	}
 	if opts.LockTimeout < 0 {
-		return nil, errors.New("tokenguard: state file: LockTimeout is " + opts.LockTimeout.String() + ", must not be negative")
+		return nil, fmt.Errorf("tokenguard: state file: LockTimeout is %v, must not be negative", opts.LockTimeout)
 	}
 	if opts.LockTimeout == 0 {
 		opts.LockTimeout = DefaultLockTimeout
@@ -140,9 +144,6 @@ func (f *File) View(ctx context.Context) (Snapshot, error) {
 // them. After an error that is ErrOutcomeUnknown the commit may or may not be
 // there; after any other error it is not.
 func (f *File) Update(ctx context.Context, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
-	if err := f.ready(ctx); err != nil {
-		return Snapshot{}, err
-	}
 	deadline := time.Now().Add(f.opts.LockTimeout)
 	if err := f.take(ctx, deadline); err != nil {
 		return Snapshot{}, err
@@ -157,6 +158,9 @@ func (f *File) Update(ctx context.Context, fn func(Snapshot) ([]byte, error)) (S
 	}()
 	defer func() { f.turn <- struct{}{} }()
 	for {
+		if err := f.ready(ctx); err != nil {
+			return Snapshot{}, err
+		}
 		snap, err := f.attempt(ctx, deadline, fn, &events)
 		if !errors.Is(err, errStolen) {
 			return snap, err

@@ -63,6 +63,21 @@ func TestOpenAndViewTouchNothing(t *testing.T) {
 	assert.NoDirExists(t, filepath.Dir(path))
 }
 
+func TestOpenRefusesMistakes(t *testing.T) {
+	for _, c := range []struct {
+		path string
+		opts Options
+		want string
+	}{{"", Options{}, "path is empty"}, {"x", Options{LockTimeout: -1}, "-1ns"}, {"x", Options{Name: strings.Repeat("n", maxName+1)}, "513 bytes"}} {
+		_, err := Open(c.path, c.opts)
+		assert.ErrorContains(t, err, c.want)
+	}
+	name := strings.Repeat("\x00", maxName)
+	f := open(t, temp(t), Options{Name: name})
+	put(t, f, strings.Repeat("x", MaxData))
+	assert.Len(t, view(t, f).Data, MaxData)
+}
+
 func TestUpdateIsSeenByOthersAndAfterReopen(t *testing.T) {
 	path := temp(t)
 	a, b := open(t, path, Options{Name: "n"}), open(t, path, Options{Name: "n"})
