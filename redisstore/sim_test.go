@@ -264,7 +264,9 @@ func simulate(t *testing.T, n int, reports bool) {
 	})
 
 	time.Sleep(10 * time.Second)
+	w.mu.Lock()
 	require.Len(t, w.starts, 1, "a cold start is one acquisition")
+	w.mu.Unlock()
 	require.EqualValues(t, n, min(w.served.Load(), int64(n)))
 	cold := w.operations.Load()
 
@@ -281,6 +283,8 @@ func simulate(t *testing.T, n int, reports bool) {
 	time.Sleep(away)
 	w.down.Store(false)
 	wg.Wait()
+	w.mu.Lock() // for who still asks, of those who crashed
+	defer w.mu.Unlock()
 
 	total := w.served.Load() + w.refused.Load() + w.away.Load()
 	share := func(k int64) float64 { return 100 * float64(k) / float64(total) }
