@@ -5,6 +5,7 @@ import (
 	"iter"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -21,6 +22,7 @@ const (
 
 type diary struct {
 	opt   *options
+	base  time.Time     // of the monotonic readings
 	retry *rate.Limiter // paces attempts to store what waits
 
 	mu      sync.Mutex // guards what follows
@@ -39,11 +41,12 @@ type sampleKey struct {
 
 type sample struct {
 	limiter *rate.Limiter
-	skipped int
+	skipped atomic.Int64
+	closed  atomic.Int64 // monotonic nanoseconds before which limiter has nothing to give
 }
 
-func (d *diary) init(o *options) {
-	d.opt = o
+func (d *diary) init(o *options, base time.Time) {
+	d.opt, d.base = o, base
 	d.retry = rate.NewLimiter(rate.Every(time.Second), 1)
 	d.samples = map[sampleKey]*sample{}
 	d.readers = map[chan Event]struct{}{}
@@ -59,21 +62,34 @@ func (d *diary) admit(e *Event) bool {
 	default:
 		return true
 	}
+	s := d.sampleLocked(e)
+	if s == nil {
+		return false
+	}
+	if now := time.Now(); !s.limiter.AllowN(now, 1) {
+		s.close(d.base, now)
+		s.skipped.Add(1)
+		return false
+	}
+	e.Repeats = int(s.skipped.Swap(0))
+	return true
+}
+
+// sample returns the sample of the event's sort; nil: there are too many sorts.
+func (d *diary) sample(e *Event) *sample {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sampleLocked(e)
+}
+
+func (d *diary) sampleLocked(e *Event) *sample {
 	key := sampleKey{e.Kind, e.Verdict.Reason, e.Verdict.Class}
 	s := d.samples[key]
-	if s == nil {
-		if len(d.samples) >= sampleKinds {
-			return false
-		}
+	if s == nil && len(d.samples) < sampleKinds {
 		s = &sample{limiter: rate.NewLimiter(rate.Every(sampleEvery), sampleBurst)}
 		d.samples[key] = s
 	}
-	if !s.limiter.AllowN(time.Now(), 1) {
-		s.skipped++
-		return false
-	}
-	e.Repeats, s.skipped = s.skipped, 0
-	return true
+	return s
 }
 
 // note keeps an event and returns who wants it; nil: it is only counted.

@@ -78,18 +78,21 @@ func (g *Guard) viewOf(q *query) (*view, *state) {
 	return g.viewOn(q, st), st
 }
 
-func (g *Guard) serve(v *view, rl ruling, r reading, st *state, joined bool) (Grant, error) {
+func (g *Guard) serve(v *view, rl ruling, r reading, st *state, joined bool) (grant Grant, event Event) {
 	if rl.reason == ReasonPersonal {
 		g.tally.answered(ReasonPersonal)
-		return Grant{Token: g.personal.current(), Source: SourcePersonal, Verdict: v.verdict(rl, r, 0)}, nil
+		return Grant{Token: g.personal.current(), Source: SourcePersonal, Verdict: v.verdict(rl, r, 0)}, event
 	}
-	grant := Grant{Token: st.tokens[rl.token.ID], Source: SourceCache}
+	grant = Grant{Token: st.tokens[rl.token.ID], Source: SourceCache}
 	first := g.hot.use(rl.token.ID, r.now)
 	if joined {
 		rl.step, rl.reason = StepGate, ReasonJoined
 	}
 	if first || joined {
 		grant.Source = SourceShared
+	}
+	if first {
+		g.rebuild() // from now on it is one of ours
 	}
 	grant.Verdict = v.verdict(rl, r, 0)
 	if joined {
@@ -98,20 +101,22 @@ func (g *Guard) serve(v *view, rl ruling, r reading, st *state, joined bool) (Gr
 	g.tally.answered(rl.reason)
 	g.hot.extend(g.shelf, st)
 	if grant.Source == SourceShared || v.q.class != ClassNone {
-		g.tell(Event{At: r.wall, Kind: EventServed, Scope: v.q.scope, Caller: v.q.caller, TokenID: rl.token.ID, Source: grant.Source, Verdict: grant.Verdict, Text: v.q.text})
+		event = Event{At: r.wall, Kind: EventServed, Scope: v.q.scope, Caller: v.q.caller, TokenID: rl.token.ID, Source: grant.Source, Verdict: grant.Verdict, Text: v.q.text}
+		g.tell(event)
 	}
-	return grant, nil
+	return grant, event
 }
 
-func (g *Guard) refuse(v *view, rl ruling, r reading) (Grant, error) {
+func (g *Guard) refuse(v *view, rl ruling, r reading) (*RefusedError, Event) {
 	err := &RefusedError{Verdict: v.verdict(rl, r, v.retryAt(r.now)), Cause: g.cause(v, rl, r)}
-	g.refused(v.q, r, err)
-	return Grant{}, err
+	return err, g.refused(v.q, r, err)
 }
 
-func (g *Guard) refused(q *query, r reading, err *RefusedError) {
+func (g *Guard) refused(q *query, r reading, err *RefusedError) Event {
 	g.tally.answered(err.Verdict.Reason)
-	g.tell(Event{At: r.wall, Kind: EventRefused, Scope: q.scope, Caller: q.caller, TokenID: err.Verdict.Evidence.TokenID, Verdict: err.Verdict, Text: q.text})
+	e := Event{At: r.wall, Kind: EventRefused, Scope: q.scope, Caller: q.caller, TokenID: err.Verdict.Evidence.TokenID, Verdict: err.Verdict, Text: q.text}
+	g.tell(e)
+	return e
 }
 
 func (g *Guard) storeVerdict(q *query, err error) Verdict {
@@ -148,18 +153,16 @@ func (g *Guard) await(ctx context.Context) error {
 	g.waiting.Add(1)
 	g.mu.Lock()
 	changed := g.changed
-	if g.awaiting++; g.awaiting == 1 {
-		pctx, stop := context.WithCancel(context.Background())
-		g.stopPolling = stop
-		go g.poll(pctx)
+	g.awaiting++
+	if !g.polling {
+		g.polling = true
+		go g.poll()
 	}
 	g.mu.Unlock()
 	defer func() {
 		g.waiting.Add(-1)
 		g.mu.Lock()
-		if g.awaiting--; g.awaiting == 0 {
-			g.stopPolling()
-		}
+		g.awaiting--
 		g.mu.Unlock()
 	}()
 	select {
@@ -178,8 +181,12 @@ const (
 	pollMost  = 250 * time.Millisecond
 )
 
-// poll looks at the store for all who wait, and has them look at the clock again. It runs only while somebody waits.
-func (g *Guard) poll(ctx context.Context) {
+// poll looks at the store for all who wait, and has them look at the clock again. It ends at the first look for which
+// nobody waits: not sooner, because those whom it wakes are mostly back before the next one, and a new poll would begin
+// with the least pause and subscribe anew.
+func (g *Guard) poll() {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
 	var hints <-chan struct{}
 	if w, ok := g.store.(Watcher); ok {
 		hints = w.Watch(ctx, g.opt.name)
@@ -192,11 +199,18 @@ func (g *Guard) poll(ctx context.Context) {
 			if !ok {
 				hints = nil
 			}
-		case <-ctx.Done():
+		case <-g.ended:
 			timer.Stop()
 			return
 		}
 		timer.Stop()
+		g.mu.Lock()
+		g.polling = g.awaiting > 0
+		polling := g.polling
+		g.mu.Unlock()
+		if !polling {
+			return
+		}
 		_, _, _ = g.reload(ctx, g.newest()) // whoever waits meets the error itself
 		g.wake()
 	}

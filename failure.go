@@ -39,7 +39,10 @@ type Failure struct {
 }
 
 // IsZero reports whether nothing failed. At alone makes no failure.
-func (f Failure) IsZero() bool {
+func (f Failure) IsZero() bool { return f.none() }
+
+// none is IsZero without the copy.
+func (f *Failure) none() bool {
 	return f.StatusCode == 0 && len(f.Header) == 0 && f.Message == "" && f.Err == nil
 }
 

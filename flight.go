@@ -53,11 +53,13 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 	g.warnBudget(r)
 
 	// A process that was stopped after the charge must not ask once its lease may have passed to another.
+	// The deadline is fixed before the meter is read: a stop in between must not move it.
+	before := time.Now()
 	left := g.opt.timeout - g.meter.read().now.sub(a.Start)
 	if left <= 0 {
 		return g.landed(q, a, Token{}, fmt.Errorf("tokenguard: this process was stopped for longer than the request timeout of %v: %w", g.opt.timeout, context.DeadlineExceeded))
 	}
-	ctx, cancel := context.WithTimeout(ctx, left)
+	ctx, cancel := context.WithDeadline(ctx, before.Add(left))
 	req.Kind, req.Scope, req.Caller, req.Failing = q.kind, q.scope, q.caller, q.failing
 
 	answers := make(chan answer, 1)
@@ -97,9 +99,11 @@ type answer struct {
 	err   error
 }
 
+var errGoexit = errors.New("ended its goroutine (runtime.Goexit)")
+
 // settle runs a function of the user's so that a panic or Goexit in it is an answer, too.
 func settle(name string, fetch func() (Token, error), done func(answer)) {
-	ans := answer{err: fmt.Errorf("tokenguard: %s ended its goroutine (runtime.Goexit)", name)}
+	ans := answer{err: fmt.Errorf("tokenguard: %s %w", name, errGoexit)}
 	defer func() {
 		if p := recover(); p != nil {
 			ans = answer{err: &PanicError{Func: name, Value: p, Stack: debug.Stack()}}
@@ -133,10 +137,12 @@ func (g *Guard) landed(q *query, a attempt, t Token, err error) flown {
 	l, t, failure, err := g.landing(q, a, t, err, r)
 	land := func(d *document, _ reading) bool { return d.land(g.opt, l) }
 	ended := a
-	ended.Running, ended.Landed, ended.End = false, true, max(l.end, a.Start)
-	if l.end < a.End {
-		g.remember(ended, l.end)
+	if ended.Running = false; l.end < a.End {
+		ended.End = max(l.end, a.Start)
+	} else {
+		ended.End = l.end
 	}
+	g.remember(ended, l.end) // not as landed: should the store lose the attempt, its end is still to be taken in
 	if err != nil {
 		g.errs.Add(a.ID, err)
 	}
@@ -179,7 +185,9 @@ func (g *Guard) late(q *query, a attempt, ans answer) {
 // landing reads an answer: a usable token, or what its failure means.
 func (g *Guard) landing(q *query, a attempt, t Token, err error, r reading) (*landing, Token, Failure, error) {
 	l := &landing{attempt: a, end: max(r.now, a.Start), took: r.now.sub(a.Start)}
+	upstream := !errors.As(err, new(*PanicError)) && !errors.Is(err, errGoexit)
 	if err == nil {
+		upstream = false
 		var rec *record
 		if rec, t, err = g.take(t, q, a.Seq, r); err == nil {
 			l.token = rec
@@ -188,6 +196,9 @@ func (g *Guard) landing(q *query, a attempt, t Token, err error, r reading) (*la
 	}
 	f := failureOf(err)
 	in := g.report(f, r)
+	if !upstream { // no answer of the upstream's: its words tell nothing
+		in.class, in.until = ClassUnknown, 0
+	}
 	at := l.end
 	if in.at >= a.Start && in.at < l.end {
 		at = in.at

@@ -1,10 +1,10 @@
 package tokenguard
 
 import (
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
 // The hot path: most calls find a usable token with an atomic load, a reading of Go's monotonic clock and a compare.
@@ -69,9 +69,7 @@ func (h *hotPath) lookup(scope string) *hotEntry {
 	if now >= t.valid.Load() || now >= e.until {
 		return nil
 	}
-	if at := int64(t.delta) + now; at-e.use.last.Load() > int64(usedStep) {
-		e.use.last.Store(at)
-	}
+	e.use.touch(t.delta + instant(now))
 	h.hits.add()
 	return e
 }
@@ -103,7 +101,12 @@ func (h *hotPath) stamp(d *document, now instant) {
 	}
 }
 
-func (h *hotPath) clear() { h.table.Store(nil) }
+// clear empties the hot path for good, once the guard is closed.
+func (h *hotPath) clear() {
+	h.mu.Lock()
+	h.table.Store(nil)
+	h.mu.Unlock()
+}
 
 // extend declares the table good for a while, after the long way came to the same answer.
 func (h *hotPath) extend(s *shelf, st *state) {
@@ -126,13 +129,17 @@ func (s *shelf) goodUntil() time.Duration {
 	return until
 }
 
-// rebuild makes the table for a new state, or for a new personal token.
-func (g *Guard) rebuild(st *state, r reading) {
+// rebuild makes the table for the newest state, whichever of those who published one comes last.
+func (g *Guard) rebuild() {
 	h := &g.hot
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	old := h.table.Load()
-	mono := int64(g.mono())
+	st, mono := g.newest(), int64(g.mono())
+	if st == nil || g.isClosed() {
+		return
+	}
+	r := g.meter.read() // later than mono, so that no token seems to last longer than it does
 	t := &hotTable{delta: r.now - instant(mono), scopes: map[string]*hotEntry{}, byID: make(map[string]*hotUse, len(st.tokens)), state: st}
 	for id := range st.tokens {
 		if old != nil && old.byID[id] != nil {
@@ -182,15 +189,22 @@ func (g *Guard) acquiredHere(d *document, r *record) bool {
 	return false
 }
 
-// striped is a counter that many cores can add to without waiting for each other.
-type striped struct{ cells [16]cell }
+// striped is a counter that many cores can add to without waiting for each other: goroutines that run at the same time
+// have stacks of their own, so the address of a variable tells them apart for less than a random number costs.
+type striped struct{ cells [stripes]cell }
+
+const stripes = 64
 
 type cell struct {
 	n atomic.Int64
-	_ [56]byte // a cache line each
+	_ [120]byte // two cache lines each: processors fetch them in pairs
 }
 
-func (s *striped) add() { s.cells[rand.Uint32()%16].n.Add(1) }
+func (s *striped) add() {
+	var here byte
+	at := uint64(uintptr(unsafe.Pointer(&here)))
+	s.cells[at>>11*0x9E3779B97F4A7C15>>58].n.Add(1) // stacks begin at multiples of 2 KiB or more
+}
 
 func (s *striped) sum() (n int64) {
 	for i := range s.cells {

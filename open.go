@@ -33,8 +33,8 @@ func (g *Guard) openStore() error {
 }
 
 // learned takes a new revision in: the hot path is rebuilt, waiters look again.
-func (g *Guard) learned(st *state, r reading) {
-	g.rebuild(st, r)
+func (g *Guard) learned() {
+	g.rebuild()
 	g.wake()
 }
 

@@ -43,10 +43,11 @@ type shelf struct {
 	checked time.Duration            // on Go's monotonic clock since meter.base: when the store was last looked at
 	charged []attempt                // own attempts of the last day, in case the store loses them
 	unsaved []change                 // what could not be committed yet
+	settled uint64                   // how many were, so far
 	pending map[string]predict.Usage // outcomes by token ID that wait for a commit
 	flushed time.Duration            // when pending outcomes were last committed on their own account
 
-	publish func(*state, reading)    // tells the guard of a new revision
+	publish func()                   // tells the guard of a new revision
 	stamp   func(*document, instant) // carries the order of use into the document
 	notice  func(text string)        // tells the log of what was found
 }
@@ -56,6 +57,25 @@ func (s *shelf) mono() time.Duration { return time.Since(s.meter.base) }
 // look returns the newest revision that the guard has to know: another process' commit is seen at most the freshness
 // later. If the store fails it returns what was known last, possibly nil, and the error.
 func (s *shelf) look(ctx context.Context) (*state, reading, error) {
+	st, r, err := s.newer(ctx)
+	return s.steppedBack(st, r), r, err
+}
+
+// steppedBack pulls in what lies too far ahead after a step back of the clock, also where no revision is new.
+func (s *shelf) steppedBack(st *state, r reading) *state {
+	if st == nil || r.now >= st.doc.Clock.Last {
+		return st
+	}
+	next := *st
+	next.doc, next.dirty = st.doc.clone(), true
+	if !next.doc.ahead(r.now) {
+		return st
+	}
+	s.notice(clockBack)
+	return s.accept(s.open(&next, r), r)
+}
+
+func (s *shelf) newer(ctx context.Context) (*state, reading, error) {
 	s.mu.Lock()
 	st, checked := s.current, s.checked
 	s.mu.Unlock()
@@ -110,7 +130,7 @@ func (s *shelf) accept(next *state, r reading) *state {
 	}
 	s.current = next
 	s.mu.Unlock()
-	s.publish(next, r)
+	s.publish()
 	return next
 }
 
@@ -137,7 +157,11 @@ func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
 	// Whoever finds no document begins one, and cannot know that there was another. Who knew that one says so, until it
 	// is saved.
 	anew := cur != nil && cur.rev > 0 && doc.Lost == 0 && (cur.epoch != snap.Epoch || cur.dirty && cur.doc.Lost != 0)
-	found := doc.heal(snap, anew, charged, r.now)
+	var known *document
+	if cur != nil && cur.rev > 0 && cur.epoch != snap.Epoch {
+		known = cur.doc
+	}
+	found := doc.heal(snap, anew, charged, known, r.now)
 	for _, text := range found {
 		s.notice(text)
 	}
@@ -186,7 +210,7 @@ func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 	var (
 		next  *state // set by the last run of the function
 		r     reading
-		saved int
+		saved uint64
 		batch = s.take()
 	)
 	snap, err := s.store.Update(ctx, s.opt.name, func(snap Snapshot) ([]byte, error) {
@@ -199,11 +223,11 @@ func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 		doc, changed := st.doc.clone(), st.dirty
 		s.mu.Lock()
 		unsaved := s.unsaved
+		saved = s.settled + uint64(len(unsaved))
 		s.mu.Unlock()
 		for _, u := range unsaved {
 			changed = u(doc, r) || changed
 		}
-		saved = len(unsaved)
 		doc.count(batch)
 		s.stamp(doc, r.now)
 		if !c(doc, r) && !changed {
@@ -212,6 +236,7 @@ func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 		doc.prune(s.opt, r.now)
 		doc.seen(s.opt.RateLimit, r.now)
 		s.meter.stamp(&doc.Clock, r.now)
+		doc.settle(snap)
 		next = &state{doc: doc}
 		return doc.encode()
 	})
@@ -235,7 +260,10 @@ func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 	}
 	next.rev, next.epoch = snap.Rev, snap.Epoch
 	s.mu.Lock()
-	s.unsaved = s.unsaved[min(saved, len(s.unsaved)):]
+	if saved > s.settled { // else another commit took the same along
+		s.unsaved = s.unsaved[saved-s.settled:]
+		s.settled = saved
+	}
 	s.mu.Unlock()
 	s.touch()
 	s.accept(s.open(next, r), r)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 
@@ -27,6 +28,7 @@ type Guard struct {
 	personal *personal
 
 	hot     hotPath
+	storm   storm
 	joining singleflight.Group // acquisitions of this process, by scope
 	memos   *lru.Cache[memoKey, memo]
 	errs    *lru.Cache[string, error]      // what RequestFunc returned, by attempt
@@ -36,13 +38,13 @@ type Guard struct {
 	diary   diary
 	tally   tally
 
-	mu          sync.Mutex // guards what follows
-	closed      bool
-	ended       chan struct{}  // closed by Close
-	flights     sync.WaitGroup // own acquisitions in progress; Add under mu
-	changed     chan struct{}  // closed and replaced with each new revision
-	awaiting    int            // callers in await
-	stopPolling context.CancelFunc
+	mu       sync.Mutex // guards what follows
+	closed   bool
+	ended    chan struct{}  // closed by Close
+	flights  sync.WaitGroup // own acquisitions in progress; Add under mu
+	changed  chan struct{}  // closed and replaced with each new revision
+	awaiting int            // callers in await
+	polling  bool
 
 	waiting atomic.Int64 // callers in await or on a flight
 }
@@ -69,7 +71,8 @@ func New(request RequestFunc, opts ...Option) (*Guard, error) {
 	if o.personal != nil {
 		g.personal = &personal{fetch: o.personal}
 	}
-	g.diary.init(o)
+	g.diary.init(o, g.meter.base)
+	g.storm.seed = maphash.MakeSeed()
 	return g, g.openStore()
 }
 
@@ -87,10 +90,16 @@ func (g *Guard) Token(ctx context.Context) (Token, error) {
 // is in progress is waited for, here or in another process that shares the store; Acquire does not wait for a limit
 // to open, see Wait.
 func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
-	if req.Failure.IsZero() && req.Kind != Personal {
+	if req.Failure.none() && req.Kind != Personal {
 		if e := g.hot.lookup(req.Scope); e != nil {
 			return e.grant, nil
 		}
+	}
+	if a := g.repeat(&req); a != nil {
+		if a.err != nil {
+			return Grant{}, a.err
+		}
+		return a.grant, nil
 	}
 	q, err := g.prepare(req, g.meter.read())
 	if err != nil {
@@ -136,7 +145,11 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 		}
 		switch rl.answer {
 		case AnswerServe:
-			return g.serve(v, rl, r, st, joined)
+			grant, event := g.serve(v, rl, r, st, joined)
+			if serr == nil && !joined && grant.Source == SourceCache {
+				g.settled(&req, v, rl, r, st, event, grant, nil)
+			}
+			return grant, nil
 		case AnswerWait:
 			joined = joined || !rl.place
 			if rl.owner == g.owner && !rl.place {
@@ -152,7 +165,11 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 					return g.refuseStore(q, r, err)
 				}
 			}
-			return g.refuse(v, rl, r)
+			err, event := g.refuse(v, rl, r)
+			if serr == nil {
+				g.settled(&req, v, rl, r, st, event, Grant{}, err)
+			}
+			return Grant{}, err
 		}
 
 		// 7. The request: one flight for all who need it now.
@@ -198,9 +215,9 @@ func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Gr
 		if v, st := g.viewOf(q); st != nil {
 			if t := v.cached(r.now); t != nil {
 				rl := v.servedBy(t)
-				grant, err := g.serve(v, rl, r, st, false)
+				grant, _ := g.serve(v, rl, r, st, false)
 				grant.Verdict.Detail += "; " + failed.Verdict.Detail
-				return grant, err, true
+				return grant, nil, true
 			}
 		}
 		g.tally.answered(ReasonRequestFailed)

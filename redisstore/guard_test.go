@@ -174,3 +174,20 @@ func TestGuardThatComesFirstAfterALoss(t *testing.T) {
 	}
 	require.Len(t, up.starts(), 2)
 }
+
+// With a key, Redis holds no token; a process without the key has the limits all the same.
+func TestGuardEncryptsItsTokens(t *testing.T) {
+	server, up := startServer(t), startUpstream(t, 0, time.Hour)
+	key := []byte("0123456789abcdef0123456789abcdef")
+	holds := newGuard(t, server.addr(), fetchFrom(up.URL), tokenguard.WithEncryption(key))
+	token, err := holds.Token(t.Context())
+	require.NoError(t, err)
+	require.NotContains(t, server.do("HGET", "tokenguard:{n}", "data"), token.Value())
+	other := newGuard(t, server.addr(), fetchFrom(up.URL), tokenguard.WithEncryption(key))
+	again, err := other.Token(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, token.Value(), again.Value())
+	_, err = newGuard(t, server.addr(), fetchFrom(up.URL)).Token(t.Context())
+	require.ErrorIs(t, err, tokenguard.ErrRefused)
+	require.Len(t, up.starts(), 1)
+}

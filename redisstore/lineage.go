@@ -47,8 +47,12 @@ func (s sighting) current() tokenguard.Snapshot {
 
 // change is the commit of data after what was sighted.
 func (s sighting) change(snap tokenguard.Snapshot, data []byte) change {
+	epoch := snap.Epoch
+	if epoch == "" {
+		epoch = newID()
+	}
 	return change{
-		base: s.base, operation: newID(), epoch: snap.Epoch, floor: max(s.snap.Rev, s.base.rev) + 1, now: snap.Now,
+		base: s.base, operation: newID(), epoch: epoch, floor: max(s.snap.Rev, s.base.rev) + 1, now: snap.Now,
 		data: bytes.Clone(data),
 	}
 }
@@ -64,9 +68,6 @@ func (s sighting) committed(c change, r reply) sighting {
 func (s sighting) next(r reply, ttl time.Duration) sighting {
 	known := s.snap
 	s.snap.Now = r.now
-	if known.Epoch == "" {
-		s.snap.Epoch = newID() // what a first commit of this Store would store
-	}
 	switch {
 	case r.version == s.base:
 		return s

@@ -42,7 +42,7 @@ func TestSightingNext(t *testing.T) {
 		rev   uint64
 		data  string
 	}{
-		{"never written", sighting{}, none, "new", 0, ""},
+		{"never written", sighting{}, none, "", 0, ""},
 		{"first look", sighting{}, some("A", rev(20), ""), "A", rev(20), theirs},
 		{"nothing changed", seen, some("A", rev(20), ""), "A", rev(20), ours},
 		{"later commits", seen, some("A", rev(22), logOf(rev(22), rev(21), rev(20), rev(10))), "A", rev(22), theirs},

@@ -7,7 +7,7 @@
 //	})
 //	store, err := redisstore.New(client)
 //	...
-//	guard, err := tokenguard.New(fetch, tokenguard.WithStore(store), tokenguard.WithName("upstream/account"))
+//	guard, err := tokenguard.New(fetch, tokenguard.WithStore(store), tokenguard.WithName("upstream-account"))
 //
 // It works with a single server, Sentinel and Cluster, Redis 5 and later. A document is one hash under one key, and a
 // commit is one short script that replaces it if nobody else did. No rule of the guard runs in the server; the

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -45,10 +46,14 @@ func startServer(t testing.TB, args ...string) *server {
 		t.Skip("NOT TESTED: redis-server is not installed: apt-get install -y redis-server")
 	}
 	s := &server{t: t, dir: t.TempDir(), port: freePort(t)}
-	s.args = append([]string{
-		path, "--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir, "--save", "", "--daemonize", "no",
+	s.args = []string{path}
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		s.args, args = append(s.args, args[0]), args[1:] // a configuration file comes first
+	}
+	s.args = append(append(s.args,
+		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir, "--save", "", "--daemonize", "no",
 		"--repl-diskless-sync-delay", "0",
-	}, args...)
+	), args...)
 	t.Cleanup(s.kill)
 	s.start()
 	return s

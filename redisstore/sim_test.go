@@ -143,8 +143,9 @@ func (l *link) Close() error { return nil }
 // world is a fleet, its engine and its upstream.
 type world struct {
 	engine
-	links []*link
-	began time.Time
+	links   []*link
+	began   time.Time
+	reports bool // each call's success
 
 	served, refused, away atomic.Int64
 	lastAway              atomic.Int64 // when a call was last refused for the store, since began
@@ -176,7 +177,10 @@ func (w *world) process(ctx context.Context, l *link, crash <-chan struct{}, pac
 		}
 		for crashed := false; !crashed; {
 			began := time.Now()
-			_, err := g.Token(ctx)
+			token, err := g.Token(ctx)
+			if err == nil && w.reports {
+				_ = g.Report(ctx, tokenguard.Outcome{TokenID: token.ID(), Latency: time.Second})
+			}
 			if ctx.Err() != nil {
 				_ = g.Close()
 				return
@@ -219,16 +223,21 @@ func TestSimulatedFleet(t *testing.T) {
 	if os.Getenv("TOKENGUARD_LONG") != "" {
 		sizes = append(sizes, 1000, 10_000)
 	}
-	for _, n := range sizes {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { simulate(t, n, time.Minute) })
-		})
+	for _, reports := range []bool{false, true} {
+		for _, n := range sizes {
+			if reports && n*100 > sizes[len(sizes)-1] {
+				continue // each commit is read by every process: slow to simulate
+			}
+			t.Run(fmt.Sprintf("%d reports=%v", n, reports), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { simulate(t, n, reports) })
+			})
+		}
 	}
 }
 
-func simulate(t *testing.T, n int, pace time.Duration) {
-	const lasts, away = 6 * time.Hour, 10 * time.Minute
-	w := &world{began: time.Now()}
+func simulate(t *testing.T, n int, reports bool) {
+	const lasts, away, pace = 6 * time.Hour, 10 * time.Minute, time.Minute
+	w := &world{began: time.Now(), reports: reports}
 	w.changed = make(chan struct{})
 	ctx, cancel := context.WithTimeout(t.Context(), lasts)
 	defer cancel()
@@ -255,7 +264,9 @@ func simulate(t *testing.T, n int, pace time.Duration) {
 	})
 
 	time.Sleep(10 * time.Second)
+	w.mu.Lock()
 	require.Len(t, w.starts, 1, "a cold start is one acquisition")
+	w.mu.Unlock()
 	require.EqualValues(t, n, min(w.served.Load(), int64(n)))
 	cold := w.operations.Load()
 
@@ -272,6 +283,8 @@ func simulate(t *testing.T, n int, pace time.Duration) {
 	time.Sleep(away)
 	w.down.Store(false)
 	wg.Wait()
+	w.mu.Lock() // for who still asks, of those who crashed
+	defer w.mu.Unlock()
 
 	total := w.served.Load() + w.refused.Load() + w.away.Load()
 	share := func(k int64) float64 { return 100 * float64(k) / float64(total) }

@@ -107,6 +107,7 @@ func TestUpstreamKnowsItsTokens(t *testing.T) {
 func TestUpstreamLimitsWhatItIssues(t *testing.T) {
 	for _, date := range []bool{false, true} {
 		u := serve(t, &Upstream{IssueLimit: 1, IssueWindow: 10 * time.Minute, RetryAfterDate: date, Lifetime: -1})
+		u.clock.Advance(time.Second / 2)
 		tok, err := u.issue(t)
 		require.NoError(t, err)
 		require.True(t, tok.Expiry.IsZero())
@@ -118,7 +119,7 @@ func TestUpstreamLimitsWhatItIssues(t *testing.T) {
 		resp.Body.Close()
 		want := "540"
 		if date {
-			want = noon.Add(10 * time.Minute).Format(http.TimeFormat)
+			want = noon.Add(10*time.Minute + time.Second).Format(http.TimeFormat)
 		}
 		require.Equal(t, want, resp.Header.Get("Retry-After"))
 		u.clock.Advance(9 * time.Minute)

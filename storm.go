@@ -1,0 +1,193 @@
+package tokenguard
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// In a storm like calls get like answers: an answer is remembered for as long as the document is the same, its gate is
+// closed and hotLife is not over, and is then shared by all who ask the same. Its words are absolute instants, so that
+// they stay true. What each such call still does is to be counted, in the tally, in the sample of its events and, where
+// it names a token that is known, in what the predictor learns.
+
+// stormSize bounds the answers that are remembered. Each holds at most maxText bytes of its question.
+const stormSize = 128
+
+type storm struct {
+	seed  maphash.Seed
+	slots [stormSize]atomic.Pointer[stormAnswer]
+}
+
+// stormAnswer is what the calls of one question get.
+type stormAnswer struct {
+	scope, caller, failing, text string
+	status                       int
+
+	state  *state
+	until  int64 // monotonic nanoseconds
+	grant  Grant
+	err    *RefusedError // nil: grant
+	use    *hotUse       // of the grant's token
+	event  Event
+	sample *sample
+	tells  *report // counts for the predictor; nil: names no token that is known
+}
+
+// question returns the text of the request's failure, if calls like this one may share an answer: classifying looks at
+// nothing else then.
+func (g *Guard) question(req *Request) (text string, ok bool) {
+	f := &req.Failure
+	if req.Kind == Personal || len(f.Header) > 0 || !f.At.IsZero() || len(req.Scope) > maxScope {
+		return "", false
+	}
+	if f.Err != nil && (g.opt.classifier != nil || errors.Is(f.Err, context.Canceled) || errors.Is(f.Err, context.DeadlineExceeded)) {
+		return "", false
+	}
+	text = f.text()
+	return text, len(text) <= maxText && len(req.Caller) <= maxCaller && len(req.Failing) <= maxCaller
+}
+
+func (s *storm) slot(req *Request, text string) *atomic.Pointer[stormAnswer] {
+	const odd = 0x9E3779B97F4A7C15
+	h := uint64(req.Failure.StatusCode)
+	for _, part := range [...]string{req.Scope, req.Caller, req.Failing, text} {
+		if h *= odd; part != "" {
+			h ^= maphash.String(s.seed, part)
+		}
+	}
+	return &s.slots[h*odd>>32%stormSize]
+}
+
+func (a *stormAnswer) to(req *Request, text string) bool {
+	return a.status == req.Failure.StatusCode && a.text == text && a.scope == req.Scope && a.caller == req.Caller && a.failing == req.Failing
+}
+
+// repeat answers a call as the last one of its kind, if nothing that could change the answer has happened since.
+func (g *Guard) repeat(req *Request) *stormAnswer {
+	t := g.hot.table.Load()
+	if t == nil {
+		return nil
+	}
+	text, ok := g.question(req)
+	if !ok {
+		return nil
+	}
+	a := g.storm.slot(req, text).Load()
+	if a == nil || a.state != t.state || !a.to(req, text) {
+		return nil
+	}
+	now := int64(g.mono())
+	if now >= a.until {
+		return nil
+	}
+	at := t.delta + instant(now)
+	if a.tells != nil {
+		p := *a.tells
+		p.at = at
+		g.outcome(p.failing, outcomeOf(&p, Outcome{}, reading{now: at}))
+	}
+	if a.err != nil {
+		g.tally.answered(a.err.Verdict.Reason)
+	} else {
+		a.use.touch(at)
+		g.tally.answered(ReasonCached)
+	}
+	if a.event.Kind != "" && !a.sample.skips(now) {
+		e := a.event
+		e.At = g.meter.read().wall
+		g.tell(e)
+	}
+	return a
+}
+
+// settled remembers the answer to a question, if asking again changes nothing.
+func (g *Guard) settled(req *Request, v *view, rl ruling, r reading, st *state, event Event, grant Grant, err *RefusedError) {
+	t := g.hot.table.Load()
+	switch {
+	case t == nil || t.state != st || st.dirty || g.personal != nil || g.opt.clock != nil:
+		return
+	case v.q.class == ClassRateLimited || v.q.until != 0:
+		return // each report moves the instant that it names
+	case err == nil && v.q.class == ClassNone:
+		return // the hot path has it
+	case rl.step != StepDedup && rl.step != StepManager && rl.step != StepLimiter && rl.reason != ReasonCached:
+		return
+	}
+	text, ok := g.question(req)
+	if !ok {
+		return
+	}
+	until := v.steadyUntil(rl, r)
+	if err != nil && !err.Verdict.RetryAt.IsZero() {
+		until = min(until, r.instant(err.Verdict.RetryAt))
+	}
+	a := &stormAnswer{scope: strings.Clone(req.Scope), caller: strings.Clone(req.Caller), failing: strings.Clone(req.Failing),
+		text: strings.Clone(text), status: req.Failure.StatusCode, state: st, grant: grant, err: err, event: event,
+		until: min(int64(until-t.delta), int64(g.goodUntil()))}
+	if event.Kind != "" {
+		a.sample = g.diary.sample(&event)
+	}
+	if rl.token != nil {
+		a.use = t.byID[rl.token.ID]
+	}
+	if rec := st.doc.Tokens[v.q.failing]; rec != nil && v.q.class != ClassNone {
+		p := v.q.report
+		a.tells = &p
+	}
+	if a.until > int64(g.mono()) && (err != nil || a.use != nil) && (event.Kind == "" || a.sample != nil) {
+		g.storm.slot(req, text).Store(a)
+	}
+}
+
+// steadyUntil is how long the same question, asked of the same document, surely has the same answer.
+func (v *view) steadyUntil(rl ruling, r reading) instant {
+	until := never
+	limit := func(t instant) {
+		if t > r.now {
+			until = min(until, t)
+		}
+	}
+	limit(rl.until)
+	limit(v.doc.key(v.q.scope).Pause.Until)
+	for _, rec := range v.doc.byScope[v.q.scope] {
+		counts, ends := v.opt.expiry(rec)
+		limit(counts)
+		limit(ends)
+		limit(v.opt.refreshAt(rec))
+		limit(rec.Reset)
+	}
+	if rec := v.doc.Tokens[v.q.failing]; rec != nil {
+		limit(rec.Reset)
+		limit(rec.Acquired.plus(spreading))
+		if rec.Suspect != 0 {
+			limit(rec.Suspect.plus(v.opt.Manager.Confirmation))
+		}
+	}
+	return until
+}
+
+// touch notes a use, unless one was noted a moment ago.
+func (u *hotUse) touch(at instant) {
+	if int64(at)-u.last.Load() > int64(usedStep) {
+		u.last.Store(int64(at))
+	}
+}
+
+// skips counts an event of a sort of which none is due before closed, instead of telling it.
+func (s *sample) skips(mono int64) bool {
+	if mono >= s.closed.Load() {
+		return false
+	}
+	s.skipped.Add(1)
+	return true
+}
+
+// close notes that no event of the sort is due for a while.
+func (s *sample) close(base, now time.Time) {
+	missing := 1 - s.limiter.TokensAt(now)
+	s.closed.Store(int64(now.Sub(base)) + int64(missing*float64(sampleEvery)))
+}
