@@ -50,7 +50,7 @@ func (g *Guard) prepare(req Request, r reading) (*query, error) {
 	}
 	q.report = g.report(req.Failure, r)
 	q.failing = normalID(req.Failing)
-	q.template = g.read(caller, req.Failure.text()).template
+	q.template = g.template(caller, req.Failure.text())
 	return q, nil
 }
 
@@ -64,7 +64,7 @@ func (g *Guard) report(f Failure, r reading) report {
 		p.at = min(r.instant(f.At), r.now)
 	}
 	text := f.text()
-	p.text = g.read("", text).masked
+	p.text = g.masked(text)
 	p.hints = classify.ReadHints(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: text}, r.wall)
 	switch h := p.hints; {
 	case h.HasRetryAfter:
@@ -102,21 +102,27 @@ func (g *Guard) classify(f Failure) Class {
 	return ClassUnknown
 }
 
-// memo is what reading a text brought. Storms repeat their texts.
-type memo struct {
-	template template.Template
-	masked   string
+// Storms repeat their texts: what reading them brought is remembered.
+
+type templateKey struct{ caller, text string }
+
+func (g *Guard) template(caller, text string) template.Template {
+	text = trim(text, maxText)
+	if t, ok := g.templates.Get(templateKey{caller, text}); ok {
+		return t
+	}
+	t := template.Of(caller + "\n" + text)
+	g.templates.Add(templateKey{strings.Clone(caller), strings.Clone(text)}, t)
+	return t
 }
 
-type memoKey struct{ caller, text string }
-
-func (g *Guard) read(caller, text string) memo {
+func (g *Guard) masked(text string) string {
 	text = trim(text, maxText)
-	if m, ok := g.memos.Get(memoKey{caller, text}); ok {
+	if m, ok := g.masks.Get(text); ok {
 		return m
 	}
-	m := memo{template: template.Of(caller + "\n" + text), masked: mask(text)}
-	g.memos.Add(memoKey{strings.Clone(caller), strings.Clone(text)}, m)
+	m := mask(text)
+	g.masks.Add(strings.Clone(text), m)
 	return m
 }
 

@@ -10,6 +10,8 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/tokenguard/tokenguard/internal/template"
 )
 
 // Guard stands in front of a RequestFunc. It acquires almost never and still hands every caller a usable token whenever
@@ -27,16 +29,17 @@ type Guard struct {
 	request  RequestFunc
 	personal *personal
 
-	hot     hotPath
-	storm   storm
-	joining singleflight.Group // acquisitions of this process, by scope
-	memos   *lru.Cache[memoKey, memo]
-	errs    *lru.Cache[string, error]      // what RequestFunc returned, by attempt
-	reports *lru.Cache[reportID, struct{}] // failures that were counted, to count each once
-	said    *lru.Cache[string, struct{}]   // warnings
-	starts  atomic.Uint64
-	diary   diary
-	tally   tally
+	hot       hotPath
+	storm     storm
+	joining   singleflight.Group // acquisitions of this process, by scope
+	templates *lru.Cache[templateKey, template.Template]
+	masks     *lru.Cache[string, string]
+	errs      *lru.Cache[string, error]      // what RequestFunc returned, by attempt
+	reports   *lru.Cache[reportID, struct{}] // failures that were counted, to count each once
+	said      *lru.Cache[string, struct{}]   // warnings
+	starts    atomic.Uint64
+	diary     diary
+	tally     tally
 
 	mu       sync.Mutex // guards what follows
 	closed   bool
@@ -64,7 +67,8 @@ func New(request RequestFunc, opts ...Option) (*Guard, error) {
 	if g.vault, err = newVault(o, g.noticed); err != nil {
 		return nil, err
 	}
-	g.memos, _ = lru.New[memoKey, memo](memoSize)
+	g.templates, _ = lru.New[templateKey, template.Template](memoSize)
+	g.masks, _ = lru.New[string, string](memoSize)
 	g.errs, _ = lru.New[string, error](memoSize)
 	g.reports, _ = lru.New[reportID, struct{}](8 * memoSize)
 	g.said, _ = lru.New[string, struct{}](memoSize)

@@ -1,9 +1,12 @@
 package guardhttp_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -76,4 +79,64 @@ func TestTransportPassesARefusalOn(t *testing.T) {
 	resp.Body.Close()
 	_, err = r.client.Get(r.server.URL + "/two")
 	require.ErrorIs(t, err, tokenguard.ErrRateLimited)
+}
+
+// silent is a base that answers nothing until the request's time is over.
+type silent struct{}
+
+func (silent) RoundTrip(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
+
+// strict is a store that looks at its context, as one over a network does.
+type strict struct{ tokenguard.Store }
+
+func (s strict) View(ctx context.Context, name string) (tokenguard.Snapshot, error) {
+	if err := ctx.Err(); err != nil {
+		return tokenguard.Snapshot{}, err
+	}
+	return s.Store.View(ctx, name)
+}
+
+func TestTransportReportsACallThatRanOutOfTime(t *testing.T) {
+	r := newRig(t, only("t1"))
+	guard, err := tokenguard.New(r.script.Request, tokenguard.WithClock(r.clock), tokenguard.WithName("strict"),
+		tokenguard.WithStore(strict{tokenguard.NewMemoryStore()}))
+	require.NoError(t, err)
+	defer guard.Close()
+	r.guard, r.transport.Guard = guard, guard
+	r.warm(t)
+	r.transport.Base = silent{}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.server.URL, nil)
+	require.NoError(t, err)
+	_, err = r.transport.RoundTrip(req)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.EqualValues(t, 1, r.guard.Stats().Calls.Outcomes["transient"])
+}
+
+func TestTransportKeepsTheAnswerIfTheBodyCannotBeHadAgain(t *testing.T) {
+	r := newRig(t, only("t2"))
+	r.warm(t)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.server.URL, strings.NewReader("once"))
+	require.NoError(t, err)
+	req.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("the file is gone") }
+	resp, err := r.client.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+	require.Equal(t, "invalid token\n", string(body))
+}
+
+func TestTransportPassesOnWhatASuccessSaysOfTheQuota(t *testing.T) {
+	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-RateLimit-Limit", "100")
+		w.Header().Set("X-RateLimit-Remaining", "7")
+	})
+	r.do(t, http.MethodGet, nil)
+	require.EqualValues(t, 7, r.guard.Stats().Predictor.UsesLeft)
 }

@@ -64,7 +64,7 @@ func byStatus(status int) string {
 		return AuthInvalid
 	case status == 403 || status == 402 || status == 451:
 		return Forbidden // 402: who never paid has consumed nothing
-	case status == 429:
+	case status == 429 || status == 420: // 420 was the code before 429 was one
 		return RateLimited
 	case status == 408 || status == 425 || status >= 500 && status < 600:
 		return Transient

@@ -30,6 +30,7 @@ func TestClassify(t *testing.T) {
 		{"words of a mail address", Input{StatusCode: 403, Text: "write to token.expired@example.com"}, Forbidden},
 		{"words of a script", Input{StatusCode: 502, Text: "<script>var quota='exceeded'</script><h1>Bad Gateway</h1>"}, Transient},
 		{"advice is no cause", Input{StatusCode: 404, Text: "Not found. If your token has expired, sign in."}, ClientError},
+		{"a sign-in that is down", Input{StatusCode: 500, Text: "internal error: authentication failed"}, Transient},
 		{"two causes", Input{StatusCode: 403, Text: "Invalid API key or quota exceeded"}, Unknown},
 		{"tokens of a model", Input{StatusCode: 400, Text: "max_tokens is invalid"}, ClientError},
 		{"a page token", Input{StatusCode: 400, Text: "page token expired"}, ClientError},

@@ -44,6 +44,7 @@ const (
 	denied      // not supported, not allowed, restricted
 	party       // account, user, organisation
 	off         // disabled, locked, frozen
+	idle        // not active: of a credential it means dead, of an account a wall
 
 	// Of the server and the request.
 	overload  // capacity, busy
@@ -100,6 +101,8 @@ var pairs = []pair{
 	{place, denied | refused | barred, 60, noPlace},
 	{address, refused | barred | noRight | bad | unauth, 40, noAddress},
 	{party | cred | purchase | resource, off, 56, shutOff},
+	{party, idle, 40, shutOff},
+	{cred, idle, 24, deadCred},
 	{resource, missing, 48, lostThing},
 	{party, missing, 48, lostParty},
 	{resource, ended, 16, endedThing},

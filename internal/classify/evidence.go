@@ -62,15 +62,15 @@ func containsFold(s, sub string) bool {
 // combine adds what pairs of hits say.
 func (ev *evidence) combine() {
 	for _, p := range pairs {
-		if ev.said&p.a != 0 && ev.said&p.b != 0 && ev.close(p) {
+		if ev.said&p.a != 0 && ev.said&p.b != 0 && ev.near(p) {
 			ev.said |= p.says
 		}
 	}
 }
 
-// close reports whether both sides of p stand in one clause, near enough, or
+// near reports whether both sides of p stand in one clause, near enough, or
 // in one phrase.
-func (ev *evidence) close(p pair) bool {
+func (ev *evidence) near(p pair) bool {
 	for i := range ev.n {
 		x := &ev.hits[i]
 		isA, isB := x.says&p.a != 0, x.says&p.b != 0

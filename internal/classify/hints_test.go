@@ -67,6 +67,7 @@ func TestWaitInText(t *testing.T) {
 		"请一分钟后再试":                                                time.Minute,
 		"请等待 10 秒":                                               10 * time.Second,
 		"try again at 11:52":                                     -1,
+		"timed out after 30001 milliseconds":                     -1,
 		"retry after 3 attempts":                                 -1,
 		"try again in a moment":                                  -1,
 		"wait 5 minimum":                                         -1,

@@ -212,13 +212,13 @@ func (n *normaliser) escape(next byte) {
 // wide writes a character beyond ASCII.
 func (n *normaliser) wide(r rune) {
 	switch {
-	case r >= 0xFF01 && r <= 0xFF5E && r != '，': // full-width forms of ASCII
+	case r >= 0xFF01 && r <= 0xFF5E: // full-width forms of ASCII
 		n.ascii(byte(r - 0xFF01 + '!'))
 	case r == '。' || r == '…':
 		n.separate(clauseEnd)
 	case r == '’':
 		return // "don’t"
-	case r == '，' || r == '、' || r == '：' || r == 0x3000 || r == utf8.RuneError || r < 0x2E80:
+	case r == '、' || r == 0x3000 || r == utf8.RuneError || r < 0x2E80:
 		n.dot = false
 		n.separate(' ')
 	default:

@@ -55,7 +55,7 @@ var rules = []rule{
 
 	// Nothing was consumed where nothing was ever granted, or the grant has lapsed.
 	{class: Forbidden, any: zeroLimit, also: exceeded | allowance | limit},
-	{class: Forbidden, any: lapsed, none: spent | deadCred | loggedOut | pace},
+	{class: Forbidden, any: lapsed, none: spent | loggedOut | pace},
 	{class: Forbidden, any: notIncluded, none: spent | periodCap | arrears | pace},
 
 	// A ceiling on what is kept, not on what is called.
@@ -82,8 +82,11 @@ var rules = []rule{
 
 	// Rights, credentials and resources.
 	{class: ClientError, any: param, none: cred | unauth | loggedOut, when: statusIn(400, 422)},
+	{class: ClientError, any: lostThing, when: statusIn(404)},
+	{class: ClientError, any: noRight, when: statusIn(405)},
 	{class: Forbidden, any: noRight},
 	{class: ClientError, any: lostThing, none: lostCred},
+	{class: Transient, any: deadCred | loggedOut, also: faulty, when: serverStatus}, // its sign-in failed, not the token
 	{class: AuthInvalid, any: deadCred | loggedOut},
 	{class: AuthInvalid, any: lostCred, when: statusIn(400, 401, 403)},
 
@@ -137,6 +140,9 @@ func statusSilent(f facts) bool {
 	return s < 500 && s != 401 && s != 408 && s != 429
 }
 
+// serverStatus: the server says that it is at fault.
+func serverStatus(f facts) bool { return f.status() >= 500 }
+
 // bodyOrServer: the status is the server's fault or says nothing.
 func bodyOrServer(f facts) bool {
 	s := f.status()
@@ -145,7 +151,7 @@ func bodyOrServer(f facts) bool {
 
 // otherCause: beside the credential the answer names a limit or a right.
 func otherCause(f facts) bool {
-	return f.says(spent | overLimit | periodCap | noRight | noAddress | barred)
+	return f.says(pace | spent | overLimit | periodCap | noRight | noAddress | barred)
 }
 
 // serversOwn: room is missing at the server, not in the caller's pace.

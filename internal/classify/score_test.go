@@ -14,8 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The answers of 42 services, and those written from documented behaviour in
-// words and shapes of our own.
+// The answers of 42 services, and those written from what services of other
+// kinds are documented to say. The second were written in three batches, each
+// complete before the rules met it; at that first meeting 281 of 300, 96 of 111
+// and 70 of 78 were right, 447 of 489 in all (0.914), and 4 wrongly permitted a
+// new token. What the rules then learned from them is general vocabulary, so
+// their score today says less than those figures do.
 const (
 	apiErrors = "../../testdata/api-errors.jsonl"
 	extra     = "testdata/extra.jsonl"

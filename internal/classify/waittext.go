@@ -106,7 +106,7 @@ var triggers = []struct {
 	word string
 	bare bool
 }{
-	{"retry", true}, {"again", true}, {"wait", false}, {"resets", false}, {"reset", false}, {"available", false}, {"after", false},
+	{"retry", true}, {"again", true}, {"wait", false}, {"resets", false}, {"reset", false}, {"available", false},
 	{"retrying", false}, {"last", false}, {"back", false},
 }
 

@@ -248,8 +248,14 @@ func (f *File) readData() (document, error) {
 
 // decodeData reads a whole data file; the zero document is one that is not there.
 func (f *File) decodeData(file *os.File) (document, error) {
-	b, err := io.ReadAll(io.NewSectionReader(file, 0, maxHeader+MaxData+1))
+	info, err := file.Stat()
 	if err != nil {
+		return document{}, describe(f.base, "read it", err)
+	}
+	b := make([]byte, min(info.Size(), maxHeader+MaxData+1))
+	n, err := file.ReadAt(b, 0)
+	b = b[:n]
+	if err != nil && err != io.EOF {
 		return document{}, describe(f.base, "read it", err)
 	}
 	d, err := decode(b)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -74,15 +75,11 @@ func (d document) snapshot() Snapshot {
 	return s
 }
 
-func (d document) encode() []byte {
-	var b bytes.Buffer
-	b.Grow(512 + len(d.data))
-	b.WriteString(firstLine)
-	fmt.Fprintf(&b, "name: %q\nlineage: %s\nlosses: %d\nrevision: %d\nlength: %d\n", d.name, d.lineage, d.losses, d.rev, len(d.data))
-	sum := checksum(b.Bytes(), d.data)
-	fmt.Fprintf(&b, "sha256: %x\n\n", sum)
-	b.Write(d.data)
-	return b.Bytes()
+func (d document) encode() []byte { return slices.Concat(d.header(), d.data) }
+
+func (d document) header() []byte {
+	b := fmt.Appendf([]byte(firstLine), "name: %q\nlineage: %s\nlosses: %d\nrevision: %d\nlength: %d\n", d.name, d.lineage, d.losses, d.rev, len(d.data))
+	return fmt.Appendf(b, "sha256: %x\n\n", checksum(b, d.data))
 }
 
 func checksum(header, data []byte) [sha256.Size]byte {
@@ -117,7 +114,7 @@ func decode(b []byte) (document, error) {
 	if length != len(data) {
 		return d, fmt.Errorf("%w: %d bytes of document, the header says %d", errDamaged, len(data), length)
 	}
-	if len(b) > maxHeader+MaxData || !bytes.Equal(d.encode(), b) {
+	if len(b) > maxHeader+MaxData || !bytes.Equal(d.header(), b[:len(b)-len(data)]) {
 		return d, fmt.Errorf("%w: the checksum does not match", errDamaged)
 	}
 	if len(d.lineage) != 2*lineageSize || d.rev == 0 || d.losses < 0 {
