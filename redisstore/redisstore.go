@@ -9,7 +9,7 @@
 //	...
 //	guard, err := tokenguard.New(fetch, tokenguard.WithStore(store), tokenguard.WithName("upstream-account"))
 //
-// It works with a single server, Sentinel and Cluster, Redis 5 and later. A document is one hash under one key, and a
+// It works with a single server, Sentinel and Cluster, and uses nothing that Redis 5 lacks. A document is one hash under one key, and a
 // commit is one short script that replaces it if nobody else did. No rule of the guard runs in the server; the
 // server's clock is the clock of every decision.
 //
