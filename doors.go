@@ -348,12 +348,12 @@ func (g *Guard) explain(q *query, st *state, r reading) Explanation {
 type reportID struct {
 	token, text string
 	class       Class
-	at          instant
+	at, until   instant
 }
 
 // counted reports whether this very report was counted before, and counts it.
 func (g *Guard) counted(q *query) bool {
-	seen, _ := g.reports.ContainsOrAdd(reportID{q.failing, q.text, q.class, q.at}, struct{}{})
+	seen, _ := g.reports.ContainsOrAdd(reportID{q.failing, q.text, q.class, q.at, q.until}, struct{}{})
 	return seen
 }
 
