@@ -378,10 +378,8 @@ func (g *Guard) news(q *query, doc *document, r reading) bool {
 	if q.class == ClassNone {
 		return false
 	}
-	if rec := doc.Tokens[q.failing]; rec != nil && rec.Kind == Anonymous {
-		if g.counted(q) {
-			return false
-		}
+	// One that was counted may still be on its way into the document: only the document tells whether it is there.
+	if rec := doc.Tokens[q.failing]; rec != nil && rec.Kind == Anonymous && !g.counted(q) {
 		g.outcome(q.failing, outcomeOf(&q.report, Outcome{}, r))
 	}
 	return doc.wouldChange(g.opt, q, g.personalRecord(q.failing), r.now)
