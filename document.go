@@ -108,6 +108,7 @@ type record struct {
 	Succeeded bool          `json:"succeeded,omitempty"`
 	Prior     int           `json:"prior,omitempty"` // consecutive failures before it
 	Suspect   instant       `json:"suspect,omitempty"`
+	Heard     instant       `json:"heard,omitempty"` // newest refusal for quota that was taken in
 	Spent     instant       `json:"spent,omitempty"`
 	Reset     instant       `json:"reset,omitempty"` // when the upstream says that the quota is full again
 	Rejected  instant       `json:"rejected,omitempty"`
@@ -390,6 +391,7 @@ func (d *document) ahead(now instant) (moved bool) {
 			r.Acquired, moved = now, true
 		}
 		pull(&r.Suspect, now)
+		pull(&r.Heard, now)
 		pull(&r.Spent, now)
 		pull(&r.Rejected, now)
 		pull(&r.Used, now)

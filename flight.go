@@ -159,9 +159,8 @@ func (g *Guard) landed(q *query, a attempt, t Token, err error) flown {
 		return flown{ran: true, token: t}
 	}
 	v, _ := g.viewOf(q)
-	verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed}, r, v.retryAt(r.now))
+	verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed, failure: &l.failed}, r, v.retryAt(r.now))
 	verdict.Class = l.failed.Class
-	verdict.Detail = fmt.Sprintf("the request failed (%s): %s", l.failed.Class, l.failed.said())
 	g.tell(Event{At: r.wall, Kind: EventFailed, Scope: q.scope, Caller: q.caller, Verdict: verdict, Took: l.took, Text: mask(failure.text())})
 	return flown{ran: true, err: &RequestError{Err: err, Class: l.failed.Class, RetryAt: verdict.RetryAt, Verdict: verdict}}
 }
@@ -214,16 +213,19 @@ func (g *Guard) landing(q *query, a attempt, t Token, err error, r reading) (*la
 	return l, Token{}, f, err
 }
 
+// expiry is when a token that was just received ends, on the meter; 0: that was not stated.
+func (t Token) expiry(r reading) instant {
+	if t.lasts {
+		return r.now.plus(max(t.lifetime, 0))
+	}
+	return r.instant(t.Expiry)
+}
+
 // take turns what RequestFunc or Adopt gave into a record, or says why it is not a usable token.
 func (g *Guard) take(t Token, q *query, seq uint64, r reading) (*record, Token, error) {
 	id, value := t.ID(), t.Value()
 	rec := &record{ID: id, Kind: Anonymous, Scope: q.scope, Acquired: r.now, Seq: seq, Used: r.now}
-	switch {
-	case t.lasts:
-		rec.Expiry = r.now.plus(max(t.lifetime, -time.Second))
-	case !t.Expiry.IsZero():
-		rec.Expiry = max(r.instant(t.Expiry), 1)
-	}
+	rec.Expiry = t.expiry(r)
 	st := g.newest()
 	var old *record
 	if st != nil {
