@@ -60,6 +60,12 @@ func (v *view) dead(id string, reset, t instant) bool {
 	return false
 }
 
+// personal reports whether this caller gets the personal token. What failed before it was fetched says nothing of it.
+func (v *view) personal(t instant) bool {
+	p := &v.q.personal
+	return p.usable && !v.paused(t) && (v.q.at < p.taken || !v.dead(p.id, p.reset, t))
+}
+
 // paused reports whether this caller was told by the upstream to wait. It gets nothing until then.
 func (v *view) paused(t instant) bool {
 	return v.q.class == ClassRateLimited && t < v.doc.key(v.q.scope).Pause.Until
@@ -93,13 +99,20 @@ func (v *view) nextUsable(t instant) instant {
 			next = at
 		}
 	}
-	if p := v.q.personal; p.known && (v.q.kind == Personal || !v.paused(t)) {
-		consider(p.again)
+	pause := v.doc.key(v.q.scope).Pause.Until
+	for _, at := range [...]instant{v.q.personal.reset, pause} {
+		if v.personal(at) {
+			consider(at)
+		}
+	}
+	if again := v.q.personal.again; v.paused(again) { // it is fetched again then, and waited for
+		consider(pause)
+	} else {
+		consider(again)
 	}
 	if v.q.kind != Anonymous {
 		return next
 	}
-	pause := v.doc.key(v.q.scope).Pause.Until
 	for _, r := range v.doc.byScope[v.q.scope] {
 		for _, at := range [...]instant{r.Reset, pause} {
 			if at > t && at != never && v.serves(r, at) && !v.dead(r.ID, r.Reset, at) && !v.paused(at) {
@@ -114,6 +127,7 @@ func (v *view) nextUsable(t instant) instant {
 func (d *document) insert(o *options, r *record) {
 	if old := d.Tokens[r.ID]; old != nil { // the upstream gave a known token again
 		r.Succeeded, r.Suspect, r.Spent, r.Reset, r.Usage = old.Succeeded, old.Suspect, old.Spent, old.Reset, old.Usage
+		r.Heard, r.Rejected = old.Heard, old.Rejected
 		r.Seq = max(r.Seq, old.Seq)
 	}
 	d.Tokens[r.ID] = r

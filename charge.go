@@ -39,17 +39,23 @@ type landing struct {
 // nothing.
 func (d *document) land(o *options, l *landing) bool {
 	i := slices.IndexFunc(d.Attempts, func(a attempt) bool { return a.ID == l.attempt.ID })
-	if i >= 0 && d.Attempts[i].Landed {
+	switch {
+	case i >= 0 && d.Attempts[i].Landed:
+		return false
+	case i < 0 && l.token == nil: // more than a day ago
 		return false
 	}
 	inTime := i >= 0 && d.Attempts[i].inProgress(l.end)
 	if i >= 0 {
 		a := &d.Attempts[i]
 		a.Landed, a.Failed = true, l.token == nil
+		a.Running, a.Scope = false, ""
 		if inTime {
-			a.Running, a.Scope, a.End = false, "", max(l.end, a.Start)
-			d.sortAttempts()
+			a.End = max(l.end, a.Start)
+		} else {
+			a.End = max(l.end, a.End) // a process that was stopped may have asked when it went on
 		}
+		d.sortAttempts()
 	}
 	if l.pause.Until > d.Pause.Until {
 		d.Pause = l.pause

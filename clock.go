@@ -68,16 +68,18 @@ func (r reading) instant(t time.Time) instant {
 // of the wall clock changes nothing. Elsewhere it is the wall clock at the start of the process plus Go's monotonic
 // clock. In both cases it never falls behind the last instant that the document has seen.
 type meter struct {
-	clock  Clock        // the user's, or nil
-	base   time.Time    // with monotonic reading
-	boot   string       // this boot's id; empty: no boot clock
-	offset atomic.Int64 // meter = offset + progress of the boot clock, or of Go's monotonic clock since base
-	remote atomic.Bool  // the store's clock decides: offset follows it
-	agreed atomic.Bool  // a document has fixed the offset; from then on it only grows
+	clock  Clock            // the user's, or nil
+	wall   func() time.Time // the machine's wall clock
+	base   time.Time        // with monotonic reading
+	boot   string           // this boot's id; empty: no boot clock
+	ticks  func() int64     // the boot clock
+	offset atomic.Int64     // meter = offset + progress of the boot clock, or of Go's monotonic clock since base
+	remote atomic.Bool      // the store's clock decides: offset follows it
+	agreed atomic.Bool      // a document has fixed the offset; from then on it only grows
 }
 
 func newMeter(clock Clock) *meter {
-	m := &meter{clock: clock, base: time.Now()}
+	m := &meter{clock: clock, wall: time.Now, base: time.Now(), ticks: bootTime}
 	// testing/synctest starts its clock in 2000 and fakes Go's clocks alone.
 	if m.base.Year() != 2000 {
 		m.boot = bootID()
@@ -88,7 +90,7 @@ func newMeter(clock Clock) *meter {
 
 func (m *meter) progress() int64 {
 	if m.boot != "" && !m.remote.Load() {
-		return bootTime()
+		return m.ticks()
 	}
 	return int64(time.Since(m.base))
 }
@@ -102,7 +104,7 @@ func (m *meter) read() reading {
 	if m.remote.Load() {
 		return reading{now, time.Unix(0, int64(now))}
 	}
-	return reading{now, time.Now().Round(0)}
+	return reading{now, m.wall().Round(0)}
 }
 
 // follow takes over the store's clock.
@@ -117,10 +119,14 @@ func (m *meter) agree(c clockState) {
 	if m.clock != nil || m.remote.Load() {
 		return
 	}
-	if o, ok := c.Boots[m.boot]; ok && m.boot != "" && (!m.agreed.Load() || o > m.offset.Load()) {
-		m.offset.Store(o)
+	// Until a document names this boot, the offset is this process' guess from the wall clock, which another process
+	// may have read before a step.
+	if o, ok := c.Boots[m.boot]; ok && m.boot != "" {
+		if !m.agreed.Load() || o > m.offset.Load() {
+			m.offset.Store(o)
+		}
+		m.agreed.Store(true)
 	}
-	m.agreed.Store(true)
 	if p := m.progress(); instant(m.offset.Load()+p) < c.Last {
 		m.offset.Store(int64(c.Last) - p)
 	}

@@ -108,6 +108,7 @@ type record struct {
 	Succeeded bool          `json:"succeeded,omitempty"`
 	Prior     int           `json:"prior,omitempty"` // consecutive failures before it
 	Suspect   instant       `json:"suspect,omitempty"`
+	Heard     instant       `json:"heard,omitempty"` // newest refusal for quota that was taken in
 	Spent     instant       `json:"spent,omitempty"`
 	Reset     instant       `json:"reset,omitempty"` // when the upstream says that the quota is full again
 	Rejected  instant       `json:"rejected,omitempty"`
@@ -251,15 +252,17 @@ func (d *document) keyFor(scope string) *keyState {
 // heal makes what the store gave fit for deciding: it notices a lost lineage, adds the attempts that this process
 // knows of itself but the document does not, and pulls instants in that no rule could have set this far ahead.
 // It reports what it found, for the log; empty: nothing.
-func (d *document) heal(snap Snapshot, own []attempt, now instant) (found []string) {
-	switch lost := snap.Rev > 0 && len(snap.Data) == 0; {
+// anew says that the lineage began anew without a word of what was lost.
+// known is the last document of another lineage that this process saw, or nil.
+func (d *document) heal(snap Snapshot, anew bool, own []attempt, known *document, now instant) (found []string) {
+	switch lost := anew || snap.Rev > 0 && len(snap.Data) == 0; {
 	case lost, d.Settled && snap.Epoch != d.Epoch, d.Epoch != "" && snap.Epoch != d.Epoch:
 		d.Lost = now
 		found = append(found, "the store may have lost commits: the hour window counts as full, the day budget opens at its even pace")
 	}
-	if snap.Rev > 0 && !d.Settled || d.Epoch != snap.Epoch {
-		d.Settled = snap.Rev > 0
-		d.Epoch = snap.Epoch
+	d.settle(snap)
+	if known != nil && d.merge(known) {
+		found = append(found, "what this process knew of the lost state was carried over")
 	}
 	for _, a := range own {
 		if a.End <= now-instant(day) || slices.ContainsFunc(d.Attempts, func(b attempt) bool { return a.ID == b.ID }) {
@@ -270,10 +273,70 @@ func (d *document) heal(snap Snapshot, own []attempt, now instant) (found []stri
 		found = append(found, "an attempt of this process was missing in the state and is charged again")
 	}
 	if d.ahead(now) {
-		d.sortAttempts()
-		found = append(found, "the clock stepped back: instants more than a day ahead were moved to now")
+		found = append(found, clockBack)
 	}
 	return found
+}
+
+const clockBack = "the clock stepped back: instants more than 25 h ahead were moved to now"
+
+// settle notes the lineage that the document belongs to.
+func (d *document) settle(snap Snapshot) {
+	d.Settled, d.Epoch = d.Settled || snap.Rev > 0, snap.Epoch
+}
+
+// merge takes over from a document of a lost lineage what is missing here. It opens nothing.
+func (d *document) merge(known *document) (changed bool) {
+	if d.Seq == 0 && len(d.Tokens) == 0 {
+		d.History, d.Counts = known.History.Clone(), known.Counts
+		d.Counts.Failures = maps.Clone(known.Counts.Failures)
+	}
+	for _, a := range known.Attempts {
+		if !slices.ContainsFunc(d.Attempts, func(b attempt) bool { return a.ID == b.ID }) {
+			d.Attempts, changed = append(d.Attempts, a), true
+		}
+	}
+	d.sortAttempts()
+	d.Seq = max(d.Seq, known.Seq)
+	later := func(p *pause, q pause) {
+		if q.Until > p.Until {
+			*p, changed = q, true
+		}
+	}
+	later(&d.Pause, known.Pause)
+	if known.Failures.At > d.Failures.At {
+		d.Failures, changed = known.Failures, true
+	}
+	for scope, k := range known.Keys {
+		own := d.keyFor(scope)
+		later(&own.Pause, k.Pause)
+		if k.Closed.Until > own.Closed.Until {
+			own.Refusals, own.Last = k.Refusals, k.Last
+		}
+		later(&own.Closed, k.Closed)
+		if k.LastStart > own.LastStart {
+			own.LastStart, changed = k.LastStart, true
+		}
+	}
+	for id, r := range known.Tokens {
+		switch own := d.Tokens[id]; {
+		case own == nil:
+			copied := *r
+			copied.Usage = r.Usage.Clone()
+			d.Tokens[id], changed = &copied, true
+		case r.Rejected > own.Rejected, r.Spent > own.Spent:
+			own.Rejected, own.Spent = max(own.Rejected, r.Rejected), max(own.Spent, r.Spent)
+			own.Suspect, own.Reset, changed = max(own.Suspect, r.Suspect), max(own.Reset, r.Reset), true
+		}
+	}
+	for _, r := range known.Records {
+		if !slices.ContainsFunc(d.Records, func(b dedupRecord) bool { return r.Seq == b.Seq && r.Start == b.Start }) {
+			d.Records, changed = append(d.Records, r), true
+		}
+	}
+	slices.SortStableFunc(d.Records, func(a, b dedupRecord) int { return -cmpDesc(a.Start, b.Start) })
+	d.index()
+	return changed
 }
 
 // log enters an attempt.
@@ -297,19 +360,25 @@ func (d *document) ahead(now instant) (moved bool) {
 			*t, moved = to, true
 		}
 	}
+	pullPause := func(p *pause) {
+		if p.Until > limit {
+			*p, moved = pause{now, now.plus(min(p.Until.sub(p.From), day))}, true
+		}
+	}
 	for i := range d.Attempts {
 		a := &d.Attempts[i]
 		pull(&a.Start, now)
 		pull(&a.End, now)
 	}
 	pull(&d.Failures.At, now)
-	pull(&d.Pause.Until, now.plus(day))
+	pullPause(&d.Pause)
+	pull(&d.Clock.Last, now)
 	pull(&d.Lost, now)
 	pull(&d.Swept, now)
 	for _, k := range d.Keys {
 		pull(&k.LastStart, now)
-		pull(&k.Pause.Until, now.plus(day))
-		pull(&k.Closed.Until, now.plus(day))
+		pullPause(&k.Pause)
+		pullPause(&k.Closed)
 	}
 	for i := range d.Records {
 		pull(&d.Records[i].Start, now)
@@ -322,16 +391,21 @@ func (d *document) ahead(now instant) (moved bool) {
 			r.Acquired, moved = now, true
 		}
 		pull(&r.Suspect, now)
+		pull(&r.Heard, now)
 		pull(&r.Spent, now)
 		pull(&r.Rejected, now)
 		pull(&r.Used, now)
 	}
+	d.sortAttempts()
 	return moved
 }
 
 // prune drops what no rule looks at any more. It is part of every commit that changes something.
 func (d *document) prune(o *options, now instant) {
-	d.Attempts = slices.DeleteFunc(d.Attempts, func(a attempt) bool { return a.End <= now-instant(day) })
+	// The last ones stay whatever the clock says: one that jumps ahead and back again frees nothing.
+	for len(d.Attempts) > o.RateLimit.MaxRequestsPerDay && d.Attempts[0].End <= now-instant(day) {
+		d.Attempts = slices.Delete(d.Attempts, 0, 1)
+	}
 	for i := range d.Attempts {
 		if a := &d.Attempts[i]; a.Running && now >= a.End {
 			a.Running, a.Scope = false, "" // killed: charged to its lease's end, but no failure

@@ -50,8 +50,11 @@ func (g *Guard) viewFor(ctx context.Context, q *query, st *state, r reading) (*v
 	if g.personal != nil {
 		pv, due := g.personal.view(g.opt, st.doc, q.scope, r.now)
 		if due {
-			if err := g.personal.refresh(ctx, g.opt.timeout, g.meter.read); err != nil && ctx.Err() != nil {
+			switch err := g.personal.refresh(ctx, g.opt.timeout, g.meter.read, g.ended); {
+			case err != nil && ctx.Err() != nil:
 				return nil, ctx.Err()
+			case g.isClosed():
+				return nil, ErrClosed
 			}
 			pv, _ = g.personal.view(g.opt, st.doc, q.scope, g.meter.read().now)
 		}
@@ -63,10 +66,14 @@ func (g *Guard) viewFor(ctx context.Context, q *query, st *state, r reading) (*v
 
 // viewOn is a view on a state; what it can read was decided when the state was opened.
 func (g *Guard) viewOn(q *query, st *state) *view {
-	return &view{doc: st.doc, opt: g.opt, q: q, readable: func(r *record) bool {
+	v := &view{doc: st.doc, opt: g.opt, q: q, readable: func(r *record) bool {
 		_, ok := st.tokens[r.ID]
 		return ok
 	}}
+	if r := st.doc.newest(q.scope); r != nil && (r.Suspect != 0 || r.Spent != 0) {
+		v.pending = g.waits(r.ID)
+	}
+	return v
 }
 
 // viewOf is a view on the newest state that this process knows; the state is nil if it knows none.
@@ -95,9 +102,6 @@ func (g *Guard) serve(v *view, rl ruling, r reading, st *state, joined bool) (gr
 		g.rebuild() // from now on it is one of ours
 	}
 	grant.Verdict = v.verdict(rl, r, 0)
-	if joined {
-		grant.Verdict.Detail = fmt.Sprintf("token %s was acquired by another call while this one waited", rl.token.ID)
-	}
 	g.tally.answered(rl.reason)
 	g.hot.extend(g.shelf, st)
 	if grant.Source == SourceShared || v.q.class != ClassNone {
@@ -153,18 +157,16 @@ func (g *Guard) await(ctx context.Context) error {
 	g.waiting.Add(1)
 	g.mu.Lock()
 	changed := g.changed
-	if g.awaiting++; g.awaiting == 1 {
-		pctx, stop := context.WithCancel(context.Background())
-		g.stopPolling = stop
-		go g.poll(pctx)
+	g.awaiting++
+	if !g.polling {
+		g.polling = true
+		go g.poll()
 	}
 	g.mu.Unlock()
 	defer func() {
 		g.waiting.Add(-1)
 		g.mu.Lock()
-		if g.awaiting--; g.awaiting == 0 {
-			g.stopPolling()
-		}
+		g.awaiting--
 		g.mu.Unlock()
 	}()
 	select {
@@ -183,8 +185,12 @@ const (
 	pollMost  = 250 * time.Millisecond
 )
 
-// poll looks at the store for all who wait, and has them look at the clock again. It runs only while somebody waits.
-func (g *Guard) poll(ctx context.Context) {
+// poll looks at the store for all who wait, and has them look at the clock again. It ends at the first look for which
+// nobody waits: not sooner, because those whom it wakes are mostly back before the next one, and a new poll would begin
+// with the least pause and subscribe anew.
+func (g *Guard) poll() {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
 	var hints <-chan struct{}
 	if w, ok := g.store.(Watcher); ok {
 		hints = w.Watch(ctx, g.opt.name)
@@ -197,11 +203,18 @@ func (g *Guard) poll(ctx context.Context) {
 			if !ok {
 				hints = nil
 			}
-		case <-ctx.Done():
+		case <-g.ended:
 			timer.Stop()
 			return
 		}
 		timer.Stop()
+		g.mu.Lock()
+		g.polling = g.awaiting > 0
+		polling := g.polling
+		g.mu.Unlock()
+		if !polling {
+			return
+		}
 		_, _, _ = g.reload(ctx, g.newest()) // whoever waits meets the error itself
 		g.wake()
 	}
@@ -226,13 +239,17 @@ const (
 	sleepManual = 5 * time.Millisecond
 )
 
-// sleepUntil sleeps until at, until a new revision is known, or for a bounded time.
-func (g *Guard) sleepUntil(ctx context.Context, at time.Time) error {
+// nextChange is closed when the next revision is known.
+func (g *Guard) nextChange() <-chan struct{} {
 	g.mu.Lock()
-	changed := g.changed
-	g.mu.Unlock()
+	defer g.mu.Unlock()
+	return g.changed
+}
+
+// sleepUntil sleeps until at, until changed or Close, or for a bounded time.
+func (g *Guard) sleepUntil(ctx context.Context, at time.Time, changed <-chan struct{}) error {
 	if s, ok := g.opt.clock.(sleeper); ok {
-		return s.Sleep(ctx, at.Sub(g.opt.clock.Now()))
+		return g.sleepOn(ctx, s, at.Sub(g.opt.clock.Now()), changed)
 	}
 	for {
 		d := at.Sub(g.meter.read().wall)
@@ -252,6 +269,7 @@ func (g *Guard) sleepUntil(ctx context.Context, at time.Time) error {
 			if g.opt.clock == nil {
 				return nil
 			}
+			_, _, _ = g.look(ctx) // what another process brought closes changed
 		case <-changed:
 			timer.Stop()
 			return nil
@@ -263,6 +281,25 @@ func (g *Guard) sleepUntil(ctx context.Context, at time.Time) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// sleepOn sleeps with the clock's own Sleep, which a change or Close ends early.
+func (g *Guard) sleepOn(ctx context.Context, s sleeper, d time.Duration, changed <-chan struct{}) error {
+	sctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-changed:
+		case <-g.ended:
+		case <-sctx.Done():
+		}
+		cancel()
+	}()
+	err := s.Sleep(sctx, d)
+	if ctx.Err() == nil && sctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // explain asks every step, also those behind the deciding one.
@@ -311,12 +348,12 @@ func (g *Guard) explain(q *query, st *state, r reading) Explanation {
 type reportID struct {
 	token, text string
 	class       Class
-	at          instant
+	at, until   instant
 }
 
 // counted reports whether this very report was counted before, and counts it.
 func (g *Guard) counted(q *query) bool {
-	seen, _ := g.reports.ContainsOrAdd(reportID{q.failing, q.text, q.class, q.at}, struct{}{})
+	seen, _ := g.reports.ContainsOrAdd(reportID{q.failing, q.text, q.class, q.at, q.until}, struct{}{})
 	return seen
 }
 
@@ -341,7 +378,10 @@ func (g *Guard) news(q *query, doc *document, r reading) bool {
 	if q.class == ClassNone {
 		return false
 	}
-	if rec := doc.Tokens[q.failing]; rec != nil && rec.Kind == Anonymous && !g.counted(q) {
+	if rec := doc.Tokens[q.failing]; rec != nil && rec.Kind == Anonymous {
+		if g.counted(q) {
+			return false
+		}
 		g.outcome(q.failing, outcomeOf(&q.report, Outcome{}, r))
 	}
 	return doc.wouldChange(g.opt, q, g.personalRecord(q.failing), r.now)
@@ -386,14 +426,16 @@ func (g *Guard) submit(ctx context.Context, q *query) error {
 	return err
 }
 
-// liftSuspicion clears the newest token's suspicion, if the predictor still says so on the newest document.
+// liftSuspicion drops the newest token's suspicion, if the predictor still says so on the newest document.
 func (g *Guard) liftSuspicion(ctx context.Context, q *query) error {
 	_, err := g.commit(ctx, func(d *document, r reading) bool {
 		v := &view{doc: d, opt: g.opt, q: q, readable: g.readable}
-		if v.decide(r.now).reason != ReasonQuotaSufficient {
+		if !v.decide(r.now).lifts {
 			return false
 		}
-		d.newest(q.scope).lift()
+		newest := d.newest(q.scope)
+		newest.lift()
+		newest.Heard = 0 // the predictor answers whoever says it again
 		return true
 	})
 	return err
@@ -413,9 +455,11 @@ func (g *Guard) reportOutcome(ctx context.Context, q *query, o Outcome, r readin
 		q.scope = rec.Scope
 	}
 	due := false
-	if rec != nil && rec.Kind == Anonymous && (o.Failure.At.IsZero() || !g.counted(q)) {
-		out := outcomeOf(&q.report, o, r)
-		due = g.outcome(q.failing, out)
+	if rec != nil && rec.Kind == Anonymous {
+		if again := g.counted(q); again && !o.Failure.At.IsZero() {
+			return nil
+		}
+		due = g.outcome(q.failing, outcomeOf(&q.report, o, r))
 	}
 	g.tally.outcome(q.class)
 	changes := st.doc.wouldChange(g.opt, q, g.personalRecord(q.failing), r.now)

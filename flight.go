@@ -53,11 +53,13 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 	g.warnBudget(r)
 
 	// A process that was stopped after the charge must not ask once its lease may have passed to another.
+	// The deadline is fixed before the meter is read: a stop in between must not move it.
+	before := time.Now()
 	left := g.opt.timeout - g.meter.read().now.sub(a.Start)
 	if left <= 0 {
 		return g.landed(q, a, Token{}, fmt.Errorf("tokenguard: this process was stopped for longer than the request timeout of %v: %w", g.opt.timeout, context.DeadlineExceeded))
 	}
-	ctx, cancel := context.WithTimeout(ctx, left)
+	ctx, cancel := context.WithDeadline(ctx, before.Add(left))
 	req.Kind, req.Scope, req.Caller, req.Failing = q.kind, q.scope, q.caller, q.failing
 
 	answers := make(chan answer, 1)
@@ -97,9 +99,11 @@ type answer struct {
 	err   error
 }
 
+var errGoexit = errors.New("ended its goroutine (runtime.Goexit)")
+
 // settle runs a function of the user's so that a panic or Goexit in it is an answer, too.
 func settle(name string, fetch func() (Token, error), done func(answer)) {
-	ans := answer{err: fmt.Errorf("tokenguard: %s ended its goroutine (runtime.Goexit)", name)}
+	ans := answer{err: fmt.Errorf("tokenguard: %s %w", name, errGoexit)}
 	defer func() {
 		if p := recover(); p != nil {
 			ans = answer{err: &PanicError{Func: name, Value: p, Stack: debug.Stack()}}
@@ -133,10 +137,12 @@ func (g *Guard) landed(q *query, a attempt, t Token, err error) flown {
 	l, t, failure, err := g.landing(q, a, t, err, r)
 	land := func(d *document, _ reading) bool { return d.land(g.opt, l) }
 	ended := a
-	ended.Running, ended.Landed, ended.End = false, true, max(l.end, a.Start)
-	if l.end < a.End {
-		g.remember(ended, l.end)
+	if ended.Running = false; l.end < a.End {
+		ended.End = max(l.end, a.Start)
+	} else {
+		ended.End = l.end
 	}
+	g.remember(ended, l.end) // not as landed: should the store lose the attempt, its end is still to be taken in
 	if err != nil {
 		g.errs.Add(a.ID, err)
 	}
@@ -153,9 +159,8 @@ func (g *Guard) landed(q *query, a attempt, t Token, err error) flown {
 		return flown{ran: true, token: t}
 	}
 	v, _ := g.viewOf(q)
-	verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed}, r, v.retryAt(r.now))
+	verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed, failure: &l.failed}, r, v.retryAt(r.now))
 	verdict.Class = l.failed.Class
-	verdict.Detail = fmt.Sprintf("the request failed (%s): %s", l.failed.Class, l.failed.said())
 	g.tell(Event{At: r.wall, Kind: EventFailed, Scope: q.scope, Caller: q.caller, Verdict: verdict, Took: l.took, Text: mask(failure.text())})
 	return flown{ran: true, err: &RequestError{Err: err, Class: l.failed.Class, RetryAt: verdict.RetryAt, Verdict: verdict}}
 }
@@ -179,7 +184,9 @@ func (g *Guard) late(q *query, a attempt, ans answer) {
 // landing reads an answer: a usable token, or what its failure means.
 func (g *Guard) landing(q *query, a attempt, t Token, err error, r reading) (*landing, Token, Failure, error) {
 	l := &landing{attempt: a, end: max(r.now, a.Start), took: r.now.sub(a.Start)}
+	upstream := !errors.As(err, new(*PanicError)) && !errors.Is(err, errGoexit)
 	if err == nil {
+		upstream = false
 		var rec *record
 		if rec, t, err = g.take(t, q, a.Seq, r); err == nil {
 			l.token = rec
@@ -188,6 +195,9 @@ func (g *Guard) landing(q *query, a attempt, t Token, err error, r reading) (*la
 	}
 	f := failureOf(err)
 	in := g.report(f, r)
+	if !upstream { // no answer of the upstream's: its words tell nothing
+		in.class, in.until = ClassUnknown, 0
+	}
 	at := l.end
 	if in.at >= a.Start && in.at < l.end {
 		at = in.at
@@ -203,16 +213,19 @@ func (g *Guard) landing(q *query, a attempt, t Token, err error, r reading) (*la
 	return l, Token{}, f, err
 }
 
+// expiry is when a token that was just received ends, on the meter; 0: that was not stated.
+func (t Token) expiry(r reading) instant {
+	if t.lasts {
+		return r.now.plus(max(t.lifetime, 0))
+	}
+	return r.instant(t.Expiry)
+}
+
 // take turns what RequestFunc or Adopt gave into a record, or says why it is not a usable token.
 func (g *Guard) take(t Token, q *query, seq uint64, r reading) (*record, Token, error) {
 	id, value := t.ID(), t.Value()
 	rec := &record{ID: id, Kind: Anonymous, Scope: q.scope, Acquired: r.now, Seq: seq, Used: r.now}
-	switch {
-	case t.lasts:
-		rec.Expiry = r.now.plus(max(t.lifetime, -time.Second))
-	case !t.Expiry.IsZero():
-		rec.Expiry = max(r.instant(t.Expiry), 1)
-	}
+	rec.Expiry = t.expiry(r)
 	st := g.newest()
 	var old *record
 	if st != nil {

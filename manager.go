@@ -39,23 +39,25 @@ func (v *view) manager(t instant) ruling {
 		return goOn(ReasonNoToken)
 	}
 	expired, _ := o.expiry(r)
+	suspect, spent := r.suspect(t), r.spent(t)
 	switch {
 	case t >= expired:
 		return goOn(ReasonExpired)
 	case r.Rejected != 0:
 		return goOn(ReasonRejected)
-	case r.held() && !v.readable(r):
+	case !v.readable(r) && (r.held() || !suspect && !spent):
+		// Nobody can read what was evicted. But what was reported of it stays: asking again without the failure must not
+		// turn row 6 into this one.
 		return goOn(ReasonUnreadable)
 	case o.refreshAhead > 0 && t >= o.refreshAt(r):
 		return goOn(ReasonExpiring)
 	}
 
-	// Row 5. A failing token that is not the newest says nothing about the newest.
-	suspect, spent := r.suspect(t), r.spent(t)
 	confirmable := r.Suspect.plus(o.Manager.Confirmation)
 	if v.later && suspect && q.class == ClassQuotaExhausted && q.failing == r.ID && t >= confirmable {
 		spent = true // the report that this caller would bring then
 	}
+	// Row 5. A failing token that is not the newest says nothing about the newest.
 	if !suspect && !spent && q.class != ClassQuotaExhausted {
 		return refuse(ReasonNotQuotaFailure, expired)
 	}

@@ -65,7 +65,7 @@ func (g *Guard) report(f Failure, r reading) report {
 	}
 	text := f.text()
 	p.text = g.masked(text)
-	p.hints = classify.ReadHints(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: text}, r.wall)
+	p.hints = classify.ReadHints(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: text}, r.time(p.at))
 	switch h := p.hints; {
 	case h.HasRetryAfter:
 		p.until = p.at.plus(h.RetryAfter)

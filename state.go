@@ -3,7 +3,7 @@ package tokenguard
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,8 +43,11 @@ type shelf struct {
 	checked time.Duration            // on Go's monotonic clock since meter.base: when the store was last looked at
 	charged []attempt                // own attempts of the last day, in case the store loses them
 	unsaved []change                 // what could not be committed yet
+	settled uint64                   // how many were, so far
 	pending map[string]predict.Usage // outcomes by token ID that wait for a commit
 	flushed time.Duration            // when pending outcomes were last committed on their own account
+
+	found   []string                 // for the log: told once the store has returned
 
 	publish func()                   // tells the guard of a new revision
 	stamp   func(*document, instant) // carries the order of use into the document
@@ -56,6 +59,25 @@ func (s *shelf) mono() time.Duration { return time.Since(s.meter.base) }
 // look returns the newest revision that the guard has to know: another process' commit is seen at most the freshness
 // later. If the store fails it returns what was known last, possibly nil, and the error.
 func (s *shelf) look(ctx context.Context) (*state, reading, error) {
+	st, r, err := s.newer(ctx)
+	return s.steppedBack(st, r), r, err
+}
+
+// steppedBack pulls in what lies too far ahead after a step back of the clock, also where no revision is new.
+func (s *shelf) steppedBack(st *state, r reading) *state {
+	if st == nil || r.now >= st.doc.Clock.Last {
+		return st
+	}
+	next := *st
+	next.doc, next.dirty = st.doc.clone(), true
+	if !next.doc.ahead(r.now) {
+		return st
+	}
+	s.notice(clockBack)
+	return s.accept(s.open(&next, r), r)
+}
+
+func (s *shelf) newer(ctx context.Context) (*state, reading, error) {
 	s.mu.Lock()
 	st, checked := s.current, s.checked
 	s.mu.Unlock()
@@ -71,6 +93,7 @@ func (s *shelf) look(ctx context.Context) (*state, reading, error) {
 func (s *shelf) reload(ctx context.Context, st *state) (*state, reading, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	defer s.announce()
 	if rv, ok := s.store.(Revisioner); ok && st != nil && !s.meter.remote.Load() {
 		rev, err := rv.Revision(ctx, s.opt.name)
 		if err != nil {
@@ -104,7 +127,7 @@ func (s *shelf) touch() {
 func (s *shelf) accept(next *state, r reading) *state {
 	s.mu.Lock()
 	cur := s.current
-	if cur != nil && cur.epoch == next.epoch && cur.rev > next.rev {
+	if cur == next || cur != nil && cur.epoch == next.epoch && cur.rev > next.rev {
 		s.mu.Unlock()
 		return cur
 	}
@@ -112,6 +135,29 @@ func (s *shelf) accept(next *state, r reading) *state {
 	s.mu.Unlock()
 	s.publish()
 	return next
+}
+
+// find notes something for the log. It may run inside the store, and more than once: nobody is told from there.
+func (s *shelf) find(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.found) < maxFound && !slices.Contains(s.found, text) {
+		s.found = append(s.found, text)
+	}
+}
+
+// maxFound bounds what waits to be told.
+const maxFound = 16
+
+// announce tells what was found.
+func (s *shelf) announce() {
+	s.mu.Lock()
+	found := s.found
+	s.found = nil
+	s.mu.Unlock()
+	for _, text := range found {
+		s.notice(text)
+	}
 }
 
 // absorb turns a snapshot into a state. A revision that is known already keeps its decoded document.
@@ -134,9 +180,16 @@ func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
 	if snap.Now.IsZero() {
 		r = s.meter.read()
 	}
-	found := doc.heal(snap, charged, r.now)
+	// Whoever finds no document begins one, and cannot know that there was another. Who knew that one says so, until it
+	// is saved.
+	anew := cur != nil && cur.rev > 0 && doc.Lost == 0 && (cur.epoch != snap.Epoch || cur.dirty && cur.doc.Lost != 0)
+	var known *document
+	if cur != nil && cur.rev > 0 && cur.epoch != snap.Epoch {
+		known = cur.doc
+	}
+	found := doc.heal(snap, anew, charged, known, r.now)
 	for _, text := range found {
-		s.notice(text)
+		s.find(text)
 	}
 	dirty := len(found) > 0
 	for _, c := range unsaved {
@@ -180,10 +233,11 @@ var errLost = errors.New("the store did not answer in time")
 func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, storeTimeout, errLost)
 	defer cancel()
+	defer s.announce()
 	var (
 		next  *state // set by the last run of the function
 		r     reading
-		saved int
+		saved uint64
 		batch = s.take()
 	)
 	snap, err := s.store.Update(ctx, s.opt.name, func(snap Snapshot) ([]byte, error) {
@@ -196,11 +250,11 @@ func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 		doc, changed := st.doc.clone(), st.dirty
 		s.mu.Lock()
 		unsaved := s.unsaved
+		saved = s.settled + uint64(len(unsaved))
 		s.mu.Unlock()
 		for _, u := range unsaved {
 			changed = u(doc, r) || changed
 		}
-		saved = len(unsaved)
 		doc.count(batch)
 		s.stamp(doc, r.now)
 		if !c(doc, r) && !changed {
@@ -209,13 +263,14 @@ func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 		doc.prune(s.opt, r.now)
 		doc.seen(s.opt.RateLimit, r.now)
 		s.meter.stamp(&doc.Clock, r.now)
+		doc.settle(snap)
 		next = &state{doc: doc}
 		return doc.encode()
 	})
 	switch {
 	case err != nil && s.opt.failOpen:
 		s.putBack(batch)
-		s.notice(fmt.Sprintf("the store is unavailable and the guard fails open: %v", err))
+		s.find("the store is unavailable and the guard fails open: " + mask(err.Error()))
 		return s.keep(c, false), nil
 	case err != nil:
 		s.putBack(batch)
@@ -232,7 +287,10 @@ func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 	}
 	next.rev, next.epoch = snap.Rev, snap.Epoch
 	s.mu.Lock()
-	s.unsaved = s.unsaved[min(saved, len(s.unsaved)):]
+	if saved > s.settled { // else another commit took the same along
+		s.unsaved = s.unsaved[saved-s.settled:]
+		s.settled = saved
+	}
 	s.mu.Unlock()
 	s.touch()
 	s.accept(s.open(next, r), r)
@@ -266,7 +324,15 @@ func (s *shelf) keep(c change, again bool) reading {
 		if !c(next.doc, r) {
 			return r
 		}
-		if next = s.open(next, r); s.accept(next, r) == next {
+		s.open(next, r)
+		s.mu.Lock()
+		same := s.current == st // else what another decided meanwhile would be lost
+		if same {
+			s.current = next
+		}
+		s.mu.Unlock()
+		if same {
+			s.publish()
 			return r
 		}
 	}
@@ -300,6 +366,13 @@ func (s *shelf) outcome(id string, o predict.Outcome) (due bool) {
 		s.flushed = max(now, 1)
 	}
 	return due
+}
+
+// waits returns the outcomes of a token that wait for a commit.
+func (s *shelf) waits(id string) predict.Usage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pending[id].Clone()
 }
 
 // flushInterval is the least time between two commits that carry nothing but outcomes.

@@ -67,14 +67,25 @@ var errNoStateDir = errors.New("tokenguard: no folder for state files is known h
 
 func (s *fileStore) View(ctx context.Context, _ string) (Snapshot, error) {
 	snap, err := s.file.View(ctx)
-	return Snapshot{Data: snap.Data, Rev: snap.Rev, Epoch: snap.Epoch}, err
+	return fileSnapshot(snap), err
 }
 
 func (s *fileStore) Update(ctx context.Context, _ string, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
 	snap, err := s.file.Update(ctx, func(snap statefile.Snapshot) ([]byte, error) {
-		return fn(Snapshot{Data: snap.Data, Rev: snap.Rev, Epoch: snap.Epoch})
+		return fn(fileSnapshot(snap))
 	})
-	return Snapshot{Data: snap.Data, Rev: snap.Rev, Epoch: snap.Epoch}, err
+	return fileSnapshot(snap), err
+}
+
+// firstEpoch names the lineage of a file that has never lost anything. It has a name from the start, so that the very
+// first document already says which lineage it is of.
+const firstEpoch = "first"
+
+func fileSnapshot(snap statefile.Snapshot) Snapshot {
+	if snap.Epoch == "" {
+		snap.Epoch = firstEpoch
+	}
+	return Snapshot{Data: snap.Data, Rev: snap.Rev, Epoch: snap.Epoch}
 }
 
 // Revision is the cheap look: a few bytes of the lock file.

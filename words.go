@@ -40,7 +40,16 @@ func (v *view) detail(rl ruling, r reading) string {
 			return "the personal token is not usable, and nothing is acquired for a request of this kind"
 		}
 		return "no personal token is configured (WithPersonalToken), and nothing is acquired for a request of this kind"
+	case ReasonAcquired:
+		if rl.tokenID != "" {
+			return fmt.Sprintf("token %s was acquired", rl.tokenID)
+		}
+	case ReasonRequestFailed:
+		return fmt.Sprintf("the request failed (%s): %s", rl.failure.Class, rl.failure.said())
 	case ReasonJoined:
+		if rl.answer == AnswerServe {
+			return fmt.Sprintf("token %s was acquired by another call while this one waited", rl.tokenID)
+		}
 		if rl.place {
 			return fmt.Sprintf("%d acquisitions of other keys are in progress, at most %d may be: waiting for a place", rl.count, rl.limit)
 		}

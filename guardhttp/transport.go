@@ -1,7 +1,6 @@
 package guardhttp
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -48,9 +47,6 @@ type Transport struct {
 	// failed.
 	Clock tokenguard.Clock
 }
-
-// reportTimeout bounds how long the end of a call that has no time left waits for the store.
-const reportTimeout = time.Second
 
 var (
 	errNoGuard = errors.New("tokenguard: guardhttp: Transport.Guard is nil")
@@ -123,7 +119,8 @@ func (t *Transport) need(req *http.Request) (need tokenguard.Request) {
 	return need
 }
 
-// send makes one attempt and tells the guard how it ended.
+// send makes one attempt and tells the guard how it ended. A store that does not take that is the guard's trouble: it
+// keeps what was reported, and this call has its answer.
 func (t *Transport) send(req *http.Request, body io.ReadCloser, tok tokenguard.Token) (*http.Response, tokenguard.Failure, error) {
 	out := req.Clone(req.Context())
 	out.Body = body
@@ -139,7 +136,7 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, tok tokenguard.T
 		outcome.Failure = FailureFromError(err)
 		if !outcome.Failure.IsZero() { // else the caller left, which says nothing about the upstream
 			outcome.Failure.At = t.now()
-			t.report(req.Context(), outcome)
+			_ = t.Guard.Report(req.Context(), outcome)
 		}
 		return nil, outcome.Failure, err
 	}
@@ -152,7 +149,7 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, tok tokenguard.T
 	} else {
 		outcome.Failure.At = t.now()
 	}
-	t.report(req.Context(), outcome)
+	_ = t.Guard.Report(req.Context(), outcome)
 	return resp, outcome.Failure, nil
 }
 
@@ -161,16 +158,6 @@ func (t *Transport) now() time.Time {
 		return time.Now()
 	}
 	return t.Clock.Now()
-}
-
-// report tells the guard how a call ended. A store that does not take it is the guard's trouble, not this call's.
-func (t *Transport) report(ctx context.Context, outcome tokenguard.Outcome) {
-	if ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
-		defer cancel()
-	}
-	_ = t.Guard.Report(ctx, outcome)
 }
 
 // anotherHelps decides on an answer; where there was none, nobody knows what the upstream has done.

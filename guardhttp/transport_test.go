@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,82 +20,6 @@ import (
 	"github.com/tokenguard/tokenguard/guardhttp"
 	"github.com/tokenguard/tokenguard/tokenguardtest"
 )
-
-// rig is a client behind a guard in front of a real server.
-type rig struct {
-	clock     *tokenguardtest.Clock
-	script    *tokenguardtest.Script // its tokens are t1, t2, ...
-	guard     *tokenguard.Guard
-	transport *guardhttp.Transport
-	client    *http.Client
-	server    *httptest.Server
-	conns     atomic.Int32 // opened to the server
-}
-
-// newRig serves with handler. The limits are wide open, since they are not what is tested here.
-func newRig(t *testing.T, handler http.HandlerFunc) *rig {
-	r := &rig{clock: tokenguardtest.NewClock(time.Time{})}
-	r.script = tokenguardtest.NewScript(r.clock)
-	for i := range 9 {
-		r.script.Add(tokenguardtest.Reply{Value: fmt.Sprintf("t%d", i+1), Lifetime: 24 * time.Hour})
-	}
-	var err error
-	r.guard, err = tokenguard.New(r.script.Request, tokenguard.WithClock(r.clock), tokenguard.WithConfig(tokenguard.Config{
-		RateLimit: tokenguard.RateLimits{MaxRequestsPerHour: 100, MaxRequestsPerDay: 100, MinInterval: time.Nanosecond},
-		Manager:   tokenguard.ManagerConfig{MinTokenAge: time.Minute, RecentWindow: time.Nanosecond},
-	}))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = r.guard.Close() })
-	r.server = httptest.NewUnstartedServer(handler)
-	r.server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-		if s == http.StateNew {
-			r.conns.Add(1)
-		}
-	}
-	r.server.Start()
-	t.Cleanup(r.server.Close)
-	u, err := url.Parse(r.server.URL)
-	require.NoError(t, err)
-	r.transport = &guardhttp.Transport{Guard: r.guard, Base: r.server.Client().Transport, AllowedHosts: []string{u.Host}, Clock: r.clock}
-	r.client = &http.Client{Transport: r.transport}
-	return r
-}
-
-// warm gets a first token and lets it spread, so that what is said of it later counts.
-func (r *rig) warm(t *testing.T) {
-	tok, err := r.guard.Token(t.Context())
-	require.NoError(t, err)
-	require.NoError(t, r.guard.Report(t.Context(), tokenguard.Outcome{TokenID: tok.ID()}))
-	r.clock.Advance(5 * time.Minute)
-}
-
-func (r *rig) do(t *testing.T, method string, body io.Reader) (*http.Response, string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, r.server.URL, body)
-	require.NoError(t, err)
-	resp, err := r.client.Do(req)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	return resp, string(text)
-}
-
-func bearer(r *http.Request) string {
-	return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-}
-
-// only lets one token in.
-func only(token string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		if bearer(r) != token {
-			http.Error(w, "invalid token", http.StatusUnauthorized)
-			return
-		}
-		fmt.Fprintf(w, "hello %s", body)
-	}
-}
 
 func TestTransportInjectsACopy(t *testing.T) {
 	r := newRig(t, only("t1"))
@@ -131,53 +53,6 @@ func TestTransportScopeAndCaller(t *testing.T) {
 	calls := r.script.Calls()
 	require.Equal(t, "DELETE", calls[1].Request.Scope)
 	require.Equal(t, "worker", calls[1].Request.Caller)
-}
-
-func TestTransportRetriesOnceWithAnotherToken(t *testing.T) {
-	for name, body := range map[string]func() io.Reader{
-		"no body":      func() io.Reader { return nil },
-		"http.NoBody":  func() io.Reader { return http.NoBody },
-		"with GetBody": func() io.Reader { return strings.NewReader("twice") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := newRig(t, only("t2"))
-			r.warm(t)
-			resp, text := r.do(t, http.MethodPost, body())
-			require.Equal(t, http.StatusOK, resp.StatusCode)
-			want := "hello "
-			if name == "with GetBody" {
-				want += "twice"
-			}
-			require.Equal(t, want, text)
-			require.Len(t, r.script.Calls(), 2)
-			require.EqualValues(t, 1, r.conns.Load(), "the first answer was drained, so its connection serves again")
-		})
-	}
-}
-
-func TestTransportRetriesOnlyOnce(t *testing.T) {
-	requests := 0
-	r := newRig(t, func(w http.ResponseWriter, r *http.Request) {
-		requests++
-		http.Error(w, "invalid token "+bearer(r), http.StatusUnauthorized)
-	})
-	r.warm(t)
-	resp, body := r.do(t, http.MethodGet, nil)
-	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
-	require.Contains(t, body, "t2", "the second answer")
-	require.Equal(t, 2, requests)
-}
-
-func TestTransportNeverRepeatsABodyItCannotHaveAgain(t *testing.T) {
-	r := newRig(t, only("t2"))
-	r.warm(t)
-	resp, body := r.do(t, http.MethodPost, io.MultiReader(strings.NewReader("once")))
-	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
-	require.Equal(t, "invalid token\n", body)
-	// But the guard knows: the next request has another token.
-	resp, _ = r.do(t, http.MethodGet, nil)
-	require.Equal(t, http.StatusOK, resp.StatusCode)
-	require.Len(t, r.script.Calls(), 2)
 }
 
 // turns records what happens at the wire: attempts, and the end of bodies.
@@ -257,73 +132,6 @@ func TestTransportPutsTheErrorBodyBack(t *testing.T) {
 	resp, body := r.do(t, http.MethodGet, nil)
 	require.Equal(t, http.StatusBadGateway, resp.StatusCode)
 	require.Equal(t, long, body)
-}
-
-func TestTransportHandsBackTheAnswerWhenTheGuardRefuses(t *testing.T) {
-	// The token is too new to be replaced for its quota: the upstream's own words reach the caller.
-	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("X-Request-Id", "42")
-		w.WriteHeader(http.StatusTooManyRequests)
-		fmt.Fprint(w, `{"error":"No remaining quota: No AI requests remaining"}`)
-	})
-	resp, body := r.do(t, http.MethodGet, nil)
-	require.Equal(t, http.StatusTooManyRequests, resp.StatusCode)
-	require.Equal(t, "42", resp.Header.Get("X-Request-Id"))
-	require.JSONEq(t, `{"error":"No remaining quota: No AI requests remaining"}`, body)
-	require.Len(t, r.script.Calls(), 1)
-	e, err := r.guard.Explain(t.Context(), tokenguard.Request{})
-	require.NoError(t, err)
-	require.Equal(t, tokenguard.ReasonCached, e.Verdict.Reason, "suspect, and still good for others")
-}
-
-func TestTransportLeavesTheOtherFailuresToTheCaller(t *testing.T) {
-	requests := 0
-	status := 0
-	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) {
-		requests++
-		http.Error(w, "no", status)
-	})
-	r.warm(t)
-	for _, status = range []int{http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable} {
-		requests = 0
-		resp, _ := r.do(t, http.MethodGet, nil)
-		require.Equal(t, status, resp.StatusCode)
-		require.Equal(t, 1, requests)
-	}
-	require.Len(t, r.script.Calls(), 1)
-}
-
-func TestTransportRejectsByCompareAndSwap(t *testing.T) {
-	// Ten requests go out with t1 and all come back as 401 after t2 is there: none of them may hurt t2.
-	inside, answer := make(chan struct{}, 10), make(chan struct{})
-	r := newRig(t, func(w http.ResponseWriter, r *http.Request) {
-		if bearer(r) == "t1" {
-			inside <- struct{}{}
-			<-answer
-			http.Error(w, "invalid token", http.StatusUnauthorized)
-		}
-	})
-	r.warm(t)
-	var wg sync.WaitGroup
-	statuses := make([]int, 10)
-	for i := range statuses {
-		wg.Go(func() {
-			resp, err := r.client.Get(r.server.URL)
-			if err == nil {
-				statuses[i] = resp.StatusCode
-				resp.Body.Close()
-			}
-		})
-	}
-	for range statuses {
-		<-inside
-	}
-	close(answer)
-	wg.Wait()
-	for _, s := range statuses {
-		require.Equal(t, http.StatusOK, s)
-	}
-	require.Len(t, r.script.Calls(), 2)
 }
 
 func TestTransportPassesStreamsThrough(t *testing.T) {

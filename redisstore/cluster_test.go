@@ -2,7 +2,9 @@ package redisstore
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+	"github.com/tokenguard/tokenguard"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -96,4 +99,39 @@ func TestClusterWithAMovedSlot(t *testing.T) {
 		require.Equal(t, fmt.Sprint(2*rounds+2+i), string(view(t, waiting).Data))
 		moveSlot(t, nodes, a.key("n"))
 	}
+}
+
+func TestSentinelFailover(t *testing.T) {
+	long(t)
+	master, replica := startServer(t), startServer(t)
+	replica.do("REPLICAOF", "127.0.0.1", strconv.Itoa(master.port))
+	conf := filepath.Join(t.TempDir(), "sentinel.conf")
+	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, "sentinel monitor m 127.0.0.1 %d 1\n"+
+		"sentinel down-after-milliseconds m 500\nsentinel failover-timeout m 2000\n", master.port), 0o600))
+	sentinel := startServer(t, conf, "--sentinel")
+	client := redis.NewFailoverClient(&redis.FailoverOptions{
+		MasterName: "m", SentinelAddrs: []string{sentinel.addr()}, ContextTimeoutEnabled: true,
+	})
+	t.Cleanup(func() { _ = client.Close() })
+	s := newStore(t, client, WithWaitReplicas(1, time.Second), WithTimeout(5*time.Second))
+	var before tokenguard.Snapshot
+	eventually(t, "the replica confirms", func() (ok bool) {
+		var err error
+		before, err = s.Update(t.Context(), "n", write("1"))
+		return err == nil
+	})
+	eventually(t, "the sentinel knows the replica", func() bool {
+		return strings.Contains(sentinel.do("INFO", "sentinel").(string), "slaves=1")
+	})
+	master.kill()
+	recovered(t, s)
+	after := view(t, s)
+	require.Equal(t, before.Epoch, after.Epoch, "a confirmed commit is not lost")
+	require.Equal(t, before.Rev, after.Rev)
+	alone := newStore(t, client, WithTimeout(5*time.Second))
+	eventually(t, "the new master takes commits", func() bool {
+		_, err := alone.Update(t.Context(), "n", increment)
+		return err == nil
+	})
+	require.Equal(t, "2", string(view(t, s).Data))
 }

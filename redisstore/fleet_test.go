@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"github.com/tokenguard/tokenguard"
 )
@@ -31,13 +33,20 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	redis.SetLogger(quiet{})
 	os.Exit(m.Run())
 }
+
+// quiet drops what go-redis says of each connection that the tests cut.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 // orders are what one member does.
 type orders struct {
 	Redis, Upstream string
-	Callers, Rounds int
+	Callers, Rounds int // each caller calls so often, or until the process is killed if that is 0
+	Limits          tokenguard.RateLimits
 }
 
 // result is what became of it.
@@ -60,7 +69,8 @@ func serve(text string) error {
 	if err != nil {
 		return err
 	}
-	guard, err := tokenguard.New(fetchFrom(o.Upstream), tokenguard.WithStore(store), tokenguard.WithName("fleet"))
+	guard, err := tokenguard.New(fetchFrom(o.Upstream), tokenguard.WithStore(store), tokenguard.WithName("n"),
+		tokenguard.WithRateLimits(o.Limits), tokenguard.WithRequestTimeout(time.Second))
 	if err != nil {
 		return err
 	}
@@ -73,7 +83,7 @@ func serve(text string) error {
 	var wg sync.WaitGroup
 	for range o.Callers {
 		wg.Go(func() {
-			for range o.Rounds {
+			for round := 0; o.Rounds == 0 || round < o.Rounds; round++ {
 				began := time.Now()
 				t, err := guard.Token(context.Background())
 				took := time.Since(began)
@@ -85,6 +95,9 @@ func serve(text string) error {
 					res.Served[t.ID()]++
 				}
 				mu.Unlock()
+				if o.Rounds == 0 {
+					_ = pause(context.Background(), 2*time.Millisecond)
+				}
 			}
 		})
 	}
@@ -147,46 +160,34 @@ func fetchFrom(url string) tokenguard.RequestFunc {
 	}
 }
 
-// runFleet starts members of their own processes, lets all go at once, and returns what became of them.
-func runFleet(t *testing.T, members int, o orders) (results []result) {
+// member is a process of the fleet.
+type member struct {
+	cmd    *exec.Cmd
+	start  io.Closer
+	out    *bufio.Reader
+	stderr *bytes.Buffer
+}
+
+// startMember returns a member that is ready to go.
+func startMember(t *testing.T, o orders) member {
 	t.Helper()
 	text, err := json.Marshal(o)
 	require.NoError(t, err)
-	type member struct {
-		cmd    *exec.Cmd
-		start  io.Closer
-		out    *bufio.Reader
-		stderr *bytes.Buffer
-	}
-	var fleet []member
-	for range members {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), fleetVariable+"="+string(text))
-		in, err := cmd.StdinPipe()
-		require.NoError(t, err)
-		out, err := cmd.StdoutPipe()
-		require.NoError(t, err)
-		m := member{cmd: cmd, start: in, out: bufio.NewReader(out), stderr: &bytes.Buffer{}}
-		cmd.Stderr = m.stderr
-		require.NoError(t, cmd.Start())
-		t.Cleanup(func() { _ = cmd.Process.Kill() })
-		fleet = append(fleet, m)
-	}
-	for _, m := range fleet {
-		line, err := m.out.ReadString('\n')
-		require.NoError(t, err, "%s", m.stderr)
-		require.Equal(t, "ready\n", line)
-	}
-	for _, m := range fleet {
-		require.NoError(t, m.start.Close())
-	}
-	for _, m := range fleet {
-		var res result
-		err := json.NewDecoder(m.out).Decode(&res)
-		require.NoError(t, errors.Join(err, m.cmd.Wait()), "%s", m.stderr)
-		results = append(results, res)
-	}
-	return results
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), fleetVariable+"="+string(text))
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	m := member{cmd: cmd, start: in, out: bufio.NewReader(out), stderr: &bytes.Buffer{}}
+	cmd.Stderr = m.stderr
+	dieWithTest(cmd)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	line, err := m.out.ReadString('\n')
+	require.NoError(t, err, "%s", m.stderr)
+	require.Equal(t, "ready\n", line)
+	return m
 }
 
 // A fleet that starts cold, at the same instant, makes one acquisition, and every caller has its token.
@@ -195,11 +196,20 @@ func TestFleetColdStart(t *testing.T) {
 	if os.Getenv("TOKENGUARD_LONG") != "" {
 		members, callers = 50, 400
 	}
-	redis, up := startServer(t), startUpstream(t, 200*time.Millisecond, time.Hour)
+	server, up := startServer(t), startUpstream(t, 200*time.Millisecond, time.Hour)
+	var fleet []member
+	for range members {
+		fleet = append(fleet, startMember(t, orders{Redis: server.addr(), Upstream: up.URL, Callers: callers, Rounds: 1}))
+	}
 	began := time.Now()
-	results := runFleet(t, members, orders{Redis: redis.addr(), Upstream: up.URL, Callers: callers, Rounds: 1})
+	for _, m := range fleet {
+		require.NoError(t, m.start.Close())
+	}
 	scripts, most, slowest := 0, 0, time.Duration(0)
-	for _, r := range results {
+	for _, m := range fleet {
+		var r result
+		err := json.NewDecoder(m.out).Decode(&r)
+		require.NoError(t, errors.Join(err, m.cmd.Wait()), "%s", m.stderr)
 		require.Empty(t, r.Refused)
 		require.Equal(t, map[string]int{tokenguard.TokenID("anonymous-1"): callers}, r.Served)
 		scripts, most, slowest = scripts+r.Scripts, max(most, r.Scripts), max(slowest, r.Slowest)
@@ -207,4 +217,41 @@ func TestFleetColdStart(t *testing.T) {
 	require.Len(t, up.starts(), 1)
 	t.Logf("%d processes, %d callers: 1 acquisition; %d scripts, at most %d by one process; slowest call %v; %v in all",
 		members, members*callers, scripts, most, slowest.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+}
+
+// Processes that are killed at any instant, also while they acquire, cost no start beyond the limits.
+func TestFleetOfKilledProcesses(t *testing.T) {
+	long(t)
+	const perHour, interval = 8, time.Second
+	server, up := startServer(t), startUpstream(t, 100*time.Millisecond, time.Millisecond)
+	o := orders{Redis: server.addr(), Upstream: up.URL, Callers: 4, Limits: tokenguard.RateLimits{
+		MaxRequestsPerHour: perHour, MinInterval: interval, FailureBackoffBase: interval, MaxBackoff: interval,
+	}}
+	fleet := make([]member, 4)
+	for i := range fleet {
+		fleet[i] = startMember(t, o)
+		require.NoError(t, fleet[i].start.Close())
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	defer cancel()
+	killed := 0
+	for ; ctx.Err() == nil; killed++ {
+		i := rand.N(len(fleet))
+		require.NoError(t, fleet[i].cmd.Process.Kill())
+		_ = fleet[i].cmd.Wait()
+		fleet[i] = startMember(t, o)
+		require.NoError(t, fleet[i].start.Close())
+		_ = pause(ctx, rand.N(200*time.Millisecond))
+	}
+	for _, m := range fleet {
+		require.NoError(t, m.cmd.Process.Kill())
+		_ = m.cmd.Wait()
+	}
+	starts := up.starts()
+	t.Logf("%d processes killed: %d starts of %d", killed, len(starts), perHour)
+	require.NotEmpty(t, starts)
+	require.LessOrEqual(t, len(starts), perHour)
+	for i := 1; i < len(starts); i++ {
+		require.GreaterOrEqual(t, starts[i].Sub(starts[i-1]), interval)
+	}
 }

@@ -7,9 +7,9 @@
 //	})
 //	store, err := redisstore.New(client)
 //	...
-//	guard, err := tokenguard.New(fetch, tokenguard.WithStore(store), tokenguard.WithName("upstream/account"))
+//	guard, err := tokenguard.New(fetch, tokenguard.WithStore(store), tokenguard.WithName("upstream-account"))
 //
-// It works with a single server, Sentinel and Cluster, Redis 5 and later. A document is one hash under one key, and a
+// It works with a single server, Sentinel and Cluster, and uses nothing that Redis 5 lacks. A document is one hash under one key, and a
 // commit is one short script that replaces it if nobody else did. No rule of the guard runs in the server; the
 // server's clock is the clock of every decision.
 //
@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -53,8 +54,19 @@ type document struct {
 	seen sighting      // what is known; belongs, with asked, to whose turn it is
 	// asked is when the last answer was asked for. Who waited for a turn since before then needs no answer of its own:
 	// the callers of a process that look at the same time share two round trips.
-	asked time.Time
+	asked  time.Time
+	outage atomic.Pointer[outage] // nil while the engine answers
 }
+
+// outage is an operation that got no answer.
+type outage struct {
+	at  time.Time
+	err error
+}
+
+// recheck is how long after an operation without an answer the next one is tried. Until then, and while that one
+// tries, all others fail at once with the same error: callers who can be served without the store do not wait for it.
+const recheck = 500 * time.Millisecond
 
 // New makes a Store on client, which stays the caller's to close. It does no input or output. Every mistake in the
 // options is in the error: a value out of its bounds, a client that does not heed its context
@@ -74,33 +86,31 @@ func (s *Store) key(name string) string     { return s.config.prefix + "{" + nam
 func (s *Store) channel(name string) string { return s.key(name) + ":changed" }
 
 // View returns the newest committed document, in one round trip. Snapshot.Now is the server's time.
-func (s *Store) View(ctx context.Context, name string) (tokenguard.Snapshot, error) {
+func (s *Store) View(ctx context.Context, name string) (snap tokenguard.Snapshot, err error) {
 	entered := time.Now()
-	ctx, doc, end, err := s.begin(ctx, name)
-	if err != nil {
-		return tokenguard.Snapshot{}, failed("view", name, err)
-	}
-	defer end()
-	if doc.asked.Before(entered) {
-		if err := s.look(ctx, name, doc); err != nil {
-			return tokenguard.Snapshot{}, failed("view", name, err)
+	err = s.operate(ctx, "view", name, func(ctx context.Context, doc *document) error {
+		if doc.asked.Before(entered) {
+			if err := s.look(ctx, name, doc); err != nil {
+				return err
+			}
 		}
-	}
-	return doc.seen.current(), nil
+		snap = doc.seen.current()
+		return nil
+	})
+	return snap, err
 }
 
 // Revision returns the newest revision, in one round trip that carries no contents.
-func (s *Store) Revision(ctx context.Context, name string) (uint64, error) {
-	ctx, doc, end, err := s.begin(ctx, name)
+func (s *Store) Revision(ctx context.Context, name string) (rev uint64, err error) {
+	err = s.operate(ctx, "revision", name, func(ctx context.Context, doc *document) error {
+		r, err := s.read(ctx, name, doc.seen.base, true)
+		rev = doc.seen.revision(r.version)
+		return err
+	})
 	if err != nil {
-		return 0, failed("revision", name, err)
+		return 0, err
 	}
-	defer end()
-	r, err := s.read(ctx, name, doc.seen.base, true)
-	if err != nil {
-		return 0, failed("revision", name, err)
-	}
-	return doc.seen.revision(r.version), nil
+	return rev, nil
 }
 
 // Update applies fn to the newest document. It first tries the one that this Store saw last, which takes one round
@@ -109,50 +119,45 @@ func (s *Store) Revision(ctx context.Context, name string) (uint64, error) {
 // quarter of the timeout is decided anew. An error other than fn's own leaves open whether the commit took place.
 func (s *Store) Update(
 	ctx context.Context, name string, fn func(tokenguard.Snapshot) ([]byte, error),
-) (tokenguard.Snapshot, error) {
-	ctx, doc, end, err := s.begin(ctx, name)
+) (snap tokenguard.Snapshot, err error) {
+	var refusal error // fn's own
+	err = s.operate(ctx, "update", name, func(ctx context.Context, doc *document) error {
+		newest := false // seen was confirmed during this call
+		for try := 0; ; try++ {
+			var data []byte
+			if !doc.seen.at.IsZero() {
+				snap = doc.seen.current()
+				if data, refusal = fn(snap); newest && (refusal != nil || data == nil) {
+					return nil
+				}
+			}
+			if refusal != nil || data == nil {
+				if err := s.look(ctx, name, doc); err != nil {
+					return err
+				}
+				newest = true
+				continue
+			}
+			asked, c := time.Now(), doc.seen.change(snap, data)
+			r, err := s.commit(ctx, name, c)
+			if r.status == done {
+				doc.learn(doc.seen.committed(c, r), asked)
+				snap = doc.seen.snap
+			}
+			if err != nil || r.status == done {
+				return err
+			}
+			doc.learn(doc.seen.next(r, s.config.ttl), asked)
+			newest = true
+			if err := backOff(ctx, try); err != nil {
+				return err
+			}
+		}
+	})
 	if err != nil {
-		return tokenguard.Snapshot{}, failed("update", name, err)
+		return tokenguard.Snapshot{}, err
 	}
-	defer end()
-	newest := false // seen was confirmed during this call
-	for try := 0; ; try++ {
-		if doc.seen.at.IsZero() {
-			if err := s.look(ctx, name, doc); err != nil {
-				return tokenguard.Snapshot{}, failed("update", name, err)
-			}
-			newest = true
-		}
-		snap := doc.seen.current()
-		data, err := fn(snap)
-		if err != nil || data == nil {
-			if newest {
-				return snap, err
-			}
-			if err := s.look(ctx, name, doc); err != nil {
-				return tokenguard.Snapshot{}, failed("update", name, err)
-			}
-			newest = true
-			continue
-		}
-		c := doc.seen.change(snap, data)
-		asked := time.Now()
-		r, err := s.commit(ctx, name, c)
-		if r.status == done {
-			doc.learn(doc.seen.committed(c, r), asked)
-		}
-		if err != nil {
-			return tokenguard.Snapshot{}, failed("update", name, err)
-		}
-		if r.status == done {
-			return doc.seen.snap, nil
-		}
-		doc.learn(doc.seen.next(r, s.config.ttl), asked)
-		newest = true
-		if err := backOff(ctx, try); err != nil {
-			return tokenguard.Snapshot{}, failed("update", name, err)
-		}
-	}
+	return snap, refusal
 }
 
 // look brings what is known of the document up to date.
@@ -171,44 +176,77 @@ func (d *document) learn(seen sighting, asked time.Time) {
 	d.seen, d.asked = seen, asked
 }
 
-// begin waits for its turn at the document, within the timeout of an operation.
-func (s *Store) begin(ctx context.Context, name string) (context.Context, *document, func(), error) {
+// operate runs one operation when it is its turn at the document, within the timeout.
+func (s *Store) operate(
+	caller context.Context, what, name string, run func(context.Context, *document) error,
+) error {
+	failed := func(err error) error { return fmt.Errorf("tokenguard: redisstore: %s %q: %w", what, name, err) }
 	select {
 	case <-s.closed:
-		return nil, nil, nil, tokenguard.ErrClosed
+		return failed(tokenguard.ErrClosed)
 	default:
 	}
 	if name == "" {
-		return nil, nil, nil, errNoName
+		return failed(errors.New("the name is empty"))
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, nil, nil, err
+	if err := caller.Err(); err != nil {
+		return failed(err)
 	}
+	ctx, cancel := context.WithTimeout(caller, s.config.timeout)
+	defer cancel()
+	doc := s.document(name)
+	if err := doc.wait(ctx); err != nil {
+		return failed(err)
+	}
+	defer func() { <-doc.turn }()
+	err := run(ctx, doc)
+	var answer redis.Error
+	if err == nil || errors.As(err, &answer) || errors.Is(err, ErrNotReplicated) {
+		doc.outage.Store(nil)
+	} else if caller.Err() == nil {
+		doc.outage.Store(&outage{time.Now(), err})
+	}
+	if err != nil {
+		return failed(err)
+	}
+	return nil
+}
+
+func (s *Store) document(name string) *document {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	doc := s.docs[name]
 	if doc == nil {
 		doc = &document{turn: make(chan struct{}, 1)}
 		s.docs[name] = doc
 	}
-	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, s.config.timeout)
+	return doc
+}
+
+// wait takes the turn. In an outage only one operation does, after a while, and the others learn what came of the
+// last one.
+func (d *document) wait(ctx context.Context) error {
 	select {
-	case doc.turn <- struct{}{}:
-	case <-ctx.Done():
-		defer cancel()
-		return nil, nil, nil, ctx.Err()
+	case d.turn <- struct{}{}:
+	default:
+		if out := d.outage.Load(); out != nil {
+			return out.err
+		}
+		select {
+		case d.turn <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return ctx, doc, func() { <-doc.turn; cancel() }, nil
+	if out := d.outage.Load(); out != nil && time.Since(out.at) < recheck {
+		<-d.turn
+		return out.err
+	}
+	return nil
 }
 
 // Close ends the Store: later calls return tokenguard.ErrClosed, and watching ends. The client stays open.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() { close(s.closed) })
 	return nil
-}
-
-var errNoName = errors.New("the name is empty")
-
-func failed(operation, name string, err error) error {
-	return fmt.Errorf("tokenguard: redisstore: %s %q: %w", operation, name, err)
 }

@@ -4,16 +4,17 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"github.com/tokenguard/tokenguard"
+	"github.com/tokenguard/tokenguard/storetest"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -59,6 +60,23 @@ func TestNewRefuses(t *testing.T) {
 	_, err := New(client, WithPrefix(""), WithTTL(0))
 	require.ErrorContains(t, err, "prefix")
 	require.ErrorContains(t, err, "ttl", "all mistakes at once")
+}
+
+func TestContract(t *testing.T) {
+	opener := func(server func(t *testing.T) string) func(t *testing.T) func() tokenguard.Store {
+		return func(t *testing.T) func() tokenguard.Store {
+			addr := server(t)
+			return func() tokenguard.Store { return newStore(t, newClient(t, addr), WithTimeout(20*time.Second)) }
+		}
+	}
+	for name, open := range map[string]func(t *testing.T) func() tokenguard.Store{
+		"miniredis":    opener(func(t *testing.T) string { return miniredis.RunT(t).Addr() }),
+		"redis-server": opener(func(t *testing.T) string { return startServer(t).addr() }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) tokenguard.Store { return open(t)() }, storetest.Shared(open))
+		})
+	}
 }
 
 func TestUpdateAndView(t *testing.T) {
@@ -234,6 +252,57 @@ func TestRoundTrips(t *testing.T) {
 	})
 }
 
+// Who waited for a turn while another asked needs no answer of its own.
+func TestViewsAreShared(t *testing.T) {
+	engines(t, func(t *testing.T, addr string) {
+		client, sent := countingClient(addr)
+		defer client.Close()
+		s := newStore(t, client)
+		update(t, s, increment)
+		sent.trips()
+		s.docs["n"].asked = time.Now().Add(time.Hour)
+		require.Equal(t, "1", string(view(t, s).Data))
+		require.Zero(t, sent.trips())
+		s.docs["n"].asked = time.Now().Add(-time.Nanosecond)
+		view(t, s)
+		require.Equal(t, 1, sent.trips())
+	})
+}
+
+// In an outage one operation in a while tries the engine; the others fail at once.
+func TestOutageIsShared(t *testing.T) {
+	client, sent := countingClient("127.0.0.1:1")
+	defer client.Close()
+	s := newStore(t, client, WithTimeout(100*time.Millisecond))
+	_, first := s.View(t.Context(), "n")
+	require.Error(t, first)
+	require.Equal(t, 1, sent.trips())
+	later := *s.docs["n"].outage.Load()
+	later.at = later.at.Add(time.Hour)
+	s.docs["n"].outage.Store(&later)
+	_, err := s.Update(t.Context(), "n", increment)
+	require.ErrorIs(t, err, later.err)
+	require.Zero(t, sent.trips())
+
+	later.at = time.Time{}
+	s.docs["n"].outage.Store(&later)
+	s.docs["n"].turn <- struct{}{} // somebody tries
+	_, err = s.View(t.Context(), "n")
+	require.ErrorIs(t, err, later.err)
+	require.Zero(t, sent.trips())
+	<-s.docs["n"].turn
+	_, err = s.View(t.Context(), "n")
+	require.Error(t, err)
+	require.Equal(t, 1, sent.trips())
+
+	ctx, cancel := context.WithCancel(t.Context())
+	s.docs["n"].outage.Store(nil)
+	time.AfterFunc(10*time.Millisecond, cancel)
+	_, err = s.View(ctx, "n")
+	require.Error(t, err)
+	require.Nil(t, s.docs["n"].outage.Load(), "a caller that leaves is no outage")
+}
+
 func TestWatch(t *testing.T) {
 	engines(t, func(t *testing.T, addr string) {
 		a, b := newStore(t, newClient(t, addr)), newStore(t, newClient(t, addr))
@@ -304,60 +373,5 @@ func TestTurnHeedsTheContext(t *testing.T) {
 		require.NoError(t, err)
 		close(leave)
 		require.NoError(t, group.Wait())
-	})
-}
-
-func TestKeyLayout(t *testing.T) {
-	engines(t, func(t *testing.T, addr string) {
-		ctx := t.Context()
-		client := newClient(t, addr)
-		s := newStore(t, client, WithPrefix("app:"), WithTTL(72*time.Hour))
-		data := string([]byte{0, 255, '\r', '\n'}) + "}{"
-		snap, err := s.Update(ctx, "up/account", write(data))
-		require.NoError(t, err)
-		keys, err := client.Keys(ctx, "*").Result()
-		require.NoError(t, err)
-		require.Equal(t, []string{"app:{up/account}"}, keys)
-		fields, err := client.HGetAll(ctx, keys[0]).Result()
-		require.NoError(t, err)
-		require.Equal(t, data, fields["data"])
-		require.Equal(t, fmt.Sprint(snap.Rev), fields["rev"], "all 16 digits")
-		require.Equal(t, snap.Epoch, fields["epoch"])
-		left, err := client.PTTL(ctx, keys[0]).Result()
-		require.NoError(t, err)
-		require.InDelta(t, float64(72*time.Hour), float64(left), float64(time.Minute))
-	})
-}
-
-// The log of commits is as long as somebody may send one again, within bounds.
-func TestLogIsBounded(t *testing.T) {
-	engines(t, func(t *testing.T, addr string) {
-		client := newClient(t, addr)
-		length := func(timeout time.Duration, commits int) int {
-			s := newStore(t, client, WithTimeout(timeout))
-			for range commits {
-				update(t, s, increment)
-			}
-			log, err := client.HGet(t.Context(), s.key("n"), "log").Result()
-			require.NoError(t, err)
-			return strings.Count(log, ";")
-		}
-		require.Equal(t, 500, length(time.Minute, 510))
-		require.NoError(t, pause(t.Context(), 300*time.Millisecond))
-		require.Equal(t, 32, length(300*time.Millisecond, 1))
-	})
-}
-
-func TestKeyOfSomebodyElse(t *testing.T) {
-	engines(t, func(t *testing.T, addr string) {
-		ctx := t.Context()
-		client := newClient(t, addr)
-		s := newStore(t, client)
-		require.NoError(t, client.Set(ctx, s.key("text"), "x", 0).Err())
-		_, err := s.View(ctx, "text")
-		require.ErrorContains(t, err, "WRONGTYPE")
-		require.NoError(t, client.HSet(ctx, s.key("hash"), "rev", "first").Err())
-		_, err = s.Update(ctx, "hash", increment)
-		require.ErrorContains(t, err, "the key holds something else")
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,10 +46,14 @@ func startServer(t testing.TB, args ...string) *server {
 		t.Skip("NOT TESTED: redis-server is not installed: apt-get install -y redis-server")
 	}
 	s := &server{t: t, dir: t.TempDir(), port: freePort(t)}
-	s.args = append([]string{
-		path, "--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir, "--save", "", "--daemonize", "no",
+	s.args = []string{path}
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		s.args, args = append(s.args, args[0]), args[1:] // a configuration file comes first
+	}
+	s.args = append(append(s.args,
+		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir, "--save", "", "--daemonize", "no",
 		"--repl-diskless-sync-delay", "0",
-	}, args...)
+	), args...)
 	t.Cleanup(s.kill)
 	s.start()
 	return s
@@ -65,6 +71,7 @@ func (s *server) start() {
 	s.t.Helper()
 	s.cmd = exec.Command(s.args[0], s.args[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
+	dieWithTest(s.cmd)
 	require.NoError(s.t, s.cmd.Start())
 	eventually(s.t, "redis-server answers", func() bool {
 		c, err := net.DialTimeout("tcp", s.addr(), time.Second)
@@ -79,6 +86,9 @@ func (s *server) start() {
 		return err == nil && (string(answer) == "+PONG" || string(answer) == "-NOAU")
 	})
 }
+
+// dieWithTest ends a process when the thread that started it ends, also where the test could not clean up.
+func dieWithTest(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
 // kill ends the process as a crash does.
 func (s *server) kill() {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -22,7 +23,7 @@ func (r *run) check(s *step, p *process, results []result) (problems []string) {
 	}
 	sources, reasons := map[tokenguard.Source]int{}, map[tokenguard.Reason]int{}
 	for _, got := range results {
-		if bad := r.checkResult(s, w, got); len(bad) > 0 && len(problems) == 0 {
+		if bad := r.checkResult(w, got); len(bad) > 0 && len(problems) == 0 {
 			problems = append(bad, "got   "+r.describe(got))
 		}
 		if got.err == nil {
@@ -30,10 +31,10 @@ func (r *run) check(s *step, p *process, results []result) (problems []string) {
 		}
 		reasons[got.verdict.Reason]++
 	}
-	if w.Sources != nil && fmt.Sprint(sources) != fmt.Sprint(w.Sources) {
+	if w.Sources != nil && !maps.Equal(sources, w.Sources) {
 		problems = append(problems, fmt.Sprintf("want  sources %v, got %v", w.Sources, sources))
 	}
-	if w.Reasons != nil && fmt.Sprint(reasons) != fmt.Sprint(w.Reasons) {
+	if w.Reasons != nil && !maps.Equal(reasons, w.Reasons) {
 		problems = append(problems, fmt.Sprintf("want  reasons %v, got %v", w.Reasons, reasons))
 	}
 	problems = append(problems, r.checkWorld(w)...)
@@ -43,7 +44,7 @@ func (r *run) check(s *step, p *process, results []result) (problems []string) {
 	return problems
 }
 
-func (r *run) checkResult(s *step, w *want, got result) (problems []string) {
+func (r *run) checkResult(w *want, got result) (problems []string) {
 	differ := func(what string, want, got any) {
 		problems = append(problems, fmt.Sprintf("want  %s %v, got %v", what, want, got))
 	}
@@ -53,7 +54,7 @@ func (r *run) checkResult(s *step, w *want, got result) (problems []string) {
 	case granted && got.err != nil:
 		differ("error", "none", got.err)
 	case fails:
-		r.checkIs(w.Is, got.err, differ)
+		checkIs(w.Is, got.err, differ)
 	}
 	if w.Token != nil && got.token.Value() != *w.Token {
 		differ("token", fmt.Sprintf("%q", *w.Token), fmt.Sprintf("%q", got.token.Value()))
@@ -99,7 +100,7 @@ func (r *run) checkResult(s *step, w *want, got result) (problems []string) {
 
 // checkIs demands that err is everything that is named, and nothing else that has a name. ErrRefused goes without
 // saying for a refusal.
-func (r *run) checkIs(names []string, err error, differ func(string, any, any)) {
+func checkIs(names []string, err error, differ func(string, any, any)) {
 	var is []string
 	for name, target := range errNames {
 		if name != "ErrRefused" && errors.Is(err, target) {

@@ -136,8 +136,12 @@ func table(events []tokenguard.Event, mark int) string {
 		if at := e.Verdict.RetryAt; !at.IsZero() {
 			retry = at.Sub(e.At).Round(time.Millisecond).String()
 		}
-		fmt.Fprintf(w, "%s\t%d\t%v\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.60q\n", sign, i+1, e.At.Sub(events[0].At),
-			e.Kind, e.Verdict.Step, e.Verdict.Reason, e.Source, e.Scope, e.Caller, e.TokenID, retry, e.Text)
+		text := e.Text
+		if text != "" {
+			text = fmt.Sprintf("%.60q", text)
+		}
+		fmt.Fprintf(w, "%s\t%d\t%v\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", sign, i+1, e.At.Sub(events[0].At),
+			e.Kind, e.Verdict.Step, e.Verdict.Reason, e.Source, e.Scope, e.Caller, e.TokenID, retry, text)
 	}
 	_ = w.Flush()
 	return b.String()

@@ -107,6 +107,7 @@ func TestUpstreamKnowsItsTokens(t *testing.T) {
 func TestUpstreamLimitsWhatItIssues(t *testing.T) {
 	for _, date := range []bool{false, true} {
 		u := serve(t, &Upstream{IssueLimit: 1, IssueWindow: 10 * time.Minute, RetryAfterDate: date, Lifetime: -1})
+		u.clock.Advance(time.Second / 2)
 		tok, err := u.issue(t)
 		require.NoError(t, err)
 		require.True(t, tok.Expiry.IsZero())
@@ -118,7 +119,7 @@ func TestUpstreamLimitsWhatItIssues(t *testing.T) {
 		resp.Body.Close()
 		want := "540"
 		if date {
-			want = noon.Add(10 * time.Minute).Format(http.TimeFormat)
+			want = noon.Add(10*time.Minute + time.Second).Format(http.TimeFormat)
 		}
 		require.Equal(t, want, resp.Header.Get("Retry-After"))
 		u.clock.Advance(9 * time.Minute)
@@ -163,14 +164,17 @@ func TestUpstreamTakesItsTime(t *testing.T) {
 }
 
 func TestRequestFuncStatesTheLifetime(t *testing.T) {
-	u := serve(t, &Upstream{Lifetime: 90 * time.Second})
-	s := NewScript(nil, Reply{Value: "anonymous-1", Lifetime: 90 * time.Second})
-	want, err := s.Request(t.Context(), tokenguard.Request{})
-	require.NoError(t, err)
-	got, err := u.issue(t)
-	require.NoError(t, err)
-	require.Equal(t, want.ID(), got.ID())
-	u.server.Close()
-	_, err = u.issue(t)
-	require.Error(t, err)
+	for lifetime, expiry := range map[time.Duration]time.Time{90 * time.Second: noon.Add(90 * time.Second), -1: {}} {
+		u := serve(t, &Upstream{Lifetime: lifetime})
+		guard, err := tokenguard.New(RequestFunc(u.server.Client(), u.server.URL), tokenguard.WithClock(u.clock))
+		require.NoError(t, err)
+		defer guard.Close()
+		tok, err := guard.Token(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "anonymous-1", tok.Value())
+		require.True(t, expiry.Equal(tok.Expiry), "%v", tok.Expiry)
+		u.server.Close()
+		_, err = u.issue(t)
+		require.Error(t, err)
+	}
 }

@@ -16,6 +16,7 @@ type step string
 
 const (
 	stepOpenLock   step = "open lock file"
+	stepLock       step = "lock"
 	stepCreate     step = "create temporary file"
 	stepWrite      step = "write temporary file"
 	stepSyncFile   step = "sync temporary file"
@@ -81,10 +82,8 @@ func (s *session) writeTemp(b []byte) (string, error) {
 		}
 		return fail("create a temporary file", err)
 	}
-	err = s.inheritOwner(file)
-	if err == nil {
-		err = f.at(stepWrite)
-	}
+	s.inheritOwner(file)
+	err = f.at(stepWrite)
 	if err == nil {
 		_, err = file.Write(b)
 	}
@@ -109,7 +108,7 @@ func (s *session) writeTemp(b []byte) (string, error) {
 // first commit must not replace another's.
 func (s *session) place(temp string) error {
 	if lockData && s.data == nil {
-		err := os.Link(temp, s.f.path)
+		err := s.f.link(temp, s.f.path)
 		if err == nil {
 			os.Remove(temp)
 			return nil
@@ -117,25 +116,32 @@ func (s *session) place(temp string) error {
 		if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		// Not every file system has links.
 	}
 	return replace(temp, s.f.path)
 }
 
+// link fails with neither fs.ErrExist nor fs.ErrNotExist where there are no links.
+func (f *File) link(from, to string) error {
+	if f.opts.noLinks {
+		return errors.ErrUnsupported
+	}
+	return os.Link(from, to)
+}
+
 // inheritOwner lets a state file that root writes keep its owner, so that one
-// command run as root does not lock the service out.
-func (s *session) inheritOwner(file *os.File) error {
+// command run as root does not lock the service out. Root without the right to
+// do that writes as itself.
+func (s *session) inheritOwner(file *os.File) {
 	if os.Geteuid() != 0 {
-		return nil
+		return
 	}
 	like, err := os.Stat(s.f.folder)
 	if s.data != nil {
 		like, err = s.data.Stat()
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		chownLike(file, like)
 	}
-	return chownLike(file, like)
 }
 
 // makeFolder makes the folder and every missing one above it, durably.
@@ -242,8 +248,14 @@ func (f *File) readData() (document, error) {
 
 // decodeData reads a whole data file; the zero document is one that is not there.
 func (f *File) decodeData(file *os.File) (document, error) {
-	b, err := io.ReadAll(io.NewSectionReader(file, 0, maxHeader+MaxData+1))
+	info, err := file.Stat()
 	if err != nil {
+		return document{}, describe(f.base, "read it", err)
+	}
+	b := make([]byte, min(info.Size(), maxHeader+MaxData+1))
+	n, err := file.ReadAt(b, 0)
+	b = b[:n]
+	if err != nil && err != io.EOF {
 		return document{}, describe(f.base, "read it", err)
 	}
 	d, err := decode(b)

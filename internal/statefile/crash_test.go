@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -26,8 +27,8 @@ func copyFolder(t testing.TB, from string) string {
 }
 
 // crashes runs call and returns the folder before each of its steps, with the
-// temporary file torn at every byte, and after the last step.
-func crashes(t *testing.T, f *File, call func()) []crash {
+// temporary file torn at each multiple of stride, and after the last step.
+func crashes(t *testing.T, f *File, stride int, call func()) []crash {
 	var all []crash
 	keep := func(at string) crash {
 		c := crash{at, filepath.Join(copyFolder(t, f.folder), f.base)}
@@ -46,7 +47,7 @@ func crashes(t *testing.T, f *File, call func()) []crash {
 		require.Len(t, temps, 1)
 		info, err := os.Stat(filepath.Join(f.folder, temps[0]))
 		require.NoError(t, err)
-		for n := range info.Size() {
+		for n := int64(0); n < info.Size(); n += int64(stride) {
 			c := keep(fmt.Sprintf("%d bytes written", n))
 			require.NoError(t, os.Truncate(filepath.Join(filepath.Dir(c.path), temps[0]), n))
 		}
@@ -72,13 +73,13 @@ func reopened(t *testing.T, c crash) (Snapshot, []Event) {
 
 func TestCrashBetweenAnyTwoStepsOfACommit(t *testing.T) {
 	for _, first := range []bool{true, false} {
-		f := open(t, temp(t), Options{})
+		f := open(t, temp(t), Options{noLinks: !first})
 		old := Snapshot{}
 		if !first {
 			old = put(t, f, "old")
 		}
 		var committed Snapshot
-		all := crashes(t, f, func() { committed = put(t, f, "new") })
+		all := crashes(t, f, 1, func() { committed = put(t, f, "new") })
 		states := map[uint64]int{}
 		for _, c := range all {
 			got, events := reopened(t, c)
@@ -97,30 +98,36 @@ func TestCrashBetweenAnyTwoStepsOfACommit(t *testing.T) {
 
 func TestCrashBetweenAnyTwoStepsOfARecovery(t *testing.T) {
 	for _, fault := range []EventKind{EventDamaged, EventRolledBack, EventDeleted} {
-		path := temp(t)
-		f := open(t, path, Options{})
-		put(t, f, "one")
-		backup := filepath.Join(t.TempDir(), "backup")
-		copyFile(t, path, backup)
-		last := put(t, f, "two")
-		switch fault {
-		case EventDamaged:
-			require.NoError(t, os.Truncate(path, 40))
-		case EventRolledBack:
-			copyFile(t, backup, path)
-		case EventDeleted:
-			require.NoError(t, os.Remove(path))
-		}
-		for _, c := range crashes(t, f, func() { view(t, f) }) {
-			got, events := reopened(t, c)
-			at := string(fault) + ", " + c.at
-			require.NotEmpty(t, got.Epoch, at)
-			require.Greater(t, got.Rev, last.Rev, at)
-			require.LessOrEqual(t, len(events), 1, at)
-			if fault == EventRolledBack {
-				require.Equal(t, "one", string(got.Data), at)
-			} else {
-				require.Empty(t, got.Data, at)
+		for _, noLinks := range []bool{false, true} {
+			path := temp(t)
+			f := open(t, path, Options{noLinks: noLinks})
+			put(t, f, "one")
+			backup := filepath.Join(t.TempDir(), "backup")
+			copyFile(t, path, backup)
+			last := put(t, f, "two")
+			switch fault {
+			case EventDamaged: // and no generation to notice it by
+				b, err := os.ReadFile(path)
+				require.NoError(t, err)
+				require.NoError(t, os.WriteFile(path, append(b, 'x'), 0o600))
+				require.NoError(t, os.Remove(path+lockSuffix))
+				f = open(t, path, f.opts)
+			case EventRolledBack:
+				copyFile(t, backup, path)
+			case EventDeleted:
+				require.NoError(t, os.Remove(path))
+			}
+			for _, c := range crashes(t, f, 25, func() { view(t, f) }) {
+				got, events := reopened(t, c)
+				at := fmt.Sprintf("%s, no links %v, %s", fault, noLinks, c.at)
+				require.NotEmpty(t, got.Epoch, at)
+				require.Greater(t, got.Rev, last.Rev, at)
+				require.LessOrEqual(t, len(events), 1, at)
+				if fault != EventRolledBack {
+					require.Empty(t, got.Data, at)
+				} else if !noLinks { // a file that is renamed is out of reach for a moment
+					require.Equal(t, "one", string(got.Data), at)
+				}
 			}
 		}
 	}
@@ -130,7 +137,7 @@ func TestCrashBetweenAnyTwoStepsOfARecovery(t *testing.T) {
 // once the fault is gone the same File goes on.
 func TestFailureOfEveryStep(t *testing.T) {
 	steps := map[step]bool{ // whether the outcome is unknown
-		stepOpenLock: false, stepCreate: false, stepWrite: false, stepSyncFile: false, stepRename: true, stepSyncFolder: true,
+		stepOpenLock: false, stepLock: false, stepCreate: false, stepWrite: false, stepSyncFile: false, stepRename: true, stepSyncFolder: true,
 	}
 	for at, isUnknown := range steps {
 		for _, fault := range []error{syscall.EIO, syscall.ENOSPC, syscall.EACCES, syscall.EROFS} {
@@ -223,4 +230,82 @@ func TestStolen(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestFirstCommitsOfTwo: each holds a lock file of its own, since somebody
+// removed one, and there is no data file yet to exclude the other.
+func TestFirstCommitsOfTwo(t *testing.T) {
+	f := open(t, temp(t), Options{})
+	other := open(t, f.path, Options{})
+	other.swept.Store(true) // sweeping would save f by accident
+	f.opts.hook = func(s step) error {
+		if s == stepRename {
+			f.opts.hook = nil
+			require.NoError(t, os.Remove(f.lockPath))
+			_, err := other.Update(t.Context(), increment)
+			require.NoError(t, err)
+		}
+		return nil
+	}
+	got, err := f.Update(t.Context(), increment)
+	require.NoError(t, err)
+	assert.Equal(t, Snapshot{Data: []byte("2"), Rev: 2}, got)
+	assert.Equal(t, got, view(t, other))
+}
+
+// TestWaiterOfARemovedLockFile: the generation must go where others read it.
+func TestWaiterOfARemovedLockFile(t *testing.T) {
+	f := open(t, temp(t), Options{})
+	put(t, f, "x")
+	waiter := open(t, f.path, Options{})
+	opened := make(chan struct{})
+	var once sync.Once
+	waiter.opts.hook = func(s step) error {
+		if s == stepLock {
+			once.Do(func() { close(opened) })
+		}
+		return nil
+	}
+	done := make(chan error)
+	_, err := f.Update(t.Context(), func(Snapshot) ([]byte, error) {
+		go func() {
+			_, err := waiter.Update(t.Context(), func(Snapshot) ([]byte, error) { return []byte("y"), nil })
+			done <- err
+		}()
+		<-opened
+		return nil, os.Remove(f.lockPath)
+	})
+	require.NoError(t, err)
+	require.NoError(t, <-done)
+	r, err := Inspect(f.path)
+	require.NoError(t, err)
+	assert.Equal(t, uint64(2), r.Snapshot.Rev)
+	assert.Equal(t, uint64(2), r.Generation)
+}
+
+// TestYieldToAWaiter: a File that others waited for lets them go first.
+func TestYieldToAWaiter(t *testing.T) {
+	f := open(t, temp(t), Options{})
+	put(t, f, "x")
+	assert.Zero(t, f.yieldTo.Load())
+	waiter := open(t, f.path, Options{})
+	tries, done := make(chan struct{}, 1000), make(chan error)
+	waiter.opts.hook = func(s step) error {
+		if s == stepLock {
+			tries <- struct{}{}
+		}
+		return nil
+	}
+	_, err := f.Update(t.Context(), func(Snapshot) ([]byte, error) {
+		go func() {
+			_, err := waiter.Update(t.Context(), increment)
+			done <- err
+		}()
+		<-tries
+		<-tries // the first one failed, and the waiter said so
+		return nil, nil
+	})
+	require.NoError(t, err)
+	assert.NotZero(t, f.yieldTo.Load())
+	require.Error(t, <-done) // "x" is no number
 }

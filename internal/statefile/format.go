@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -30,7 +31,9 @@ import (
 const (
 	magic         = "tokenguard-state "
 	formatVersion = 1
-	maxHeader     = 4096
+	maxName       = 512  // bytes; a quoted byte takes up to four
+	maxHeader     = 4096 // bytes
+	lineageSize   = 8    // bytes
 )
 
 var (
@@ -54,7 +57,7 @@ type document struct {
 }
 
 func newLineage() string {
-	var b [8]byte
+	var b [lineageSize]byte
 	rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }
@@ -72,15 +75,11 @@ func (d document) snapshot() Snapshot {
 	return s
 }
 
-func (d document) encode() []byte {
-	var b bytes.Buffer
-	b.Grow(512 + len(d.data))
-	b.WriteString(firstLine)
-	fmt.Fprintf(&b, "name: %q\nlineage: %s\nlosses: %d\nrevision: %d\nlength: %d\n", d.name, d.lineage, d.losses, d.rev, len(d.data))
-	sum := checksum(b.Bytes(), d.data)
-	fmt.Fprintf(&b, "sha256: %x\n\n", sum)
-	b.Write(d.data)
-	return b.Bytes()
+func (d document) encode() []byte { return slices.Concat(d.header(), d.data) }
+
+func (d document) header() []byte {
+	b := fmt.Appendf([]byte(firstLine), "name: %q\nlineage: %s\nlosses: %d\nrevision: %d\nlength: %d\n", d.name, d.lineage, d.losses, d.rev, len(d.data))
+	return fmt.Appendf(b, "sha256: %x\n\n", checksum(b, d.data))
 }
 
 func checksum(header, data []byte) [sha256.Size]byte {
@@ -100,15 +99,14 @@ func decode(b []byte) (document, error) {
 		}
 		return document{}, fmt.Errorf("%w: the first line is not %q", errDamaged, strings.TrimSpace(firstLine))
 	}
-	head, data, ok := bytes.Cut(b, []byte("\n\n"))
+	head, data, ok := bytes.Cut(b[len(firstLine):], []byte("\n\n"))
 	if !ok {
 		return document{}, fmt.Errorf("%w: the header has no end", errDamaged)
 	}
 	var d document
 	var length int
-	var sum []byte
-	_, err := fmt.Sscanf(string(head[len(firstLine):]), "name: %q\nlineage: %s\nlosses: %d\nrevision: %d\nlength: %d\nsha256: %x",
-		&d.name, &d.lineage, &d.losses, &d.rev, &length, &sum)
+	_, err := fmt.Sscanf(string(head), "name: %q\nlineage: %s\nlosses: %d\nrevision: %d\nlength: %d",
+		&d.name, &d.lineage, &d.losses, &d.rev, &length)
 	if err != nil {
 		return d, fmt.Errorf("%w: the header: %v", errDamaged, err)
 	}
@@ -116,8 +114,11 @@ func decode(b []byte) (document, error) {
 	if length != len(data) {
 		return d, fmt.Errorf("%w: %d bytes of document, the header says %d", errDamaged, len(data), length)
 	}
-	if len(b) > maxHeader+MaxData || !bytes.Equal(d.encode(), b) {
+	if len(b) > maxHeader+MaxData || !bytes.Equal(d.header(), b[:len(b)-len(data)]) {
 		return d, fmt.Errorf("%w: the checksum does not match", errDamaged)
+	}
+	if len(d.lineage) != 2*lineageSize || d.rev == 0 || d.losses < 0 {
+		return d, fmt.Errorf("%w: the header has impossible values", errDamaged)
 	}
 	return d, nil
 }

@@ -44,6 +44,8 @@ func TestDecodeReadsWhatEncodeWrote(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(document{name: "n", lineage: newLineage(), rev: 3, data: []byte("x")}.encode())
 	f.Add([]byte(versionLine(2) + "whatever"))
+	f.Add([]byte(firstLine + "\n"))
+	f.Add([]byte(firstLine + "name: \"n\"\n\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if d, err := decode(b); err == nil && string(d.encode()) != string(b) {
 			t.Errorf("decoded %q, which encode does not write", b)

@@ -1,17 +1,12 @@
 package statefile
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -19,109 +14,12 @@ import (
 // took the lock last and whether another process waits for it ('w').
 const (
 	lockSuffix   = ".lock"
-	lockMagic    = "tokenguard-lock "
 	recordSize   = 64
 	waiterOffset = 2*recordSize - 2
 
 	pollMin = 200 * time.Microsecond
 	pollMax = 5 * time.Millisecond
 )
-
-// mark is a generation: the revision and lineage of a commit.
-type mark struct {
-	rev     uint64
-	lineage string
-}
-
-func (m mark) known() bool { return m.rev > 0 }
-
-func (m mark) encode() []byte {
-	lineage := m.lineage
-	if lineage == "" {
-		lineage = strings.Repeat("0", 16)
-	}
-	s := fmt.Sprintf("%s%016x %s", lockMagic, m.rev, lineage)
-	return fmt.Appendf(nil, "%-63s\n", fmt.Sprintf("%s %08x", s, crc32.Checksum([]byte(s), castagnoli)))
-}
-
-// decodeMark returns the unknown mark for anything that encode did not write,
-// such as the half of a record.
-func decodeMark(b []byte) mark {
-	const revAt, lineageAt, sumAt = len(lockMagic), len(lockMagic) + 17, len(lockMagic) + 34
-	if len(b) != recordSize || !bytes.HasPrefix(b, []byte(lockMagic)) {
-		return mark{}
-	}
-	rev, err := strconv.ParseUint(string(b[revAt:revAt+16]), 16, 64)
-	if err != nil {
-		return mark{}
-	}
-	sum, err := strconv.ParseUint(string(b[sumAt:sumAt+8]), 16, 32)
-	if err != nil || uint32(sum) != crc32.Checksum(b[:sumAt-1], castagnoli) {
-		return mark{}
-	}
-	return mark{rev, string(b[lineageAt : lineageAt+16])}
-}
-
-func readMark(f *os.File) (mark, error) {
-	var b [recordSize]byte
-	for range 3 { // a record read while it is written may be half of each
-		if _, err := f.ReadAt(b[:], 0); err != nil && err != io.EOF {
-			return mark{}, err
-		}
-		if m := decodeMark(b[:]); m.known() {
-			return m, nil
-		}
-	}
-	return mark{}, nil
-}
-
-// lockRef is the lock file held open for reading, with its identity.
-type lockRef struct {
-	file *os.File
-	info fs.FileInfo
-}
-
-func (f *File) watch(next *lockRef) {
-	if old := f.watched.Swap(next); old != nil {
-		old.file.Close()
-	}
-}
-
-// generation reads the generation from the lock file; unknown if there is none.
-func (f *File) generation() (mark, error) {
-	info, err := os.Lstat(f.lockPath)
-	if errors.Is(err, fs.ErrNotExist) {
-		return mark{}, nil
-	}
-	if err != nil {
-		return mark{}, describe(f.base, "look at the lock file", err)
-	}
-	ref := f.watched.Load()
-	if ref == nil || !os.SameFile(ref.info, info) {
-		file, info, err := openRegular(f.lockPath, os.O_RDONLY)
-		if errors.Is(err, fs.ErrNotExist) {
-			return mark{}, nil
-		}
-		if err != nil {
-			return mark{}, describe(f.base, "open the lock file", err)
-		}
-		ref = &lockRef{file, info}
-		f.watch(ref)
-		select {
-		case <-f.closed: // Close may have run before the swap
-			f.watch(nil)
-		default:
-		}
-	}
-	m, err := readMark(ref.file)
-	if errors.Is(err, fs.ErrClosed) { // another call exchanged it, or Close ran
-		return mark{}, nil
-	}
-	if err != nil {
-		return mark{}, describe(f.base, "read the lock file", err)
-	}
-	return m, nil
-}
 
 // session is the time from lock to release.
 type session struct {
@@ -163,35 +61,30 @@ func (f *File) lock(ctx context.Context, deadline time.Time) (s *session, err er
 			s.release()
 		}
 	}()
-	for {
-		s.lock, err = f.openLock()
-		if err != nil {
-			return s, err
-		}
-		if err := f.waitFor(ctx, s.lock, s.lock, deadline); err != nil {
-			return s, err
-		}
-		if sameFile(s.lock, f.lockPath) {
-			break
-		}
-		s.release()
+	s.lock, err = f.openLock()
+	if err != nil {
+		return s, err
+	}
+	if err := f.waitFor(ctx, s.lock, s.lock, deadline); err != nil {
+		return s, err
+	}
+	if !sameFile(s.lock, f.lockPath) {
+		return s, errStolen
 	}
 	if err := s.register(); err != nil {
 		return s, describe(f.base, "write the lock file", err)
 	}
-	for {
-		s.data, err = f.openData()
-		if err != nil || s.data == nil || !lockData {
-			return s, err
-		}
-		if err := f.waitFor(ctx, s.data, s.lock, deadline); err != nil {
-			return s, err
-		}
-		if sameFile(s.data, f.path) {
-			return s, nil
-		}
-		s.data.Close()
+	s.data, err = f.openData()
+	if err != nil || s.data == nil || !lockData {
+		return s, err
 	}
+	if err := f.waitFor(ctx, s.data, s.lock, deadline); err != nil {
+		return s, err
+	}
+	if !sameFile(s.data, f.path) {
+		return s, errStolen
+	}
+	return s, nil
 }
 
 func (f *File) openLock() (*os.File, error) {
@@ -214,7 +107,11 @@ func (f *File) openLock() (*os.File, error) {
 // waitFor polls: a blocking lock could not be left when ctx ends.
 func (f *File) waitFor(ctx context.Context, file, lock *os.File, deadline time.Time) error {
 	for {
-		ok, err := tryLock(file)
+		err := f.at(stepLock)
+		ok := false
+		if err == nil {
+			ok, err = tryLock(file)
+		}
 		if err != nil {
 			return describe(f.base, "lock it", err)
 		}
@@ -256,9 +153,7 @@ func (s *session) register() error {
 	if info, err := s.lock.Stat(); err != nil {
 		return err
 	} else if info.Size() != 2*recordSize {
-		if err := s.inheritOwner(s.lock); err != nil {
-			return err
-		}
+		s.inheritOwner(s.lock)
 		if _, err := s.lock.WriteAt(append(gen.encode(), record...), 0); err != nil {
 			return err
 		}

@@ -2,31 +2,35 @@ package statefile
 
 import "syscall"
 
-// networkFS names the network file system that folder lies on, "" for a local
-// one. The numbers are those of statfs(2). FUSE is not among them: whether one
-// is remote cannot be told from it.
+// networkFS names the network file system that folder lies on, "" for a local one.
 func networkFS(folder string) (string, error) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(folder, &st); err != nil {
 		return "", err
 	}
-	switch uint32(st.Type) {
+	return networkName(uint32(st.Type)), nil
+}
+
+// networkName knows the numbers of statfs(2). FUSE is not among them: it says
+// nothing about whether what is behind it is remote.
+func networkName(magic uint32) string {
+	switch magic {
 	case 0x6969:
-		return "NFS", nil
+		return "NFS"
 	case 0x517B, 0xFE534D42, 0xFF534D42:
-		return "SMB", nil
+		return "SMB"
 	case 0x01021997:
-		return "9P", nil
+		return "9P"
 	case 0x00C36400:
-		return "Ceph", nil
+		return "Ceph"
 	case 0x5346414F, 0x6B414653:
-		return "AFS", nil
+		return "AFS"
 	case 0x73757245:
-		return "Coda", nil
+		return "Coda"
 	case 0x0BD00BD0:
-		return "Lustre", nil
+		return "Lustre"
 	case 0x47504653:
-		return "GPFS", nil
+		return "GPFS"
 	}
-	return "", nil
+	return ""
 }

@@ -53,19 +53,16 @@ func child(role string, args []string) error {
 			io.Copy(io.Discard, os.Stdin)
 			return nil, nil
 		})
-	case "count": // times: increment; prints a line when done
+	case "count": // times: increment
 		times, _ := strconv.Atoi(args[1])
 		for range times {
 			if _, err := f.Update(ctx, increment); err != nil {
 				return err
 			}
 		}
-	case "update", "view":
-		if role == "view" {
-			_, err = f.View(ctx)
-		} else {
-			_, err = f.Update(ctx, increment)
-		}
+	case "time": // times: update; prints how long each took
+		times, _ := strconv.Atoi(args[1])
+		return timeUpdates(f, times)
 	case "log": // forever: increment, then log the revision; a byte on stdout at each step
 		log, err := os.OpenFile(args[1], os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 		if err != nil {
@@ -82,6 +79,21 @@ func child(role string, args []string) error {
 			}
 			if _, err := fmt.Fprintf(log, "%d\n", s.Rev); err != nil {
 				return err
+			}
+		}
+	case "churn": // forever: a commit to the shared file and a few to a new one; a line for each
+		opts := Options{LockTimeout: time.Minute, noFileSync: strings.Contains(args[2], "nofile"), noFolderSync: strings.Contains(args[2], "nofolder")}
+		for n := 0; ; n++ {
+			for _, name := range []string{"shared/doc.json", fmt.Sprintf("%s/%d/doc.json", args[1], n/4)} {
+				f, err := Open(filepath.Join(args[0], name), opts)
+				if err != nil {
+					return err
+				}
+				s, err := f.Update(ctx, func(Snapshot) ([]byte, error) { return make([]byte, 3000), nil })
+				if err != nil {
+					return err
+				}
+				fmt.Printf("%s %d\n", name, s.Rev)
 			}
 		}
 	}

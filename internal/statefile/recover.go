@@ -131,7 +131,7 @@ func (s *session) setAside(kind EventKind, rev uint64) (string, error) {
 		if _, err := os.Lstat(aside); err == nil {
 			continue
 		}
-		err := os.Link(f.path, aside)
+		err := f.link(f.path, aside)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			err = os.Rename(f.path, aside)
 		}

@@ -18,6 +18,7 @@ package statefile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -49,8 +50,11 @@ type Options struct {
 	AllowNetwork bool          // accept a folder on a network file system, whose locks and renames may not hold
 	OnEvent      func(Event)   // called after the locks are released, on the goroutine that noticed; may be nil
 
-	noFileSync, noFolderSync bool             // the power-cut test's controls, which must lose
-	hook                     func(step) error // tests: called before each step; an error is that step's failure
+	// For tests.
+	noFileSync, noFolderSync bool                         // the power-cut test's controls, which must lose
+	noLinks                  bool                         // as on a file system without hard links
+	hook                     func(step) error             // called before each step; an error is that step's failure
+	networkFS                func(string) (string, error) // in place of networkFS
 }
 
 // File is a handle on one state file. Its methods are safe for concurrent use,
@@ -79,11 +83,17 @@ func Open(path string, opts Options) (*File, error) {
 	if path == "" {
 		return nil, errors.New("tokenguard: state file: the path is empty")
 	}
+	if len(opts.Name) > maxName {
+		return nil, fmt.Errorf("tokenguard: state file: the name has %d bytes, at most %d are allowed", len(opts.Name), maxName)
+	}
 	if opts.LockTimeout < 0 {
-		return nil, errors.New("tokenguard: state file: LockTimeout is " + opts.LockTimeout.String() + ", must not be negative")
+		return nil, fmt.Errorf("tokenguard: state file: LockTimeout is %v, must not be negative", opts.LockTimeout)
 	}
 	if opts.LockTimeout == 0 {
 		opts.LockTimeout = DefaultLockTimeout
+	}
+	if opts.networkFS == nil {
+		opts.networkFS = networkFS
 	}
 	abs, err := filepath.Abs(path) // a later chdir must not move the state
 	if err != nil {
@@ -134,9 +144,6 @@ func (f *File) View(ctx context.Context) (Snapshot, error) {
 // them. After an error that is ErrOutcomeUnknown the commit may or may not be
 // there; after any other error it is not.
 func (f *File) Update(ctx context.Context, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
-	if err := f.ready(ctx); err != nil {
-		return Snapshot{}, err
-	}
 	deadline := time.Now().Add(f.opts.LockTimeout)
 	if err := f.take(ctx, deadline); err != nil {
 		return Snapshot{}, err
@@ -151,6 +158,9 @@ func (f *File) Update(ctx context.Context, fn func(Snapshot) ([]byte, error)) (S
 	}()
 	defer func() { f.turn <- struct{}{} }()
 	for {
+		if err := f.ready(ctx); err != nil {
+			return Snapshot{}, err
+		}
 		snap, err := f.attempt(ctx, deadline, fn, &events)
 		if !errors.Is(err, errStolen) {
 			return snap, err
@@ -240,7 +250,7 @@ func (f *File) ready(ctx context.Context) error {
 	if f.opts.AllowNetwork || f.checked.Load() {
 		return nil
 	}
-	fs, err := networkFS(existing(f.folder))
+	fs, err := f.opts.networkFS(existing(f.folder))
 	if err != nil {
 		return describe(f.base, "look at the file system", err)
 	}

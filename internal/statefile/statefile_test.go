@@ -63,6 +63,21 @@ func TestOpenAndViewTouchNothing(t *testing.T) {
 	assert.NoDirExists(t, filepath.Dir(path))
 }
 
+func TestOpenRefusesMistakes(t *testing.T) {
+	for _, c := range []struct {
+		path string
+		opts Options
+		want string
+	}{{"", Options{}, "path is empty"}, {"x", Options{LockTimeout: -1}, "-1ns"}, {"x", Options{Name: strings.Repeat("n", maxName+1)}, "513 bytes"}} {
+		_, err := Open(c.path, c.opts)
+		assert.ErrorContains(t, err, c.want)
+	}
+	name := strings.Repeat("\x00", maxName)
+	f := open(t, temp(t), Options{Name: name})
+	put(t, f, strings.Repeat("x", MaxData))
+	assert.Len(t, view(t, f).Data, MaxData)
+}
+
 func TestUpdateIsSeenByOthersAndAfterReopen(t *testing.T) {
 	path := temp(t)
 	a, b := open(t, path, Options{Name: "n"}), open(t, path, Options{Name: "n"})
@@ -206,4 +221,55 @@ func TestConcurrentIncrementsLoseNone(t *testing.T) {
 	got := view(t, files[0])
 	assert.Equal(t, strconv.Itoa(goroutines*each), string(got.Data))
 	assert.Equal(t, uint64(goroutines*each), got.Rev)
+}
+
+// TestReadersNeverGoBack reads beside writers: no revision may go back and no
+// loss may be seen where there is none.
+func TestReadersNeverGoBack(t *testing.T) {
+	path := temp(t)
+	opts := Options{LockTimeout: 1 << 36, OnEvent: func(e Event) { t.Errorf("event %+v", e) }}
+	var writers, readers sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	shared := open(t, path, opts)
+	for r := range 4 {
+		f := shared
+		if r%2 == 0 {
+			f = open(t, path, opts)
+		}
+		readers.Go(func() {
+			var last uint64
+			for ctx.Err() == nil {
+				s, err := f.View(t.Context())
+				if err == nil && (s.Rev < last || s.Epoch != "" || s.Rev > 0 && string(s.Data) != strconv.FormatUint(s.Rev, 10)) {
+					err = fmt.Errorf("%q, revision %d after %d, epoch %q", s.Data, s.Rev, last, s.Epoch)
+				}
+				var gen uint64
+				if err == nil {
+					gen, err = f.Generation(t.Context())
+				}
+				if err == nil && gen < s.Rev {
+					err = fmt.Errorf("generation %d after revision %d", gen, s.Rev)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				last = gen
+			}
+		})
+	}
+	for range 2 {
+		f := open(t, path, opts)
+		writers.Go(func() {
+			for range 200 {
+				if _, err := f.Update(t.Context(), increment); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	writers.Wait()
+	stop()
+	readers.Wait()
 }

@@ -52,9 +52,10 @@ func syncFolder(folder string) error {
 	return err
 }
 
-func chownLike(file *os.File, like fs.FileInfo) error {
-	owner := like.Sys().(*syscall.Stat_t)
-	return file.Chown(int(owner.Uid), int(owner.Gid))
+func chownLike(file *os.File, like fs.FileInfo) {
+	if owner, ok := like.Sys().(*syscall.Stat_t); ok {
+		file.Chown(int(owner.Uid), int(owner.Gid))
+	}
 }
 
 func diskFull(error) bool { return false }

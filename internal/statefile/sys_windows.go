@@ -100,7 +100,7 @@ func replace(from, to string) error {
 
 func syncFolder(string) error { return nil }
 
-func chownLike(*os.File, fs.FileInfo) error { return nil }
+func chownLike(*os.File, fs.FileInfo) {}
 
 func diskFull(err error) bool {
 	return errors.Is(err, errorDiskFull) || errors.Is(err, errorHandleDiskFull)

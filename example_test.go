@@ -1,0 +1,176 @@
+package tokenguard_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/tokenguard/tokenguard"
+)
+
+// standingClock is all the clock that a unit test needs.
+type standingClock struct{ now time.Time }
+
+func (c *standingClock) Now() time.Time { return c.now }
+
+var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// Wrap the function that you have; ask the guard instead of it.
+func Example() {
+	fetch := func(ctx context.Context, req tokenguard.Request) (tokenguard.Token, error) {
+		fmt.Println("the upstream is asked")
+		return tokenguard.NewTokenIn("a secret", time.Hour), nil
+	}
+	guard, err := tokenguard.New(fetch)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer guard.Close()
+
+	for range 3 {
+		token, err := guard.Token(context.Background())
+		fmt.Println(token.Value(), err)
+	}
+	// Output:
+	// the upstream is asked
+	// a secret <nil>
+	// a secret <nil>
+	// a secret <nil>
+}
+
+// The personal token goes first; when its quota is used up, an anonymous one takes over, and the verdict says so.
+func ExampleWithPersonalToken() {
+	clock := &standingClock{noon}
+	guard, _ := tokenguard.New(
+		func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+			return tokenguard.NewToken("anonymous", clock.now.Add(time.Hour)), nil
+		},
+		tokenguard.WithPersonalToken(func(context.Context) (tokenguard.Token, error) {
+			return tokenguard.NewToken("personal", clock.now.Add(24*time.Hour)), nil
+		}),
+		tokenguard.WithClock(clock))
+	defer guard.Close()
+	ctx := context.Background()
+
+	grant, _ := guard.Acquire(ctx, tokenguard.Request{})
+	fmt.Println(grant.Source, grant.Token.Value())
+
+	// The API answers that nothing remains: report it, and ask again.
+	grant, err := guard.Acquire(ctx, tokenguard.Request{
+		Failing: grant.Token.ID(),
+		Failure: tokenguard.Failure{
+			StatusCode: 429,
+			Header:     http.Header{"X-Ratelimit-Limit": {"100"}, "X-Ratelimit-Remaining": {"0"}},
+			Message:    "No remaining quota: No AI requests remaining",
+		},
+	})
+	fmt.Println(grant.Source, grant.Token.Value(), err)
+	// Output:
+	// personal personal
+	// request anonymous <nil>
+}
+
+// A unit test moves a clock of its own; nothing sleeps.
+func ExampleWithClock() {
+	clock := &standingClock{noon}
+	asked := 0
+	guard, _ := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+		asked++
+		return tokenguard.NewTokenIn(fmt.Sprintf("token %d", asked), time.Hour), nil
+	}, tokenguard.WithClock(clock))
+	defer guard.Close()
+
+	for range 3 {
+		token, _ := guard.Token(context.Background())
+		fmt.Println(clock.now.Format("15:04"), token.Value())
+		clock.now = clock.now.Add(45 * time.Minute)
+	}
+	// Output:
+	// 12:00 token 1
+	// 12:45 token 1
+	// 13:30 token 2
+}
+
+// A refusal says which rule, on what evidence, and when it opens.
+func ExampleRefusedError() {
+	clock := &standingClock{noon}
+	guard, _ := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+		return tokenguard.Token{}, tokenguard.Failed(tokenguard.Failure{StatusCode: 503, Message: "upstream is down"})
+	}, tokenguard.WithClock(clock))
+	defer guard.Close()
+	ctx := context.Background()
+
+	_, err := guard.Token(ctx)
+	fmt.Println(err)
+
+	clock.now = clock.now.Add(time.Minute)
+	_, err = guard.Token(ctx)
+	var refused *tokenguard.RefusedError
+	if errors.As(err, &refused) {
+		wait, _ := refused.RetryAfter(clock.now)
+		fmt.Println(refused.Verdict.Step, refused.Verdict.Reason, wait, errors.Is(err, tokenguard.ErrBackoff))
+		fmt.Println(refused.Verdict.Detail)
+		fmt.Println("because of:", errors.Unwrap(err))
+	}
+	// Output:
+	// tokenguard: request failed (transient): 503: upstream is down
+	// limiter backoff 9m0s true
+	// 1 consecutive failures, the last (transient) at 2026-01-01T12:00:00Z; backing off for 10m0s, until 2026-01-01T12:10:00Z
+	// because of: 503: upstream is down
+}
+
+// A batch job waits until a token can be had instead of giving up. The clock here sleeps by moving on.
+func ExampleGuard_Wait() {
+	clock := &sleepingClock{standingClock{noon}}
+	asked := 0
+	guard, _ := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+		if asked++; asked == 1 {
+			return tokenguard.Token{}, errors.New("connection reset by peer")
+		}
+		return tokenguard.NewTokenIn("a secret", time.Hour), nil
+	}, tokenguard.WithClock(clock))
+	defer guard.Close()
+	ctx := context.Background()
+
+	_, err := guard.Token(ctx)
+	fmt.Println(clock.now.Format("15:04"), err)
+
+	grant, err := guard.Wait(ctx, tokenguard.Request{Caller: "nightly batch"})
+	fmt.Println(clock.now.Format("15:04"), grant.Token.Value(), err)
+	// Output:
+	// 12:00 tokenguard: request failed (transient): connection reset by peer
+	// 12:10 a secret <nil>
+}
+
+type sleepingClock struct{ standingClock }
+
+func (c *sleepingClock) Sleep(ctx context.Context, d time.Duration) error {
+	c.now = c.now.Add(d)
+	return ctx.Err()
+}
+
+// Explain answers "what would I get now, and why" without asking anybody.
+func ExampleGuard_Explain() {
+	guard, _ := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+		return tokenguard.NewTokenIn("a secret", time.Hour), nil
+	}, tokenguard.WithClock(&standingClock{noon}))
+	defer guard.Close()
+
+	e, _ := guard.Explain(context.Background(), tokenguard.Request{Caller: "curious"})
+	fmt.Println(e.Verdict.Answer)
+	for _, step := range e.Steps {
+		fmt.Printf("%-9s %-6s %s\n", step.Step, step.Answer, step.Detail)
+	}
+	// Output:
+	// start
+	// dedup     pass   the request carries no failure
+	// cache     pass   no usable token for this caller
+	// gate      pass   0 acquisitions in progress, at most 3
+	// manager   pass   no token of this key is known
+	// limiter   pass   every window, the spacing and the backoff are open
+	// predictor pass   not consulted
+	// request   start
+}

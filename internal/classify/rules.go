@@ -1,0 +1,181 @@
+package classify
+
+import (
+	"slices"
+	"time"
+)
+
+// rule names a class when the answer says something of any and of also, and
+// nothing of none. Empty sets ask for nothing. Some rules ask for more.
+type rule struct {
+	class string
+	any   concept
+	also  concept
+	none  concept
+	when  func(facts) bool
+}
+
+func (r *rule) fits(f facts) bool {
+	return (r.any == 0 || f.says(r.any)) && (r.also == 0 || f.says(r.also)) && !f.says(r.none) && (r.when == nil || r.when(f))
+}
+
+// rules are tried from the top; the first that fits decides. Above all stand
+// the causes that a token has nothing to do with, then what bars the caller,
+// then allowances before paces, then credentials, last the words that say no
+// more than a status does.
+var rules = []rule{
+	// The caller gave up. A client's own timeout also says "canceled".
+	{class: ClientError, any: cancelled, none: network},
+
+	// "Invalid key or quota exceeded": nobody can tell.
+	{class: Unknown, any: either, also: deadCred | lostCred, when: otherCause},
+
+	// A stale timestamp says "expired", but not of the token.
+	{class: ClientError, any: staleTime},
+
+	// Requests that no idle minute lets through.
+	{class: ClientError, any: size, none: long | manyCalls | spent | arrears},
+	{class: ClientError, any: tooMuch, none: long | short | pace | wait | spent | arrears},
+	{class: ClientError, any: content, none: pace | manyCalls | spent | arrears},
+
+	// The funds of a customer's card are not the caller's.
+	{class: ClientError, any: card, also: arrears | lacking},
+
+	// The network, and a server without room: whose fault it is beats what it is called.
+	{class: Transient, any: network, none: deadCred | loggedOut | spent | arrears | periodCap | noRight},
+	{class: Transient, any: overload, none: arrears | periodCap | notIncluded | barred, when: serversOwn},
+
+	// Who is unpaid is often told "suspended", but money is what cures it.
+	{class: QuotaExhausted, any: arrears, none: card | notIncluded | lapsed},
+
+	// Walls: bans, regions, addresses, things switched off. A block that ends
+	// by itself after too many calls is a pace.
+	{class: RateLimited, any: temporary | wait, also: pace | manyCalls, none: long | shutOff, when: endsByItself},
+	{class: Forbidden, any: barred | noPlace | noAddress | shutOff},
+
+	// Nothing was consumed where nothing was ever granted, or the grant has lapsed.
+	{class: Forbidden, any: zeroLimit, also: exceeded | allowance | limit},
+	{class: Forbidden, any: lapsed, none: spent | loggedOut | pace},
+	{class: Forbidden, any: notIncluded, none: spent | periodCap | arrears | pace},
+
+	// A ceiling on what is kept, not on what is called.
+	{class: ClientError, any: stored, also: exceeded | spent | limit, none: pace | short | long | count},
+
+	// An allowance is used up: per day or longer, in money, or plainly.
+	{class: AuthInvalid, any: loggedOut, also: periodCap},
+	{class: QuotaExhausted, any: periodCap, also: exceeded | consumed | lacking | limit | pace | manyCalls, none: deadCred | noRight},
+	{class: QuotaExhausted, any: arrears | money, also: spent, none: card | lapsed},
+	{class: RateLimited, any: exceeded | limit | allowance | pace, also: short},
+	{class: RateLimited, any: spent, also: pace | raise},
+	{class: RateLimited, any: spent, when: shortWait},
+	{class: QuotaExhausted, any: spent, none: noRight | deadCred},
+
+	// A plan's window that the headers show as used up beats a vague text.
+	{class: QuotaExhausted, when: planWindowUsed},
+
+	// Too much in too little time.
+	{class: RateLimited, any: pace | manyCalls},
+	{class: RateLimited, any: wait, when: callerMustWait},
+
+	// Headers that close a window or ask for a wait explain a bare 403.
+	{class: RateLimited, none: noRight | deadCred | loggedOut, when: windowUsed},
+
+	// Rights, credentials and resources.
+	{class: ClientError, any: param, none: cred | unauth | loggedOut, when: statusIn(400, 422)},
+	{class: ClientError, any: lostThing, when: statusIn(404)},
+	{class: ClientError, any: noRight, when: statusIn(405)},
+	{class: Forbidden, any: noRight},
+	{class: ClientError, any: lostThing, none: lostCred},
+	{class: Transient, any: deadCred | loggedOut, also: faulty, when: serverStatus}, // its sign-in failed, not the token
+	{class: AuthInvalid, any: deadCred | loggedOut},
+	{class: AuthInvalid, any: lostCred, when: statusIn(400, 401, 403)},
+
+	// Buying is the cure and nothing was used up: it is not in the plan.
+	{class: Forbidden, any: purchase, none: exceeded | limit | consumed | faulty | param, when: statusSilent},
+
+	// What is left says little more than the status.
+	{class: QuotaExhausted, any: allowance, also: limit, none: faulty | param | cred, when: statusIn(0, 200, 402, 403, 429)},
+	{class: Unknown, any: countOver, when: bodyOnly},
+	{class: RateLimited, any: overLimit, when: statusIn(0, 200, 402, 403, 429)},
+	{class: Transient, any: faulty, when: bodyOrServer},
+	{class: AuthInvalid, any: unauth, when: statusIn(0, 200, 401)},
+	{class: Forbidden, any: refused | unauth, when: statusSilent},
+	{class: ClientError, any: param | lostParty | endedThing, when: statusSilent},
+}
+
+// decide returns the class of the first rule that fits, else the meaning of
+// the bare status.
+func (f facts) decide() string {
+	for i := range rules {
+		if rules[i].fits(f) {
+			return rules[i].class
+		}
+	}
+	return byStatus(f.status())
+}
+
+// status is the HTTP status, or what the text says of it where the transport
+// shows none or success.
+func (f facts) status() int {
+	if f.in.StatusCode < 400 && f.inText != 0 {
+		return f.inText
+	}
+	return f.in.StatusCode
+}
+
+func (f facts) says(c concept) bool { return f.said&c != 0 }
+
+// statusIn asks for one of these statuses.
+func statusIn(statuses ...int) func(facts) bool {
+	return func(f facts) bool { return slices.Contains(statuses, f.status()) }
+}
+
+// bodyOnly: no status speaks, only the body does.
+func bodyOnly(f facts) bool { return f.status() < 400 }
+
+// statusSilent: the status names no other cause than a wrong request or a
+// refusal.
+func statusSilent(f facts) bool {
+	s := f.status()
+	return s < 500 && s != 401 && s != 408 && s != 429
+}
+
+// serverStatus: the server says that it is at fault.
+func serverStatus(f facts) bool { return f.status() >= 500 }
+
+// bodyOrServer: the status is the server's fault or says nothing.
+func bodyOrServer(f facts) bool {
+	s := f.status()
+	return s < 400 || s == 408 || s >= 500
+}
+
+// otherCause: beside the credential the answer names a limit or a right.
+func otherCause(f facts) bool {
+	return f.says(pace | spent | overLimit | periodCap | noRight | noAddress | barred)
+}
+
+// serversOwn: room is missing at the server, not in the caller's pace.
+func serversOwn(f facts) bool { return !f.says(pace) || !f.says(yours) }
+
+// endsByItself: a block that is only a pause.
+func endsByItself(f facts) bool { return f.says(barred|noAddress) && f.says(temporary) }
+
+// shortWait: the answer itself asks for a wait of at most an hour.
+func shortWait(f facts) bool {
+	h := ReadHints(f.in, time.Time{})
+	return h.HasRetryAfter && h.RetryAfter <= time.Hour
+}
+
+// planWindowUsed: the headers show a plan's window as used up.
+func planWindowUsed(f facts) bool { return f.usedLong && !f.says(short) }
+
+// windowUsed: the headers show a limit, which explains a status that says less.
+func windowUsed(f facts) bool {
+	return (f.used || f.retry) && (f.in.StatusCode == 403 || f.in.StatusCode == 429)
+}
+
+// callerMustWait: "please wait" is about the caller's pace unless the server
+// has a fault or the credential is what is wrong.
+func callerMustWait(f facts) bool {
+	return !f.says(faulty|deadCred|loggedOut) && statusIn(401, 403, 429)(f)
+}

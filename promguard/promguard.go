@@ -1,0 +1,192 @@
+// Package promguard shows guards to Prometheus.
+//
+//	metrics := promguard.New()
+//	guard, err := tokenguard.New(fetch, tokenguard.WithObserver(metrics.Observe))
+//	metrics.Add("default", guard)
+//	registry.MustRegister(metrics)
+//
+// Each scrape takes one Stats of each guard, so that its figures fit together. Every label value exists at zero from the
+// start. No label holds a scope, a caller or a token.
+package promguard
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tokenguard/tokenguard"
+)
+
+// Source is what a guard gives.
+type Source interface{ Stats() tokenguard.Stats }
+
+// Metrics is a prometheus.Collector for any number of guards. It is safe for concurrent use.
+type Metrics struct {
+	duration *prometheus.HistogramVec
+	events   *prometheus.CounterVec
+
+	mu     sync.Mutex // guards what follows
+	guards map[string]Source
+}
+
+// New makes an empty collector.
+func New() *Metrics {
+	return &Metrics{
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "tokenguard_acquisition_duration_seconds",
+			Help:    "How long started acquisitions took, by result.",
+			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}, []string{"guard", "result"}),
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tokenguard_warnings_total",
+			Help: "Early warnings that a token or a budget is forecast to run out, and reports of a damaged or lost state.",
+		}, []string{"guard", "kind"}),
+		guards: map[string]Source{},
+	}
+}
+
+// Add shows a guard under a name, which must be that of its events (tokenguard.WithName).
+func (m *Metrics) Add(name string, guard Source) {
+	m.mu.Lock()
+	m.guards[name] = guard
+	m.mu.Unlock()
+	for _, result := range results {
+		m.duration.WithLabelValues(name, result)
+	}
+	for _, kind := range []tokenguard.EventKind{tokenguard.EventWarning, tokenguard.EventState} {
+		m.events.WithLabelValues(name, string(kind))
+	}
+}
+
+var results = []string{"success", "failure"}
+
+// Observe takes a guard's events in: pass it to tokenguard.WithObserver. Without it the histogram and the warnings stay
+// empty.
+func (m *Metrics) Observe(e tokenguard.Event) {
+	switch e.Kind {
+	case tokenguard.EventAcquired:
+		m.duration.WithLabelValues(e.Guard, "success").Observe(e.Took.Seconds())
+	case tokenguard.EventFailed:
+		m.duration.WithLabelValues(e.Guard, "failure").Observe(e.Took.Seconds())
+	case tokenguard.EventWarning, tokenguard.EventState:
+		m.events.WithLabelValues(e.Guard, string(e.Kind)).Add(float64(1 + e.Repeats))
+	}
+}
+
+// desc makes a description; every metric has the guard's name as its first label.
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("tokenguard_"+name, help, append([]string{"guard"}, labels...), nil)
+}
+
+var (
+	calls        = desc("calls_total", "Calls of this process, by outcome: the funnel.", "outcome")
+	refusals     = desc("refusals_total", "Calls of this process that were answered without a token, by reason.", "reason")
+	acquisitions = desc("acquisitions_total", "Started acquisitions that ended, in the shared state since it was made, by result and class of failure.", "result", "class")
+	outcomes     = desc("outcomes_total", "Outcomes of calls made with tokens, reported to this process, by class.", "class")
+	used         = desc("acquisition_used", "Starts that count in the window now.", "window")
+	limit        = desc("acquisition_limit", "Starts that the window permits.", "window")
+	inProgress   = desc("acquisitions_in_progress", "Acquisitions in progress over the store.")
+	waiting      = desc("waiting_calls", "Calls of this process that wait for an acquisition.")
+	cached       = desc("credentials", "Credentials in the cache.")
+	failures     = desc("consecutive_failures", "Failed acquisitions in a row.")
+	nextAllowed  = desc("next_allowed_timestamp_seconds", "When the next acquisition may start; not in the future: now.")
+	exhaustion   = desc("predicted_exhaustion_timestamp_seconds", "When the newest credential's quota is forecast to run out; 0: no forecast.")
+	confidence   = desc("predictor_confidence_ratio", "Confidence of the predictor's level.")
+	level        = desc("predictor_level", "1 for the level that the predictor reads now, 0 for the others.", "level")
+	brier        = desc("predictor_brier_ratio", "Mean squared error of the predictor's forecasts: 0 is perfect.")
+	storeUp      = desc("store_up", "1 if the state store answered this scrape.")
+)
+
+var descs = []*prometheus.Desc{calls, refusals, acquisitions, outcomes, used, limit, inProgress, waiting, cached, failures,
+	nextAllowed, exhaustion, confidence, level, brier, storeUp}
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range descs {
+		ch <- d
+	}
+	m.duration.Describe(ch)
+	m.events.Describe(ch)
+}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	m.mu.Lock()
+	guards := maps.Clone(m.guards)
+	m.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(guards)) {
+		collect(ch, name, guards[name].Stats())
+	}
+	m.duration.Collect(ch)
+	m.events.Collect(ch)
+}
+
+func collect(ch chan<- prometheus.Metric, guard string, s tokenguard.Stats) {
+	send := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, kind, v, append([]string{guard}, labels...)...)
+	}
+	counter := func(d *prometheus.Desc, v float64, labels ...string) { send(d, prometheus.CounterValue, v, labels...) }
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) { send(d, prometheus.GaugeValue, v, labels...) }
+
+	served := map[string]int64{"canceled": s.Calls.Left, "failed": s.Calls.Failed, "duplicate": 0, "refused": 0, "cache": 0, "personal": 0, "shared": 0, "fetched": 0}
+	for _, reasons := range s.Calls.Answers {
+		for reason, n := range reasons {
+			switch reason {
+			case tokenguard.ReasonCached:
+				served["cache"] += n
+			case tokenguard.ReasonPersonal:
+				served["personal"] += n
+			case tokenguard.ReasonJoined:
+				served["shared"] += n
+			case tokenguard.ReasonAcquired:
+				served["fetched"] += n
+			case tokenguard.ReasonRequestFailed:
+			case tokenguard.ReasonDuplicate:
+				served["duplicate"] += n
+				counter(refusals, float64(n), string(reason))
+			default:
+				served["refused"] += n
+				counter(refusals, float64(n), string(reason))
+			}
+		}
+	}
+	for outcome, n := range served {
+		counter(calls, float64(n), outcome)
+	}
+	counter(acquisitions, float64(s.Acquisitions.Successes), "success", "")
+	for class, n := range s.Acquisitions.Failures {
+		counter(acquisitions, float64(n), "failure", string(class))
+	}
+	for class, n := range s.Calls.Outcomes {
+		counter(outcomes, float64(n), class)
+	}
+	for window, w := range map[string]tokenguard.WindowStats{"hour": s.Acquisitions.Hour, "day": s.Acquisitions.Day} {
+		gauge(used, float64(w.Used), window)
+		gauge(limit, float64(w.Limit), window)
+	}
+	gauge(inProgress, float64(s.Acquisitions.InProgress))
+	gauge(waiting, float64(s.Calls.Waiting))
+	gauge(cached, float64(s.Cache.Size))
+	gauge(failures, float64(s.Limiter.ConsecutiveFailures))
+	gauge(nextAllowed, float64(s.Limiter.NextAllowed.UnixMilli())/1e3)
+	at := 0.0
+	if !s.Predictor.ExhaustedAt.IsZero() {
+		at = float64(s.Predictor.ExhaustedAt.UnixMilli()) / 1e3
+	}
+	gauge(exhaustion, at)
+	gauge(confidence, s.Predictor.Confidence)
+	for _, l := range []tokenguard.Level{tokenguard.LevelHigh, tokenguard.LevelMedium, tokenguard.LevelLow, tokenguard.LevelCritical, tokenguard.LevelExhausted} {
+		gauge(level, number(s.Predictor.Level == l), string(l))
+	}
+	gauge(brier, s.Predictor.Accuracy.Brier)
+	gauge(storeUp, number(s.Store.Error == ""))
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
