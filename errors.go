@@ -41,7 +41,8 @@ var sentinels = map[Reason]error{
 	ReasonClosed:              ErrClosed,
 }
 
-// RefusedError is a call that the guard answered without a token and without asking the upstream.
+// RefusedError is a call that the guard answered without a token and without asking the upstream. Callers who ask the
+// same may get the same one: it must not be changed.
 type RefusedError struct {
 	Verdict Verdict
 	// Cause is the failure behind the refusal, if there is one: the failed acquisition during a backoff (rebuilt,

@@ -47,7 +47,7 @@ type shelf struct {
 	pending map[string]predict.Usage // outcomes by token ID that wait for a commit
 	flushed time.Duration            // when pending outcomes were last committed on their own account
 
-	found   []string                 // for the log: told once the store has returned
+	found []string // for the log: told once the store has returned
 
 	publish func()                   // tells the guard of a new revision
 	stamp   func(*document, instant) // carries the order of use into the document
