@@ -95,7 +95,10 @@ type RequestError struct {
 }
 
 func (e *RequestError) Error() string {
-	return fmt.Sprintf("tokenguard: request failed (%s): %v", e.Class, e.Err)
+	if e.Verdict.Detail != "" {
+		return "tokenguard: " + e.Verdict.Detail // masked, as Err need not be
+	}
+	return fmt.Sprintf("tokenguard: request failed (%s): %s", e.Class, mask(e.Err.Error()))
 }
 
 // Unwrap returns what RequestFunc returned.

@@ -154,11 +154,13 @@ func (g *Guard) rebuild() {
 	}
 	r := g.meter.read() // later than mono, so that no token seems to last longer than it does
 	t := &hotTable{delta: r.now - instant(mono), scopes: map[string]*hotEntry{}, byID: make(map[string]*hotUse, len(st.tokens)), state: st}
+	fresh := false
 	for id := range st.tokens {
 		if old != nil && old.byID[id] != nil {
 			t.byID[id] = old.byID[id]
 			continue
 		}
+		fresh = true
 		u := &hotUse{}
 		rec := st.doc.Tokens[id]
 		u.last.Store(int64(rec.Used))
@@ -173,6 +175,10 @@ func (g *Guard) rebuild() {
 		t.plain = t.scopes[""]
 	}
 	h.table.Store(t)
+	if fresh { // texts that were read before may hold its value
+		g.masks.Purge()
+		g.templates.Purge()
+	}
 }
 
 // heat puts the scope's token into the table, if a plain request gets it without a question.

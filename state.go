@@ -375,6 +375,17 @@ func (s *shelf) waits(id string) predict.Usage {
 	return s.pending[id].Clone()
 }
 
+// allWait returns the outcomes of all tokens that wait for a commit.
+func (s *shelf) allWait() map[string]predict.Usage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waits := make(map[string]predict.Usage, len(s.pending))
+	for id, u := range s.pending {
+		waits[id] = u.Clone()
+	}
+	return waits
+}
+
 // flushInterval is the least time between two commits that carry nothing but outcomes.
 const flushInterval = 10 * time.Second
 
