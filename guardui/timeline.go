@@ -54,7 +54,7 @@ func newTimeline(title string, length time.Duration, now time.Time, attempts []t
 		x := 1000 * float64(when.Sub(from)) / float64(length)
 		return float64(int(10*min(max(x, 0), 1000))) / 10
 	}
-	t.Hour = box{X: at(now.Add(-time.Hour)), W: 1000 - at(now.Add(-time.Hour)), H: rowHeight}
+	t.Hour = box{X: at(now.Add(-time.Hour)), W: at(now) - at(now.Add(-time.Hour)), H: rowHeight}
 	if len(history) > 0 && history[0].At.After(from) {
 		t.Known = history[0].At
 	}
