@@ -64,7 +64,10 @@ func newTimeline(title string, length time.Duration, now time.Time, attempts []t
 			continue
 		}
 		starts.Count++
-		mark := box{X: at(a.Start), W: max(at(a.End)-at(a.Start), 4), H: rowHeight, Failed: a.Failed}
+		mark := box{X: at(a.Start), W: max(at(a.End)-at(a.Start), 4), H: rowHeight}
+		if a.Failed { // told from the others by more than its colour
+			mark.Failed, mark.Y, mark.H = true, rowHeight/2, rowHeight/2
+		}
 		mark.X = min(mark.X, 1000-mark.W)
 		starts.Marks = append(starts.Marks, mark)
 	}

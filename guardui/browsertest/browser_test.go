@@ -192,7 +192,7 @@ func TestLooks(t *testing.T) {
 		{"light", "light", "rgb(246, 247, 249)", 1280}, {"dark", "dark", "rgb(17, 22, 28)", 1280}, {"narrow", "light", "rgb(246, 247, 249)", 360},
 	} {
 		t.Run(look.name, func(t *testing.T) {
-			do(ctx, t, chromedp.EmulateViewport(look.width, 900), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+			do(ctx, t, chromedp.EmulateViewport(look.width, 1400), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
 				_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 					Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: look.scheme}}})
 				return err
@@ -200,7 +200,7 @@ func TestLooks(t *testing.T) {
 			assert.Equal(t, look.ground, get(ctx, t, chromedp.Evaluate[string](`getComputedStyle(document.body).backgroundColor`)))
 			assert.LessOrEqual(t, get(ctx, t, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`)), look.width, "nothing scrolls sideways")
 			if dir := os.Getenv("TOKENGUARD_PICTURES"); dir != "" {
-				picture := get(ctx, t, chromedp.FullScreenshot(100))
+				picture := get(ctx, t, chromedp.CaptureScreenshot())
 				require.NoError(t, os.WriteFile(filepath.Join(dir, look.name+".png"), picture, 0o600))
 			}
 		})
