@@ -271,4 +271,12 @@ func TestLiveIsBounded(t *testing.T) {
 	assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
 	assert.Contains(t, string(text), "too many")
 	assert.Equal(t, "30", resp.Header.Get("Retry-After"))
+
+	cancel() // whoever leaves makes room, once the server has noticed
+	for code := 0; code != http.StatusOK; {
+		resp, err := http.Get(server.URL + "/events")
+		require.NoError(t, err)
+		code = resp.StatusCode
+		resp.Body.Close()
+	}
 }
