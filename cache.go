@@ -135,7 +135,7 @@ func (d *document) insert(o *options, r *record) {
 	d.index()
 }
 
-// evict drops the values of the least recently used tokens beyond the bound.
+// evict drops the values of the least recently used tokens beyond the bounds.
 func (d *document) evict(o *options) {
 	var held []*record
 	for _, r := range d.Tokens {
@@ -143,19 +143,22 @@ func (d *document) evict(o *options) {
 			held = append(held, r)
 		}
 	}
-	if len(held) <= o.Cache.MaxTokens {
-		return
-	}
 	slices.SortFunc(held, func(a, b *record) int {
 		if a.Used != b.Used {
 			return cmpDesc(a.Used, b.Used)
 		}
 		return cmpDesc(a.Seq, b.Seq)
 	})
-	for _, r := range held[o.Cache.MaxTokens:] {
-		r.drop()
+	bytes := 0
+	for i, r := range held {
+		if bytes += len(r.Value) + len(r.Sealed)*4/3; i >= o.Cache.MaxTokens || bytes > maxHeld && i > 0 {
+			r.drop()
+		}
 	}
 }
+
+// maxHeld bounds the bytes of all values: a store takes a small document.
+const maxHeld = 2 << 20
 
 func (r *record) drop() { r.Value, r.Sealed, r.Private = "", nil, false }
 

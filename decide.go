@@ -84,7 +84,7 @@ func (v *view) decide(now instant) ruling {
 
 	// 3. In-progress gate. Whoever the upstream told to wait is not handed the next token instead.
 	gate := v.gate(now)
-	if gate.answer != AnswerPass && !v.paused(now) {
+	if gate.answer != AnswerPass && !v.paused(now) && !(gate.place && dup.answer == AnswerRefuse) {
 		if token != nil {
 			return served
 		}
@@ -162,7 +162,7 @@ func (v *view) retryAt(now instant) instant {
 func (v *view) opening(t instant) instant {
 	latest := t
 	m := v.manager(t)
-	for _, g := range [...]ruling{v.dedup(t), m, v.limiter(t)} {
+	for _, g := range [...]ruling{v.dedup(t), v.gate(t), m, v.limiter(t)} {
 		if g.answer == AnswerRefuse {
 			latest = max(latest, g.until)
 		}

@@ -428,12 +428,19 @@ func (d *document) prune(o *options, now instant) {
 	d.sweepTokens(o, now)
 }
 
-// leastKey is the key whose loss opens the least: the one whose gates open first.
+// leastKey is the key whose loss opens the least: of those that callers alone made with what they reported, else of
+// all, the one whose gates open first.
 func (d *document) leastKey() string {
-	least, at := "", never
+	var least string
+	lowest := [2]instant{never, never}
 	for scope, k := range d.Keys {
-		if t := max(k.Pause.Until, k.Closed.Until, k.LastStart); t <= at {
-			least, at = scope, t
+		reported := instant(0)
+		if k.LastStart != 0 || k.Closed.Until != 0 || len(d.byScope[scope]) > 0 {
+			reported = 1
+		}
+		rank := [2]instant{reported, max(k.Pause.Until, k.Closed.Until, k.LastStart)}
+		if slices.Compare(rank[:], lowest[:]) < 0 {
+			least, lowest = scope, rank
 		}
 	}
 	return least

@@ -58,6 +58,7 @@ func (g *Guard) viewFor(ctx context.Context, q *query, st *state, r reading) (*v
 			}
 			pv, _ = g.personal.view(g.opt, st.doc, q.scope, g.meter.read().now)
 		}
+		pv.note = g.hide(pv.note)
 		q.personal = pv
 	}
 	q.waiting = int(g.waiting.Load())
@@ -349,11 +350,12 @@ type reportID struct {
 	token, text string
 	class       Class
 	at, until   instant
+	none        bool
 }
 
 // counted reports whether this very report was counted before, and counts it.
 func (g *Guard) counted(q *query) bool {
-	seen, _ := g.reports.ContainsOrAdd(reportID{q.failing, q.text, q.class, q.at, q.until}, struct{}{})
+	seen, _ := g.reports.ContainsOrAdd(reportID{q.failing, q.text, q.class, q.at, q.until, q.none}, struct{}{})
 	return seen
 }
 
@@ -378,10 +380,8 @@ func (g *Guard) news(q *query, doc *document, r reading) bool {
 	if q.class == ClassNone {
 		return false
 	}
-	if rec := doc.Tokens[q.failing]; rec != nil && rec.Kind == Anonymous {
-		if g.counted(q) {
-			return false
-		}
+	// One that was counted may still be on its way into the document: only the document tells whether it is there.
+	if rec := doc.Tokens[q.failing]; rec != nil && rec.Kind == Anonymous && !g.counted(q) {
 		g.outcome(q.failing, outcomeOf(&q.report, Outcome{}, r))
 	}
 	return doc.wouldChange(g.opt, q, g.personalRecord(q.failing), r.now)

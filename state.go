@@ -47,7 +47,7 @@ type shelf struct {
 	pending map[string]predict.Usage // outcomes by token ID that wait for a commit
 	flushed time.Duration            // when pending outcomes were last committed on their own account
 
-	found   []string                 // for the log: told once the store has returned
+	found []string // for the log: told once the store has returned
 
 	publish func()                   // tells the guard of a new revision
 	stamp   func(*document, instant) // carries the order of use into the document
@@ -373,6 +373,17 @@ func (s *shelf) waits(id string) predict.Usage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.pending[id].Clone()
+}
+
+// allWait returns the outcomes of all tokens that wait for a commit.
+func (s *shelf) allWait() map[string]predict.Usage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waits := make(map[string]predict.Usage, len(s.pending))
+	for id, u := range s.pending {
+		waits[id] = u.Clone()
+	}
+	return waits
 }
 
 // flushInterval is the least time between two commits that carry nothing but outcomes.

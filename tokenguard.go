@@ -69,7 +69,7 @@ func New(request RequestFunc, opts ...Option) (*Guard, error) {
 	}
 	g.templates, _ = lru.New[templateKey, template.Template](memoSize)
 	g.masks, _ = lru.New[string, string](memoSize)
-	g.errs, _ = lru.New[string, error](memoSize)
+	g.errs, _ = lru.New[string, error](errsSize)
 	g.reports, _ = lru.New[reportID, struct{}](8 * memoSize)
 	g.said, _ = lru.New[string, struct{}](memoSize)
 	if o.personal != nil {
@@ -186,7 +186,7 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 		leader := false
 		ch := g.joining.DoChan(q.scope, func() (any, error) {
 			leader = true
-			return g.fly(context.WithoutCancel(ctx), q, req), nil
+			return g.shielded(q, func() flown { return g.fly(context.WithoutCancel(ctx), q, req) }), nil
 		})
 		g.waiting.Add(1)
 		select {
@@ -218,6 +218,9 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 // arrived hands out what a flight brought to the caller that started it, or to one that joined.
 func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Grant, error, bool) {
 	r := g.meter.read()
+	if leader {
+		g.tally.own.Add(1)
+	}
 	var failed *RequestError
 	switch {
 	case errors.As(f.err, &failed):
@@ -238,7 +241,7 @@ func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Gr
 			return grant, err, true
 		}
 		return Grant{}, nil, false
-	case leader:
+	case leader && f.token.secret != nil:
 		v, _ := g.viewOf(q)
 		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerServe, reason: ReasonAcquired, tokenID: f.token.ID()}, r, 0)
 		g.tally.answered(ReasonAcquired)
@@ -284,6 +287,9 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 // Report says how a call made with a token ended. Failures for quota and auth are stored before it returns; the others
 // ride on the next update. A token that the guard never served is ignored.
 func (g *Guard) Report(ctx context.Context, o Outcome) error {
+	if g.isClosed() {
+		return ErrClosed
+	}
 	r := g.meter.read()
 	q := &query{kind: Anonymous}
 	if canceled(o.Failure.Err) {
@@ -341,6 +347,9 @@ func (g *Guard) Adopt(ctx context.Context, t Token) error {
 
 // Clear lifts what an operator wants lifted. A charged attempt stays charged.
 func (g *Guard) Clear(ctx context.Context, what Clear) error {
+	if g.isClosed() {
+		return ErrClosed
+	}
 	if what.Suspicion != "" && what.Suspicion != "*" {
 		what.Suspicion = normalID(what.Suspicion)
 	}

@@ -1,0 +1,24 @@
+//go:build !unix
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+)
+
+// become runs the program and ends as it does.
+func become(args, environ []string) error {
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = os.Stdin, os.Stdout, os.Stderr, environ
+	err := cmd.Run()
+	if ended, ok := errors.AsType[*exec.ExitError](err); ok {
+		return &exitError{code: ended.ExitCode()}
+	}
+	if err != nil {
+		return &exitError{127, fmt.Errorf("tokenguard: run %s: %w", args[0], err)}
+	}
+	return nil
+}

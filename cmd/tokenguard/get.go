@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenguard/tokenguard"
+)
+
+// access is what get and exec share: whose token, from which state, and what to say about the last one.
+type access struct {
+	name, state, scope, caller, config string
+	lifetime, timeout, wait            time.Duration
+	json                               bool
+	report, message, failing           string
+}
+
+func (a *access) flags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&a.name, "name", "default", "upstream and account: tokens and limits are shared by `NAME`")
+	flags.StringVar(&a.state, "state", "", "state `FILE` (default: one named after --name in your state folder)")
+	flags.StringVar(&a.scope, "scope", "", "what the token must be good for")
+	flags.StringVar(&a.caller, "caller", "", "who asks, for the dedup filter and the events (default: the user and the command)")
+	flags.StringVar(&a.config, "config", "", "configuration in JSON (default: the library's)")
+	flags.DurationVar(&a.lifetime, "lifetime", 0, "of the token, if COMMAND does not state it (default: not stated, cache.cache_ttl decides)")
+	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "for COMMAND; up to 1h")
+	flags.DurationVar(&a.wait, "wait", 0, "wait at most this long for a limit to open")
+	flags.BoolVar(&a.json, "json", false, `COMMAND prints {"access_token": ..., "expires_in": SECONDS}`)
+	flags.StringVar(&a.report, "report", "", "how the call made with --failing ended: `ok|quota|auth|status=N`")
+	flags.StringVar(&a.message, "message", "", "what the upstream answered, with --report")
+	flags.StringVar(&a.failing, "failing", "", "the token of --report: its `ID`, or - to read the token from standard input")
+	_ = cmd.RegisterFlagCompletionFunc("report", cobra.FixedCompletions([]string{"ok", "quota", "auth", "status="}, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace))
+}
+
+func getCommand() *cobra.Command {
+	var a access
+	cmd := &cobra.Command{
+		Use:   "get [flags] -- COMMAND [ARG...]",
+		Short: "Print a token, running COMMAND to fetch one only if the guard allows",
+		Long: `Get prints a usable token. Where none is known it runs COMMAND, whose standard output is the token, if the limits
+allow. Scripts, services and terminals that use the same name share tokens and limits.
+
+Exit codes: 69 COMMAND failed; 74 the state cannot be read or written; 75 refused, and waiting helps (when, stands on
+standard error); 77 refused, and waiting alone does not help; 64 wrong usage.
+
+When a call made with the token fails, say so with --report, and get another one if that is justified. --report
+without COMMAND only reports.`,
+		Example: `  token=$(tokenguard get --name my-api -- ./fetch-token) || exit
+  token=$(printf %s "$token" | tokenguard get --name my-api --report quota --failing - -- ./fetch-token)
+  tokenguard get --name my-api --json --wait 10m -- curl -fsS https://api.example/token`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 && a.report == "" {
+				return usage("get needs the command that fetches a token: tokenguard get -- COMMAND")
+			}
+			token, err := a.token(cmd, args)
+			if err == nil && len(args) > 0 {
+				fmt.Fprintln(cmd.OutOrStdout(), token.Value())
+			}
+			return err
+		},
+	}
+	a.flags(cmd)
+	return cmd
+}
+
+// token acquires a token through the guard, or only reports if there is no command.
+func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.Token, err error) {
+	failure, err := a.failure()
+	if err != nil {
+		return token, err
+	}
+	if err := a.readFailing(cmd); err != nil {
+		return token, err
+	}
+	config, err := readConfig(cmd, a.config)
+	if err != nil {
+		return token, err
+	}
+	if a.caller == "" {
+		a.caller = os.Getenv("USER") + " " + strings.Join(command[:min(1, len(command))], "")
+	}
+	f := &fetch{command: command, lifetime: a.lifetime, json: a.json}
+	g, err := tokenguard.New(f.request, tokenguard.WithName(a.name), tokenguard.WithStateFile(a.state),
+		tokenguard.WithConfig(config), tokenguard.WithRequestTimeout(a.timeout), tokenguard.WithFreshness(0))
+	if _, ok := errors.AsType[*tokenguard.ConfigError](err); ok {
+		return token, &exitError{exitUsage, err}
+	} else if err != nil {
+		return token, &exitError{exitStore, err}
+	}
+	defer func() {
+		if cerr := g.Close(); err == nil && cerr != nil {
+			err = &exitError{exitStore, cerr}
+		}
+	}()
+	ctx := cmd.Context()
+	if a.report == "ok" || len(command) == 0 {
+		if err := g.Report(ctx, tokenguard.Outcome{TokenID: a.failing, Failure: failure}); err != nil {
+			return token, &exitError{exitStore, err}
+		}
+		if len(command) == 0 {
+			return token, nil
+		}
+	}
+	req := tokenguard.Request{Scope: a.scope, Caller: a.caller, Failure: failure}
+	if !failure.IsZero() {
+		req.Failing = a.failing
+	}
+	ask := g.Acquire
+	if a.wait > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, a.wait)
+		defer cancel()
+		ask = g.Wait
+	}
+	grant, err := ask(ctx, req)
+	return grant.Token, exitFor(err)
+}
+
+// exitFor gives the answer its exit code and says what to do.
+func exitFor(err error) error {
+	if err == nil {
+		return nil
+	}
+	code, hint := exitFault, ""
+	if failed, ok := errors.AsType[*tokenguard.RequestError](err); ok {
+		// Not the command's own words: it has said them, and they may hold a token.
+		said := failed.Err
+		if e, ok := errors.AsType[*commandError](err); ok {
+			said = e
+		}
+		err, code = fmt.Errorf("tokenguard: the command failed (%s): %w", failed.Class, said), exitFailed
+		if !failed.RetryAt.IsZero() {
+			hint = "; the next attempt may start at " + failed.RetryAt.Format(time.RFC3339)
+		}
+	} else if refused, ok := errors.AsType[*tokenguard.RefusedError](err); ok {
+		code = exitRefused
+		switch {
+		case errors.Is(err, tokenguard.ErrStore):
+			code = exitStore
+		case !refused.Verdict.RetryAt.IsZero():
+			code, hint = exitWait, "; or wait with --wait"
+		}
+	}
+	return &exitError{code, fmt.Errorf("%w%s", err, hint)}
+}
+
+// failure is what --report says.
+func (a *access) failure() (f tokenguard.Failure, err error) {
+	number, isStatus := strings.CutPrefix(a.report, "status=")
+	switch {
+	case a.report == "" && (a.failing != "" || a.message != ""):
+		return f, usage("--failing and --message need --report ok|quota|auth|status=N")
+	case a.report == "":
+	case a.failing == "" && (a.report == "ok" || a.report == "quota" || a.report == "auth"):
+		return f, usage("--report %s says something about a token: name it with --failing ID, or --failing - and the token on standard input", a.report)
+	case a.report == "ok":
+	case a.report == "quota":
+		f = tokenguard.Failure{StatusCode: 429, Message: "No remaining quota"}
+	case a.report == "auth":
+		f = tokenguard.Failure{StatusCode: 401, Message: "invalid token"}
+	case isStatus:
+		if f.StatusCode, err = strconv.Atoi(number); err != nil || f.StatusCode < 100 || f.StatusCode > 599 {
+			return f, usage("--report %s: want an HTTP status from 100 to 599", a.report)
+		}
+	default:
+		return f, usage("--report %q: want ok, quota, auth or status=N", a.report)
+	}
+	if a.message != "" && !f.IsZero() {
+		f.Message = strings.TrimSpace(f.Message + " " + a.message)
+	}
+	return f, nil
+}
+
+// readFailing replaces - by the token on standard input, which other users of the machine do not see.
+func (a *access) readFailing(cmd *cobra.Command) error {
+	if a.failing != "-" {
+		return nil
+	}
+	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+	if line = strings.TrimSpace(line); line == "" {
+		return usage("--failing -: no token on standard input: %v", err)
+	}
+	a.failing = tokenguard.TokenID(line)
+	return nil
+}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenguard/tokenguard/tokenguardtest"
+)
+
+func testCommand() *cobra.Command {
+	var verbose bool
+	cmd := &cobra.Command{
+		Use:   "test DIR",
+		Short: "Run scenario files",
+		Long:  "Test runs every scenario (*.json) in DIR and its folders against real guards, on a clock of its own: a wait of a day takes no time. It exits with 1 if one fails.",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage("test needs one folder of scenarios; %d given", len(args))
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error { return test(args[0], verbose) },
+	}
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "name every scenario")
+	return cmd
+}
+
+// test runs the scenarios under the testing package, which their bubbles need.
+func test(dir string, verbose bool) error {
+	testing.Init()
+	args := []string{}
+	if verbose {
+		args = append(args, "-test.v")
+	}
+	if err := flag.CommandLine.Parse(args); err != nil {
+		return err
+	}
+	scenarios := testing.InternalTest{Name: "scenarios", F: func(t *testing.T) { tokenguardtest.RunScenarios(t, os.DirFS(dir)) }}
+	everything := func(string, string) (bool, error) { return true, nil }
+	if !testing.RunTests(everything, []testing.InternalTest{scenarios}) {
+		return &exitError{code: exitFault}
+	}
+	return nil
+}
