@@ -129,10 +129,11 @@ func (r *Replay) line(c *Call) error {
 		}
 		return r.guard.Report(context.Background(), tokenguard.Outcome{TokenID: id, Failure: req.Failure})
 	case tokenguard.EventFailed:
-		r.outage, req.Failure = &req.Failure, tokenguard.Failure{}
-		if r.outage.IsZero() {
-			r.outage.Message = "recorded failure"
+		failure := req.Failure
+		if failure.IsZero() {
+			failure.Message = "recorded failure"
 		}
+		r.outage, req.Failure = &failure, tokenguard.Failure{}
 	case tokenguard.EventAcquired:
 		r.outage, req.Failure = nil, tokenguard.Failure{}
 	case tokenguard.EventServed, tokenguard.EventRefused:
