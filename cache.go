@@ -60,6 +60,12 @@ func (v *view) dead(id string, reset, t instant) bool {
 	return false
 }
 
+// personal reports whether this caller gets the personal token. What failed before it was fetched says nothing of it.
+func (v *view) personal(t instant) bool {
+	p := &v.q.personal
+	return p.usable && !v.paused(t) && (v.q.at < p.taken || !v.dead(p.id, p.reset, t))
+}
+
 // paused reports whether this caller was told by the upstream to wait. It gets nothing until then.
 func (v *view) paused(t instant) bool {
 	return v.q.class == ClassRateLimited && t < v.doc.key(v.q.scope).Pause.Until
@@ -93,13 +99,20 @@ func (v *view) nextUsable(t instant) instant {
 			next = at
 		}
 	}
-	if p := v.q.personal; p.known && (v.q.kind == Personal || !v.paused(t)) {
-		consider(p.again)
+	pause := v.doc.key(v.q.scope).Pause.Until
+	for _, at := range [...]instant{v.q.personal.reset, pause} {
+		if v.personal(at) {
+			consider(at)
+		}
+	}
+	if again := v.q.personal.again; v.paused(again) { // it is fetched again then, and waited for
+		consider(pause)
+	} else {
+		consider(again)
 	}
 	if v.q.kind != Anonymous {
 		return next
 	}
-	pause := v.doc.key(v.q.scope).Pause.Until
 	for _, r := range v.doc.byScope[v.q.scope] {
 		for _, at := range [...]instant{r.Reset, pause} {
 			if at > t && at != never && v.serves(r, at) && !v.dead(r.ID, r.Reset, at) && !v.paused(at) {
@@ -114,6 +127,7 @@ func (v *view) nextUsable(t instant) instant {
 func (d *document) insert(o *options, r *record) {
 	if old := d.Tokens[r.ID]; old != nil { // the upstream gave a known token again
 		r.Succeeded, r.Suspect, r.Spent, r.Reset, r.Usage = old.Succeeded, old.Suspect, old.Spent, old.Reset, old.Usage
+		r.Heard, r.Rejected = old.Heard, old.Rejected
 		r.Seq = max(r.Seq, old.Seq)
 	}
 	d.Tokens[r.ID] = r
@@ -121,7 +135,7 @@ func (d *document) insert(o *options, r *record) {
 	d.index()
 }
 
-// evict drops the values of the least recently used tokens beyond the bound.
+// evict drops the values of the least recently used tokens beyond the bounds.
 func (d *document) evict(o *options) {
 	var held []*record
 	for _, r := range d.Tokens {
@@ -129,19 +143,22 @@ func (d *document) evict(o *options) {
 			held = append(held, r)
 		}
 	}
-	if len(held) <= o.Cache.MaxTokens {
-		return
-	}
 	slices.SortFunc(held, func(a, b *record) int {
 		if a.Used != b.Used {
 			return cmpDesc(a.Used, b.Used)
 		}
 		return cmpDesc(a.Seq, b.Seq)
 	})
-	for _, r := range held[o.Cache.MaxTokens:] {
-		r.drop()
+	bytes := 0
+	for i, r := range held {
+		if bytes += len(r.Value) + len(r.Sealed)*4/3; i >= o.Cache.MaxTokens || bytes > maxHeld && i > 0 {
+			r.drop()
+		}
 	}
 }
+
+// maxHeld bounds the bytes of all values: a store takes a small document.
+const maxHeld = 2 << 20
 
 func (r *record) drop() { r.Value, r.Sealed, r.Private = "", nil, false }
 

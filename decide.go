@@ -3,6 +3,7 @@ package tokenguard
 import (
 	"time"
 
+	"github.com/tokenguard/tokenguard/internal/predict"
 	"github.com/tokenguard/tokenguard/internal/template"
 )
 
@@ -23,6 +24,8 @@ type query struct {
 type personalView struct {
 	known  bool // a function is set
 	id     string
+	taken  instant // when it was fetched
+	reset  instant // when its quota is full again, as far as that was stated
 	usable bool    // it may go to somebody
 	again  instant // when it may be usable again; 0: not known
 	note   string  // why it is not usable
@@ -35,6 +38,7 @@ type view struct {
 	opt      *options
 	q        *query
 	readable func(*record) bool // this process holds or can open the value
+	pending  predict.Usage      // outcomes of the key's newest token that wait for a commit
 	later    bool               // retryAt asks about later: the caller is then refused for quota again
 }
 
@@ -56,6 +60,7 @@ type ruling struct {
 	similarity   float64
 	level        Level
 	confidence   float64
+	lifts        bool      // the predictor does not share the suspicion of the key's newest token
 	failure      *failures // behind a backoff or Retry-After
 	scoped       bool      // the limiter speaks of this key alone
 }
@@ -69,7 +74,7 @@ func (v *view) decide(now instant) ruling {
 	token := v.cached(now)
 	served := v.servedBy(token)
 	switch {
-	case v.q.personal.usable && !v.paused(now) && !v.dead(v.q.personal.id, 0, now):
+	case v.personal(now):
 		return ruling{step: StepCache, answer: AnswerServe, reason: ReasonPersonal, tokenID: v.q.personal.id}
 	case v.q.kind == Personal:
 		return ruling{step: StepCache, answer: AnswerRefuse, reason: ReasonPersonalUnavailable, until: never}
@@ -79,7 +84,7 @@ func (v *view) decide(now instant) ruling {
 
 	// 3. In-progress gate. Whoever the upstream told to wait is not handed the next token instead.
 	gate := v.gate(now)
-	if gate.answer != AnswerPass && !v.paused(now) {
+	if gate.answer != AnswerPass && !v.paused(now) && !(gate.place && dup.answer == AnswerRefuse) {
 		if token != nil {
 			return served
 		}
@@ -103,10 +108,22 @@ func (v *view) decide(now instant) ruling {
 	switch {
 	case refusal.answer == AnswerPass: // 7. Request.
 		return ruling{step: StepRequest, answer: AnswerStart, reason: ReasonAcquired}
+	case refusal.lifts && v.servesLifted(now): // who reported nothing of it has the token
+		served = v.servedBy(v.doc.newest(v.q.scope))
+		served.lifts = true
+		return served
 	case token != nil:
+		served.lifts = refusal.lifts
 		return served
 	}
 	return refusal
+}
+
+// servesLifted reports whether this caller has the key's newest token once its suspicion is lifted.
+func (v *view) servesLifted(t instant) bool {
+	r := *v.doc.newest(v.q.scope)
+	r.lift()
+	return v.serves(&r, t) && !v.dead(r.ID, 0, t)
 }
 
 func (v *view) servedBy(r *record) ruling {
@@ -145,7 +162,7 @@ func (v *view) retryAt(now instant) instant {
 func (v *view) opening(t instant) instant {
 	latest := t
 	m := v.manager(t)
-	for _, g := range [...]ruling{v.dedup(t), m, v.limiter(t)} {
+	for _, g := range [...]ruling{v.dedup(t), v.gate(t), m, v.limiter(t)} {
 		if g.answer == AnswerRefuse {
 			latest = max(latest, g.until)
 		}

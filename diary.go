@@ -113,7 +113,7 @@ func (d *diary) note(e *Event) (readers []chan Event, admitted bool) {
 
 // tell sends an event to everybody. No lock is held while foreign code runs.
 func (g *Guard) tell(e Event) {
-	e.Guard = g.opt.name
+	e.Guard, e.Caller = g.opt.name, g.masked(e.Caller)
 	readers, admitted := g.diary.note(&e)
 	if !admitted {
 		return
@@ -159,7 +159,7 @@ func (g *Guard) log(e Event) {
 		}
 	}
 	add("scope", mask(e.Scope))
-	add("caller", mask(e.Caller))
+	add("caller", e.Caller)
 	add("token", e.TokenID)
 	add("source", string(e.Source))
 	add("step", string(e.Verdict.Step))

@@ -108,6 +108,7 @@ type record struct {
 	Succeeded bool          `json:"succeeded,omitempty"`
 	Prior     int           `json:"prior,omitempty"` // consecutive failures before it
 	Suspect   instant       `json:"suspect,omitempty"`
+	Heard     instant       `json:"heard,omitempty"` // newest refusal for quota that was taken in
 	Spent     instant       `json:"spent,omitempty"`
 	Reset     instant       `json:"reset,omitempty"` // when the upstream says that the quota is full again
 	Rejected  instant       `json:"rejected,omitempty"`
@@ -390,6 +391,7 @@ func (d *document) ahead(now instant) (moved bool) {
 			r.Acquired, moved = now, true
 		}
 		pull(&r.Suspect, now)
+		pull(&r.Heard, now)
 		pull(&r.Spent, now)
 		pull(&r.Rejected, now)
 		pull(&r.Used, now)
@@ -426,12 +428,19 @@ func (d *document) prune(o *options, now instant) {
 	d.sweepTokens(o, now)
 }
 
-// leastKey is the key whose loss opens the least: the one whose gates open first.
+// leastKey is the key whose loss opens the least: of those that callers alone made with what they reported, else of
+// all, the one whose gates open first.
 func (d *document) leastKey() string {
-	least, at := "", never
+	var least string
+	lowest := [2]instant{never, never}
 	for scope, k := range d.Keys {
-		if t := max(k.Pause.Until, k.Closed.Until, k.LastStart); t <= at {
-			least, at = scope, t
+		reported := instant(0)
+		if k.LastStart != 0 || k.Closed.Until != 0 || len(d.byScope[scope]) > 0 {
+			reported = 1
+		}
+		rank := [2]instant{reported, max(k.Pause.Until, k.Closed.Until, k.LastStart)}
+		if slices.Compare(rank[:], lowest[:]) < 0 {
+			least, lowest = scope, rank
 		}
 	}
 	return least

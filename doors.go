@@ -50,11 +50,15 @@ func (g *Guard) viewFor(ctx context.Context, q *query, st *state, r reading) (*v
 	if g.personal != nil {
 		pv, due := g.personal.view(g.opt, st.doc, q.scope, r.now)
 		if due {
-			if err := g.personal.refresh(ctx, g.opt.timeout, g.meter.read); err != nil && ctx.Err() != nil {
+			switch err := g.personal.refresh(ctx, g.opt.timeout, g.meter.read, g.ended); {
+			case err != nil && ctx.Err() != nil:
 				return nil, ctx.Err()
+			case g.isClosed():
+				return nil, ErrClosed
 			}
 			pv, _ = g.personal.view(g.opt, st.doc, q.scope, g.meter.read().now)
 		}
+		pv.note = g.hide(pv.note)
 		q.personal = pv
 	}
 	q.waiting = int(g.waiting.Load())
@@ -63,10 +67,14 @@ func (g *Guard) viewFor(ctx context.Context, q *query, st *state, r reading) (*v
 
 // viewOn is a view on a state; what it can read was decided when the state was opened.
 func (g *Guard) viewOn(q *query, st *state) *view {
-	return &view{doc: st.doc, opt: g.opt, q: q, readable: func(r *record) bool {
+	v := &view{doc: st.doc, opt: g.opt, q: q, readable: func(r *record) bool {
 		_, ok := st.tokens[r.ID]
 		return ok
 	}}
+	if r := st.doc.newest(q.scope); r != nil && (r.Suspect != 0 || r.Spent != 0) {
+		v.pending = g.waits(r.ID)
+	}
+	return v
 }
 
 // viewOf is a view on the newest state that this process knows; the state is nil if it knows none.
@@ -95,9 +103,6 @@ func (g *Guard) serve(v *view, rl ruling, r reading, st *state, joined bool) (gr
 		g.rebuild() // from now on it is one of ours
 	}
 	grant.Verdict = v.verdict(rl, r, 0)
-	if joined {
-		grant.Verdict.Detail = fmt.Sprintf("token %s was acquired by another call while this one waited", rl.token.ID)
-	}
 	g.tally.answered(rl.reason)
 	g.hot.extend(g.shelf, st)
 	if grant.Source == SourceShared || v.q.class != ClassNone {
@@ -235,13 +240,17 @@ const (
 	sleepManual = 5 * time.Millisecond
 )
 
-// sleepUntil sleeps until at, until a new revision is known, or for a bounded time.
-func (g *Guard) sleepUntil(ctx context.Context, at time.Time) error {
+// nextChange is closed when the next revision is known.
+func (g *Guard) nextChange() <-chan struct{} {
 	g.mu.Lock()
-	changed := g.changed
-	g.mu.Unlock()
+	defer g.mu.Unlock()
+	return g.changed
+}
+
+// sleepUntil sleeps until at, until changed or Close, or for a bounded time.
+func (g *Guard) sleepUntil(ctx context.Context, at time.Time, changed <-chan struct{}) error {
 	if s, ok := g.opt.clock.(sleeper); ok {
-		return s.Sleep(ctx, at.Sub(g.opt.clock.Now()))
+		return g.sleepOn(ctx, s, at.Sub(g.opt.clock.Now()), changed)
 	}
 	for {
 		d := at.Sub(g.meter.read().wall)
@@ -261,6 +270,7 @@ func (g *Guard) sleepUntil(ctx context.Context, at time.Time) error {
 			if g.opt.clock == nil {
 				return nil
 			}
+			_, _, _ = g.look(ctx) // what another process brought closes changed
 		case <-changed:
 			timer.Stop()
 			return nil
@@ -272,6 +282,25 @@ func (g *Guard) sleepUntil(ctx context.Context, at time.Time) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// sleepOn sleeps with the clock's own Sleep, which a change or Close ends early.
+func (g *Guard) sleepOn(ctx context.Context, s sleeper, d time.Duration, changed <-chan struct{}) error {
+	sctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-changed:
+		case <-g.ended:
+		case <-sctx.Done():
+		}
+		cancel()
+	}()
+	err := s.Sleep(sctx, d)
+	if ctx.Err() == nil && sctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // explain asks every step, also those behind the deciding one.
@@ -320,12 +349,13 @@ func (g *Guard) explain(q *query, st *state, r reading) Explanation {
 type reportID struct {
 	token, text string
 	class       Class
-	at          instant
+	at, until   instant
+	none        bool
 }
 
 // counted reports whether this very report was counted before, and counts it.
 func (g *Guard) counted(q *query) bool {
-	seen, _ := g.reports.ContainsOrAdd(reportID{q.failing, q.text, q.class, q.at}, struct{}{})
+	seen, _ := g.reports.ContainsOrAdd(reportID{q.failing, q.text, q.class, q.at, q.until, q.none}, struct{}{})
 	return seen
 }
 
@@ -350,6 +380,7 @@ func (g *Guard) news(q *query, doc *document, r reading) bool {
 	if q.class == ClassNone {
 		return false
 	}
+	// One that was counted may still be on its way into the document: only the document tells whether it is there.
 	if rec := doc.Tokens[q.failing]; rec != nil && rec.Kind == Anonymous && !g.counted(q) {
 		g.outcome(q.failing, outcomeOf(&q.report, Outcome{}, r))
 	}
@@ -395,14 +426,16 @@ func (g *Guard) submit(ctx context.Context, q *query) error {
 	return err
 }
 
-// liftSuspicion clears the newest token's suspicion, if the predictor still says so on the newest document.
+// liftSuspicion drops the newest token's suspicion, if the predictor still says so on the newest document.
 func (g *Guard) liftSuspicion(ctx context.Context, q *query) error {
 	_, err := g.commit(ctx, func(d *document, r reading) bool {
 		v := &view{doc: d, opt: g.opt, q: q, readable: g.readable}
-		if v.decide(r.now).reason != ReasonQuotaSufficient {
+		if !v.decide(r.now).lifts {
 			return false
 		}
-		d.newest(q.scope).lift()
+		newest := d.newest(q.scope)
+		newest.lift()
+		newest.Heard = 0 // the predictor answers whoever says it again
 		return true
 	})
 	return err
@@ -422,9 +455,11 @@ func (g *Guard) reportOutcome(ctx context.Context, q *query, o Outcome, r readin
 		q.scope = rec.Scope
 	}
 	due := false
-	if rec != nil && rec.Kind == Anonymous && (o.Failure.At.IsZero() || !g.counted(q)) {
-		out := outcomeOf(&q.report, o, r)
-		due = g.outcome(q.failing, out)
+	if rec != nil && rec.Kind == Anonymous {
+		if again := g.counted(q); again && !o.Failure.At.IsZero() {
+			return nil
+		}
+		due = g.outcome(q.failing, outcomeOf(&q.report, o, r))
 	}
 	g.tally.outcome(q.class)
 	changes := st.doc.wouldChange(g.opt, q, g.personalRecord(q.failing), r.now)

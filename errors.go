@@ -41,7 +41,8 @@ var sentinels = map[Reason]error{
 	ReasonClosed:              ErrClosed,
 }
 
-// RefusedError is a call that the guard answered without a token and without asking the upstream.
+// RefusedError is a call that the guard answered without a token and without asking the upstream. Callers who ask the
+// same may get the same one: it must not be changed.
 type RefusedError struct {
 	Verdict Verdict
 	// Cause is the failure behind the refusal, if there is one: the failed acquisition during a backoff (rebuilt,
@@ -94,7 +95,10 @@ type RequestError struct {
 }
 
 func (e *RequestError) Error() string {
-	return fmt.Sprintf("tokenguard: request failed (%s): %v", e.Class, e.Err)
+	if e.Verdict.Detail != "" {
+		return "tokenguard: " + e.Verdict.Detail // masked, as Err need not be
+	}
+	return fmt.Sprintf("tokenguard: request failed (%s): %s", e.Class, mask(e.Err.Error()))
 }
 
 // Unwrap returns what RequestFunc returned.

@@ -94,6 +94,27 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 	return g.landed(q, a, Token{}, fmt.Errorf("tokenguard: RequestFunc did not return within %v of the end of its context: %w", leaseMargin/2, context.DeadlineExceeded))
 }
 
+// shielded runs a flight so that a panic or Goexit of a classifier, an observer or a logger in it ends that flight
+// alone: singleflight would end the process, or never answer.
+func (g *Guard) shielded(q *query, fly func() flown) flown {
+	landed := make(chan flown, 1)
+	go settle("a function that an acquisition calls", func() (Token, error) {
+		f := fly()
+		landed <- f
+		return f.token, nil
+	}, func(ans answer) {
+		if ans.err == nil {
+			return
+		}
+		r := g.meter.read()
+		v, _ := g.viewOf(q)
+		f := failures{Class: ClassUnknown, Text: g.masked(ans.err.Error())}
+		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed, failure: &f}, r, v.retryAt(r.now))
+		landed <- flown{ran: true, err: &RequestError{Err: ans.err, Class: f.Class, RetryAt: verdict.RetryAt, Verdict: verdict}}
+	})
+	return <-landed
+}
+
 type answer struct {
 	token Token
 	err   error
@@ -122,7 +143,7 @@ type PanicError struct {
 }
 
 func (e *PanicError) Error() string {
-	return fmt.Sprintf("tokenguard: %s panicked: %v", e.Func, e.Value)
+	return fmt.Sprintf("tokenguard: %s panicked: %s", e.Func, mask(fmt.Sprint(e.Value)))
 }
 
 // Unwrap returns the value that the function panicked with, if it is an error.
@@ -155,14 +176,16 @@ func (g *Guard) landed(q *query, a attempt, t Token, err error) flown {
 		if known, ok := g.known(t.ID()); ok {
 			t = known
 		}
+		if st := g.newest(); st != nil && st.doc.Tokens[t.ID()] != nil && st.doc.Tokens[t.ID()].Rejected != 0 {
+			return flown{ran: true} // rejected while it was fetched again: whoever waits looks again
+		}
 		g.tell(Event{At: r.wall, Kind: EventAcquired, Scope: q.scope, Caller: q.caller, TokenID: t.ID(), Took: l.took})
 		return flown{ran: true, token: t}
 	}
 	v, _ := g.viewOf(q)
-	verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed}, r, v.retryAt(r.now))
+	verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed, failure: &l.failed}, r, v.retryAt(r.now))
 	verdict.Class = l.failed.Class
-	verdict.Detail = fmt.Sprintf("the request failed (%s): %s", l.failed.Class, l.failed.said())
-	g.tell(Event{At: r.wall, Kind: EventFailed, Scope: q.scope, Caller: q.caller, Verdict: verdict, Took: l.took, Text: mask(failure.text())})
+	g.tell(Event{At: r.wall, Kind: EventFailed, Scope: q.scope, Caller: q.caller, Verdict: verdict, Took: l.took, Text: g.masked(failure.text())})
 	return flown{ran: true, err: &RequestError{Err: err, Class: l.failed.Class, RetryAt: verdict.RetryAt, Verdict: verdict}}
 }
 
@@ -214,16 +237,19 @@ func (g *Guard) landing(q *query, a attempt, t Token, err error, r reading) (*la
 	return l, Token{}, f, err
 }
 
+// expiry is when a token that was just received ends, on the meter; 0: that was not stated.
+func (t Token) expiry(r reading) instant {
+	if t.lasts {
+		return r.now.plus(max(t.lifetime, 0))
+	}
+	return r.instant(t.Expiry)
+}
+
 // take turns what RequestFunc or Adopt gave into a record, or says why it is not a usable token.
 func (g *Guard) take(t Token, q *query, seq uint64, r reading) (*record, Token, error) {
 	id, value := t.ID(), t.Value()
 	rec := &record{ID: id, Kind: Anonymous, Scope: q.scope, Acquired: r.now, Seq: seq, Used: r.now}
-	switch {
-	case t.lasts:
-		rec.Expiry = r.now.plus(max(t.lifetime, -time.Second))
-	case !t.Expiry.IsZero():
-		rec.Expiry = max(r.instant(t.Expiry), 1)
-	}
+	rec.Expiry = t.expiry(r)
 	st := g.newest()
 	var old *record
 	if st != nil {

@@ -12,7 +12,11 @@ import (
 // What it promises: a table is good for at most hotLife of Go's monotonic clock after somebody took the long way, looked
 // at the wall and boot clocks, and, where others may write to the store, at its revision. In that time a token is not
 // handed out past its expiry as the monotonic clock counts. The monotonic clock stands still while a machine is
-// suspended: after a resume a token that expired meanwhile may still be handed out for what is left of hotLife.
+// suspended: after a resume a token that expired meanwhile may still be handed out, and a gate that opened meanwhile may
+// still refuse (storm.go), for what is left of hotLife. With a clock of the user's every call takes the long way.
+//
+// A hit takes no lock, allocates nothing and writes nothing that another core reads, but for the order of use, once in
+// usedStep.
 
 // hotLife is how long the hot path trusts its table without the long way.
 const hotLife = time.Second
@@ -35,12 +39,19 @@ type hotTable struct {
 	delta  instant              // meter instant = delta + monotonic nanoseconds
 	scopes map[string]*hotEntry // what a plain request of the scope gets
 	plain  *hotEntry            // scopes[""], without the map
+	near   [nearby]*hotEntry    // most of scopes, for less than a map costs
 	byID   map[string]*hotUse
 	state  *state
 }
 
+const nearby = 64
+
+// nearAt is where a scope lies in near: its length and last byte tell most scopes of one program apart.
+func nearAt(scope string) uint { return (uint(len(scope))*8 ^ uint(scope[len(scope)-1])) % nearby }
+
 // hotEntry is a grant that is ready to be handed out.
 type hotEntry struct {
+	scope string
 	grant Grant
 	until int64 // monotonic nanoseconds
 	use   *hotUse
@@ -60,7 +71,9 @@ func (h *hotPath) lookup(scope string) *hotEntry {
 	}
 	e := t.plain
 	if scope != "" {
-		e = t.scopes[scope]
+		if e = t.near[nearAt(scope)]; e == nil || e.scope != scope {
+			e = t.scopes[scope]
+		}
 	}
 	if e == nil {
 		return nil
@@ -141,11 +154,13 @@ func (g *Guard) rebuild() {
 	}
 	r := g.meter.read() // later than mono, so that no token seems to last longer than it does
 	t := &hotTable{delta: r.now - instant(mono), scopes: map[string]*hotEntry{}, byID: make(map[string]*hotUse, len(st.tokens)), state: st}
+	fresh := false
 	for id := range st.tokens {
 		if old != nil && old.byID[id] != nil {
 			t.byID[id] = old.byID[id]
 			continue
 		}
+		fresh = true
 		u := &hotUse{}
 		rec := st.doc.Tokens[id]
 		u.last.Store(int64(rec.Used))
@@ -160,6 +175,10 @@ func (g *Guard) rebuild() {
 		t.plain = t.scopes[""]
 	}
 	h.table.Store(t)
+	if fresh { // texts that were read before may hold its value
+		g.masks.Purge()
+		g.templates.Purge()
+	}
 }
 
 // heat puts the scope's token into the table, if a plain request gets it without a question.
@@ -172,9 +191,14 @@ func (g *Guard) heat(t *hotTable, scope string, r reading) {
 	use := t.byID[rec.ID]
 	if until := v.opt.refreshAt(rec); until > r.now && !use.foreign.Load() {
 		verdict := v.verdict(v.servedBy(rec), r, 0)
-		t.scopes[scope] = &hotEntry{
+		e := &hotEntry{
+			scope: scope,
 			grant: Grant{Token: t.state.tokens[rec.ID], Source: SourceCache, Verdict: verdict},
 			until: int64(until - t.delta), use: use,
+		}
+		t.scopes[scope] = e
+		if scope != "" {
+			t.near[nearAt(scope)] = e
 		}
 	}
 }

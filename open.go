@@ -21,7 +21,7 @@ func (g *Guard) openStore() error {
 			return &ConfigError{Field: "WithClock", Value: "a clock", Bound: "none beside a store that has its own"}
 		}
 	case o.stateFile:
-		file, err := openStateFile(o, g.noticed)
+		file, err := openStateFile(o, g.find)
 		if err != nil {
 			return err
 		}

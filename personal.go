@@ -43,7 +43,7 @@ func (p *personal) view(o *options, doc *document, scope string, now instant) (p
 	if p.token.secret == nil {
 		return pv, true
 	}
-	pv.id = p.token.ID()
+	pv.id, pv.taken = p.token.ID(), p.taken
 	if p.token.Scope != "" && p.token.Scope != scope {
 		pv.note = "the personal token is for another scope"
 		return pv, false
@@ -54,6 +54,7 @@ func (p *personal) view(o *options, doc *document, scope string, now instant) (p
 		return pv, true
 	}
 	if r := doc.Tokens[pv.id]; r != nil {
+		pv.reset = r.Reset
 		switch {
 		case r.Rejected != 0:
 			pv.again, pv.note = r.Rejected.plus(personalAgain), "the personal token is rejected, so an anonymous one is used"
@@ -73,7 +74,7 @@ func (p *personal) view(o *options, doc *document, scope string, now instant) (p
 }
 
 // refresh calls the function, one call for all who need it, on the context of the one that came first.
-func (p *personal) refresh(ctx context.Context, timeout time.Duration, read func() reading) error {
+func (p *personal) refresh(ctx context.Context, timeout time.Duration, read func() reading, ended <-chan struct{}) error {
 	for {
 		ch := p.calls.DoChan("", func() (any, error) { return nil, p.once(ctx, timeout, read) })
 		select {
@@ -84,6 +85,8 @@ func (p *personal) refresh(ctx context.Context, timeout time.Duration, read func
 			return res.Err
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-ended:
+			return ErrClosed
 		}
 	}
 }
@@ -102,13 +105,18 @@ func (p *personal) once(ctx context.Context, timeout time.Duration, read func() 
 	case <-bounded.Done():
 		ans.err = fmt.Errorf("tokenguard: WithPersonalToken did not return within %v: %w", timeout, bounded.Err())
 	}
-	if ans.err == nil && ans.token.Value() == "" {
+	r := read()
+	expiry := ans.token.expiry(r)
+	switch {
+	case ans.err != nil:
+	case ans.token.Value() == "":
 		ans.err = errors.New("tokenguard: the personal token is empty")
+	case expiry != 0 && expiry <= r.now: // asked again on each call otherwise
+		ans.err = errors.New("tokenguard: the personal token has expired already")
 	}
 	if ans.err != nil && ctx.Err() != nil {
 		return errLeft
 	}
-	r := read()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if ans.err != nil {
@@ -116,13 +124,7 @@ func (p *personal) once(ctx context.Context, timeout time.Duration, read func() 
 		return ans.err
 	}
 	t := ans.token
-	p.taken, p.expiry, p.failed, p.err = r.now, 0, 0, nil
-	switch {
-	case t.lasts:
-		p.expiry = r.now.plus(t.lifetime)
-	case !t.Expiry.IsZero():
-		p.expiry = r.instant(t.Expiry)
-	}
+	p.taken, p.expiry, p.failed, p.err = r.now, expiry, 0, nil
 	t.Kind, t.AcquiredAt, t.Expiry = Personal, r.time(p.taken), r.time(p.expiry)
 	p.token = t
 	return nil

@@ -17,11 +17,16 @@ func (v *view) predictor(t instant) ruling {
 	if since == 0 {
 		since = r.Spent
 	}
-	a := predict.Assess(r.Usage, int64(since), int64(t), v.opt.predictConfig())
+	usage := r.Usage
+	if v.pending.Calls > 0 {
+		usage = usage.Clone()
+		usage.Merge(v.pending)
+	}
+	a := predict.Assess(usage, int64(since), int64(t), v.opt.predictConfig())
 	out.level, out.confidence, out.count, out.tokenID, out.since = Level(a.Level), a.Confidence, int(a.Points), r.ID, since
 	if a.Confidence > v.opt.Predictor.Confidence && a.Level != predict.Critical && a.Level != predict.Exhausted {
 		expired, _ := v.opt.expiry(r)
-		out.answer, out.reason, out.until = AnswerRefuse, ReasonQuotaSufficient, expired
+		out.answer, out.reason, out.until, out.lifts = AnswerRefuse, ReasonQuotaSufficient, expired, true
 	}
 	return out
 }

@@ -23,6 +23,7 @@ const (
 	maxShown  = 300     // bytes of a failure text that are stored and logged
 	maxReset  = 366 * 24 * time.Hour
 	memoSize  = 512 // failure texts whose reading is remembered
+	errsSize  = 32  // errors of RequestFunc, of any size, that are kept as they are
 )
 
 // ErrRequest is a Request or Outcome that cannot be meant.
@@ -48,6 +49,11 @@ func (g *Guard) prepare(req Request, r reading) (*query, error) {
 	if req.Failure.IsZero() || canceled(req.Failure.Err) {
 		return q, nil
 	}
+	if raw := req.Failing; raw != "" && !isTokenID(raw) {
+		if text := trim(req.Failure.text(), 2*maxText); strings.Contains(text, raw) {
+			req.Failure.Message = strings.ReplaceAll(text, raw, TokenID(raw))
+		}
+	}
 	q.report = g.report(req.Failure, r)
 	q.failing = normalID(req.Failing)
 	q.template = g.template(caller, req.Failure.text())
@@ -65,12 +71,12 @@ func (g *Guard) report(f Failure, r reading) report {
 	}
 	text := f.text()
 	p.text = g.masked(text)
-	p.hints = classify.ReadHints(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: text}, r.wall)
+	p.hints = classify.ReadHints(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: text}, r.time(p.at))
 	switch h := p.hints; {
 	case h.HasRetryAfter:
 		p.until = p.at.plus(h.RetryAfter)
-	case !h.ResetAt.IsZero():
-		p.until = r.instant(h.ResetAt)
+	case !h.ResetAt.IsZero() && (p.class == ClassQuotaExhausted || h.Limit > 0 && h.Remaining == 0):
+		p.until = r.instant(h.ResetAt) // of a window that is not used up it says nothing
 	}
 	p.until = min(p.until, r.now.plus(maxReset))
 	p.none = p.hints.Limit > 0 && p.hints.Remaining == 0
@@ -106,12 +112,30 @@ func (g *Guard) classify(f Failure) Class {
 
 type templateKey struct{ caller, text string }
 
+// hide replaces the values of the tokens that this process knows by their IDs. Masking alone knows a secret only by
+// its looks.
+func (g *Guard) hide(text string) string {
+	if st := g.newest(); st != nil {
+		for id, t := range st.tokens {
+			if v := t.Value(); strings.Contains(text, v) {
+				text = strings.ReplaceAll(text, v, id)
+			}
+		}
+	}
+	if g.personal != nil {
+		if t := g.personal.current(); t.secret != nil {
+			text = strings.ReplaceAll(text, t.Value(), t.ID())
+		}
+	}
+	return text
+}
+
 func (g *Guard) template(caller, text string) template.Template {
 	text = trim(text, maxText)
 	if t, ok := g.templates.Get(templateKey{caller, text}); ok {
 		return t
 	}
-	t := template.Of(caller + "\n" + text)
+	t := template.Of(g.hide(caller + "\n" + text))
 	g.templates.Add(templateKey{strings.Clone(caller), strings.Clone(text)}, t)
 	return t
 }
@@ -121,7 +145,7 @@ func (g *Guard) masked(text string) string {
 	if m, ok := g.masks.Get(text); ok {
 		return m
 	}
-	m := mask(text)
+	m := mask(g.hide(text))
 	g.masks.Add(strings.Clone(text), m)
 	return m
 }

@@ -61,7 +61,7 @@ func (d *document) apply(o *options, p *report, scope string, now instant) (chan
 func (d *document) succeeded(r *record, at instant) (changed bool) {
 	changed = !r.Succeeded
 	r.Succeeded = true
-	if r.Suspect != 0 && r.Spent == 0 && at > r.Suspect {
+	if r.Suspect != 0 && r.Spent == 0 && at >= r.Suspect {
 		r.Suspect, r.Reset = 0, 0
 		changed = true
 	}
@@ -89,12 +89,13 @@ func (d *document) suspect(o *options, r *record, p *report) (changed bool) {
 		r.Suspect, r.Spent, r.Reset = 0, 0, 0
 		changed = true
 	}
-	if r.Rejected != 0 {
+	if r.Rejected != 0 || r.Suspect == 0 && p.at <= r.Heard { // heard before, and cleared since
 		return changed
 	}
 	if r.Suspect == 0 {
 		r.Suspect, changed = p.at, true
 	}
+	r.Heard = max(r.Heard, p.at)
 	if p.until > p.at && p.until != r.Reset {
 		r.Reset, changed = p.until, true
 	}

@@ -3,7 +3,7 @@ package tokenguard
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,6 +46,8 @@ type shelf struct {
 	settled uint64                   // how many were, so far
 	pending map[string]predict.Usage // outcomes by token ID that wait for a commit
 	flushed time.Duration            // when pending outcomes were last committed on their own account
+
+	found []string // for the log: told once the store has returned
 
 	publish func()                   // tells the guard of a new revision
 	stamp   func(*document, instant) // carries the order of use into the document
@@ -91,6 +93,7 @@ func (s *shelf) newer(ctx context.Context) (*state, reading, error) {
 func (s *shelf) reload(ctx context.Context, st *state) (*state, reading, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	defer s.announce()
 	if rv, ok := s.store.(Revisioner); ok && st != nil && !s.meter.remote.Load() {
 		rev, err := rv.Revision(ctx, s.opt.name)
 		if err != nil {
@@ -124,7 +127,7 @@ func (s *shelf) touch() {
 func (s *shelf) accept(next *state, r reading) *state {
 	s.mu.Lock()
 	cur := s.current
-	if cur != nil && cur.epoch == next.epoch && cur.rev > next.rev {
+	if cur == next || cur != nil && cur.epoch == next.epoch && cur.rev > next.rev {
 		s.mu.Unlock()
 		return cur
 	}
@@ -132,6 +135,29 @@ func (s *shelf) accept(next *state, r reading) *state {
 	s.mu.Unlock()
 	s.publish()
 	return next
+}
+
+// find notes something for the log. It may run inside the store, and more than once: nobody is told from there.
+func (s *shelf) find(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.found) < maxFound && !slices.Contains(s.found, text) {
+		s.found = append(s.found, text)
+	}
+}
+
+// maxFound bounds what waits to be told.
+const maxFound = 16
+
+// announce tells what was found.
+func (s *shelf) announce() {
+	s.mu.Lock()
+	found := s.found
+	s.found = nil
+	s.mu.Unlock()
+	for _, text := range found {
+		s.notice(text)
+	}
 }
 
 // absorb turns a snapshot into a state. A revision that is known already keeps its decoded document.
@@ -163,7 +189,7 @@ func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
 	}
 	found := doc.heal(snap, anew, charged, known, r.now)
 	for _, text := range found {
-		s.notice(text)
+		s.find(text)
 	}
 	dirty := len(found) > 0
 	for _, c := range unsaved {
@@ -207,6 +233,7 @@ var errLost = errors.New("the store did not answer in time")
 func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, storeTimeout, errLost)
 	defer cancel()
+	defer s.announce()
 	var (
 		next  *state // set by the last run of the function
 		r     reading
@@ -243,7 +270,7 @@ func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 	switch {
 	case err != nil && s.opt.failOpen:
 		s.putBack(batch)
-		s.notice(fmt.Sprintf("the store is unavailable and the guard fails open: %v", err))
+		s.find("the store is unavailable and the guard fails open: " + mask(err.Error()))
 		return s.keep(c, false), nil
 	case err != nil:
 		s.putBack(batch)
@@ -297,7 +324,15 @@ func (s *shelf) keep(c change, again bool) reading {
 		if !c(next.doc, r) {
 			return r
 		}
-		if next = s.open(next, r); s.accept(next, r) == next {
+		s.open(next, r)
+		s.mu.Lock()
+		same := s.current == st // else what another decided meanwhile would be lost
+		if same {
+			s.current = next
+		}
+		s.mu.Unlock()
+		if same {
+			s.publish()
 			return r
 		}
 	}
@@ -331,6 +366,24 @@ func (s *shelf) outcome(id string, o predict.Outcome) (due bool) {
 		s.flushed = max(now, 1)
 	}
 	return due
+}
+
+// waits returns the outcomes of a token that wait for a commit.
+func (s *shelf) waits(id string) predict.Usage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pending[id].Clone()
+}
+
+// allWait returns the outcomes of all tokens that wait for a commit.
+func (s *shelf) allWait() map[string]predict.Usage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waits := make(map[string]predict.Usage, len(s.pending))
+	for id, u := range s.pending {
+		waits[id] = u.Clone()
+	}
+	return waits
 }
 
 // flushInterval is the least time between two commits that carry nothing but outcomes.

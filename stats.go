@@ -138,6 +138,12 @@ func (g *Guard) Stats() Stats {
 	if st == nil {
 		st = &state{doc: newDocument()}
 	}
+	if waits := g.allWait(); len(waits) > 0 {
+		counted := *st
+		counted.doc = st.doc.clone()
+		counted.doc.count(waits)
+		st = &counted
+	}
 	q := &query{kind: Anonymous}
 	if g.personal != nil {
 		q.personal, _ = g.personal.view(g.opt, st.doc, "", r.now)

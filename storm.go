@@ -14,8 +14,9 @@ import (
 // they stay true. What each such call still does is to be counted, in the tally, in the sample of its events and, where
 // it names a token that is known, in what the predictor learns.
 
-// stormSize bounds the answers that are remembered. Each holds at most maxText bytes of its question.
-const stormSize = 128
+// stormSize bounds the answers that are remembered: about 1 KiB each, at most 6 MiB together when every question is as
+// long as one may be.
+const stormSize = 1024
 
 type storm struct {
 	seed  maphash.Seed

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -182,21 +181,4 @@ func TestStormStillReports(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, calls+1, doc.Tokens[token.ID()].Usage.Calls, "each call of the storm is an observation")
 	})
-}
-
-// Publishing a revision and handing out its answers happen on many goroutines: none may bring an old table back.
-func TestNewestTableStands(t *testing.T) {
-	g, _, token := stormGuard(t, WithRateLimits(RateLimits{MaxRequestsPerHour: 1000, MaxRequestsPerDay: 1000}))
-	var all sync.WaitGroup
-	for range 8 {
-		all.Go(func() {
-			for range 50 {
-				_ = g.Report(context.Background(), Outcome{TokenID: token.ID(), Failure: Failure{StatusCode: 429, Message: quotaText}})
-				_ = g.Clear(context.Background(), Clear{Suspicion: "*"})
-				_, _ = g.Acquire(context.Background(), Request{Scope: "held"})
-			}
-		})
-	}
-	all.Wait()
-	require.Same(t, g.newest(), g.hot.table.Load().state)
 }

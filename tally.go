@@ -7,6 +7,7 @@ type tally struct {
 	answers  [len(answerKeys)]atomic.Int64
 	outcomes [len(classes) + 1]atomic.Int64 // the last: successes
 	left     atomic.Int64
+	own      atomic.Int64 // answered calls that started an acquisition
 }
 
 // answerKeys are the answers that end a call.
@@ -72,8 +73,7 @@ func (t *tally) calls(hits int64) CallStats {
 	out.Outcomes["success"] = t.outcomes[len(classes)].Load()
 	out.Total = out.Served + out.Refused + out.Failed + out.Left
 	if answered := out.Served + out.Refused + out.Failed; answered > 0 {
-		own := out.Answers[StepRequest][ReasonAcquired] + out.Answers[StepRequest][ReasonRequestFailed]
-		out.FilterRate = 1 - float64(own)/float64(answered)
+		out.FilterRate = 1 - float64(t.own.Load())/float64(answered)
 	}
 	return out
 }

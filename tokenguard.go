@@ -64,12 +64,12 @@ func New(request RequestFunc, opts ...Option) (*Guard, error) {
 	}
 	g := &Guard{request: request, ended: make(chan struct{}), changed: make(chan struct{})}
 	g.shelf = &shelf{opt: o, meter: newMeter(o.clock), owner: newOwner(), publish: g.learned, notice: g.noticed, stamp: g.hot.stamp}
-	if g.vault, err = newVault(o, g.noticed); err != nil {
+	if g.vault, err = newVault(o, g.find); err != nil {
 		return nil, err
 	}
 	g.templates, _ = lru.New[templateKey, template.Template](memoSize)
 	g.masks, _ = lru.New[string, string](memoSize)
-	g.errs, _ = lru.New[string, error](memoSize)
+	g.errs, _ = lru.New[string, error](errsSize)
 	g.reports, _ = lru.New[reportID, struct{}](8 * memoSize)
 	g.said, _ = lru.New[string, struct{}](memoSize)
 	if o.personal != nil {
@@ -126,7 +126,7 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 		}
 		v, err := g.viewFor(ctx, q, st, r)
 		if err != nil {
-			return Grant{}, err
+			return g.left(q, err)
 		}
 		// 0. What the request reports comes first.
 		if !reported {
@@ -143,9 +143,17 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 		rl := v.decide(r.now)
 		if serr != nil && rl.answer != AnswerServe && !g.opt.failOpen {
 			if err := ctx.Err(); err != nil {
-				return Grant{}, err
+				return g.left(q, err)
 			}
 			return g.refuseStore(q, r, serr)
+		}
+		if rl.lifts && serr == nil {
+			if err := g.liftSuspicion(ctx, q); err != nil {
+				return g.refuseStore(q, r, err)
+			}
+			if v, st = g.viewOf(q); rl.answer == AnswerServe {
+				continue // from the cache now
+			}
 		}
 		switch rl.answer {
 		case AnswerServe:
@@ -164,11 +172,6 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 			}
 			continue
 		case AnswerRefuse:
-			if rl.reason == ReasonQuotaSufficient {
-				if err := g.liftSuspicion(ctx, q); err != nil {
-					return g.refuseStore(q, r, err)
-				}
-			}
 			err, event := g.refuse(v, rl, r)
 			if serr == nil {
 				g.settled(&req, v, rl, r, st, event, Grant{}, err)
@@ -176,11 +179,14 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 			return Grant{}, err
 		}
 
-		// 7. The request: one flight for all who need it now.
+		// 7. The request: one flight for all who need it now. Nobody who has left already starts one.
+		if err := ctx.Err(); err != nil {
+			return g.left(q, err)
+		}
 		leader := false
 		ch := g.joining.DoChan(q.scope, func() (any, error) {
 			leader = true
-			return g.fly(context.WithoutCancel(ctx), q, req), nil
+			return g.shielded(q, func() flown { return g.fly(context.WithoutCancel(ctx), q, req) }), nil
 		})
 		g.waiting.Add(1)
 		select {
@@ -212,6 +218,9 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 // arrived hands out what a flight brought to the caller that started it, or to one that joined.
 func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Grant, error, bool) {
 	r := g.meter.read()
+	if leader {
+		g.tally.own.Add(1)
+	}
 	var failed *RequestError
 	switch {
 	case errors.As(f.err, &failed):
@@ -232,10 +241,9 @@ func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Gr
 			return grant, err, true
 		}
 		return Grant{}, nil, false
-	case leader:
+	case leader && f.token.secret != nil:
 		v, _ := g.viewOf(q)
 		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerServe, reason: ReasonAcquired, tokenID: f.token.ID()}, r, 0)
-		verdict.Detail = fmt.Sprintf("token %s was acquired", f.token.ID())
 		g.tally.answered(ReasonAcquired)
 		return Grant{Token: f.token, Source: SourceRequest, Verdict: verdict}, nil, true
 	}
@@ -250,13 +258,14 @@ func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 		req.Failure.At = g.meter.read().wall // asking again is no new failure
 	}
 	for {
+		changed := g.nextChange()
 		grant, err := g.Acquire(ctx, req)
-		var refused *RefusedError
-		if !errors.As(err, &refused) || refused.Verdict.RetryAt.IsZero() {
+		refused, ok := err.(*RefusedError) // not errors.As: RequestFunc's error may hold the refusal of another guard
+		if !ok || refused.Verdict.RetryAt.IsZero() {
 			return grant, err
 		}
-		if serr := g.sleepUntil(ctx, refused.Verdict.RetryAt); serr != nil {
-			return Grant{}, fmt.Errorf("%w while waiting: %w", serr, err)
+		if serr := g.sleepUntil(ctx, refused.Verdict.RetryAt, changed); serr != nil {
+			return Grant{}, fmt.Errorf("tokenguard: %w while waiting: %w", serr, err)
 		}
 	}
 }
@@ -278,6 +287,9 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 // Report says how a call made with a token ended. Failures for quota and auth are stored before it returns; the others
 // ride on the next update. A token that the guard never served is ignored.
 func (g *Guard) Report(ctx context.Context, o Outcome) error {
+	if g.isClosed() {
+		return ErrClosed
+	}
 	r := g.meter.read()
 	q := &query{kind: Anonymous}
 	if canceled(o.Failure.Err) {
@@ -335,6 +347,9 @@ func (g *Guard) Adopt(ctx context.Context, t Token) error {
 
 // Clear lifts what an operator wants lifted. A charged attempt stays charged.
 func (g *Guard) Clear(ctx context.Context, what Clear) error {
+	if g.isClosed() {
+		return ErrClosed
+	}
 	if what.Suspicion != "" && what.Suspicion != "*" {
 		what.Suspicion = normalID(what.Suspicion)
 	}

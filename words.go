@@ -40,7 +40,16 @@ func (v *view) detail(rl ruling, r reading) string {
 			return "the personal token is not usable, and nothing is acquired for a request of this kind"
 		}
 		return "no personal token is configured (WithPersonalToken), and nothing is acquired for a request of this kind"
+	case ReasonAcquired:
+		if rl.tokenID != "" {
+			return fmt.Sprintf("token %s was acquired", rl.tokenID)
+		}
+	case ReasonRequestFailed:
+		return fmt.Sprintf("request failed (%s): %s", rl.failure.Class, rl.failure.shown())
 	case ReasonJoined:
+		if rl.answer == AnswerServe {
+			return fmt.Sprintf("token %s was acquired by another call while this one waited", rl.tokenID)
+		}
 		if rl.place {
 			return fmt.Sprintf("%d acquisitions of other keys are in progress, at most %d may be: waiting for a place", rl.count, rl.limit)
 		}
@@ -129,6 +138,17 @@ func (g *Guard) cause(v *view, rl ruling, r reading) error {
 		return err
 	}
 	return Failed(Failure{StatusCode: f.Status, Message: f.said(), At: r.time(f.At)})
+}
+
+// shown is the failure's status and text.
+func (f *failures) shown() string {
+	switch {
+	case f.Status == 0:
+		return f.said()
+	case f.Text == "":
+		return fmt.Sprintf("HTTP status %d", f.Status)
+	}
+	return fmt.Sprintf("%d: %s", f.Status, f.Text)
 }
 
 // said is the failure's text; one without text still has its class.

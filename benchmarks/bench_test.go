@@ -15,7 +15,9 @@ import (
 	"github.com/tokenguard/tokenguard/benchmarks/peers"
 )
 
-func minting(context.Context) (string, time.Duration, error) { return "a token of the benchmark", time.Hour, nil }
+func minting(context.Context) (string, time.Duration, error) {
+	return "a token of the benchmark", time.Hour, nil
+}
 
 // each runs f on as many goroutines as -cpu says, each for itself.
 func each(b *testing.B, name string, f func()) {

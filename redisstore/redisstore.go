@@ -9,9 +9,9 @@
 //	...
 //	guard, err := tokenguard.New(fetch, tokenguard.WithStore(store), tokenguard.WithName("upstream-account"))
 //
-// It works with a single server, Sentinel and Cluster, Redis 5 and later. A document is one hash under one key, and a
-// commit is one short script that replaces it if nobody else did. No rule of the guard runs in the server; the
-// server's clock is the clock of every decision.
+// It works with a single server, Sentinel and Cluster, and uses nothing that Redis 5 lacks. A document is one hash
+// under one key, and a commit is one short script that replaces it if nobody else did. No rule of the guard runs in the
+// server; the server's clock is the clock of every decision.
 //
 // # What a loss in Redis means
 //
@@ -68,6 +68,10 @@ type outage struct {
 // tries, all others fail at once with the same error: callers who can be served without the store do not wait for it.
 const recheck = 500 * time.Millisecond
 
+// patience is how long an operation must have waited for the engine to count as one without an answer although it was
+// its caller that gave up.
+const patience = 100 * time.Millisecond
+
 // New makes a Store on client, which stays the caller's to close. It does no input or output. Every mistake in the
 // options is in the error: a value out of its bounds, a client that does not heed its context
 // (ContextTimeoutEnabled), a client that is a Ring.
@@ -85,7 +89,8 @@ func New(client redis.UniversalClient, opts ...Option) (*Store, error) {
 func (s *Store) key(name string) string     { return s.config.prefix + "{" + name + "}" }
 func (s *Store) channel(name string) string { return s.key(name) + ":changed" }
 
-// View returns the newest committed document, in one round trip. Snapshot.Now is the server's time.
+// View returns the newest committed document, in one round trip that carries the contents only if they changed; callers
+// who look at the same time share it. Snapshot.Now is the server's time.
 func (s *Store) View(ctx context.Context, name string) (snap tokenguard.Snapshot, err error) {
 	entered := time.Now()
 	err = s.operate(ctx, "view", name, func(ctx context.Context, doc *document) error {
@@ -199,11 +204,12 @@ func (s *Store) operate(
 		return failed(err)
 	}
 	defer func() { <-doc.turn }()
+	began := time.Now()
 	err := run(ctx, doc)
 	var answer redis.Error
 	if err == nil || errors.As(err, &answer) || errors.Is(err, ErrNotReplicated) {
 		doc.outage.Store(nil)
-	} else if caller.Err() == nil {
+	} else if caller.Err() == nil || time.Since(began) >= patience {
 		doc.outage.Store(&outage{time.Now(), err})
 	}
 	if err != nil {

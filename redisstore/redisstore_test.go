@@ -300,7 +300,13 @@ func TestOutageIsShared(t *testing.T) {
 	time.AfterFunc(10*time.Millisecond, cancel)
 	_, err = s.View(ctx, "n")
 	require.Error(t, err)
-	require.Nil(t, s.docs["n"].outage.Load(), "a caller that leaves is no outage")
+	require.Nil(t, s.docs["n"].outage.Load(), "a caller that leaves at once is no outage")
+	s = newStore(t, newClient(t, "127.0.0.1:1"))
+	ctx, cancel = context.WithTimeout(t.Context(), patience+10*time.Millisecond)
+	defer cancel()
+	_, err = s.View(ctx, "n")
+	require.Error(t, err)
+	require.NotNil(t, s.docs["n"].outage.Load(), "one that waited is")
 }
 
 func TestWatch(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -86,9 +85,6 @@ func (s *server) start() {
 		return err == nil && (string(answer) == "+PONG" || string(answer) == "-NOAU")
 	})
 }
-
-// dieWithTest ends a process when the thread that started it ends, also where the test could not clean up.
-func dieWithTest(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
 // kill ends the process as a crash does.
 func (s *server) kill() {

@@ -28,9 +28,31 @@ type engine struct {
 
 var errAway = errors.New("the engine does not answer")
 
+// dice is one process' chance: the same in each run, whatever the others do. (The pauses between the guard's own looks,
+// and the order within one instant, are not.)
+type dice struct {
+	mu sync.Mutex // guards r
+	r  *rand.Rand
+}
+
+func newDice(process int) *dice { return &dice{r: rand.New(rand.NewPCG(97, uint64(process)))} }
+
+func (d *dice) below(most time.Duration) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return time.Duration(d.r.Int64N(int64(most)))
+}
+
+func (d *dice) exponential(mean time.Duration) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return time.Duration(d.r.ExpFloat64() * float64(mean))
+}
+
 // link is one process' way to the engine: it speaks the Store's protocol, and can be cut.
 type link struct {
 	*engine
+	dice *dice
 	cut  atomic.Bool
 	seen atomic.Pointer[tokenguard.Snapshot]
 	fail atomic.Pointer[time.Time] // of the last operation without an answer
@@ -48,14 +70,14 @@ func (l *link) exchange(work func()) error {
 		l.fail.Store(&now)
 		return errAway
 	}
-	time.Sleep(200*time.Microsecond + rand.N(time.Millisecond))
+	time.Sleep(200*time.Microsecond + l.dice.below(time.Millisecond))
 	if l.cut.Load() || l.down.Load() {
 		return lost()
 	}
 	l.mu.Lock()
 	work()
 	l.mu.Unlock()
-	time.Sleep(200*time.Microsecond + rand.N(time.Millisecond))
+	time.Sleep(200*time.Microsecond + l.dice.below(time.Millisecond))
 	if l.cut.Load() || l.down.Load() {
 		return lost()
 	}
@@ -155,13 +177,13 @@ type world struct {
 	starts []time.Time
 }
 
-func (w *world) request(ctx context.Context, _ tokenguard.Request) (tokenguard.Token, error) {
+func (w *world) request(ctx context.Context, d *dice) (tokenguard.Token, error) {
 	w.mu.Lock()
 	w.starts = append(w.starts, time.Now())
 	n := len(w.starts)
 	w.mu.Unlock()
 	select {
-	case <-time.After(200*time.Millisecond + rand.N(time.Second)):
+	case <-time.After(200*time.Millisecond + d.below(time.Second)):
 		return tokenguard.NewTokenIn(fmt.Sprintf("simulated-%d", n), time.Hour), nil
 	case <-ctx.Done():
 		return tokenguard.Token{}, ctx.Err()
@@ -170,8 +192,11 @@ func (w *world) request(ctx context.Context, _ tokenguard.Request) (tokenguard.T
 
 // process calls about once in pace, and is started anew after a crash.
 func (w *world) process(ctx context.Context, l *link, crash <-chan struct{}, pace time.Duration) {
+	dice := l.dice
 	for first := true; ctx.Err() == nil; first = false {
-		g, err := tokenguard.New(w.request, tokenguard.WithStore(l), tokenguard.WithName("n"))
+		g, err := tokenguard.New(func(ctx context.Context, _ tokenguard.Request) (tokenguard.Token, error) {
+			return w.request(ctx, dice)
+		}, tokenguard.WithStore(l), tokenguard.WithName("n"))
 		if err != nil {
 			panic(err)
 		}
@@ -203,7 +228,7 @@ func (w *world) process(ctx context.Context, l *link, crash <-chan struct{}, pac
 				first = false
 			}
 			select {
-			case <-time.After(time.Duration(rand.ExpFloat64() * float64(pace))):
+			case <-time.After(dice.exponential(pace)):
 			case <-crash:
 				crashed = true
 			case <-ctx.Done():
@@ -211,7 +236,7 @@ func (w *world) process(ctx context.Context, l *link, crash <-chan struct{}, pac
 		}
 		// A crash: nothing is handed over, and what this process knew is gone.
 		old := l
-		l = &link{engine: old.engine}
+		l = &link{engine: old.engine, dice: dice}
 		old.cut.Store(true)
 	}
 }
@@ -242,13 +267,16 @@ func simulate(t *testing.T, n int, reports bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), lasts)
 	defer cancel()
 	var wg sync.WaitGroup
-	crash := make(chan struct{})
-	for range n {
-		l := &link{engine: &w.engine}
+	var crashes []chan struct{}
+	for i := range n {
+		crash := make(chan struct{}, 1)
+		crashes = append(crashes, crash)
+		l := &link{engine: &w.engine, dice: newDice(i)}
 		w.links = append(w.links, l)
 		wg.Go(func() { w.process(ctx, l, crash, pace) })
 	}
 	wg.Go(func() { // one process in a hundred an hour, at least one
+		victims := rand.New(rand.NewPCG(97, 97))
 		for {
 			select {
 			case <-time.After(time.Hour / time.Duration(max(n/100, 1))):
@@ -256,9 +284,8 @@ func simulate(t *testing.T, n int, reports bool) {
 				return
 			}
 			select {
-			case crash <- struct{}{}:
-			case <-ctx.Done():
-				return
+			case crashes[victims.IntN(n)] <- struct{}{}:
+			default: // it has not got over the last one
 			}
 		}
 	})

@@ -1,10 +1,7 @@
 package storetest
 
 import (
-	"context"
-	"encoding/hex"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -13,85 +10,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tokenguard/tokenguard"
-	"github.com/tokenguard/tokenguard/internal/statefile"
 )
 
 func TestMemoryStore(t *testing.T) {
 	t.Parallel()
 	Run(t, func(*testing.T) tokenguard.Store { return tokenguard.NewMemoryStore() })
-}
-
-// fileStore keeps each document in a state file of its own.
-type fileStore struct {
-	folder string
-	mu     sync.Mutex // guards files
-	files  map[string]*statefile.File
-	closed bool
-}
-
-func (s *fileStore) file(name string) (*statefile.File, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f := s.files[name]; f != nil {
-		return f, nil
-	}
-	base := hex.EncodeToString([]byte(name))
-	if len(base) > 200 {
-		base = base[:200]
-	}
-	f, err := statefile.Open(filepath.Join(s.folder, base), statefile.Options{Name: name, LockTimeout: time.Minute})
-	if err == nil && s.closed {
-		err = f.Close()
-	}
-	s.files[name] = f
-	return f, err
-}
-
-func (s *fileStore) View(ctx context.Context, name string) (tokenguard.Snapshot, error) {
-	f, err := s.file(name)
-	if err != nil {
-		return tokenguard.Snapshot{}, err
-	}
-	snap, err := f.View(ctx)
-	return tokenguard.Snapshot{Data: snap.Data, Rev: snap.Rev, Epoch: snap.Epoch}, err
-}
-
-func (s *fileStore) Update(ctx context.Context, name string, fn func(tokenguard.Snapshot) ([]byte, error)) (tokenguard.Snapshot, error) {
-	f, err := s.file(name)
-	if err != nil {
-		return tokenguard.Snapshot{}, err
-	}
-	snap, err := f.Update(ctx, func(snap statefile.Snapshot) ([]byte, error) {
-		return fn(tokenguard.Snapshot{Data: snap.Data, Rev: snap.Rev, Epoch: snap.Epoch})
-	})
-	return tokenguard.Snapshot{Data: snap.Data, Rev: snap.Rev, Epoch: snap.Epoch}, err
-}
-
-func (s *fileStore) Revision(ctx context.Context, name string) (uint64, error) {
-	f, err := s.file(name)
-	if err != nil {
-		return 0, err
-	}
-	return f.Generation(ctx)
-}
-
-func (s *fileStore) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	for _, f := range s.files {
-		f.Close()
-	}
-	return nil
-}
-
-func TestFileStore(t *testing.T) {
-	t.Parallel()
-	opener := func(t *testing.T) func() tokenguard.Store {
-		folder := t.TempDir()
-		return func() tokenguard.Store { return &fileStore{folder: folder, files: map[string]*statefile.File{}} }
-	}
-	Run(t, func(t *testing.T) tokenguard.Store { return opener(t)() }, Shared(opener))
 }
 
 // recorder keeps what a check reports.

@@ -32,6 +32,8 @@ type Holder struct {
 	Get func(ctx context.Context, key string) (string, error)
 	// Again drops the token with this value, with which a call got a 401, and gets one. Nil: the peer has no such call.
 	Again func(ctx context.Context, key, value string) (string, error)
+	// Worked tells the peer that a call with this value succeeded. Nil: it does not ask.
+	Worked func(ctx context.Context, value string)
 	// Close ends what runs.
 	Close func()
 }
@@ -52,15 +54,13 @@ type Peer struct {
 	New func(source Source, refresh time.Duration, dir string) Holder
 	// Refreshes says that New heeds refresh.
 	Refreshes bool
-	// Lasting says that what New keeps in dir outlives the process.
-	Lasting bool
 }
 
 const lifetime = time.Hour
 
 // All are the peers, tokenguard first.
 var All = []Peer{
-	{Name: "tokenguard", New: guard, Refreshes: true, Lasting: true},
+	Guard(nil),
 	{Name: "oauth2 ReuseTokenSource", New: reuse, Refreshes: true},
 	{Name: "AWS CredentialsCache", New: credentials, Refreshes: true},
 	{Name: "cloud/auth cached", New: cloud, Refreshes: true},
@@ -72,8 +72,18 @@ var All = []Peer{
 	{Name: "gobreaker over golang-lru", New: breakerLRU},
 }
 
-func guard(source Source, refresh time.Duration, dir string) Holder {
-	opts := []tokenguard.Option{tokenguard.WithRefreshAhead(refresh)}
+// Guard is tokenguard on a clock; nil: the system's.
+func Guard(clock tokenguard.Clock) Peer {
+	return Peer{Name: "tokenguard", Refreshes: true, New: func(source Source, refresh time.Duration, dir string) Holder {
+		opts := []tokenguard.Option{tokenguard.WithRefreshAhead(refresh)}
+		if clock != nil {
+			opts = append(opts, tokenguard.WithClock(clock))
+		}
+		return guard(source, dir, opts)
+	}}
+}
+
+func guard(source Source, dir string, opts []tokenguard.Option) Holder {
 	if dir != "" {
 		opts = append(opts, tokenguard.WithStateFile(dir+"/state"))
 	}
@@ -92,7 +102,8 @@ func guard(source Source, refresh time.Duration, dir string) Holder {
 				Failure: tokenguard.Failure{StatusCode: 401, Message: "token revoked"}})
 			return grant.Token.Value(), err
 		},
-		Close: func() { _ = g.Close() },
+		Worked: func(ctx context.Context, value string) { _ = g.Report(ctx, tokenguard.Outcome{TokenID: value}) },
+		Close:  func() { _ = g.Close() },
 	}
 }
 

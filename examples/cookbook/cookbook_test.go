@@ -67,18 +67,14 @@ func TestALimitOfTheServiceIsHeard(t *testing.T) {
 	assert.ErrorIs(t, err, tokenguard.ErrBackoff)
 }
 
-// A day of tokens of five minutes, a call each half minute: what the defaults serve, and what ShortLived does.
-func TestShortLivedTokens(t *testing.T) {
-	served := func(limits tokenguard.Option) (share float64) {
+// The README's ordinary days: a call each half minute, around the clock, and what share of them finds a token.
+func TestOrdinaryDays(t *testing.T) {
+	day := func(lifetime time.Duration, limits tokenguard.RateLimits) (share float64, starts int) {
 		clock := tokenguardtest.NewClock(time.Time{})
-		script := func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
-			return tokenguard.NewTokenIn(clock.Now().String(), 5*time.Minute), nil
-		}
-		opts := []tokenguard.Option{tokenguard.WithClock(clock)}
-		if limits != nil {
-			opts = append(opts, limits)
-		}
-		guard, err := tokenguard.New(script, opts...)
+		guard, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+			starts++
+			return tokenguard.NewTokenIn(clock.Now().String(), lifetime), nil
+		}, tokenguard.WithClock(clock), tokenguard.WithRateLimits(limits))
 		require.NoError(t, err)
 		defer guard.Close()
 		calls, ok := 0, 0
@@ -88,10 +84,25 @@ func TestShortLivedTokens(t *testing.T) {
 			}
 			clock.Advance(30 * time.Second)
 		}
-		return float64(ok) / float64(calls)
+		return float64(ok) / float64(calls), starts
 	}
-	assert.InDelta(t, 0.07, served(nil), 0.005)
-	assert.Greater(t, served(tokenguard.WithRateLimits(tokenguard.RateLimits{
-		MaxRequestsPerHour: 15, MaxRequestsPerDay: 300, MinInterval: 10 * time.Second,
-	})), 0.95)
+	defaults := tokenguard.RateLimits{}
+	short := tokenguard.RateLimits{MaxRequestsPerHour: 15, MaxRequestsPerDay: 300, MinInterval: 10 * time.Second}
+	for _, c := range []struct {
+		lifetime time.Duration
+		limits   tokenguard.RateLimits
+		share    float64
+		starts   int
+	}{
+		{24 * time.Hour, defaults, 1, 1},
+		{time.Hour, defaults, 0.833, 20},
+		{time.Hour, tokenguard.RateLimits{MaxRequestsPerDay: 25}, 1, 24},
+		{5 * time.Minute, defaults, 0.069, 20},
+		{5 * time.Minute, short, 1, 288},
+	} {
+		share, starts := day(c.lifetime, c.limits)
+		t.Logf("tokens of %-8v %+v: %.1f %% with %d starts", c.lifetime, c.limits, 100*share, starts)
+		assert.InDelta(t, c.share, share, 0.005, c.lifetime)
+		assert.Equal(t, c.starts, starts, c.lifetime)
+	}
 }

@@ -21,7 +21,7 @@ var (
 	errStolen = errors.New("removed or exchanged while in use")
 )
 
-// BusyError says that another process kept the lock for longer than the timeout.
+// BusyError says that somebody kept the lock for longer than the timeout.
 type BusyError struct {
 	Base   string        // base name of the state file
 	PID    int           // the process that took the lock last; 0 if unknown
@@ -29,8 +29,11 @@ type BusyError struct {
 }
 
 func (e *BusyError) Error() string {
-	if e.PID == 0 {
+	switch e.PID {
+	case 0:
 		return fmt.Sprintf("tokenguard: state file %q: waited %v for its lock, which another process holds", e.Base, e.Waited)
+	case os.Getpid():
+		return fmt.Sprintf("tokenguard: state file %q: waited %v for its lock, which this process itself holds", e.Base, e.Waited)
 	}
 	return fmt.Sprintf("tokenguard: state file %q: waited %v for its lock, which process %d holds; if that process is stopped or hangs, continue or end it", e.Base, e.Waited, e.PID)
 }

@@ -134,8 +134,8 @@ func (f *File) View(ctx context.Context) (Snapshot, error) {
 
 // Update applies fn to the newest document and commits what it returns; the
 // commit is durable when Update returns. If fn returns no bytes, nothing is
-// written and Update returns the newest snapshot; if it returns an error, nothing is
-// written and Update returns that error as it is.
+// written and Update returns the newest snapshot; if it returns an error, nothing
+// is written and Update returns that error as it is.
 //
 // fn runs while the file is locked: it must not use the File, and it may run
 // again. A canceled ctx or Close ends the wait for the lock and prevents a write

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -159,6 +160,26 @@ func TestContext(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
+func TestBusyWithinOneProcess(t *testing.T) {
+	path := temp(t)
+	a, b := open(t, path, Options{}), open(t, path, Options{LockTimeout: 10 * time.Millisecond})
+	_, err := a.Update(t.Context(), func(Snapshot) ([]byte, error) {
+		for range 2 { // from another File, and again from the same one
+			_, err := b.Update(t.Context(), func(Snapshot) ([]byte, error) {
+				_, err := b.Update(t.Context(), increment)
+				return nil, err
+			})
+			var busy *BusyError
+			assert.ErrorAs(t, err, &busy)
+			assert.ErrorContains(t, err, "this process itself")
+			b = a
+			a.opts.LockTimeout = 10 * time.Millisecond
+		}
+		return nil, nil
+	})
+	require.NoError(t, err)
+}
+
 func TestClose(t *testing.T) {
 	f := open(t, temp(t), Options{})
 	put(t, f, "x")
@@ -193,7 +214,7 @@ func TestConcurrentIncrementsLoseNone(t *testing.T) {
 	const goroutines, each = 50, 20
 	files := make([]*File, 5)
 	for i := range files {
-		files[i] = open(t, path, Options{LockTimeout: 1 << 36}) // about a minute
+		files[i] = open(t, path, Options{LockTimeout: time.Minute})
 	}
 	var wg sync.WaitGroup
 	errs := make(chan error, goroutines)
@@ -227,7 +248,7 @@ func TestConcurrentIncrementsLoseNone(t *testing.T) {
 // loss may be seen where there is none.
 func TestReadersNeverGoBack(t *testing.T) {
 	path := temp(t)
-	opts := Options{LockTimeout: 1 << 36, OnEvent: func(e Event) { t.Errorf("event %+v", e) }}
+	opts := Options{LockTimeout: time.Minute, OnEvent: func(e Event) { t.Errorf("event %+v", e) }}
 	var writers, readers sync.WaitGroup
 	ctx, stop := context.WithCancel(t.Context())
 	shared := open(t, path, opts)
@@ -261,7 +282,7 @@ func TestReadersNeverGoBack(t *testing.T) {
 	for range 2 {
 		f := open(t, path, opts)
 		writers.Go(func() {
-			for range 200 {
+			for range 60 {
 				if _, err := f.Update(t.Context(), increment); err != nil {
 					t.Error(err)
 					return

@@ -1,0 +1,155 @@
+package benchmarks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tokenguard/tokenguard"
+)
+
+func mint(_ context.Context, req tokenguard.Request) (tokenguard.Token, error) {
+	return tokenguard.NewTokenIn("a token of the benchmark for "+req.Scope, time.Hour), nil
+}
+
+// grow calls f with 0 to n-1 in turn and reports what is left on the heap for each of the n.
+func grow(b *testing.B, name string, f func(n, i int)) {
+	for _, n := range []int{1, 100, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("%s-%d", name, n), func(b *testing.B) {
+			before := heap()
+			for i := range n {
+				f(n, i)
+			}
+			left := float64(heap()-before) / float64(n)
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				f(n, i%n)
+				i++
+			}
+			b.ReportMetric(left, "B/entry")
+		})
+	}
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// BenchmarkGrowth calls for ever more scopes and with ever more failure texts: the time of a call stays what it is.
+func BenchmarkGrowth(b *testing.B) {
+	ctx := context.Background()
+	made := func() *tokenguard.Guard {
+		g, err := tokenguard.New(mint)
+		works(err)
+		_, err = g.Token(ctx)
+		works(err)
+		b.Cleanup(func() { _ = g.Close() })
+		return g
+	}
+	scopes := make([]string, 100_000)
+	texts := make([]string, 100_000)
+	for i := range scopes {
+		scopes[i], texts[i] = fmt.Sprint("repository:", i), kilobyte(int64(i))[:200]
+	}
+	g := made()
+	grow(b, "scopes", func(_, i int) { _, _ = g.Acquire(ctx, tokenguard.Request{Scope: scopes[i]}) })
+	g = made()
+	grow(b, "texts", func(_, i int) {
+		_, _ = g.Acquire(ctx, tokenguard.Request{Scope: "other", Failure: tokenguard.Failure{StatusCode: 503, Message: texts[i]}})
+	})
+}
+
+// BenchmarkWaiters has n callers wait for one acquisition: the time is that of one caller.
+func BenchmarkWaiters(b *testing.B) {
+	for _, n := range []int{1, 100, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				release := make(chan struct{})
+				g, err := tokenguard.New(func(ctx context.Context, req tokenguard.Request) (tokenguard.Token, error) {
+					<-release
+					return mint(ctx, req)
+				})
+				works(err)
+				var all sync.WaitGroup
+				for range n {
+					all.Go(func() {
+						_, err := g.Token(context.Background())
+						works(err)
+					})
+				}
+				for g.Stats().Calls.Waiting < int64(n) {
+					runtime.Gosched()
+				}
+				close(release)
+				all.Wait()
+				works(g.Close())
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/caller")
+		})
+	}
+}
+
+// clock is moved by hand.
+type clock struct{ now time.Time }
+
+func (c *clock) Now() time.Time { return c.now }
+
+// BenchmarkCold is a call that has to acquire: what the guard adds to a source that answers at once. two-fsyncs is what
+// two durable commits cost without it.
+func BenchmarkCold(b *testing.B) {
+	ctx := context.Background()
+	cold := func(name string, opts ...tokenguard.Option) {
+		b.Run(name, func(b *testing.B) {
+			c := &clock{now: time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)}
+			g, err := tokenguard.New(mint, append(opts, tokenguard.WithClock(c))...)
+			works(err)
+			defer g.Close()
+			b.ReportAllocs()
+			for b.Loop() {
+				c.now = c.now.Add(90 * time.Minute)
+				grant, err := g.Acquire(ctx, tokenguard.Request{})
+				works(err)
+				if grant.Source != tokenguard.SourceRequest {
+					b.Fatal(grant.Source)
+				}
+			}
+		})
+	}
+	cold("memory")
+	cold("file", tokenguard.WithStateFile(filepath.Join(b.TempDir(), "state")))
+	b.Run("two-fsyncs", func(b *testing.B) {
+		dir := b.TempDir()
+		content := make([]byte, 4096)
+		for b.Loop() {
+			for range 2 {
+				works(replace(dir, content))
+			}
+		}
+	})
+}
+
+// replace writes a file durably: the file, then its name.
+func replace(dir string, content []byte) error {
+	f, err := os.Create(filepath.Join(dir, "new"))
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	err = errors.Join(err, f.Sync(), f.Close(), os.Rename(f.Name(), filepath.Join(dir, "state")))
+	d, oerr := os.Open(dir)
+	if oerr != nil {
+		return errors.Join(err, oerr)
+	}
+	return errors.Join(err, d.Sync(), d.Close())
+}

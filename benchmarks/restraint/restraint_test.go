@@ -1,0 +1,43 @@
+package restraint
+
+import "testing"
+
+// The figures of the worlds without chance are promises of the rules: who changes a rule changes them knowingly.
+func TestWorldsWithoutChance(t *testing.T) {
+	want := map[string]struct {
+		share        float64
+		acquisitions float64
+	}{
+		"the incident": {1, 1},
+		"the incident, its first acquisition fails": {0.62, 2},
+		"the incident, 40 uses a token":             {0.57, 2},
+		"24 h, a call each 30 s, tokens of 60 min":  {0.833, 20},
+		"tokens of 24 h":                            {1, 1},
+		"tokens of 5 min":                           {0.069, 20},
+		"8 h, a call each 30 s, 40 uses":            {0.666, 16},
+	}
+	seen := 0
+	for _, w := range Worlds("../../testdata/incident-97.jsonl") {
+		least, ok := want[w.Name]
+		if !ok {
+			continue
+		}
+		seen++
+		by := map[string]Result{}
+		for _, r := range Run(w, 1) {
+			by[r.Way] = r
+		}
+		own := by[Default]
+		if own.Share < least.share || own.Acquisitions > least.acquisitions {
+			t.Errorf("%s: %.3f served with %v acquisitions, want at least %v with at most %v", w.Name, own.Share, own.Acquisitions, least.share, least.acquisitions)
+		}
+		for _, way := range []string{Default, Early, Greedy} {
+			if by[way].Share > by[Planner].Share {
+				t.Errorf("%s: %s serves %.4f, more than the planner's bound of %.4f", w.Name, way, by[way].Share, by[Planner].Share)
+			}
+		}
+	}
+	if seen != len(want) {
+		t.Errorf("%d of %d worlds found", seen, len(want))
+	}
+}

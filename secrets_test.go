@@ -1,0 +1,125 @@
+package tokenguard
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// secret looks like no secret: only who knows it can hide it.
+const secret = "plain-looking-word"
+
+// carrier is a caller's struct around a token.
+type carrier struct {
+	Shown  Token
+	hidden Token
+	ptr    *Token
+	list   []Token
+	byName map[string]Token
+	any    any
+}
+
+func carry(t Token) carrier {
+	return carrier{t, t, &t, []Token{t}, map[string]Token{"a": t}, t}
+}
+
+// I10: no secret leaves through any output. To see it fail: make Token.secret a *credential (the diff shows it), or
+// let hide return its text (errors, events and the document do).
+func TestI10(t *testing.T) {
+	clean := func(t *testing.T, what, text string) {
+		t.Helper()
+		assert.NotContains(t, text, secret, what)
+	}
+	t.Run("printing", func(t *testing.T) {
+		token := NewTokenIn(secret, time.Hour)
+		c := carry(token)
+		for _, v := range []any{token, &token, c, &c, []carrier{c}, map[Token]int{token: 1}, []any{token, c}} {
+			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%p", "%T", "%5.2f", "%!"} {
+				clean(t, verb, fmt.Sprintf(verb, v))
+			}
+			clean(t, "print", fmt.Sprint(v)+fmt.Sprintln(v))
+			var text, js bytes.Buffer
+			slog.New(slog.NewTextHandler(&text, nil)).Info("m", "v", v, slog.Group("g", "v", v))
+			slog.New(slog.NewJSONHandler(&js, nil)).Info("m", "v", v, slog.Group("g", "v", v))
+			clean(t, "slog text", text.String())
+			clean(t, "slog json", js.String())
+			b, _ := json.Marshal(v)
+			clean(t, "json", string(b))
+		}
+		require.NotEmpty(t, token.Value())
+	})
+	t.Run("diff", func(t *testing.T) {
+		var out diffs
+		a, b := carry(NewToken(secret, time.Time{})), carry(NewToken("another", time.Time{}))
+		assert.Equal(&out, a, b)
+		assert.Equal(&out, a.ptr, b.ptr)
+		assert.ElementsMatch(&out, a.list, b.list)
+		require.NotEmpty(t, out.text)
+		clean(t, "diff", out.text)
+	})
+	t.Run("guard", func(t *testing.T) {
+		var logs bytes.Buffer
+		var seen []string
+		store := NewMemoryStore()
+		key := bytes.Repeat([]byte{1}, 32)
+		var text func() string
+		bubble(t, func(t *testing.T, r *rig) {
+			r.up.replies = append(r.up.replies, gives(secret, 24*time.Hour),
+				func(context.Context, Request) (Token, error) { panic("with " + secret) },
+				func(context.Context, Request) (Token, error) { return Token{}, errors.New("upstream dislikes " + secret) })
+			note := func(v any, err error) {
+				b, _ := json.Marshal(v)
+				seen = append(seen, string(b), fmt.Sprintf("%v %+v", v, v))
+				if err != nil {
+					seen = append(seen, err.Error(), fmt.Sprintf("%v %+v %s %q", err, err, err, err))
+					slog.New(slog.NewJSONHandler(&logs, nil)).Info("m", "err", err)
+				}
+			}
+			grant := r.must(Request{})
+			note(grant, nil)
+			id := grant.Token.ID()
+			time.Sleep(40 * time.Minute)
+			says := quota
+			says.Message += " for token " + secret
+			note(r.Acquire(t.Context(), Request{Caller: "user of " + secret, Failing: secret, Failure: says}))
+			note(r.Explain(t.Context(), Request{Caller: secret, Failing: secret, Failure: says}))
+			says = unauth
+			says.Message += " " + secret
+			note(nil, r.Report(t.Context(), Outcome{TokenID: secret, Failure: says}))
+			require.NotZero(t, r.newest().doc.Tokens[id].Rejected, "a value is hashed to its ID")
+			for range 4 {
+				note(r.Acquire(t.Context(), Request{Caller: secret, Failing: id, Failure: says}))
+				time.Sleep(2 * time.Hour)
+			}
+			require.Greater(t, r.up.count(), 2)
+			note(r.Acquire(t.Context(), Request{Failing: "an unknown value", Failure: Failure{StatusCode: 429, Message: "quota of an unknown value"}}))
+			note(r.Stats(), nil)
+			for e := range r.History() {
+				note(e, nil)
+			}
+			snap, err := store.View(t.Context(), "x")
+			require.NoError(t, err)
+			text = func() string { return string(snap.Data) }
+		}, WithStore(store), WithName("x"), WithEncryption(key), WithLogger(slog.New(slog.NewJSONHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug}))),
+			WithObserver(func(e Event) { seen = append(seen, fmt.Sprintf("%v %+v %#v", e, e, e)) }))
+		clean(t, "logs", logs.String())
+		clean(t, "outputs", strings.Join(seen, "\n"))
+		clean(t, "document under encryption", text())
+		assert.NotContains(t, logs.String()+strings.Join(seen, "\n")+text(), "an unknown value")
+		assert.Contains(t, logs.String(), `"component":"OptimizedTokenManager"`)
+	})
+}
+
+// diffs collects what assertions say.
+type diffs struct{ text string }
+
+func (d *diffs) Errorf(format string, args ...any) { d.text += fmt.Sprintf(format, args...) }

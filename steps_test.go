@@ -1,0 +1,234 @@
+package tokenguard
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestASuccessAtTheSameInstantClearsASuspicion(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		id := r.must(Request{}).Token.ID()
+		time.Sleep(40 * time.Minute)
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: quota}))
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id}))
+		assert.Zero(t, r.newest().doc.Tokens[id].Suspect)
+	})
+}
+
+func TestTheSameReportIsOneObservationAlsoAfterASuccess(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		id := r.must(Request{}).Token.ID()
+		time.Sleep(40 * time.Minute)
+		f := quota
+		f.At = time.Now()
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: f}))
+		time.Sleep(time.Second)
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id}))
+		time.Sleep(2 * time.Minute)
+		for range 2 {
+			require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: f}))
+			r.no(ReasonNotQuotaFailure, Request{Failing: id, Failure: f}) // and starts nothing
+		}
+		assert.Zero(t, r.newest().doc.Tokens[id].Suspect)
+		assert.Equal(t, 1, r.up.count())
+	})
+}
+
+// Another process heard the same report: the document knows it.
+func TestTheSameReportIsOneObservationOverProcesses(t *testing.T) {
+	store := NewMemoryStore()
+	bubble(t, func(t *testing.T, r *rig) {
+		other := r.open(WithStore(store), WithName("x"))
+		defer other.Close()
+		id := r.must(Request{}).Token.ID()
+		time.Sleep(40 * time.Minute)
+		f := quota
+		f.At = time.Now()
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: f}))
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id}))
+		time.Sleep(2 * time.Minute)
+		require.NoError(t, other.Report(t.Context(), Outcome{TokenID: id, Failure: f}))
+		assert.Zero(t, other.newest().doc.Tokens[id].Suspect)
+	}, WithStore(store), WithName("x"))
+}
+
+// Outcomes that wait for a commit count for the predictor: on the document alone the call would start, be vetoed on
+// the newest document, and ask again without end.
+func TestPendingOutcomesVetoTheReplacementOfASpentToken(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		id := r.must(Request{}).Token.ID()
+		time.Sleep(40 * time.Minute)
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: quota}))
+		time.Sleep(time.Minute)
+		report := quota
+		report.At = time.Now()
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: report}))
+		require.NotZero(t, r.newest().doc.Tokens[id].Spent)
+		time.Sleep(10 * time.Second)
+		for range 20 {
+			require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Latency: time.Second}))
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.NotEmpty(t, r.waits(id).Calls, "some wait")
+		e, err := r.Explain(t.Context(), Request{})
+		require.NoError(t, err)
+		assert.Equal(t, AnswerServe, e.Verdict.Answer)
+
+		refused := r.no(ReasonQuotaSufficient, Request{Failing: id, Failure: report}) // the reporter
+		assert.Equal(t, StepPredictor, refused.Verdict.Step)
+		assert.ErrorIs(t, refused, ErrNotNeeded)
+		assert.Equal(t, id, r.must(Request{}).Token.ID(), "the others are served")
+		assert.Equal(t, 1, r.up.count())
+	})
+}
+
+// Who needs a token and reported nothing gets the one whose suspicion is lifted.
+func TestAnOrdinaryNeedIsServedWhenThePredictorLifts(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		id := r.must(Request{}).Token.ID()
+		time.Sleep(40 * time.Minute)
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: quota}))
+		time.Sleep(time.Minute)
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: quota}))
+		for range 20 {
+			time.Sleep(time.Second)
+			require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Latency: time.Second}))
+		}
+		assert.Equal(t, id, r.must(Request{}).Token.ID())
+		assert.Zero(t, r.newest().doc.Tokens[id].Spent)
+		assert.Equal(t, 1, r.up.count())
+	})
+}
+
+func TestClosedGuardServesNothingFromTheHotPath(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		id := r.must(Request{}).Token.ID()
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id}))
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id})) // waits: Close commits it
+		require.NoError(t, r.Close())
+		_, err := r.Token(t.Context())
+		require.ErrorIs(t, err, ErrClosed)
+		r.no(ReasonClosed, Request{})
+	})
+}
+
+func TestWhoHasLeftAlreadyStartsNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := r.Acquire(ctx, Request{})
+		require.ErrorIs(t, err, context.Canceled)
+		synctest.Wait()
+		assert.Zero(t, r.up.count())
+		assert.EqualValues(t, 1, r.Stats().Calls.Left)
+	})
+}
+
+func TestPausedCallerWaitsForThePersonalToken(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		id := r.must(Request{}).Token.ID()
+		assert.Equal(t, TokenID("mine"), id)
+		for _, kind := range []Kind{Anonymous, Personal} {
+			_, err := r.Acquire(t.Context(), Request{Kind: kind, Failing: id, Failure: slow})
+			var refused *RefusedError
+			require.ErrorAs(t, err, &refused)
+			assert.Equal(t, time.Minute, in(refused.Verdict.RetryAt), kind)
+		}
+		start := time.Now()
+		grant, err := r.Wait(t.Context(), Request{Failing: id, Failure: slow})
+		require.NoError(t, err)
+		assert.Equal(t, SourcePersonal, grant.Source)
+		assert.Equal(t, time.Minute, time.Since(start))
+	}, WithPersonalToken(func(context.Context) (Token, error) { return NewToken("mine", time.Time{}), nil }))
+}
+
+func TestWaitForARejectedPersonalToken(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		id := r.must(Request{Kind: Personal}).Token.ID()
+		time.Sleep(time.Minute)
+		start := time.Now()
+		grant, err := r.Wait(t.Context(), Request{Kind: Personal, Failing: id, Failure: unauth})
+		require.NoError(t, err, "its function is asked again after an hour")
+		assert.Equal(t, SourcePersonal, grant.Source)
+		assert.Equal(t, time.Hour, time.Since(start))
+	}, WithPersonalToken(func(context.Context) (Token, error) { return NewToken("mine", time.Time{}), nil }))
+}
+
+func TestExpiredPersonalTokenIsNotFetchedOnEachCall(t *testing.T) {
+	calls := 0
+	bubble(t, func(t *testing.T, r *rig) {
+		for range 5 {
+			grant := r.must(Request{})
+			assert.Equal(t, SourceCache == grant.Source || SourceRequest == grant.Source, true)
+			assert.Contains(t, grant.Verdict.Detail, "expired already", "the fallback is visible")
+		}
+		assert.Equal(t, 1, calls)
+	}, WithPersonalToken(func(context.Context) (Token, error) { calls++; return NewTokenIn("mine", -time.Second), nil }))
+}
+
+func TestCloseReleasesWhoWaitsForThePersonalToken(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		done := make(chan error, 3)
+		for range 3 {
+			go func() { _, err := r.Token(t.Context()); done <- err }()
+		}
+		synctest.Wait()
+		start := time.Now()
+		require.NoError(t, r.Close())
+		for range 3 {
+			require.ErrorIs(t, <-done, ErrClosed)
+		}
+		assert.Zero(t, time.Since(start))
+		time.Sleep(time.Minute)
+	}, WithPersonalToken(func(ctx context.Context) (Token, error) { <-ctx.Done(); return Token{}, ctx.Err() }))
+}
+
+// RequestFunc may use another guard, whose refusal says nothing about this one.
+func TestWaitReturnsARequestErrorThatHoldsARefusal(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		inner := &RefusedError{Verdict: Verdict{Reason: ReasonHourLimit, RetryAt: time.Now().Add(time.Hour)}}
+		r.up.replies = append(r.up.replies, func(context.Context, Request) (Token, error) { return Token{}, inner })
+		start := time.Now()
+		_, err := r.Wait(t.Context(), Request{})
+		var failed *RequestError
+		require.True(t, errors.As(err, &failed))
+		require.ErrorIs(t, err, inner)
+		assert.Zero(t, time.Since(start))
+	})
+}
+
+// sleepingClock is a Clock whose Sleep ends with its context alone.
+type sleepingClock struct{ asleep chan struct{} }
+
+func (c sleepingClock) Now() time.Time { return time.Now() }
+func (c sleepingClock) Sleep(ctx context.Context, _ time.Duration) error {
+	c.asleep <- struct{}{}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestWaitOnAClocksSleepIsWokenByATokenAndByClose(t *testing.T) {
+	clock := sleepingClock{make(chan struct{}, 10)}
+	bubble(t, func(t *testing.T, r *rig) {
+		r.up.replies = append(r.up.replies, fails(broken))
+		_, err := r.Token(t.Context())
+		require.Error(t, err)
+		done := make(chan Grant, 1)
+		go func() { grant, _ := r.Wait(t.Context(), Request{}); done <- grant }()
+		<-clock.asleep
+		require.NoError(t, r.Adopt(t.Context(), NewToken("from elsewhere", time.Time{})))
+		assert.Equal(t, "from elsewhere", (<-done).Token.Value())
+
+		closed := make(chan error, 1)
+		go func() { _, err := r.Wait(t.Context(), Request{Scope: "other"}); closed <- err }()
+		<-clock.asleep
+		require.NoError(t, r.Close())
+		assert.ErrorIs(t, <-closed, ErrClosed)
+	}, WithClock(clock))
+}
