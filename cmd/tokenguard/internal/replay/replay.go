@@ -129,10 +129,11 @@ func (r *Replay) line(c *Call) error {
 		}
 		return r.guard.Report(context.Background(), tokenguard.Outcome{TokenID: id, Failure: req.Failure})
 	case tokenguard.EventFailed:
-		r.outage, req.Failure = &req.Failure, tokenguard.Failure{}
-		if r.outage.IsZero() {
-			r.outage.Message = "recorded failure"
+		failure := req.Failure
+		if failure.IsZero() {
+			failure.Message = "recorded failure"
 		}
+		r.outage, req.Failure = &failure, tokenguard.Failure{}
 	case tokenguard.EventAcquired:
 		r.outage, req.Failure = nil, tokenguard.Failure{}
 	case tokenguard.EventServed, tokenguard.EventRefused:
@@ -174,8 +175,9 @@ func (r *Replay) ask(c *Call, req tokenguard.Request) error {
 		failure, ok := r.use(id)
 		if ok {
 			r.served(r.Acquisitions() > before)
-			// What the log does not say of a token is only that it worked at first, unless its uses are counted.
-			if r.upstream.Uses > 0 || r.uses[id] == 1 {
+			// That a token works is reported once: it tells a dead token from one that never worked. Further successes
+			// would clear suspicions of which the log alone can say whether they were right.
+			if r.uses[id] == 1 {
 				return r.guard.Report(ctx, tokenguard.Outcome{TokenID: id})
 			}
 			return nil
