@@ -50,6 +50,8 @@ type shelf struct {
 	publish func(*state, reading)    // tells the guard of a new revision
 	stamp   func(*document, instant) // carries the order of use into the document
 	notice  func(text string)        // tells the log of what was found
+
+	jitter func(time.Duration) time.Duration // below its argument: how much longer a poll pauses
 }
 
 func (s *shelf) mono() time.Duration { return time.Since(s.meter.base) }
