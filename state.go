@@ -126,7 +126,8 @@ func (s *shelf) touch() {
 func (s *shelf) accept(next *state, r reading) *state {
 	s.mu.Lock()
 	cur := s.current
-	if cur != nil && cur.epoch == next.epoch && cur.rev > next.rev {
+	// What is known already wakes nobody: those who wait would look again, and wake each other without end.
+	if cur != nil && (cur == next || cur.epoch == next.epoch && cur.rev > next.rev) {
 		s.mu.Unlock()
 		return cur
 	}
