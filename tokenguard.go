@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
@@ -63,7 +65,7 @@ func New(request RequestFunc, opts ...Option) (*Guard, error) {
 		return nil, err
 	}
 	g := &Guard{request: request, ended: make(chan struct{}), changed: make(chan struct{})}
-	g.shelf = &shelf{opt: o, meter: newMeter(o.clock), owner: newOwner(), publish: g.learned, notice: g.noticed, stamp: g.hot.stamp}
+	g.shelf = &shelf{opt: o, meter: newMeter(o.clock), owner: newOwner(), publish: g.learned, notice: g.noticed, stamp: g.hot.stamp, jitter: rand.N[time.Duration]}
 	if g.vault, err = newVault(o, g.find); err != nil {
 		return nil, err
 	}
@@ -243,6 +245,9 @@ func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Gr
 		return Grant{}, nil, false
 	case leader && f.token.secret != nil:
 		v, _ := g.viewOf(q)
+		if rec := v.doc.Tokens[f.token.ID()]; rec != nil && !v.serves(rec, r.now) {
+			return Grant{}, nil, false // this process was stopped until the token had ended
+		}
 		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerServe, reason: ReasonAcquired, tokenID: f.token.ID()}, r, 0)
 		g.tally.answered(ReasonAcquired)
 		return Grant{Token: f.token, Source: SourceRequest, Verdict: verdict}, nil, true
