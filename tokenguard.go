@@ -116,7 +116,7 @@ func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
 
 // acquire walks the request through the steps until one answers.
 func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, error) {
-	joined := false
+	joined, placed := false, false
 	for reported := false; ; {
 		if g.isClosed() {
 			return g.refuseClosed(q)
@@ -165,7 +165,7 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 			}
 			return grant, nil
 		case AnswerWait:
-			joined = joined || !rl.place
+			joined, placed = joined || !rl.place, placed || rl.place
 			if rl.owner == g.owner && !rl.place {
 				break // one of this process: join its flight
 			}
@@ -174,6 +174,13 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 			}
 			continue
 		case AnswerRefuse:
+			if placed && rl.reason == ReasonMinInterval && rl.window < overlapping {
+				// The place became free this very moment.
+				if err := g.await(ctx); err != nil {
+					return g.left(q, err)
+				}
+				continue
+			}
 			err, event := g.refuse(v, rl, r)
 			if serr == nil {
 				g.settled(&req, v, rl, r, st, event, Grant{}, err)
