@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
 	"strconv"
 	"time"
 )
@@ -197,7 +196,7 @@ func (g *Guard) poll() {
 		hints = w.Watch(ctx, g.opt.name)
 	}
 	for pause := pollLeast; ; pause = min(2*pause, pollMost) {
-		timer := time.NewTimer(pause/2 + mathrand.N(pause))
+		timer := time.NewTimer(pause/2 + g.jitter(pause))
 		select {
 		case <-timer.C:
 		case _, ok := <-hints:

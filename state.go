@@ -52,6 +52,8 @@ type shelf struct {
 	publish func()                   // tells the guard of a new revision
 	stamp   func(*document, instant) // carries the order of use into the document
 	notice  func(text string)        // tells the log of what was found
+
+	jitter func(time.Duration) time.Duration // below its argument: how much longer a poll pauses
 }
 
 func (s *shelf) mono() time.Duration { return time.Since(s.meter.base) }
@@ -127,7 +129,8 @@ func (s *shelf) touch() {
 func (s *shelf) accept(next *state, r reading) *state {
 	s.mu.Lock()
 	cur := s.current
-	if cur == next || cur != nil && cur.epoch == next.epoch && cur.rev > next.rev {
+	// What is known already wakes nobody: those who wait would look again, and wake each other without end.
+	if cur != nil && (cur == next || cur.epoch == next.epoch && cur.rev > next.rev) {
 		s.mu.Unlock()
 		return cur
 	}

@@ -1,0 +1,33 @@
+package tokenguard
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestInspect(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		want := Conservative()
+		want.RateLimit.MaxRequestsPerHour = 5
+		assert.Equal(t, want, r.Config())
+
+		start := time.Now()
+		r.must(Request{})
+		time.Sleep(time.Hour)
+		require.NoError(t, r.Adopt(t.Context(), NewTokenIn("adopted elsewhere", time.Hour)))
+		attempts, err := r.Attempts(t.Context())
+		require.NoError(t, err)
+		require.Len(t, attempts, 2)
+		assert.WithinDuration(t, start, attempts[0].Start, time.Second)
+		assert.False(t, attempts[0].InProgress || attempts[0].Failed || attempts[0].Adopted)
+		assert.True(t, attempts[1].Adopted)
+
+		time.Sleep(23*time.Hour + time.Minute)
+		attempts, err = r.Attempts(t.Context())
+		require.NoError(t, err)
+		assert.Len(t, attempts, 1, "the first has left the day window")
+	}, WithRateLimits(RateLimits{MaxRequestsPerHour: 5}))
+}
