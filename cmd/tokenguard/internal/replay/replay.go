@@ -163,8 +163,8 @@ func (r *Replay) ask(c *Call, req tokenguard.Request) error {
 		if refused, ok := errors.AsType[*tokenguard.RefusedError](err); ok {
 			return r.refused(c, req, refused.Verdict)
 		}
-		if failed, ok := errors.AsType[*tokenguard.RequestError](err); ok {
-			r.failed(c, failed)
+		if _, ok := errors.AsType[*tokenguard.RequestError](err); ok {
+			r.failed(c)
 			return nil
 		}
 		if err != nil {
@@ -184,7 +184,7 @@ func (r *Replay) ask(c *Call, req tokenguard.Request) error {
 		}
 		req.Failure, req.Failing = failure, id
 	}
-	r.UsedUp++
+	r.usedUp(c)
 	return nil
 }
 
