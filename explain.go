@@ -1,0 +1,45 @@
+package tokenguard
+
+// Explain asks every step and changes nothing.
+
+// explain asks every step, also those behind the deciding one.
+func (g *Guard) explain(q *query, st *state, r reading) Explanation {
+	if g.personal != nil {
+		q.personal, _ = g.personal.view(g.opt, st.doc, q.scope, r.now)
+	}
+	q.failing = normalID(q.failing)
+	v := g.viewOn(q, &state{doc: st.doc.clone(), tokens: st.tokens})
+	if q.class != ClassNone {
+		v.doc.report(g.opt, q, g.personalRecord(q.failing), r.now)
+	}
+	retry := v.retryAt(r.now)
+	word := func(rl ruling) Verdict {
+		at := instant(0)
+		if rl.answer == AnswerRefuse {
+			at = retry
+		}
+		return v.verdict(rl, r, at)
+	}
+	final := v.decide(r.now)
+	out := Explanation{At: r.wall, Verdict: word(final)}
+	cache := ruling{step: StepCache, answer: AnswerPass}
+	if final.step == StepCache {
+		cache = final
+	} else if t := v.cached(r.now); t != nil {
+		cache = v.servedBy(t)
+	}
+	manager := v.manager(r.now)
+	predictor := ruling{step: StepPredictor, answer: AnswerPass}
+	if manager.reason == ReasonQuotaSpent {
+		predictor = v.predictor(r.now)
+	}
+	for _, rl := range []ruling{v.dedup(r.now), cache, v.gate(r.now), manager, v.limiter(r.now), predictor} {
+		out.Steps = append(out.Steps, word(rl))
+	}
+	request := ruling{step: StepRequest, answer: AnswerPass}
+	if final.answer == AnswerStart {
+		request.answer = AnswerStart
+	}
+	out.Steps = append(out.Steps, word(request))
+	return out
+}
