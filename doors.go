@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// What the doors in tokenguard.go share: views on the newest state, answers, waiting.
+// What the doors in tokenguard.go share: views on the newest state, and answers.
 
 func newOwner() string {
 	var b [6]byte

@@ -1,8 +1,6 @@
 package tokenguard
 
-// Explain asks every step and changes nothing.
-
-// explain asks every step, also those behind the deciding one.
+// explain asks every step, also those behind the deciding one, of a copy that it may change.
 func (g *Guard) explain(q *query, st *state, r reading) Explanation {
 	if g.personal != nil {
 		q.personal, _ = g.personal.view(g.opt, st.doc, q.scope, r.now)
