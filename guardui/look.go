@@ -1,0 +1,198 @@
+package guardui
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tokenguard/tokenguard"
+)
+
+// view is what the templates show: the guard at one instant.
+type view struct {
+	tokenguard.Stats
+	Scope     string
+	Verdict   tokenguard.Verdict // for a caller of Scope
+	Budgets   []budget
+	Timelines []timeline
+	Funnel    []slice
+	LastFail  *tokenguard.Event
+	Failures  []count
+	Groups    []group
+	Log       []tokenguard.Event // newest first
+	Settings  []setting
+	Explained explained
+}
+
+const logLength = 60 // events in the decision log
+
+func (h *handler) look(r *http.Request) *view {
+	v := &view{Stats: h.guard.Stats(), Scope: r.FormValue("scope")}
+	if e, err := h.guard.Explain(r.Context(), tokenguard.Request{Scope: v.Scope}); err == nil {
+		v.Verdict = e.Verdict
+	} else {
+		v.Verdict = verdictOf(err)
+	}
+	history := slices.Collect(h.guard.History())
+	attempts, _ := h.guard.Attempts(r.Context()) // the store's error stands in Stats
+	config := h.guard.Config()
+	v.Budgets = []budget{
+		newBudget("hour", v.Acquisitions.Hour, time.Hour),
+		newBudget("day", v.Acquisitions.Day, 24*time.Hour),
+	}
+	v.Timelines = []timeline{
+		newTimeline("Last 24 hours", 24*time.Hour, v.At, attempts, history, v.Limiter),
+		newTimeline("Last 2 hours", 2*time.Hour, v.At, attempts, history, v.Limiter),
+	}
+	v.Funnel = funnel(v.Calls)
+	v.Groups = groups(history)
+	v.Settings = settings(config)
+	for class, n := range v.Acquisitions.Failures {
+		if n > 0 {
+			v.Failures = append(v.Failures, count{string(class), int64(n)})
+		}
+	}
+	slices.SortFunc(v.Failures, byCount)
+	for _, e := range slices.Backward(history) {
+		if len(v.Log) < logLength {
+			v.Log = append(v.Log, e)
+		}
+		if e.Kind == tokenguard.EventFailed && v.LastFail == nil {
+			v.LastFail = &e
+		}
+	}
+	return v
+}
+
+// verdictOf is what an error says about a call that was not decided.
+func verdictOf(err error) tokenguard.Verdict {
+	if refused, ok := errors.AsType[*tokenguard.RefusedError](err); ok {
+		return refused.Verdict
+	}
+	return tokenguard.Verdict{Step: tokenguard.StepStore, Answer: tokenguard.AnswerRefuse, Detail: err.Error()}
+}
+
+// Closed reports whether the guard is.
+func (v *view) Closed() bool { return v.Verdict.Reason == tokenguard.ReasonClosed }
+
+// Until is the time that is left.
+func (v *view) Until(t time.Time) string { return span(t.Sub(v.At)) }
+
+// Query is what keeps the page's scope in a relative link.
+func (v *view) Query() string {
+	if v.Scope == "" {
+		return ""
+	}
+	return "?" + url.Values{"scope": {v.Scope}}.Encode()
+}
+
+// budget is a window and the pace at which it is used.
+type budget struct {
+	tokenguard.WindowStats
+	Name   string
+	Length time.Duration
+}
+
+func newBudget(name string, w tokenguard.WindowStats, length time.Duration) budget {
+	return budget{WindowStats: w, Name: name, Length: length}
+}
+
+// Even is the time from start to start at which the budget would last.
+func (b budget) Even() string { return span(b.Length / time.Duration(max(b.Limit, 1))) }
+
+// Pace is the mean time from start to start in the window.
+func (b budget) Pace() string {
+	if b.Used == 0 {
+		return "nothing started"
+	}
+	return "one in " + span(b.Length/time.Duration(b.Used))
+}
+
+// Fill is the used part in thousandths.
+func (b budget) Fill() int { return min(1000*b.Used/max(b.Limit, 1), 1000) }
+
+// Level is a word for the picture's colour.
+func (b budget) Level() string {
+	switch {
+	case b.Remaining == 0:
+		return "bad"
+	case b.Fill() >= 750:
+		return "warn"
+	}
+	return "good"
+}
+
+// slice is a part of all calls.
+type slice struct {
+	Name, Class, Why string
+	Count            int64
+	Share            float64
+}
+
+// Width is the share in thousandths, visible if there is anything.
+func (s slice) Width() int {
+	if s.Count == 0 {
+		return 0
+	}
+	return max(int(1000*s.Share), 3)
+}
+
+func funnel(c tokenguard.CallStats) []slice {
+	get := func(step tokenguard.Step, reasons ...tokenguard.Reason) (n int64) {
+		for _, reason := range reasons {
+			n += c.Answers[step][reason]
+		}
+		return n
+	}
+	duplicates := get(tokenguard.StepDedup, tokenguard.ReasonDuplicate)
+	out := []slice{
+		{Name: "duplicate", Class: "warn", Why: "the same failure was answered by an acquisition just before", Count: duplicates},
+		{Name: "cache", Class: "good", Why: "a usable token was there", Count: get(tokenguard.StepCache, tokenguard.ReasonCached, tokenguard.ReasonPersonal)},
+		{Name: "shared", Class: "good", Why: "another call fetched the token meanwhile", Count: get(tokenguard.StepGate, tokenguard.ReasonJoined)},
+		{Name: "refused", Class: "bad", Why: "by the other rules", Count: c.Refused - duplicates},
+		{Name: "fetched", Class: "start", Why: "an acquisition brought a new token", Count: get(tokenguard.StepRequest, tokenguard.ReasonAcquired)},
+		{Name: "failed", Class: "bad", Why: "the acquisition failed", Count: c.Failed},
+		{Name: "left", Class: "dim", Why: "the caller's context ended first", Count: c.Left},
+	}
+	for i := range out {
+		out[i].Share = float64(out[i].Count) / float64(max(c.Total, 1))
+	}
+	return out
+}
+
+type count struct {
+	Name string
+	N    int64
+}
+
+func byCount(a, b count) int { return cmp.Or(cmp.Compare(b.N, a.N), strings.Compare(a.Name, b.Name)) }
+
+type setting struct {
+	Section, Name, Value string
+	Changed              bool
+}
+
+// settings lists the fields of a Config, under their Go names, beside the defaults.
+func settings(config tokenguard.Config) (out []setting) {
+	own, usual := reflect.ValueOf(config), reflect.ValueOf(tokenguard.Conservative())
+	for i := range own.NumField() {
+		for j := range own.Field(i).NumField() {
+			value, standard := own.Field(i).Field(j).Interface(), usual.Field(i).Field(j).Interface()
+			if d, ok := value.(time.Duration); ok {
+				value = span(d)
+				if d%time.Second != 0 {
+					value = d.String()
+				}
+				standard = span(standard.(time.Duration))
+			}
+			out = append(out, setting{own.Type().Field(i).Name, own.Field(i).Type().Field(j).Name, fmt.Sprint(value), value != standard})
+		}
+	}
+	return out
+}

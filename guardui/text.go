@@ -1,0 +1,77 @@
+package guardui
+
+import (
+	"fmt"
+	"html/template"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/tokenguard/tokenguard/internal/redact"
+)
+
+// What others wrote is masked, cut, and shown with its invisible characters made visible, so that it can neither leak a
+// secret nor pass for something else. The templates escape it.
+
+const maxName = 160 // bytes of a foreign name on the page
+
+var funcs = template.FuncMap{
+	"name":    foreign,
+	"plain":   visible,
+	"clock":   clock,
+	"moment":  moment,
+	"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"unix":    func(t time.Time) int64 { return t.UnixMilli() },
+	"span":    span,
+	"percent": func(share float64) string { return fmt.Sprintf("%.1f %%", 100*share) },
+	"strip":   func(t timeline, r row) strip { return strip{t, r} },
+	"words":   func(s any) string { return strings.ReplaceAll(fmt.Sprint(s), "_", " ") },
+}
+
+// foreign shows a name that a caller chose.
+func foreign(s string) string { return visible(redact.Secrets(s, maxName)) }
+
+// visible spells out what would not be seen or would turn the text around it.
+func visible(s string) string {
+	if strings.IndexFunc(s, hidden) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if hidden(r) {
+			fmt.Fprintf(&b, "‹U+%04X›", r)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func hidden(r rune) bool {
+	return unicode.In(r, unicode.Cf, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Co)
+}
+
+func clock(t time.Time) string { return t.UTC().Format("15:04:05") }
+
+// moment is the clock, with the date where it is not that of now.
+func moment(t, now time.Time) string {
+	if t.UTC().Format(time.DateOnly) != now.UTC().Format(time.DateOnly) {
+		return t.UTC().Format("2 Jan 15:04:05")
+	}
+	return clock(t)
+}
+
+// span is a duration in two units, as a person says it.
+func span(d time.Duration) string {
+	d = d.Round(time.Second)
+	h, m, s := int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60
+	switch {
+	case d <= 0:
+		return "0 s"
+	case h > 0:
+		return fmt.Sprintf("%d h %d min", h, m)
+	case m > 0:
+		return fmt.Sprintf("%d min %d s", m, s)
+	}
+	return fmt.Sprintf("%d s", s)
+}
