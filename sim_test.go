@@ -303,7 +303,7 @@ func (w *simWorld) act(n int) error {
 		w.note("p%d %s %v (roll %d)", g.proc.id, g.what, out.err, out.roll%20)
 		w.release(g, out)
 	case roll < 75:
-		d := []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second, 40 * time.Second, 6 * time.Minute, 25 * time.Minute, 3 * time.Hour}
+		d := []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, 285 * time.Second, 6 * time.Minute, 25 * time.Minute, 3 * time.Hour}
 		time.Sleep(d[w.random.IntN(len(d))])
 	case roll < 90:
 		req := Request{Scope: simScopes[w.random.IntN(len(simScopes))]}
@@ -448,7 +448,7 @@ func TestSimulation(t *testing.T) {
 	for seed := first; seed < first+count; seed++ {
 		w, err := simulate(t, seed, 200, nil)
 		if err != nil {
-			for _, line := range w.history[max(0, len(w.history)-60):] {
+			for _, line := range w.history[max(0, len(w.history)-90):] {
 				t.Log(line)
 			}
 			t.Fatalf("seed %d: %v\nagain: TOKENGUARD_SEED=%d go test -run 'Simulation$' .", seed, err, seed)
@@ -496,7 +496,7 @@ func TestSimulationCatchesWrongRules(t *testing.T) {
 	}
 	for name, change := range wrong {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(400) {
+			for seed := range uint64(2000) {
 				if _, err := simulate(t, seed, 200, change); err != nil {
 					t.Logf("seed %d: %v", seed, err)
 					return

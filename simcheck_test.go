@@ -10,12 +10,14 @@ import (
 // simCheck is what the outside sees: the upstream, the bytes that were committed, what callers got. It shares no rule
 // with the guard.
 type simCheck struct {
-	asks    []instant // when the upstream was asked, true time
-	doc     *document // newest committed
-	tokens  map[string]simToken
-	ids     []string
-	offset  instant // document time minus true time, once known
-	granted int
+	asks   []instant // when the upstream was asked, true time
+	doc    *document // newest committed
+	tokens map[string]simToken
+	ids    []string
+	offset instant // document time minus true time, once known
+
+	failed   int // in a row, by the totals that the document keeps
+	failedAt instant
 }
 
 type simToken struct {
@@ -92,11 +94,12 @@ func (c *simCheck) committed(w *simWorld, data []byte) error {
 			return fmt.Errorf("I7: the rejection of %s is gone", id)
 		}
 	}
+	c.count(last, next)
 	for _, a := range next.Attempts {
 		if slices.ContainsFunc(last.Attempts, func(b attempt) bool { return a.ID == b.ID }) {
 			continue
 		}
-		if n := next.Failures.Count; n > 0 && a.Start < next.Failures.At.plus(min(600*time.Second<<min(n-1, 3), 3600*time.Second)) && next.Failures == last.Failures {
+		if c.failed > 0 && a.Start < c.failedAt.plus(min(600*time.Second<<min(c.failed-1, 3), 3600*time.Second)) {
 			return fmt.Errorf("I2: %s started in the backoff", a.ID)
 		}
 		if a.Start < next.Pause.Until && next.Pause == last.Pause {
@@ -104,6 +107,26 @@ func (c *simCheck) committed(w *simWorld, data []byte) error {
 		}
 	}
 	return nil
+}
+
+// count follows the consecutive failures that close the whole guard.
+func (c *simCheck) count(last, next *document) {
+	if next.Counts.Successes > last.Counts.Successes {
+		c.failed = 0
+	}
+	more := 0
+	for _, class := range []Class{ClassTransient, ClassRateLimited, ClassUnknown} {
+		more += int(next.Counts.Failures[class] - last.Counts.Failures[class])
+	}
+	if c.failed += more; more == 0 {
+		return // one that closes its key alone, at most
+	}
+	for _, a := range next.Attempts {
+		i := slices.IndexFunc(last.Attempts, func(b attempt) bool { return a.ID == b.ID })
+		if i >= 0 && a.Landed && a.Failed && !last.Attempts[i].Landed {
+			c.failedAt = max(c.failedAt, a.Start)
+		}
+	}
 }
 
 // deadNow are the tokens that are known to be rejected.
@@ -135,7 +158,6 @@ func (c *simCheck) usable(now instant, scope string) (ids []string) {
 // those that were rejected by then.
 func (c *simCheck) answered(now instant, req Request, before []string, dead map[string]bool, grant Grant, err error) error {
 	if err == nil {
-		c.granted++
 		id := grant.Token.ID()
 		switch t := c.tokens[id]; {
 		case t.scope != req.Scope:

@@ -252,7 +252,7 @@ func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Gr
 		return Grant{}, nil, false
 	case leader && f.token.secret != nil:
 		v, _ := g.viewOf(q)
-		if rec := v.doc.Tokens[f.token.ID()]; rec != nil && !v.serves(rec, r.now) {
+		if rec := v.doc.Tokens[f.token.ID()]; rec == nil || !v.serves(rec, r.now) {
 			return Grant{}, nil, false // this process was stopped until the token had ended
 		}
 		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerServe, reason: ReasonAcquired, tokenID: f.token.ID()}, r, 0)
