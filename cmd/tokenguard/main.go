@@ -27,6 +27,8 @@ const (
 	exitWait     = 75 // EX_TEMPFAIL: refused, waiting helps
 	exitRefused  = 77 // EX_NOPERM: refused, waiting alone does not help
 	exitExceeded = 99 // --fail-on holds
+
+	exitInterrupted = 130 // by a signal, as shells say it
 )
 
 // exitError ends the program with a code. A nil err says nothing: all was said.

@@ -61,25 +61,17 @@ func New(name string, upstream Upstream, explain bool, configs ...tokenguard.Con
 		seen: map[tokenguard.Reason]bool{}}
 	r.Name = name
 	r.Refusals = map[tokenguard.Step]reasonMap{}
-	r.Limits = tokenguard.Conservative().RateLimit
 	opts := []tokenguard.Option{tokenguard.WithClock(&r.clock), tokenguard.WithClassifier(classify),
 		tokenguard.WithFreshness(time.Hour)} // nobody else writes to its store
 	for _, c := range configs {
 		opts = append(opts, tokenguard.WithConfig(c))
-		overlay(&r.Limits, c.RateLimit)
 	}
 	var err error
-	r.guard, err = tokenguard.New(r.fetch, opts...)
-	return r, err
-}
-
-func overlay(l *tokenguard.RateLimits, over tokenguard.RateLimits) {
-	if over.MaxRequestsPerHour > 0 {
-		l.MaxRequestsPerHour = over.MaxRequestsPerHour
+	if r.guard, err = tokenguard.New(r.fetch, opts...); err != nil {
+		return nil, err
 	}
-	if over.MaxRequestsPerDay > 0 {
-		l.MaxRequestsPerDay = over.MaxRequestsPerDay
-	}
+	r.Limits = r.guard.Config().RateLimit
+	return r, nil
 }
 
 // fetch is the scripted upstream's RequestFunc.
