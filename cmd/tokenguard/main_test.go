@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -16,6 +18,7 @@ func TestMain(m *testing.M) {
 		"tokenguard": func() { os.Exit(run()) },
 		"issue":      issue,
 		"biglog":     biglog,
+		"look":       look,
 	})
 }
 
@@ -61,5 +64,17 @@ func biglog() {
 	for i := range n {
 		fmt.Fprintf(out, `{"at":%q,"caller":"svc-%d"}`+"\n", at.Format(time.RFC3339), i%50)
 		at = at.Add(10 * time.Second)
+	}
+}
+
+// look prints a page.
+func look() {
+	resp, err := http.Get(os.Args[1])
+	if err == nil {
+		_, err = io.Copy(os.Stdout, resp.Body)
+	}
+	if err != nil || resp.StatusCode != http.StatusOK {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }
