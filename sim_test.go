@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,7 +28,7 @@ import (
 type simWorld struct {
 	random  *rand.Rand
 	begin   time.Time
-	step    time.Duration // of the wall clock
+	step    atomic.Int64 // of the wall clock
 	mutate  func(d *document, now instant)
 	noBoot  bool // the wall clock alone
 	nextID  int
@@ -92,9 +93,11 @@ func (p *simProc) pass(ctx context.Context, what string) simOutcome {
 	return <-g.open
 }
 
-func (w *simWorld) ticks() int64    { return int64(time.Since(w.begin)) + int64(1000*time.Hour) }
-func (w *simWorld) wall() time.Time { return time.Now().Add(w.step).AddDate(26, 0, 0) }
-func (w *simWorld) now() instant    { return instant(w.ticks()) }
+func (w *simWorld) ticks() int64 { return int64(time.Since(w.begin)) + int64(1000*time.Hour) }
+func (w *simWorld) wall() time.Time {
+	return time.Now().Add(time.Duration(w.step.Load())).AddDate(26, 0, 0)
+}
+func (w *simWorld) now() instant { return instant(w.ticks()) }
 
 // simStore is the store as one process sees it.
 type simStore struct{ proc *simProc }
@@ -316,8 +319,8 @@ func (w *simWorld) act(n int) error {
 		w.note("p%d stopped: %v", p.id, p.stopped)
 	case roll < 97:
 		steps := []time.Duration{-400 * 24 * time.Hour, -2 * time.Hour, -time.Second, time.Second, 2 * time.Hour, 400 * 24 * time.Hour}
-		w.step += steps[w.random.IntN(len(steps))]
-		w.note("wall clock at %v", w.step)
+		w.step.Add(int64(steps[w.random.IntN(len(steps))]))
+		w.note("wall clock at %v", time.Duration(w.step.Load()))
 	default:
 		w.note("p%d killed", p.id)
 		w.stats.crashes++
