@@ -260,7 +260,10 @@ func (w *simWorld) ask(p *simProc, n int, req Request) {
 		} else {
 			w.stats.refused++
 		}
-		if !p.dead {
+		p.guard.shelf.mu.Lock()
+		private := len(p.guard.unsaved) > 0 // it knows more than the shared state
+		p.guard.shelf.mu.Unlock()
+		if !p.dead && !(err != nil && private) {
 			w.fail(w.check.answered(w.now(), req, before, dead, grant, err))
 		}
 	})
