@@ -8,8 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -318,6 +320,25 @@ func TestMeter(t *testing.T) {
 	d := meterOf("another boot", &wall, &ticks)
 	d.agree(doc)
 	require.Equal(t, doc.Last, d.read().now, "back over a reboot is not")
+}
+
+// A suspend in the middle of an acquisition: its context ends soon after the resume, as its lease has.
+func TestSuspendEndsTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		var suspended atomic.Int64
+		g := newTestGuard(t, func(ctx context.Context, _ Request) (Token, error) {
+			time.Sleep(time.Second)
+			suspended.Add(int64(time.Hour))
+			<-ctx.Done()
+			return Token{}, ctx.Err()
+		})
+		g.meter.boot, g.meter.ticks = "boot", func() int64 { return int64(time.Since(begin)) + suspended.Load() }
+		g.meter.offset.Store(int64(unixNano(begin)))
+		_, err := g.Acquire(t.Context(), Request{})
+		require.Error(t, err)
+		require.LessOrEqual(t, time.Since(begin), 3*time.Second)
+	})
 }
 
 // Two processes that guessed from a wall clock that stepped in between agree on the first one's guess.
