@@ -81,6 +81,6 @@ func root() *cobra.Command {
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("%w (see tokenguard %s --help)", err, c.Name())
 	})
-	cmd.AddCommand(replayCommand(), getCommand(), execCommand(), checkCommand(), testCommand(), serveCommand(), demoCommand())
+	cmd.AddCommand(replayCommand(), getCommand(), execCommand(), checkCommand(), inspectCommand(), testCommand(), serveCommand(), demoCommand())
 	return cmd
 }
