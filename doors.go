@@ -135,8 +135,12 @@ func (g *Guard) refuseStore(q *query, r reading, cause error) (Grant, error) {
 	return Grant{}, err
 }
 
+func closedVerdict(q *query) Verdict {
+	return Verdict{Step: StepStore, Reason: ReasonClosed, Answer: AnswerRefuse, Detail: "Close was called", Class: q.class}
+}
+
 func (g *Guard) refuseClosed(q *query) (Grant, error) {
-	err := &RefusedError{Verdict: Verdict{Step: StepStore, Reason: ReasonClosed, Answer: AnswerRefuse, Detail: "Close was called", Class: q.class}}
+	err := &RefusedError{Verdict: closedVerdict(q)}
 	g.refused(q, g.meter.read(), err)
 	return Grant{}, err
 }

@@ -31,3 +31,11 @@ func TestInspect(t *testing.T) {
 		assert.Len(t, attempts, 1, "the first has left the day window")
 	}, WithRateLimits(RateLimits{MaxRequestsPerHour: 5}))
 }
+
+func TestExplainAfterClose(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		require.NoError(t, r.Close())
+		_, err := r.Explain(t.Context(), Request{})
+		require.ErrorIs(t, err, ErrClosed)
+	})
+}

@@ -289,6 +289,9 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 	if err != nil {
 		return Explanation{}, err
 	}
+	if g.isClosed() {
+		return Explanation{}, &RefusedError{Verdict: closedVerdict(q)}
+	}
 	st, r, err := g.look(ctx)
 	if err != nil {
 		return Explanation{}, &RefusedError{Verdict: g.storeVerdict(q, err), Cause: err}

@@ -61,17 +61,22 @@ func moment(t, now time.Time) string {
 	return clock(t)
 }
 
-// span is a duration in two units, as a person says it.
+// span is a duration in at most two units, as a person says it.
 func span(d time.Duration) string {
-	d = d.Round(time.Second)
+	d = max(d.Round(time.Second), 0)
 	h, m, s := int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60
 	switch {
-	case d <= 0:
-		return "0 s"
 	case h > 0:
-		return fmt.Sprintf("%d h %d min", h, m)
+		return units(h, "h", m, "min")
 	case m > 0:
-		return fmt.Sprintf("%d min %d s", m, s)
+		return units(m, "min", s, "s")
 	}
 	return fmt.Sprintf("%d s", s)
+}
+
+func units(n int, unit string, rest int, smaller string) string {
+	if rest == 0 {
+		return fmt.Sprintf("%d %s", n, unit)
+	}
+	return fmt.Sprintf("%d %s %d %s", n, unit, rest, smaller)
 }

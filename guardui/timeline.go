@@ -54,7 +54,7 @@ func newTimeline(title string, length time.Duration, now time.Time, attempts []t
 		x := 1000 * float64(when.Sub(from)) / float64(length)
 		return float64(int(10*min(max(x, 0), 1000))) / 10
 	}
-	t.Hour = box{X: at(now.Add(-time.Hour)), W: 1000 - at(now.Add(-time.Hour)), H: rowHeight}
+	t.Hour = box{X: at(now.Add(-time.Hour)), W: at(now) - at(now.Add(-time.Hour)), H: rowHeight}
 	if len(history) > 0 && history[0].At.After(from) {
 		t.Known = history[0].At
 	}
@@ -64,7 +64,10 @@ func newTimeline(title string, length time.Duration, now time.Time, attempts []t
 			continue
 		}
 		starts.Count++
-		mark := box{X: at(a.Start), W: max(at(a.End)-at(a.Start), 4), H: rowHeight, Failed: a.Failed}
+		mark := box{X: at(a.Start), W: max(at(a.End)-at(a.Start), 4), H: rowHeight}
+		if a.Failed { // told from the others by more than its colour
+			mark.Failed, mark.Y, mark.H = true, rowHeight/2, rowHeight/2
+		}
 		mark.X = min(mark.X, 1000-mark.W)
 		starts.Marks = append(starts.Marks, mark)
 	}

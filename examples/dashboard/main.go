@@ -42,7 +42,7 @@ func main() {
 
 func run(ctx context.Context, addr string, speed int) error {
 	clock := tokenguardtest.NewClock(time.Now().Add(-history))
-	upstream := &tokenguardtest.Upstream{Clock: clock, Quota: 90, Lifetime: 3 * time.Hour}
+	upstream := &tokenguardtest.Upstream{Clock: clock, Quota: 150, Lifetime: 100 * time.Minute}
 	upstreamURL, closeUpstream, err := serve(ctx, "127.0.0.1:0", upstream)
 	if err != nil {
 		return err

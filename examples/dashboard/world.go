@@ -20,7 +20,7 @@ const (
 
 // outages of the upstream, from the begin of the simulation.
 var outages = [...][2]time.Duration{
-	{11 * time.Hour, 12 * time.Hour}, {21*time.Hour + 10*time.Minute, 21*time.Hour + 40*time.Minute}, {23 * time.Hour, 23*time.Hour + 30*time.Minute},
+	{11 * time.Hour, 13 * time.Hour}, {20*time.Hour + 30*time.Minute, 22*time.Hour + 20*time.Minute}, {26 * time.Hour, 28 * time.Hour},
 }
 
 var callers = [...]string{"checkout", "search", "reports", "thumbnails"}
@@ -48,7 +48,7 @@ func (w *world) play(ctx context.Context, d time.Duration) error {
 			down = down || w.passed >= o[0] && w.passed < o[1]
 		}
 		w.upstream.SetOutage(down)
-		if w.random.IntN(4) == 0 {
+		if w.random.IntN(2) == 0 {
 			if err := w.call(ctx, tokenguard.Request{Caller: callers[w.random.IntN(len(callers))]}); err != nil {
 				return err
 			}

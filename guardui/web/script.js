@@ -35,10 +35,12 @@
     }
   }
 
+  // As the server says it.
   function span(ms) {
-    const s = Math.max(0, Math.round(ms / 1000));
-    if (s >= 3600) return `${Math.floor(s / 3600)} h ${Math.floor(s / 60) % 60} min`;
-    if (s >= 60) return `${Math.floor(s / 60)} min ${s % 60} s`;
+    const all = Math.max(0, Math.round(ms / 1000));
+    const [h, m, s] = [Math.floor(all / 3600), Math.floor(all / 60) % 60, all % 60];
+    if (h) return m ? `${h} h ${m} min` : `${h} h`;
+    if (m) return s ? `${m} min ${s} s` : `${m} min`;
     return `${s} s`;
   }
 

@@ -1,0 +1,209 @@
+package browsertest
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard"
+	"github.com/tokenguard/tokenguard/guardui"
+	"github.com/tokenguard/tokenguard/tokenguardtest"
+)
+
+// browser returns a tab of a new browser, and what the console says.
+func browser(t *testing.T) (context.Context, *console) {
+	t.Helper()
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if found, err := exec.LookPath(name); err == nil && path == "" {
+			path = found
+		}
+	}
+	if path == "" {
+		if os.Getenv("TOKENGUARD_LONG") != "" {
+			t.Fatal("no chromium, and TOKENGUARD_LONG is set")
+		}
+		fmt.Println("SKIP: no chromium on this machine")
+		t.Skip("no chromium")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
+	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(cancel)
+	c := &console{}
+	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithListener(c.hear))
+	t.Cleanup(cancel)
+	do(ctx, t, chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := cdp.Call(ctx, tab, log.Enable, cdp.Empty{})
+		return err
+	}))
+	ctx, cancel = context.WithTimeout(ctx, time.Minute)
+	t.Cleanup(cancel)
+	return ctx, c
+}
+
+func do(ctx context.Context, t *testing.T, steps ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	require.NoError(t, chromedp.Do(ctx, steps...))
+}
+
+func get[T any](ctx context.Context, t *testing.T, a chromedp.Action[T]) T {
+	t.Helper()
+	v, err := chromedp.Run(ctx, a)
+	require.NoError(t, err)
+	return v
+}
+
+var connected = chromedp.WaitVisible(chromedp.CSS("#live[data-state=on]"))
+
+// console keeps every complaint: errors, exceptions, violations of the policy, dialogs.
+type console struct {
+	mu    sync.Mutex
+	lines []string // guarded by mu
+}
+
+func (c *console) hear(event any) {
+	line := ""
+	switch e := event.(type) {
+	case *log.EventEntryAdded:
+		line = e.Entry.Text
+	case *runtime.EventExceptionThrown:
+		line = e.ExceptionDetails.Text
+	case *runtime.EventConsoleAPICalled:
+		line = string(e.Type)
+	case *page.EventJavascriptDialogOpening:
+		line = "dialog: " + e.Message
+	default:
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lines = append(c.lines, line)
+}
+
+func (c *console) all() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]string{}, c.lines...)
+}
+
+// hostile are texts that run, where they are not escaped.
+var hostile = []string{
+	"<script>alert(1)</script>", `"><img src=x onerror=alert(1)>`, "' onfocus='alert(1)' autofocus='", "</template><svg onload=alert(1)>",
+	"\u202egnp.exe", strings.Repeat("x", 10<<10), strings.Repeat("word ", 2<<10),
+}
+
+// busy serves the page of a guard that hostile callers used.
+func busy(t *testing.T) (*tokenguard.Guard, string) {
+	t.Helper()
+	clock := tokenguardtest.NewClock(time.Time{})
+	script := tokenguardtest.NewScript(clock, tokenguardtest.Reply{Lifetime: 10 * time.Minute}, tokenguardtest.Reply{Err: tokenguardtest.ErrScripted})
+	guard, err := tokenguard.New(script.Request, tokenguard.WithClock(clock))
+	require.NoError(t, err)
+	for _, text := range hostile {
+		req := tokenguard.Request{Caller: text, Failure: tokenguard.Failure{StatusCode: 500, Message: text}}
+		_, _ = guard.Acquire(t.Context(), req)
+		req.Scope = text
+		_, _ = guard.Acquire(t.Context(), req)
+	}
+	clock.Advance(30 * time.Minute)
+	_, err = guard.Acquire(t.Context(), tokenguard.Request{Caller: "billing"})
+	require.Error(t, err)
+	server := httptest.NewServer(guardui.New(guard))
+	t.Cleanup(server.Close)
+	t.Cleanup(func() { _ = guard.Close() }) // ends the live connections first
+	return guard, server.URL + "/"
+}
+
+func TestHostileTextsDoNotRun(t *testing.T) {
+	ctx, console := browser(t)
+	_, url := busy(t)
+	for _, query := range []string{"", "?explain=1&scope=%22%3E%3Cimg+src%3Dx+onerror%3Dalert(1)%3E&caller=%3Cscript%3Ealert(1)%3C/script%3E"} {
+		do(ctx, t, chromedp.Navigate(url+query), connected)
+		assert.Zero(t, get(ctx, t, chromedp.Evaluate[int](`document.querySelectorAll("main script, main img, [onerror], [onload], [onfocus]").length`)))
+	}
+	assert.Empty(t, console.all(), "no error, no violation of the policy, no dialog")
+}
+
+func TestConsoleHearsViolations(t *testing.T) {
+	ctx, console := browser(t)
+	_, url := busy(t)
+	do(ctx, t, chromedp.Navigate(url), connected,
+		chromedp.Evaluate[chromedp.Void](`document.body.insertAdjacentHTML("beforeend", "<p onclick=alert(1)>")`),
+		chromedp.Evaluate[chromedp.Void](`document.body.lastElementChild.click()`))
+	assert.Contains(t, strings.Join(console.all(), "\n"), "Content Security Policy")
+}
+
+func TestLiveUpdate(t *testing.T) {
+	ctx, console := browser(t)
+	guard, url := busy(t)
+	verdict := chromedp.Text(chromedp.CSS("#verdict"))
+	do(ctx, t, chromedp.Navigate(url), connected, chromedp.Focus(chromedp.CSS("#log [role=region]")))
+	before := get(ctx, t, verdict)
+	assert.Contains(t, before, "is refused until")
+	require.NoError(t, guard.Clear(t.Context(), tokenguard.Clear{Backoff: true}))
+	assert.True(t, get(ctx, t, chromedp.Poll[bool](`document.querySelector("#log").textContent.includes("cleared")`)))
+	assert.NotEqual(t, before, get(ctx, t, verdict))
+	assert.Equal(t, "Decision log", get(ctx, t, chromedp.Evaluate[string](`document.activeElement.getAttribute("aria-label")`)), "the keyboard stays where it was")
+	assert.Empty(t, console.all())
+	require.NoError(t, guard.Close())
+	do(ctx, t, chromedp.WaitVisible(chromedp.CSS("#live[data-state=off]")))
+}
+
+func TestWithoutJavaScript(t *testing.T) {
+	ctx, _ := browser(t)
+	_, url := busy(t)
+	do(ctx, t, chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := cdp.Call(ctx, tab, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+		return err
+	}), chromedp.Navigate(url+"?explain=1&caller=billing"), chromedp.WaitReady(chromedp.CSS(".decides")))
+	text := get(ctx, t, chromedp.OuterHTML(chromedp.CSS("body")))
+	for _, want := range []string{"is refused", "backoff", "decides", "MaxRequestsPerHour", "Load again", "<rect"} {
+		assert.Contains(t, text, want)
+	}
+}
+
+func TestLooks(t *testing.T) {
+	ctx, console := browser(t)
+	_, url := busy(t)
+	if other := os.Getenv("TOKENGUARD_PAGE"); other != "" {
+		url = other // to take pictures of another page
+	}
+	for _, look := range []struct {
+		name, scheme, ground string
+		width                int64
+	}{
+		{"light", "light", "rgb(246, 247, 249)", 1280}, {"dark", "dark", "rgb(17, 22, 28)", 1280}, {"narrow", "light", "rgb(246, 247, 249)", 360},
+	} {
+		t.Run(look.name, func(t *testing.T) {
+			do(ctx, t, chromedp.EmulateViewport(look.width, 1400), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+				_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+					Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: look.scheme}}})
+				return err
+			}), chromedp.Navigate(url), connected)
+			assert.Equal(t, look.ground, get(ctx, t, chromedp.Evaluate[string](`getComputedStyle(document.body).backgroundColor`)))
+			assert.LessOrEqual(t, get(ctx, t, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`)), look.width, "nothing scrolls sideways")
+			if dir := os.Getenv("TOKENGUARD_PICTURES"); dir != "" {
+				picture := get(ctx, t, chromedp.CaptureScreenshot())
+				require.NoError(t, os.WriteFile(filepath.Join(dir, look.name+".png"), picture, 0o600))
+			}
+		})
+	}
+	assert.Empty(t, console.all())
+}
