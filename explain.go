@@ -6,9 +6,14 @@ func (g *Guard) explain(q *query, st *state, r reading) Explanation {
 		q.personal, _ = g.personal.view(g.opt, st.doc, q.scope, r.now)
 	}
 	q.failing = normalID(q.failing)
-	v := g.viewOn(q, &state{doc: st.doc.clone(), tokens: st.tokens})
+	doc := st.doc.clone()
 	if q.class != ClassNone {
-		v.doc.report(g.opt, q, g.personalRecord(q.failing), r.now)
+		doc.report(g.opt, q, g.personalRecord(q.failing), r.now)
+	}
+	v := g.viewOn(q, &state{doc: doc, tokens: st.tokens})
+	// The request's own failure is an outcome of the token, too, unless it was counted before.
+	if newest := doc.newest(q.scope); q.class != ClassNone && newest != nil && newest.ID == q.failing && !g.reports.Contains(q.reportID()) {
+		v.pending.Add(outcomeOf(&q.report, Outcome{}, r))
 	}
 	retry := v.retryAt(r.now)
 	word := func(rl ruling) Verdict {

@@ -15,9 +15,13 @@ type reportID struct {
 	none        bool
 }
 
+func (p *report) reportID() reportID {
+	return reportID{p.failing, p.text, p.class, p.at, p.until, p.none}
+}
+
 // counted reports whether this very report was counted before, and counts it.
 func (g *Guard) counted(q *query) bool {
-	seen, _ := g.reports.ContainsOrAdd(reportID{q.failing, q.text, q.class, q.at, q.until, q.none}, struct{}{})
+	seen, _ := g.reports.ContainsOrAdd(q.reportID(), struct{}{})
 	return seen
 }
 
