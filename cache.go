@@ -105,7 +105,7 @@ func (v *view) nextUsable(t instant) instant {
 			consider(at)
 		}
 	}
-	if again := v.q.personal.again; v.paused(again) { // it is fetched again then, and waited for
+	if again := v.q.personal.again; again != 0 && v.paused(again) { // it is fetched again once the pause is over, too
 		consider(pause)
 	} else {
 		consider(again)

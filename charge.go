@@ -83,7 +83,7 @@ func (d *document) land(o *options, l *landing) bool {
 		f.Count = k.Refusals
 		k.Last = f
 	default:
-		f.Count = d.Failures.Count + 1
+		f.Count, f.At = d.Failures.Count+1, max(f.At, d.Failures.At) // its end may have waited for the store
 		d.Failures = f
 	}
 	return true

@@ -88,6 +88,9 @@ func newMeter(clock Clock) *meter {
 	return m
 }
 
+// boots reports whether the clock since boot is the meter.
+func (m *meter) boots() bool { return m.clock == nil && m.boot != "" && !m.remote.Load() }
+
 func (m *meter) progress() int64 {
 	if m.boot != "" && !m.remote.Load() {
 		return m.ticks()

@@ -1,2 +1,31 @@
-// Package tokenguard controls the acquisition of anonymous and other metered tokens.
+// Package tokenguard controls the acquisition of anonymous and other metered tokens. A Guard stands in front of a
+// caller's token-fetch function, acquires almost never, and still hands every caller a usable token whenever one exists.
+//
+//	guard, err := tokenguard.New(fetch, tokenguard.WithStateFile(""), tokenguard.WithName("my-upstream"))
+//	...
+//	token, err := guard.Token(ctx)
+//
+// # A call
+//
+// Acquire walks seven steps: a filter for duplicates, the token cache, a gate that joins callers to an acquisition in
+// progress, the decision whether a new token is needed, the limits on starts with their backoff, a quota predictor, and
+// the request. Each gives one Verdict: step, reason, evidence in numbers, and RetryAt, the instant at which this caller
+// could next have a token. The same value stands in the Grant, the RefusedError, the log record, the Event and in
+// Explain.
+//
+// Callers say what failed with their token (Request.Failure and Failing, or Report), and Classify reads what that means:
+// a quota that is used up or a credential that is dead may be answered with another token; a rate limit, a ban, an outage
+// or a bad request never is.
+//
+// # State
+//
+// All that must outlive a process is one small document per name: the starts of a day, backoff, rejections, tokens. Each
+// decision is a pure function of that document, the options, the request and the instant, so memory (the default), a file
+// shared by the processes of a machine (WithStateFile) and any Store of your own give the same answers.
+//
+// # Limits
+//
+// By default at most 3 starts in any 60 minutes, 20 in any 24 hours, 300 s apart, over all goroutines and processes that
+// share the state, charged before the upstream is asked and never refunded. Config and the With functions change the
+// numbers; nothing switches a limit off.
 package tokenguard

@@ -80,10 +80,21 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 	}()
 	patience := time.NewTimer(left + leaseMargin/2)
 	defer patience.Stop()
-	select {
-	case ans := <-answers:
-		return g.landed(q, a, ans.token, ans.err)
-	case <-patience.C:
+	var suspends <-chan time.Time
+	if g.meter.boots() {
+		suspends = time.Tick(time.Second)
+	}
+	for waits := true; waits; {
+		select {
+		case ans := <-answers:
+			return g.landed(q, a, ans.token, ans.err)
+		case <-suspends: // Go's timers stand still in a suspend, the lease does not
+			if g.meter.read().now.sub(a.Start) >= g.opt.timeout {
+				cancel()
+			}
+		case <-patience.C:
+			waits = false
+		}
 	}
 	gone.Store(true)
 	select { // it may have answered in between

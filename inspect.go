@@ -2,36 +2,227 @@ package tokenguard
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/statefile"
 )
 
-// Config returns the settings in force: the defaults under what the options set.
-func (g *Guard) Config() Config { return g.opt.Config }
+// Report is what Inspect found in a state file. It encodes to JSON and holds no token's value.
+type Report struct {
+	Path     string    `json:"path"`
+	Exists   bool      `json:"exists"`
+	Size     int64     `json:"size"` // in bytes
+	Modified time.Time `json:"modified,omitzero"`
+	Format   int       `json:"format"` // of the file; 0: it cannot be told
+	Name     string    `json:"name,omitempty"`
+	Revision uint64    `json:"revision"`
+	Losses   int       `json:"losses"`           // of commits, as far as they were noticed
+	LostAt   time.Time `json:"lost_at,omitzero"` // the last of them
+	// Problem says why nothing, or not the newest, can be read from the file, and what becomes of it.
+	Problem  string   `json:"problem,omitempty"`
+	Locked   bool     `json:"locked"` // by a process, at this moment
+	LockedBy int      `json:"locked_by,omitempty"`
+	SetAside []string `json:"set_aside,omitempty"` // lost files that were kept beside it
 
-// Attempt is one started acquisition, of whichever process shares the state.
-type Attempt struct {
-	Start time.Time `json:"start"`
-	// End is from when the windows and the spacing count it; of one that is in progress, the end of its lease.
-	End        time.Time `json:"end"`
-	InProgress bool      `json:"in_progress,omitempty"`
-	Failed     bool      `json:"failed,omitempty"`
-	// Adopted: the token was fetched elsewhere and taken in with Adopt.
-	Adopted bool `json:"adopted,omitempty"`
+	At time.Time `json:"at,omitzero"` // of the look; everything below is as of then
+	// Limits are those of the guard that committed last.
+	Limits   string             `json:"limits,omitempty"`
+	Gates    []InspectedGate    `json:"closed_gates,omitempty"`
+	Attempts []InspectedAttempt `json:"attempts,omitempty"`
+	Tokens   []InspectedToken   `json:"tokens,omitempty"`
+	Failure  string             `json:"last_failure,omitempty"`
+
+	Starts    uint64   `json:"starts"` // since the state was made
+	Successes uint64   `json:"successes"`
+	Accuracy  Accuracy `json:"accuracy"` // of the quota forecasts
 }
 
-// Attempts returns the charged attempts that the day window still looks at, oldest first, after one look at the store.
-func (g *Guard) Attempts(ctx context.Context) ([]Attempt, error) {
-	st, r, err := g.look(ctx)
+// InspectedGate is a rule that keeps acquisitions from starting.
+type InspectedGate struct {
+	Scope  string    `json:"scope,omitempty"` // empty: all, or the default scope
+	Reason Reason    `json:"reason"`
+	Until  time.Time `json:"until"`
+	Detail string    `json:"detail"`
+}
+
+// InspectedAttempt is a started acquisition.
+type InspectedAttempt struct {
+	ID    string    `json:"id"`
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end"` // its lease's end while it runs, and where it was killed
+	State string    `json:"state"`
+}
+
+// InspectedToken is what is known of a token.
+type InspectedToken struct {
+	ID       string    `json:"id"`
+	Kind     Kind      `json:"kind"`
+	Scope    string    `json:"scope,omitempty"`
+	Acquired time.Time `json:"acquired"`
+	Expiry   time.Time `json:"expiry,omitzero"`
+	State    string    `json:"state"`
+	Stored   string    `json:"stored"` // plain, sealed, elsewhere (in its process' memory) or no
+}
+
+// Inspect explains the state file at path, without changing it and whoever uses it. A damaged file, or one of a newer
+// version, is no error: Problem says so. The error means that it could not look.
+func Inspect(ctx context.Context, path string) (Report, error) {
+	if err := ctx.Err(); err != nil {
+		return Report{}, err
+	}
+	f, err := statefile.Inspect(path)
+	out := Report{Path: f.Path, Exists: f.Exists, Size: f.Size, Modified: f.ModTime, Format: f.Version, Name: f.Name, Losses: f.Losses,
+		Revision: f.Snapshot.Rev, Locked: f.Locked, SetAside: f.SetAside}
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	out := make([]Attempt, 0, len(st.doc.Attempts))
-	for i := range st.doc.Attempts {
-		a := &st.doc.Attempts[i]
-		if r.now.sub(a.End) >= day {
-			continue
-		}
-		out = append(out, Attempt{Start: r.time(a.Start), End: r.time(a.End), InProgress: a.inProgress(r.now), Failed: a.Failed, Adopted: a.Adopted})
+	if f.Locked {
+		out.LockedBy = f.LockedBy
 	}
+	if f.Lost != "" {
+		out.Problem = fmt.Sprintf("%s: the next guard that opens it sets it aside and counts the hour window as full", f.Lost)
+	}
+	if f.Problem != nil {
+		out.Problem = strings.TrimPrefix(out.Problem+": "+f.Problem.Error(), ": ")
+	}
+	if len(f.Snapshot.Data) == 0 {
+		return out, nil
+	}
+	doc, err := decodeDocument(f.Snapshot.Data)
+	if err != nil {
+		out.Problem = err.Error()
+		return out, nil
+	}
+	out.describe(doc)
 	return out, nil
+}
+
+// describe asks the very functions that decide.
+func (p *Report) describe(d *document) {
+	m := newMeter(nil)
+	m.agree(d.Clock)
+	r := m.read()
+	o, _ := newOptions(nil)
+	if n := len(d.Limits); n > 0 {
+		l := d.Limits[n-1]
+		o.RateLimit.MaxRequestsPerHour, o.RateLimit.MaxRequestsPerDay, o.RateLimit.MinInterval = l.PerHour, l.PerDay, l.Interval
+		p.Limits = fmt.Sprintf("%d/h, %d/day, %v apart", l.PerHour, l.PerDay, l.Interval)
+	}
+	p.At, p.LostAt = r.wall, r.time(d.Lost)
+	p.Starts, p.Successes = d.Counts.Starts, d.Counts.Successes
+	acc := d.History.Accuracy()
+	p.Accuracy = Accuracy{acc.Count, acc.ShareRight, acc.Brier, acc.BaseBrier, acc.Skill}
+	if d.Failures.Count > 0 {
+		p.Failure = fmt.Sprintf("%d in a row, the last (%s) at %s: %s", d.Failures.Count, d.Failures.Class, r.time(d.Failures.At).Format(time.RFC3339), d.Failures.Text)
+	}
+
+	v := &view{doc: d, opt: o, q: &query{kind: Anonymous}, readable: (*record).held}
+	gate := func(scope string, rl ruling) {
+		if rl.until > r.now {
+			p.Gates = append(p.Gates, InspectedGate{scope, rl.reason, r.time(rl.until), v.detail(rl, r)})
+		}
+	}
+	for _, rl := range v.limits(r.now) {
+		gate("", rl)
+	}
+	for scope, k := range d.Keys {
+		of := *v
+		of.q = &query{kind: Anonymous, scope: scope}
+		gate(scope, of.closing())
+		gate(scope, ruling{reason: ReasonUpstreamRateLimited, until: k.Pause.Until, since: k.Pause.From})
+	}
+	slices.SortFunc(p.Gates, func(a, b InspectedGate) int { return a.Until.Compare(b.Until) })
+
+	for _, a := range d.Attempts {
+		p.Attempts = append(p.Attempts, InspectedAttempt{a.ID, r.time(a.Start), r.time(a.End), a.state(r.now)})
+	}
+	for _, t := range d.Tokens {
+		p.Tokens = append(p.Tokens, InspectedToken{t.ID, t.Kind, t.Scope, r.time(t.Acquired), r.time(t.Expiry), v.state(t, r.now), t.stored()})
+	}
+	slices.SortFunc(p.Tokens, func(a, b InspectedToken) int { return b.Acquired.Compare(a.Acquired) })
+}
+
+func (a *attempt) state(now instant) string {
+	switch {
+	case a.inProgress(now):
+		return "in progress"
+	case a.Adopted:
+		return "adopted"
+	case !a.Landed:
+		return "its process was killed"
+	case a.Failed:
+		return "failed"
+	}
+	return "succeeded"
+}
+
+func (v *view) state(r *record, now instant) string {
+	_, ends := v.opt.expiry(r)
+	switch {
+	case r.Rejected != 0:
+		return "rejected"
+	case now >= ends:
+		return "expired"
+	case r.spent(now):
+		return "spent"
+	case r.suspect(now):
+		return "suspect"
+	}
+	return "usable"
+}
+
+func (r *record) stored() string {
+	switch {
+	case r.Value != "":
+		return "plain"
+	case r.Sealed != nil:
+		return "sealed"
+	case r.Private:
+		return "elsewhere"
+	}
+	return "no"
+}
+
+// String explains the report to a person.
+func (p Report) String() string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("%s", p.Path)
+	if !p.Exists && p.Problem == "" {
+		line("  there is no state file yet")
+		return b.String()
+	}
+	line("  format %d, name %q, revision %d, %d bytes, %d losses", p.Format, p.Name, p.Revision, p.Size, p.Losses)
+	if p.Problem != "" {
+		line("  PROBLEM: %s", p.Problem)
+	}
+	for _, name := range p.SetAside {
+		line("  set aside: %s", name)
+	}
+	if p.Locked {
+		line("  locked by process %d", p.LockedBy)
+	}
+	if p.At.IsZero() {
+		return b.String()
+	}
+	line("  %d started, %d succeeded; limits %s", p.Starts, p.Successes, p.Limits)
+	if p.Failure != "" {
+		line("  failures: %s", p.Failure)
+	}
+	for _, g := range p.Gates {
+		line("  closed until %s %q %s: %s", g.Until.Format(time.RFC3339), g.Scope, g.Reason, g.Detail)
+	}
+	if len(p.Gates) == 0 {
+		line("  every gate is open")
+	}
+	for _, a := range p.Attempts {
+		line("  attempt %s %s to %s: %s", a.ID, a.Start.Format(time.RFC3339), a.End.Format(time.RFC3339), a.State)
+	}
+	for _, t := range p.Tokens {
+		line("  token %s %s %q of %s: %s, stored: %s", t.ID, t.Kind, t.Scope, t.Acquired.Format(time.RFC3339), t.State, t.Stored)
+	}
+	return b.String()
 }

@@ -11,20 +11,27 @@ import (
 // limiter names the closed gate that opens last.
 func (v *view) limiter(t instant) ruling {
 	worst := ruling{step: StepLimiter, answer: AnswerPass}
-	for _, g := range [...]ruling{
-		v.window(t, ReasonHourLimit, hour, v.opt.RateLimit.MaxRequestsPerHour),
-		v.window(t, ReasonDayLimit, day, v.opt.RateLimit.MaxRequestsPerDay),
-		v.spacing(t),
-		v.backoff(),
-		v.closing(),
-		v.guardPause(),
-	} {
+	gates := [6]ruling{v.closing()}
+	shared := v.limits(t)
+	copy(gates[1:], shared[:])
+	for _, g := range gates {
 		if g.until > t && (worst.answer == AnswerPass || g.until > worst.until) {
 			g.step, g.answer = StepLimiter, AnswerRefuse
 			worst = g
 		}
 	}
 	return worst
+}
+
+// limits are the gates that all keys share.
+func (v *view) limits(t instant) [5]ruling {
+	return [...]ruling{
+		v.window(t, ReasonHourLimit, hour, v.opt.RateLimit.MaxRequestsPerHour),
+		v.window(t, ReasonDayLimit, day, v.opt.RateLimit.MaxRequestsPerDay),
+		v.spacing(t),
+		v.backoff(),
+		v.guardPause(),
+	}
 }
 
 // window counts the attempts whose end lies in the length before t, those that end in the future included: an

@@ -106,5 +106,5 @@ func in(at time.Time) time.Duration {
 	if at.IsZero() {
 		return -1
 	}
-	return at.Sub(time.Now())
+	return time.Until(at)
 }

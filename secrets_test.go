@@ -75,7 +75,9 @@ func TestI10(t *testing.T) {
 		bubble(t, func(t *testing.T, r *rig) {
 			r.up.replies = append(r.up.replies, gives(secret, 24*time.Hour),
 				func(context.Context, Request) (Token, error) { panic("with " + secret) },
-				func(context.Context, Request) (Token, error) { return Token{}, errors.New("upstream dislikes " + secret) })
+				func(context.Context, Request) (Token, error) {
+					return Token{}, errors.New("upstream dislikes " + secret)
+				})
 			note := func(v any, err error) {
 				b, _ := json.Marshal(v)
 				seen = append(seen, string(b), fmt.Sprintf("%v %+v", v, v))

@@ -52,6 +52,8 @@ type shelf struct {
 	publish func()                   // tells the guard of a new revision
 	stamp   func(*document, instant) // carries the order of use into the document
 	notice  func(text string)        // tells the log of what was found
+
+	jitter func(time.Duration) time.Duration // below its argument: how much longer a poll pauses
 }
 
 func (s *shelf) mono() time.Duration { return time.Since(s.meter.base) }
@@ -127,7 +129,8 @@ func (s *shelf) touch() {
 func (s *shelf) accept(next *state, r reading) *state {
 	s.mu.Lock()
 	cur := s.current
-	if cur == next || cur != nil && cur.epoch == next.epoch && cur.rev > next.rev {
+	// What is known already wakes nobody: those who wait would look again, and wake each other without end.
+	if cur != nil && (cur == next || cur.epoch == next.epoch && cur.rev > next.rev) {
 		s.mu.Unlock()
 		return cur
 	}
@@ -349,73 +352,4 @@ func (s *shelf) remember(a attempt, now instant) {
 		}
 	}
 	s.charged = append(kept, a)
-}
-
-// outcome lets an outcome wait for the next commit. It reports whether it is time for one on its own account.
-func (s *shelf) outcome(id string, o predict.Outcome) (due bool) {
-	now := s.mono()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.pending == nil {
-		s.pending = map[string]predict.Usage{}
-	}
-	u := s.pending[id]
-	u.Add(o)
-	s.pending[id] = u
-	if due = s.flushed == 0 || now-s.flushed >= flushInterval; due {
-		s.flushed = max(now, 1)
-	}
-	return due
-}
-
-// waits returns the outcomes of a token that wait for a commit.
-func (s *shelf) waits(id string) predict.Usage {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.pending[id].Clone()
-}
-
-// allWait returns the outcomes of all tokens that wait for a commit.
-func (s *shelf) allWait() map[string]predict.Usage {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	waits := make(map[string]predict.Usage, len(s.pending))
-	for id, u := range s.pending {
-		waits[id] = u.Clone()
-	}
-	return waits
-}
-
-// flushInterval is the least time between two commits that carry nothing but outcomes.
-const flushInterval = 10 * time.Second
-
-func (s *shelf) take() map[string]predict.Usage {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	batch := s.pending
-	s.pending = nil
-	return batch
-}
-
-func (s *shelf) putBack(batch map[string]predict.Usage) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for id, newer := range s.pending {
-		u := batch[id]
-		u.Merge(newer)
-		if batch == nil {
-			batch = map[string]predict.Usage{}
-		}
-		batch[id] = u
-	}
-	s.pending = batch
-}
-
-// count takes a batch of outcomes in: the history forecasts and scores each before it learns from it.
-func (d *document) count(batch map[string]predict.Usage) {
-	for id, u := range batch {
-		if r := d.Tokens[id]; r != nil {
-			d.History.Learn(&r.Usage, u)
-		}
-	}
 }

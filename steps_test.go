@@ -232,3 +232,57 @@ func TestWaitOnAClocksSleepIsWokenByATokenAndByClose(t *testing.T) {
 		assert.ErrorIs(t, <-closed, ErrClosed)
 	}, WithClock(clock))
 }
+
+func TestPersonalTokenIsFetchedOnceForAll(t *testing.T) {
+	calls := 0
+	first, leave := context.WithCancel(context.Background())
+	bubble(t, func(t *testing.T, r *rig) {
+		gone := make(chan error, 1)
+		go func() { _, err := r.Acquire(first, Request{}); gone <- err }()
+		synctest.Wait()
+		done := make(chan Source, 100)
+		for range 100 {
+			go func() { grant, _ := r.Acquire(t.Context(), Request{}); done <- grant.Source }()
+		}
+		synctest.Wait()
+		leave()
+		assert.ErrorIs(t, <-gone, context.Canceled)
+		for range 100 {
+			assert.Equal(t, SourcePersonal, <-done)
+		}
+		assert.Equal(t, 2, calls, "one of those who stayed fetched it for all")
+		time.Sleep(time.Hour - time.Nanosecond)
+		r.must(Request{})
+		assert.Equal(t, 2, calls)
+		time.Sleep(time.Nanosecond)
+		r.must(Request{})
+		assert.Equal(t, 3, calls, "once per TTL")
+		assert.Zero(t, r.up.count())
+	}, WithPersonalToken(func(ctx context.Context) (Token, error) {
+		calls++
+		select {
+		case <-time.After(time.Second):
+			return NewToken("mine", time.Time{}), nil
+		case <-ctx.Done():
+			return Token{}, ctx.Err()
+		}
+	}))
+}
+
+func TestKeyClosingDoublesAndOnlyForItsKey(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.up.replies = append(r.up.replies, fails(banned))
+		for _, want := range []time.Duration{1, 2, 4, 8, 16, 24, 24} {
+			_, err := r.Acquire(t.Context(), Request{Scope: "never"})
+			var failed *RequestError
+			require.ErrorAs(t, err, &failed)
+			refused := r.no(ReasonBackoff, Request{Scope: "never"})
+			assert.Equal(t, want*time.Hour, in(refused.Verdict.RetryAt))
+			assert.ErrorIs(t, refused, failed.Err, "the failure is remembered")
+			time.Sleep(want * time.Hour)
+		}
+		r.up.replies = []func(context.Context, Request) (Token, error){gives("v", time.Hour)}
+		time.Sleep(5 * time.Minute)
+		r.must(Request{Scope: "other"})
+	})
+}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/classify"
 )
 
 // In a storm like calls get like answers: an answer is remembered for as long as the document is the same, its gate is
@@ -42,7 +44,12 @@ type stormAnswer struct {
 // nothing else then.
 func (g *Guard) question(req *Request) (text string, ok bool) {
 	f := &req.Failure
-	if req.Kind == Personal || len(f.Header) > 0 || !f.At.IsZero() || len(req.Scope) > maxScope {
+	for name := range f.Header {
+		if g.opt.classifier != nil || classify.ReadsHeader(name) {
+			return "", false
+		}
+	}
+	if req.Kind == Personal || !f.At.IsZero() || len(req.Scope) > maxScope {
 		return "", false
 	}
 	if f.Err != nil && (g.opt.classifier != nil || errors.Is(f.Err, context.Canceled) || errors.Is(f.Err, context.DeadlineExceeded)) {

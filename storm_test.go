@@ -66,6 +66,7 @@ func TestStormsAllocateNothingAndLeaveTheStoreAlone(t *testing.T) {
 		{"limiter, text", Request{Scope: "other", Failure: reset}, ReasonMinInterval},
 		{"limiter, 1 KB", Request{Scope: "other", Failure: long}, ReasonMinInterval},
 		{"limiter, error", Request{Scope: "other", Failure: Failure{Err: errors.New("connection reset")}}, ReasonMinInterval},
+		{"limiter, header", Request{Scope: "other", Failure: Failure{StatusCode: 503, Header: map[string][]string{"Date": {"today"}, "X-Trace": {"1"}}, Message: "upstream connect error"}}, ReasonMinInterval},
 		{"not its quota", Request{Scope: "held", Failing: token.ID(), Failure: Failure{StatusCode: 401, Message: "invalid token"}}, ReasonNotQuotaFailure},
 		{"says no quota", Request{Scope: "held", Failing: token.ID(), Failure: reset}, ""},
 		{"forbidden", Request{Scope: "other", Failure: Failure{StatusCode: 403, Message: "account banned"}}, ReasonForbidden},

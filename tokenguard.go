@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
@@ -63,7 +65,7 @@ func New(request RequestFunc, opts ...Option) (*Guard, error) {
 		return nil, err
 	}
 	g := &Guard{request: request, ended: make(chan struct{}), changed: make(chan struct{})}
-	g.shelf = &shelf{opt: o, meter: newMeter(o.clock), owner: newOwner(), publish: g.learned, notice: g.noticed, stamp: g.hot.stamp}
+	g.shelf = &shelf{opt: o, meter: newMeter(o.clock), owner: newOwner(), publish: g.learned, notice: g.noticed, stamp: g.hot.stamp, jitter: rand.N[time.Duration]}
 	if g.vault, err = newVault(o, g.find); err != nil {
 		return nil, err
 	}
@@ -114,7 +116,7 @@ func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
 
 // acquire walks the request through the steps until one answers.
 func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, error) {
-	joined := false
+	joined, placed := false, false
 	for reported := false; ; {
 		if g.isClosed() {
 			return g.refuseClosed(q)
@@ -163,7 +165,7 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 			}
 			return grant, nil
 		case AnswerWait:
-			joined = joined || !rl.place
+			joined, placed = joined || !rl.place, placed || rl.place
 			if rl.owner == g.owner && !rl.place {
 				break // one of this process: join its flight
 			}
@@ -172,6 +174,13 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 			}
 			continue
 		case AnswerRefuse:
+			if placed && rl.reason == ReasonMinInterval && rl.window < overlapping {
+				// The place became free this very moment.
+				if err := g.await(ctx); err != nil {
+					return g.left(q, err)
+				}
+				continue
+			}
 			err, event := g.refuse(v, rl, r)
 			if serr == nil {
 				g.settled(&req, v, rl, r, st, event, Grant{}, err)
@@ -243,6 +252,9 @@ func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Gr
 		return Grant{}, nil, false
 	case leader && f.token.secret != nil:
 		v, _ := g.viewOf(q)
+		if rec := v.doc.Tokens[f.token.ID()]; rec == nil || !v.serves(rec, r.now) {
+			return Grant{}, nil, false // this process was stopped until the token had ended
+		}
 		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerServe, reason: ReasonAcquired, tokenID: f.token.ID()}, r, 0)
 		g.tally.answered(ReasonAcquired)
 		return Grant{Token: f.token, Source: SourceRequest, Verdict: verdict}, nil, true

@@ -126,6 +126,8 @@ func BenchmarkRefusal(b *testing.B) {
 	storm("tokenguard-limiter", limited, tokenguard.ReasonMinInterval, tokenguard.Request{})
 	storm("tokenguard-limiter-short-text", limited, tokenguard.ReasonMinInterval, tokenguard.Request{Failure: short})
 	storm("tokenguard-limiter-1KB-text", limited, tokenguard.ReasonMinInterval, tokenguard.Request{Failure: long})
+	storm("tokenguard-limiter-with-headers", limited, tokenguard.ReasonMinInterval, tokenguard.Request{Failure: tokenguard.Failure{
+		StatusCode: 503, Message: "upstream connect error", Header: map[string][]string{"Content-Type": {"text/plain"}, "Date": {"Mon, 05 Jan 2026 00:00:00 GMT"}}}})
 	storm("tokenguard-backoff", backing, tokenguard.ReasonBackoff, tokenguard.Request{})
 	storm("tokenguard-duplicate", backing, tokenguard.ReasonDuplicate, tokenguard.Request{Scope: "other", Caller: "caller", Failure: quota("again")})
 	held, err := limited.Acquire(ctx, tokenguard.Request{Scope: "other"})

@@ -21,7 +21,7 @@ func mint(_ context.Context, req tokenguard.Request) (tokenguard.Token, error) {
 // grow calls f with 0 to n-1 in turn and reports what is left on the heap for each of the n.
 func grow(b *testing.B, name string, f func(n, i int)) {
 	for _, n := range []int{1, 100, 10_000, 100_000} {
-		b.Run(fmt.Sprintf("%s-%d", name, n), func(b *testing.B) {
+		b.Run(fmt.Sprintf("%s:%d", name, n), func(b *testing.B) {
 			before := heap()
 			for i := range n {
 				f(n, i)
@@ -72,7 +72,7 @@ func BenchmarkGrowth(b *testing.B) {
 // BenchmarkWaiters has n callers wait for one acquisition: the time is that of one caller.
 func BenchmarkWaiters(b *testing.B) {
 	for _, n := range []int{1, 100, 10_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+		b.Run(fmt.Sprintf("callers:%d", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				release := make(chan struct{})
@@ -109,10 +109,14 @@ func (c *clock) Now() time.Time { return c.now }
 // two durable commits cost without it.
 func BenchmarkCold(b *testing.B) {
 	ctx := context.Background()
-	cold := func(name string, opts ...tokenguard.Option) {
+	cold := func(name string, file bool) {
 		b.Run(name, func(b *testing.B) {
 			c := &clock{now: time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)}
-			g, err := tokenguard.New(mint, append(opts, tokenguard.WithClock(c))...)
+			opts := []tokenguard.Option{tokenguard.WithClock(c)}
+			if file {
+				opts = append(opts, tokenguard.WithStateFile(filepath.Join(b.TempDir(), "state")))
+			}
+			g, err := tokenguard.New(mint, opts...)
 			works(err)
 			defer g.Close()
 			b.ReportAllocs()
@@ -126,11 +130,12 @@ func BenchmarkCold(b *testing.B) {
 			}
 		})
 	}
-	cold("memory")
-	cold("file", tokenguard.WithStateFile(filepath.Join(b.TempDir(), "state")))
+	cold("memory", false)
+	cold("file", true)
 	b.Run("two-fsyncs", func(b *testing.B) {
 		dir := b.TempDir()
 		content := make([]byte, 4096)
+		b.ReportAllocs()
 		for b.Loop() {
 			for range 2 {
 				works(replace(dir, content))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/tokenguard/tokenguard"
@@ -48,5 +49,29 @@ func BenchmarkView(b *testing.B) {
 		if _, err := s.View(b.Context(), "n"); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// Many processes that commit at the same instant all get through, because who meets others spreads out.
+func TestWritersAtOnce(t *testing.T) {
+	long(t)
+	server := startServer(t)
+	document := bytes.Repeat([]byte("x"), 16<<10)
+	for _, n := range []int{10, 50, 200} {
+		var group errgroup.Group
+		start := make(chan struct{})
+		for range n {
+			s := newStore(t, server.client(), WithTimeout(maxTimeout))
+			view(t, s)
+			group.Go(func() error {
+				<-start
+				_, err := s.Update(t.Context(), "n", func(tokenguard.Snapshot) ([]byte, error) { return document, nil })
+				return err
+			})
+		}
+		began := time.Now()
+		close(start)
+		require.NoError(t, group.Wait())
+		t.Logf("%d writers at once: all done after %v", n, time.Since(began).Round(time.Millisecond))
 	}
 }

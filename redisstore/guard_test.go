@@ -35,6 +35,9 @@ func reason(err error) tokenguard.Reason {
 	return refused.Verdict.Reason
 }
 
+// slack is how far the time that a decision took for now may be from the server's when it is committed.
+var slack = defaults().timeout / 4
+
 // While Redis is away a token that a process knows is served, who has none is told why, and nobody need do anything
 // when it is back.
 func TestGuardThroughAnOutage(t *testing.T) {
@@ -65,7 +68,7 @@ func TestGuardThroughAnOutage(t *testing.T) {
 // Where the engine keeps its data, no fault leads to more starts than the limits allow, over all processes and as the
 // upstream sees them; and once the faults end the guards go on by themselves.
 func TestGuardLimitsHoldThroughFaults(t *testing.T) {
-	const perHour, interval = 5, 500 * time.Millisecond
+	const perHour, interval = 5, time.Second
 	lasts := 3 * time.Second
 	if os.Getenv("TOKENGUARD_LONG") != "" {
 		lasts = 30 * time.Second
@@ -129,7 +132,7 @@ func TestGuardLimitsHoldThroughFaults(t *testing.T) {
 	require.NotEmpty(t, starts)
 	require.LessOrEqual(t, len(starts), perHour)
 	for i := 1; i < len(starts); i++ {
-		require.GreaterOrEqual(t, starts[i].Sub(starts[i-1]), interval, "the spacing, as the upstream sees it")
+		require.GreaterOrEqual(t, starts[i].Sub(starts[i-1]), interval-slack, "the spacing, as the upstream sees it")
 	}
 }
 

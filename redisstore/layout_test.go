@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/stretchr/testify/require"
 )
 
@@ -62,4 +63,40 @@ func TestKeyOfSomebodyElse(t *testing.T) {
 		_, err = s.Update(ctx, "hash", increment)
 		require.ErrorContains(t, err, "the key holds something else")
 	})
+}
+
+// A document whose life is over is forgotten by Redis; a process that still knows it goes on from there, and takes it
+// for no loss.
+func TestEndOfLife(t *testing.T) {
+	server := miniredis.RunT(t)
+	now := time.Now()
+	server.SetTime(now)
+	old := newStore(t, newClient(t, server.Addr()))
+	before := update(t, old, increment)
+	server.SetTime(now.Add(9 * 24 * time.Hour))
+	server.FastForward(9 * 24 * time.Hour)
+	require.Zero(t, view(t, newStore(t, newClient(t, server.Addr()))).Rev)
+	after := view(t, old)
+	require.Equal(t, before.Rev, after.Rev)
+	require.Equal(t, before.Epoch, after.Epoch)
+	next := update(t, old, increment)
+	require.Equal(t, "2", string(next.Data))
+	require.Equal(t, before.Epoch, next.Epoch)
+}
+
+// Revisions grow also where the server's clock steps back.
+func TestServerClockStepsBack(t *testing.T) {
+	server := miniredis.RunT(t)
+	now := time.Now()
+	a, b := newStore(t, newClient(t, server.Addr())), newStore(t, newClient(t, server.Addr()))
+	server.SetTime(now)
+	first := update(t, a, increment)
+	server.SetTime(now.Add(-24 * time.Hour))
+	for _, s := range []*Store{b, a, b} {
+		next := update(t, s, increment)
+		require.Greater(t, next.Rev, first.Rev)
+		require.Equal(t, first.Epoch, next.Epoch)
+		require.WithinDuration(t, now.Add(-24*time.Hour), next.Now, time.Minute)
+		first = next
+	}
 }

@@ -26,6 +26,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -154,7 +155,14 @@ func (s *Store) Update(
 			}
 			doc.learn(doc.seen.next(r, s.config.ttl), asked)
 			newest = true
-			if err := backOff(ctx, try); err != nil {
+			if try < 2 {
+				continue
+			}
+			// Many commit at once: spread out. What came with the other's commit is old after the pause, so look again.
+			if err := pause(ctx, rand.N(time.Millisecond<<min(try, 8))); err != nil {
+				return err
+			}
+			if err := s.look(ctx, name, doc); err != nil {
 				return err
 			}
 		}

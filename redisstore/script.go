@@ -5,7 +5,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -153,14 +152,6 @@ func (s *Store) commitAndWait(ctx context.Context, keys []string, args []any) (r
 		return r, fmt.Errorf("%w: %d of %d within %v", ErrNotReplicated, n, s.config.replicas, s.config.replicaWait)
 	}
 	return r, nil
-}
-
-// backOff spreads writers that keep meeting each other: nothing after the first conflicts, then up to 32 ms at random.
-func backOff(ctx context.Context, try int) error {
-	if try < 2 {
-		return nil
-	}
-	return pause(ctx, rand.N(time.Millisecond<<min(try, 5)))
 }
 
 // pause waits for d or for the end of ctx.

@@ -145,9 +145,16 @@ func exitFor(err error) error {
 		switch {
 		case errors.Is(err, tokenguard.ErrStore):
 			code = exitStore
+		case errors.Is(err, context.DeadlineExceeded):
+			code, hint = exitWait, "; that is longer than --wait"
 		case !refused.Verdict.RetryAt.IsZero():
 			code, hint = exitWait, "; or wait with --wait"
 		}
+		err = refused
+	} else if errors.Is(err, context.DeadlineExceeded) {
+		code, err = exitWait, errors.New("tokenguard: another acquisition is in progress for longer than --wait; ask again")
+	} else if errors.Is(err, context.Canceled) {
+		code, err = exitInterrupted, errors.New("tokenguard: interrupted; a token that the command still brings is kept")
 	}
 	return &exitError{code, fmt.Errorf("%w%s", err, hint)}
 }

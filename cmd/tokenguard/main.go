@@ -27,6 +27,8 @@ const (
 	exitWait     = 75 // EX_TEMPFAIL: refused, waiting helps
 	exitRefused  = 77 // EX_NOPERM: refused, waiting alone does not help
 	exitExceeded = 99 // --fail-on holds
+
+	exitInterrupted = 130 // by a signal, as shells say it
 )
 
 // exitError ends the program with a code. A nil err says nothing: all was said.
@@ -79,6 +81,6 @@ func root() *cobra.Command {
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("%w (see tokenguard %s --help)", err, c.Name())
 	})
-	cmd.AddCommand(replayCommand(), getCommand(), execCommand(), checkCommand(), testCommand())
+	cmd.AddCommand(replayCommand(), getCommand(), execCommand(), checkCommand(), inspectCommand(), testCommand(), serveCommand(), demoCommand())
 	return cmd
 }

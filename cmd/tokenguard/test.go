@@ -28,7 +28,7 @@ func testCommand() *cobra.Command {
 	return cmd
 }
 
-// test runs the scenarios under the testing package, which their bubbles need.
+// test runs the scenarios under the testing package, which their bubbles need, and ends the program: with 1 if one failed.
 func test(dir string, verbose bool) error {
 	testing.Init()
 	args := []string{}
@@ -40,8 +40,6 @@ func test(dir string, verbose bool) error {
 	}
 	scenarios := testing.InternalTest{Name: "scenarios", F: func(t *testing.T) { tokenguardtest.RunScenarios(t, os.DirFS(dir)) }}
 	everything := func(string, string) (bool, error) { return true, nil }
-	if !testing.RunTests(everything, []testing.InternalTest{scenarios}) {
-		return &exitError{code: exitFault}
-	}
+	testing.Main(everything, []testing.InternalTest{scenarios}, nil, nil) // ends the program
 	return nil
 }

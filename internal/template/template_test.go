@@ -131,3 +131,14 @@ func TestBounded(t *testing.T) {
 	}
 	require.Equal(t, Of(strings.Repeat(" ", maxInput)), Of(strings.Repeat(" ", maxInput)+"unseen"))
 }
+
+// What real answers look like has no further mask to find in its own template. (Random bytes may: lower case can make a
+// key of what mixed case told from one.)
+func TestTemplatesAreTheirOwn(t *testing.T) {
+	for _, l := range readPairs(t) {
+		for _, text := range []string{l.A, l.B} {
+			tpl := Of(text)
+			require.Equal(t, tpl, Of(tpl.String()), text)
+		}
+	}
+}

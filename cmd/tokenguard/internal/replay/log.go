@@ -111,7 +111,7 @@ func (l *Log) Calls() iter.Seq2[Call, error] {
 			}
 		}
 		if !found {
-			yield(Call{}, fmt.Errorf("tokenguard: %s: none of %d lines is a call: want one JSON object a line with \"at\", the library's events or log, or --map at=COLUMN,...", l.name, l.Lines))
+			yield(Call{}, fmt.Errorf("tokenguard: %s: none of %d lines is a call: want one JSON object a line with \"at\", the library's events or log, or --map at=COLUMN", l.name, l.Lines))
 		}
 	}
 }

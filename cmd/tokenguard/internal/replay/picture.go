@@ -23,28 +23,17 @@ func picture(r *Result) template.HTML {
 	x := func(t time.Time) float64 { return left + float64(t.Sub(r.From))/float64(span)*(width-left-right) }
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	rows := len(r.Causes) + 1
+	rows := len(r.Causes) + 2
 	chart := 16 + rows*rowHeight + 24
 	height := chart + chartHeight + 30
 	p(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" aria-label="%d calls and %d acquisitions over time">`, width, height, r.Calls, r.Acquisitions())
 	y := 24
 	for i, h := range r.Causes {
-		colour := colours[i%len(colours)]
-		p(`<text x="0" y="%d">%s (%d)</text>`, y+4, html.EscapeString(short(h.Name)), h.Calls)
-		most := 1
-		for _, n := range h.Bins {
-			most = max(most, n)
-		}
-		p(`<g stroke="%s" stroke-width="1.5">`, colour)
-		for j, n := range h.Bins {
-			if n > 0 {
-				at := x(h.From.Add(time.Duration(j) * h.Width))
-				p(`<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke-opacity="%.2f"/>`, at, at, y-8, y+8, 0.35+0.65*float64(n)/float64(most))
-			}
-		}
-		p(`</g>`)
+		ticks(p, h, colours[i%len(colours)], x, y)
 		y += rowHeight
 	}
+	ticks(p, &r.Without, "var(--bad)", x, y)
+	y += rowHeight
 	p(`<text x="0" y="%d">acquisitions (%d)</text>`, y+4, r.Acquisitions())
 	for _, s := range r.Starts {
 		colour, what := "var(--ok)", "acquired"
@@ -56,6 +45,23 @@ func picture(r *Result) template.HTML {
 	window(p, r, x, chart, span)
 	p(`</svg>`)
 	return template.HTML(b.String()) // its only foreign text, the causes, is escaped
+}
+
+// ticks draws a line for each bin that holds calls, the stronger the more.
+func ticks(p func(string, ...any), h *Histogram, colour string, x func(time.Time) float64, y int) {
+	p(`<text x="0" y="%d">%s (%d)</text>`, y+4, html.EscapeString(short(h.Name)), h.Calls)
+	most := 1
+	for _, n := range h.Bins {
+		most = max(most, n)
+	}
+	p(`<g stroke="%s" stroke-width="1.5">`, colour)
+	for i, n := range h.Bins {
+		if n > 0 {
+			at := x(h.From.Add(time.Duration(i) * h.Width))
+			p(`<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke-opacity="%.2f"/>`, at, at, y-8, y+8, 0.35+0.65*float64(n)/float64(most))
+		}
+	}
+	p(`</g>`)
 }
 
 // window draws the sliding window of an hour and its limit.

@@ -61,25 +61,17 @@ func New(name string, upstream Upstream, explain bool, configs ...tokenguard.Con
 		seen: map[tokenguard.Reason]bool{}}
 	r.Name = name
 	r.Refusals = map[tokenguard.Step]reasonMap{}
-	r.Limits = tokenguard.Conservative().RateLimit
 	opts := []tokenguard.Option{tokenguard.WithClock(&r.clock), tokenguard.WithClassifier(classify),
 		tokenguard.WithFreshness(time.Hour)} // nobody else writes to its store
 	for _, c := range configs {
 		opts = append(opts, tokenguard.WithConfig(c))
-		overlay(&r.Limits, c.RateLimit)
 	}
 	var err error
-	r.guard, err = tokenguard.New(r.fetch, opts...)
-	return r, err
-}
-
-func overlay(l *tokenguard.RateLimits, over tokenguard.RateLimits) {
-	if over.MaxRequestsPerHour > 0 {
-		l.MaxRequestsPerHour = over.MaxRequestsPerHour
+	if r.guard, err = tokenguard.New(r.fetch, opts...); err != nil {
+		return nil, err
 	}
-	if over.MaxRequestsPerDay > 0 {
-		l.MaxRequestsPerDay = over.MaxRequestsPerDay
-	}
+	r.Limits = r.guard.Config().RateLimit
+	return r, nil
 }
 
 // fetch is the scripted upstream's RequestFunc.
@@ -129,10 +121,11 @@ func (r *Replay) line(c *Call) error {
 		}
 		return r.guard.Report(context.Background(), tokenguard.Outcome{TokenID: id, Failure: req.Failure})
 	case tokenguard.EventFailed:
-		r.outage, req.Failure = &req.Failure, tokenguard.Failure{}
-		if r.outage.IsZero() {
-			r.outage.Message = "recorded failure"
+		failure := req.Failure
+		if failure.IsZero() {
+			failure.Message = "recorded failure"
 		}
+		r.outage, req.Failure = &failure, tokenguard.Failure{}
 	case tokenguard.EventAcquired:
 		r.outage, req.Failure = nil, tokenguard.Failure{}
 	case tokenguard.EventServed, tokenguard.EventRefused:
@@ -162,8 +155,8 @@ func (r *Replay) ask(c *Call, req tokenguard.Request) error {
 		if refused, ok := errors.AsType[*tokenguard.RefusedError](err); ok {
 			return r.refused(c, req, refused.Verdict)
 		}
-		if failed, ok := errors.AsType[*tokenguard.RequestError](err); ok {
-			r.failed(c, failed)
+		if _, ok := errors.AsType[*tokenguard.RequestError](err); ok {
+			r.failed(c)
 			return nil
 		}
 		if err != nil {
@@ -174,15 +167,16 @@ func (r *Replay) ask(c *Call, req tokenguard.Request) error {
 		failure, ok := r.use(id)
 		if ok {
 			r.served(r.Acquisitions() > before)
-			// What the log does not say of a token is only that it worked at first, unless its uses are counted.
-			if r.upstream.Uses > 0 || r.uses[id] == 1 {
+			// That a token works is reported once: it tells a dead token from one that never worked. Further successes
+			// would clear suspicions of which the log alone can say whether they were right.
+			if r.uses[id] == 1 {
 				return r.guard.Report(ctx, tokenguard.Outcome{TokenID: id})
 			}
 			return nil
 		}
 		req.Failure, req.Failing = failure, id
 	}
-	r.UsedUp++
+	r.usedUp(c)
 	return nil
 }
 

@@ -28,6 +28,7 @@ type Result struct {
 	First       *Refusal     `json:"first_refusal,omitempty"`
 	Explained   []Refusal    `json:"explained,omitempty"`
 	Causes      []*Histogram `json:"-"` // of calls, in the order in which they appeared
+	Without     Histogram    `json:"-"` // of calls that ended without a working token
 
 	minutes []minute // of the last hour
 	hour    int      // calls in minutes
@@ -77,10 +78,19 @@ func (r *Result) served(fetched bool) {
 	}
 }
 
-func (r *Result) failed(*Call, *tokenguard.RequestError) { r.Failed++ }
+func (r *Result) failed(c *Call) {
+	r.Failed++
+	r.Without.Add(c.At)
+}
+
+func (r *Result) usedUp(c *Call) {
+	r.UsedUp++
+	r.Without.Add(c.At)
+}
 
 func (r *Result) refused(c *Call, v tokenguard.Verdict) {
 	r.Refused++
+	r.Without.Add(c.At)
 	if r.Refusals[v.Step] == nil {
 		r.Refusals[v.Step] = reasonMap{}
 	}
@@ -97,6 +107,7 @@ const maxCauses = 8
 func (r *Result) called(c *Call) {
 	if r.Calls == 0 {
 		r.From = c.At
+		r.Without = Histogram{Name: "without a token", From: c.At, Width: time.Second}
 	}
 	r.Calls++
 	r.To = c.At

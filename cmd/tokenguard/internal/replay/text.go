@@ -83,7 +83,7 @@ func (r *Report) Text(w io.Writer) error {
 	if r.Skipped > 0 {
 		p(", %s skipped", count(r.Skipped, "other line"))
 	}
-	p("\n\n")
+	p("\n%s served with %s\n\n", percent(s.Served()), count(s.Acquisitions(), "acquisition"))
 	r.funnel(&b, s)
 	p("\nbusiest hour    %s in the 60 minutes from %s\n", count(s.BusiestHour.Calls, "call"), stamp(s.BusiestHour.From))
 	p("acquisitions    %d; at most %d in 60 minutes (limit %d), %d in 24 hours (limit %d)\n", s.Acquisitions(),
@@ -118,8 +118,12 @@ func (r *Report) Text(w io.Writer) error {
 		}
 		_ = t.Flush()
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	for line := range strings.Lines(b.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // funnel prints how the calls ended.
@@ -150,19 +154,19 @@ func (r *Result) Funnel() []Row {
 		rows = append(rows, Row{"failed: their acquisition failed", r.Failed})
 	}
 	if r.UsedUp > 0 {
-		rows = append(rows, Row{"without a use left in any token", r.UsedUp})
+		rows = append(rows, Row{"given tokens without a use left, twice", r.UsedUp})
 	}
 	return rows
 }
 
-var whatIfHeading = []string{"setting", "served", "refused", "failed", "acquisitions", "most in 60 min", "first refusal"}
+var whatIfHeading = []string{"setting", "served", "refused", "failed", "used up", "acquisitions", "most in 60 min", "first refusal"}
 
 func (r *Result) whatIf() []string {
 	first := "none"
 	if r.First != nil {
 		first = fmt.Sprintf("%s %s", stamp(r.First.At), r.First.Verdict.Reason)
 	}
-	return []string{r.Name, percent(r.Served()), strconv.Itoa(r.Refused), strconv.Itoa(r.Failed),
+	return []string{r.Name, percent(r.Served()), strconv.Itoa(r.Refused), strconv.Itoa(r.Failed), strconv.Itoa(r.UsedUp),
 		strconv.Itoa(r.Acquisitions()), strconv.Itoa(r.MostStarts(time.Hour)), first}
 }
 

@@ -1,0 +1,259 @@
+package tokenguard_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/tokenguard/tokenguard"
+)
+
+const (
+	cached   = tokenguard.ReasonCached
+	acquired = tokenguard.ReasonAcquired
+)
+
+func TestAcceptNewCallsNothing(t *testing.T) {
+	u := newUser(t)
+	assert.Zero(t, u.up.count())
+}
+
+func TestAcceptReportRejectsToken(t *testing.T) {
+	u := newUser(t)
+	first := u.served(acquired, plain).Token
+	u.report(tokenguard.Outcome{TokenID: first.ID()})
+	u.clock.move(10*time.Second - 1)
+	u.report(tokenguard.Outcome{TokenID: first.ID(), Failure: unauthorized})
+	assert.Equal(t, first.ID(), u.served(cached, plain).Token.ID(), "it may not have spread yet")
+	u.clock.move(1)
+	u.report(tokenguard.Outcome{TokenID: first.ID(), Failure: unauthorized})
+	u.refusedUntil(oddStart.Add(300*time.Second), tokenguard.ReasonMinInterval, plain)
+	assert.Equal(t, "secret-value-2", u.served(acquired, plain).Token.Value())
+}
+
+func TestAcceptRejectedAtOnceCountsAsFailedAcquisition(t *testing.T) {
+	u := newUser(t)
+	first := u.served(acquired, plain).Token
+	u.clock.move(10 * time.Second)
+	u.refused(tokenguard.ReasonBackoff, with(unauthorized, first))
+	assert.Equal(t, 1, u.Stats().Limiter.ConsecutiveFailures)
+}
+
+func TestAcceptQuotaNeedsConfirmation(t *testing.T) {
+	u := newUser(t)
+	token := u.served(acquired, plain).Token
+	u.clock.move(30 * time.Minute)
+	// One report makes it suspect; the same report again is one observation; others are still served.
+	f := outOfQuota
+	f.At = u.now()
+	u.report(tokenguard.Outcome{TokenID: token.ID(), Failure: f})
+	u.report(tokenguard.Outcome{TokenID: token.ID(), Failure: f})
+	u.served(cached, plain)
+	u.clock.move(60*time.Second - 1)
+	u.report(tokenguard.Outcome{TokenID: token.ID(), Failure: outOfQuota})
+	u.served(cached, plain)
+	u.clock.move(1)
+	u.report(tokenguard.Outcome{TokenID: token.ID(), Failure: f})
+	u.served(cached, plain)
+	u.report(tokenguard.Outcome{TokenID: token.ID(), Failure: outOfQuota})
+	assert.NotEqual(t, token.ID(), u.served(acquired, plain).Token.ID(), "spent")
+}
+
+func TestAcceptSuccessClearsSuspicion(t *testing.T) {
+	u := newUser(t)
+	token := u.served(acquired, plain).Token
+	u.clock.move(30 * time.Minute)
+	u.report(tokenguard.Outcome{TokenID: token.ID(), Failure: outOfQuota})
+	u.clock.move(30 * time.Second)
+	u.report(tokenguard.Outcome{TokenID: token.ID()})
+	u.clock.move(31 * time.Second)
+	u.report(tokenguard.Outcome{TokenID: token.ID(), Failure: outOfQuota})
+	u.served(cached, plain)
+	u.clock.move(60 * time.Second)
+	u.report(tokenguard.Outcome{TokenID: token.ID(), Failure: outOfQuota})
+	u.served(acquired, plain)
+}
+
+func TestAcceptStatedEmptyIsSpentAtOnceUntilReset(t *testing.T) {
+	u := newUser(t)
+	token := u.served(acquired, plain).Token
+	u.clock.move(time.Minute)
+	reset := u.now().Add(7 * time.Minute)
+	u.report(tokenguard.Outcome{TokenID: token.ID(), Failure: noneLeft, Limit: 50, Remaining: 0, ResetAt: reset})
+	u.refusedUntil(reset, tokenguard.ReasonTokenTooNew, plain)
+	assert.Equal(t, token.ID(), u.served(cached, plain).Token.ID(), "usable again at its reset")
+}
+
+func TestAcceptOtherClassesMarkNothing(t *testing.T) {
+	for _, f := range []tokenguard.Failure{serverDown, badRequest, tooFast, accountBan, {Message: "what"}} {
+		u := newUser(t)
+		token := u.served(acquired, plain).Token
+		u.clock.move(time.Hour)
+		u.report(tokenguard.Outcome{TokenID: token.ID(), Failure: f})
+		assert.Equal(t, token.ID(), u.served(cached, plain).Token.ID(), "%+v", f)
+	}
+}
+
+func TestAcceptFailureWithoutFailingSaysSo(t *testing.T) {
+	u := newUser(t)
+	u.served(acquired, plain)
+	u.clock.move(time.Hour)
+	grant := u.served(cached, tokenguard.Request{Failure: unauthorized})
+	assert.Contains(t, strings.ToLower(grant.Verdict.Detail), "names no token")
+	u.served(cached, plain)
+}
+
+func TestAcceptDedup(t *testing.T) {
+	failed := func(text string) tokenguard.Request {
+		return tokenguard.Request{Caller: "worker-1", Failure: tokenguard.Failure{StatusCode: 401, Message: text}}
+	}
+	open := func(t *testing.T) *user {
+		u := newUser(t, tokenguard.WithRateLimits(tokenguard.RateLimits{MinInterval: time.Second, FailureBackoffBase: time.Second}))
+		u.up.next = []tokenguard.RequestFunc{failing(serverDown)}
+		u.fails(failed("invalid token: request 8ad3b1f0-7a4e-4b43-9d63-6a8d5f3f1a11 of 12:30:01 took 31 ms"))
+		u.clock.move(10 * time.Second)
+		return u
+	}
+	t.Run("the same with other ids", func(t *testing.T) {
+		u := open(t)
+		again := failed("invalid token: request 11111111-7a4e-4b43-9d63-6a8d5f3f1a22 of 12:45:59 took 7 ms")
+		refusal := u.refused(tokenguard.ReasonDuplicate, again)
+		assert.ErrorIs(t, refusal, tokenguard.ErrDuplicate)
+		assert.Equal(t, tokenguard.StepDedup, refusal.Verdict.Step)
+		assert.Equal(t, 1, u.up.count())
+		u.refusedUntil(oddStart.Add(300*time.Second), tokenguard.ReasonDuplicate, again)
+		u.fails(again)
+	})
+	t.Run("another class, scope, caller or none", func(t *testing.T) {
+		other := failed("invalid token: request 8ad3b1f0-7a4e-4b43-9d63-6a8d5f3f1a11 of 12:30:01 took 31 ms")
+		other.Failure.StatusCode, other.Failure.Message = 503, "the service is unavailable"
+		open(t).fails(other)
+		other = failed("invalid token: request 8ad3b1f0-7a4e-4b43-9d63-6a8d5f3f1a11 of 12:30:01 took 31 ms")
+		other.Scope = "other"
+		open(t).fails(other)
+		open(t).fails(plain)
+	})
+	t.Run("served by the cache all the same", func(t *testing.T) {
+		u := newUser(t)
+		u.served(acquired, failed("invalid token"))
+		u.served(cached, failed("invalid token"))
+	})
+	t.Run("a token acquired later is news", func(t *testing.T) {
+		u := newUser(t, tokenguard.WithRateLimits(tokenguard.RateLimits{MinInterval: time.Second, FailureBackoffBase: time.Second}))
+		request := failed("invalid token")
+		token := u.served(acquired, request).Token
+		u.report(tokenguard.Outcome{TokenID: token.ID()})
+		u.clock.move(30 * time.Second)
+		request.Failing = token.ID()
+		assert.NotEqual(t, token.ID(), u.served(acquired, request).Token.ID())
+	})
+	t.Run("no record of a request that started none", func(t *testing.T) {
+		u := newUser(t)
+		u.up.next = []tokenguard.RequestFunc{failing(serverDown)}
+		u.fails(plain)
+		for i := range 20 {
+			u.refused(tokenguard.ReasonBackoff, failed(fmt.Sprintf("%c is an invalid token", 'a'+i)))
+		}
+		assert.LessOrEqual(t, u.Stats().Dedup.Records, 1)
+	})
+}
+
+func TestAcceptExpiry(t *testing.T) {
+	for _, test := range []struct {
+		name               string
+		lifetime, expected time.Duration
+		token              func(now time.Time) tokenguard.Token
+		opts               []tokenguard.Option
+	}{
+		{name: "an hour", expected: time.Hour - 10*time.Second, token: func(now time.Time) tokenguard.Token { return tokenguard.NewTokenIn("v", time.Hour) }},
+		{name: "an hour as an instant", expected: time.Hour - 10*time.Second, token: func(now time.Time) tokenguard.Token { return tokenguard.NewToken("v", now.UTC().Add(time.Hour)) }},
+		{name: "an hour and 1 ns", expected: time.Hour - 10*time.Second + 1, token: func(now time.Time) tokenguard.Token { return tokenguard.NewTokenIn("v", time.Hour+1) }},
+		{name: "90 seconds", expected: 81 * time.Second, token: func(now time.Time) tokenguard.Token { return tokenguard.NewTokenIn("v", 90*time.Second) }},
+		{name: "not stated", expected: time.Hour, token: func(now time.Time) tokenguard.Token { return tokenguard.NewToken("v", time.Time{}) }},
+		{name: "strict", expected: time.Hour, token: func(now time.Time) tokenguard.Token { return tokenguard.NewTokenIn("v", 48*time.Hour) },
+			opts: []tokenguard.Option{tokenguard.WithCache(tokenguard.CacheConfig{Strict: true})}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			u := newUser(t, append(test.opts, tokenguard.WithRateLimits(tokenguard.RateLimits{MinInterval: time.Second}))...)
+			u.up.next = []tokenguard.RequestFunc{
+				func(context.Context, tokenguard.Request) (tokenguard.Token, error) { return test.token(u.now()), nil },
+				issuing("other", time.Hour),
+			}
+			u.served(acquired, plain)
+			u.clock.move(test.expected - 1)
+			u.served(cached, plain)
+			u.clock.move(1)
+			assert.Equal(t, "other", u.served(acquired, plain).Token.Value())
+		})
+	}
+}
+
+func TestAcceptLastStretchStillServes(t *testing.T) {
+	u := newUser(t)
+	u.up.lifetime = 100 * time.Second
+	u.served(acquired, plain)
+	u.clock.move(100*time.Second - 1)
+	u.served(cached, plain)
+	u.clock.move(1)
+	u.refusedUntil(oddStart.Add(300*time.Second), tokenguard.ReasonMinInterval, plain)
+	u.served(acquired, plain)
+}
+
+func TestAcceptYear9999(t *testing.T) {
+	u := newUser(t, tokenguard.WithStateFile(t.TempDir()+"/state"))
+	forever := time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	u.up.next = []tokenguard.RequestFunc{func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+		return tokenguard.NewToken("v", forever), nil
+	}}
+	token := u.served(acquired, plain).Token
+	assert.True(t, token.Expiry.Year() > 2250, "%v", token.Expiry)
+	u.clock.move(100 * 365 * 24 * time.Hour)
+	assert.Equal(t, token, u.served(cached, plain).Token)
+}
+
+func TestAcceptCallerKeepsTokenItSaysNothingAbout(t *testing.T) {
+	u := newUser(t)
+	token := u.served(acquired, plain).Token
+	for _, f := range []tokenguard.Failure{serverDown, badRequest, accountBan} {
+		assert.Equal(t, token.ID(), u.served(cached, with(f, token)).Token.ID())
+	}
+	u.clock.move(time.Minute)
+	paused := tooFast
+	paused.At, paused.Header = u.now(), map[string][]string{"Retry-After": {"90"}}
+	until := u.now().Add(90 * time.Second)
+	refusal := u.refused(tokenguard.ReasonUpstreamRateLimited, with(paused, token))
+	assert.ErrorIs(t, refusal, tokenguard.ErrUpstreamLimited)
+	u.served(cached, plain)
+	u.refusedUntil(until, tokenguard.ReasonUpstreamRateLimited, with(paused, token))
+	assert.Equal(t, token.ID(), u.served(cached, with(paused, token)).Token.ID())
+}
+
+func TestAcceptScopesShareNothingButLimits(t *testing.T) {
+	u := newUser(t)
+	u.served(acquired, tokenguard.Request{Scope: "a"})
+	u.refusedUntil(oddStart.Add(300*time.Second), tokenguard.ReasonMinInterval, tokenguard.Request{Scope: "b"})
+	grant := u.served(acquired, tokenguard.Request{Scope: "b"})
+	assert.Equal(t, "b", grant.Token.Scope)
+	assert.Equal(t, tokenguard.Anonymous, grant.Token.Kind)
+	assert.Equal(t, "a", u.served(cached, tokenguard.Request{Scope: "a"}).Token.Scope)
+}
+
+func TestAcceptLeastRecentlyUsedGoesFirst(t *testing.T) {
+	u := newUser(t, tokenguard.WithCache(tokenguard.CacheConfig{MaxTokens: 2}))
+	scope := func(name string) tokenguard.Request { return tokenguard.Request{Scope: name} }
+	u.served(acquired, scope("a"))
+	u.clock.move(300 * time.Second)
+	u.served(acquired, scope("b"))
+	u.clock.move(300 * time.Second)
+	u.served(cached, scope("a"))
+	u.served(acquired, scope("c"))
+	u.served(cached, scope("a"))
+	u.served(cached, scope("c"))
+	assert.Equal(t, 2, u.Stats().Cache.Size)
+	_, err := u.Acquire(t.Context(), scope("b"))
+	assert.ErrorIs(t, err, tokenguard.ErrRefused, "the window holds its 3 starts, and eviction frees none")
+}

@@ -1,0 +1,161 @@
+package tokenguard
+
+import (
+	"context"
+	"fmt"
+)
+
+// How reports get into the document: those of a request before it is decided, and outcomes.
+
+// reportID tells one report from another.
+type reportID struct {
+	token, text string
+	class       Class
+	at, until   instant
+	none        bool
+}
+
+func (p *report) reportID() reportID {
+	return reportID{p.failing, p.text, p.class, p.at, p.until, p.none}
+}
+
+// counted reports whether this very report was counted before, and counts it.
+func (g *Guard) counted(q *query) bool {
+	seen, _ := g.reports.ContainsOrAdd(q.reportID(), struct{}{})
+	return seen
+}
+
+// report takes in what a request or outcome reports; p is the personal token's record if it speaks of that one.
+func (d *document) report(o *options, q *query, p *record, now instant) bool {
+	if p != nil && d.Tokens[p.ID] == nil {
+		d.Tokens[p.ID] = p
+	}
+	return d.apply(o, &q.report, q.scope, now)
+}
+
+func (g *Guard) personalRecord(id string) *record {
+	if g.personal == nil {
+		return nil
+	}
+	return g.personal.record(id)
+}
+
+// news reports whether the report changes what the document says. It also lets a failure of a known token wait for the
+// predictor, once.
+func (g *Guard) news(q *query, doc *document, r reading) bool {
+	if q.class == ClassNone {
+		return false
+	}
+	// One that was counted may still be on its way into the document: only the document tells whether it is there.
+	if rec := doc.Tokens[q.failing]; rec != nil && rec.Kind == Anonymous && !g.counted(q) {
+		g.outcome(q.failing, outcomeOf(&q.report, Outcome{}, r))
+	}
+	return doc.wouldChange(g.opt, q, g.personalRecord(q.failing), r.now)
+}
+
+// wouldChange applies the report to copies of what it touches.
+func (d *document) wouldChange(o *options, q *query, p *record, now instant) bool {
+	switch q.class {
+	case ClassQuotaExhausted, ClassAuthInvalid, ClassRateLimited, ClassNone:
+	default:
+		return false
+	}
+	probe := newDocument()
+	if k := d.Keys[q.scope]; k != nil {
+		copied := *k
+		probe.Keys[q.scope] = &copied
+	}
+	if r := d.Tokens[q.failing]; r != nil {
+		copied := *r
+		probe.Tokens[q.failing] = &copied
+	}
+	return probe.report(o, q, p, now)
+}
+
+// submit commits a report. If the store fails, this process acts on it all the same, and stores it later.
+func (g *Guard) submit(ctx context.Context, q *query) error {
+	p := g.personalRecord(q.failing)
+	rep := *q
+	c := func(d *document, r reading) bool {
+		var own *record
+		if p != nil {
+			copied := *p
+			own = &copied
+		}
+		return d.report(g.opt, &rep, own, r.now)
+	}
+	r, err := g.commit(ctx, c)
+	if err != nil {
+		r = g.keep(c, true)
+	}
+	g.tell(Event{At: r.wall, Kind: EventReported, Scope: q.scope, Caller: q.caller, TokenID: q.failing, Verdict: Verdict{Class: q.class}, Text: q.text})
+	return err
+}
+
+// liftSuspicion drops the newest token's suspicion, if the predictor still says so on the newest document.
+func (g *Guard) liftSuspicion(ctx context.Context, q *query) error {
+	_, err := g.commit(ctx, func(d *document, r reading) bool {
+		v := &view{doc: d, opt: g.opt, q: q, readable: g.readable}
+		if !v.decide(r.now).lifts {
+			return false
+		}
+		newest := d.newest(q.scope)
+		newest.lift()
+		newest.Heard = 0 // the predictor answers whoever says it again
+		return true
+	})
+	return err
+}
+
+// reportOutcome takes an Outcome in.
+func (g *Guard) reportOutcome(ctx context.Context, q *query, o Outcome, r reading) error {
+	st, _, err := g.look(ctx)
+	if st == nil {
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	rec := st.doc.Tokens[q.failing]
+	if rec == nil && g.personalRecord(q.failing) == nil {
+		return nil
+	}
+	if rec != nil {
+		q.scope = rec.Scope
+	}
+	due := false
+	if rec != nil && rec.Kind == Anonymous {
+		if again := g.counted(q); again && !o.Failure.At.IsZero() {
+			return nil
+		}
+		due = g.outcome(q.failing, outcomeOf(&q.report, o, r))
+	}
+	g.tally.outcome(q.class)
+	changes := st.doc.wouldChange(g.opt, q, g.personalRecord(q.failing), r.now)
+	switch {
+	case changes && (q.class != ClassNone || rec != nil && rec.Suspect != 0):
+		err = g.submit(ctx, q)
+	case changes:
+		// A first success is worth remembering, but not a commit of its own.
+		g.keep(func(d *document, r reading) bool { return d.report(g.opt, q, nil, r.now) }, true)
+		if due {
+			err = g.flush(ctx)
+		}
+	case due:
+		err = g.flush(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	g.warn(q.failing, r)
+	return nil
+}
+
+// flush commits what waits.
+func (g *Guard) flush(ctx context.Context) error {
+	g.shelf.mu.Lock()
+	waits := len(g.shelf.pending) > 0 || len(g.shelf.unsaved) > 0
+	g.shelf.mu.Unlock()
+	if !waits {
+		return nil
+	}
+	_, err := g.commit(ctx, func(*document, reading) bool { return true })
+	return err
+}

@@ -1,0 +1,239 @@
+package tokenguard
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A simulation of many processes on one store. Whatever touches the store or the upstream stops at a gate, and only a
+// seeded scheduler opens gates, so that processes meet in every order, are killed or stopped between any two steps, and
+// lose answers; and so that a seed always tells the same story.
+//
+//	TOKENGUARD_SEED=17 go test -run 'Simulation$' .   tells one story
+//	TOKENGUARD_LONG=1 go test -run 'Simulation$' .    tells thousands
+
+// act does one random thing.
+func (w *simWorld) act(n int) error {
+	ready := w.pending()
+	p := w.procs[w.random.IntN(len(w.procs))]
+	switch roll := w.random.IntN(100); {
+	case roll < 60 && len(ready) > 0:
+		g, out := ready[w.random.IntN(len(ready))], simOutcome{roll: w.random.IntN(1 << 20)}
+		if g.what != "ask" && g.what != "answer" && w.random.IntN(20) == 0 {
+			out.err = errSimFault // before the commit, or after it: the answer is lost
+		}
+		w.note("p%d %s %v (roll %d)", g.proc.id, g.what, out.err, out.roll%20)
+		w.release(g, out)
+	case roll < 75:
+		d := []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, 285 * time.Second, 6 * time.Minute, 25 * time.Minute, 3 * time.Hour}
+		time.Sleep(d[w.random.IntN(len(d))])
+	case roll < 90:
+		req := Request{Scope: simScopes[w.random.IntN(len(simScopes))]}
+		w.note("p%d calls for %q", p.id, req.Scope)
+		w.ask(p, n, req)
+	case roll < 93:
+		w.report(p, n)
+	case roll < 95:
+		p.stopped = !p.stopped
+		w.note("p%d stopped: %v", p.id, p.stopped)
+	case roll < 97:
+		steps := []time.Duration{-400 * 24 * time.Hour, -2 * time.Hour, -time.Second, time.Second, 2 * time.Hour, 400 * 24 * time.Hour}
+		w.step.Add(int64(steps[w.random.IntN(len(steps))]))
+		w.note("wall clock at %v", time.Duration(w.step.Load()))
+	default:
+		w.note("p%d killed", p.id)
+		w.stats.crashes++
+		w.kill(p)
+		return w.birth()
+	}
+	return nil
+}
+
+// report says that a token, or the caller's own, is dead or spent.
+func (w *simWorld) report(p *simProc, n int) {
+	w.mu.Lock()
+	id := w.check.someToken(w.random.IntN(1 << 20))
+	w.mu.Unlock()
+	if id == "" {
+		return
+	}
+	class := []Class{ClassAuthInvalid, ClassQuotaExhausted, ClassTransient, ClassNone}[w.random.IntN(4)]
+	o := Outcome{TokenID: id}
+	if class != ClassNone {
+		o.Failure = Failure{StatusCode: 400, Message: string(class)}
+	}
+	w.note("p%d reports %s of %s", p.id, class, id)
+	ctx := context.WithValue(p.ctx, simCall{}, n)
+	p.calls.Go(func() { _ = p.guard.Report(ctx, o) })
+}
+
+// run plays a story of so many steps and returns the first violation.
+func (w *simWorld) run(steps int) error {
+	for range 3 {
+		if err := w.birth(); err != nil {
+			return err
+		}
+	}
+	broken := func() error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.violation
+	}
+	err := error(nil)
+	for n := 0; n < steps && err == nil; n++ {
+		synctest.Wait()
+		if err = w.act(n + 1); err == nil {
+			err = broken()
+		}
+	}
+	if err == nil {
+		err = w.calm()
+	}
+	if err == nil {
+		err = broken()
+	}
+	for len(w.procs) > 0 {
+		w.kill(w.procs[0])
+	}
+	for _, p := range w.all {
+		p.calls.Wait()
+		_ = p.guard.Close()
+	}
+	return err
+}
+
+// calm is I5 and I6: once nothing interferes any more, every call ends within the lease and a little.
+func (w *simWorld) calm() error {
+	for _, p := range w.procs {
+		p.stopped = false
+	}
+	if err := w.birth(); err != nil { // it meets whatever the killed left behind
+		return err
+	}
+	for i, p := range w.procs {
+		w.ask(p, 1<<19+i, Request{})
+	}
+	idle := make(chan struct{})
+	procs := slices.Clone(w.procs)
+	go func() {
+		for _, p := range procs {
+			p.calls.Wait()
+		}
+		close(idle)
+	}()
+	busy := 0 // rounds without rest: who asks again without end never lets time pass
+	for end := time.Now().Add(5 * time.Minute); time.Now().Before(end) && busy < 1000; {
+		synctest.Wait()
+		select {
+		case <-idle:
+			return nil
+		default:
+		}
+		ready := w.pending()
+		busy++
+		for _, g := range ready {
+			w.note("calm: p%d %s for call %d", g.proc.id, g.what, g.call)
+			w.release(g, simOutcome{roll: 19}) // a token of an hour
+			synctest.Wait()
+		}
+		if len(ready) == 0 {
+			busy = 0
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	return errors.New("I5: a call did not end")
+}
+
+func simulate(t *testing.T, seed uint64, steps int, change func(*simWorld)) (w *simWorld, err error) {
+	synctest.Test(t, func(*testing.T) {
+		w = &simWorld{random: rand.New(rand.NewPCG(seed, 97)), begin: time.Now()}
+		if change != nil {
+			change(w)
+		}
+		err = w.run(steps)
+	})
+	return w, err
+}
+
+func TestSimulation(t *testing.T) {
+	first, count := uint64(0), uint64(300)
+	if os.Getenv("TOKENGUARD_LONG") != "" {
+		count = 5000
+	}
+	if s := os.Getenv("TOKENGUARD_SEED"); s != "" {
+		var err error
+		first, err = strconv.ParseUint(s, 10, 64)
+		require.NoError(t, err)
+		count = 1
+	}
+	var sum simStats
+	for seed := first; seed < first+count; seed++ {
+		w, err := simulate(t, seed, 200, nil)
+		if err != nil {
+			for _, line := range w.history[max(0, len(w.history)-90):] {
+				t.Log(line)
+			}
+			t.Fatalf("seed %d: %v\nagain: TOKENGUARD_SEED=%d go test -run 'Simulation$' .", seed, err, seed)
+		}
+		sum.asked += len(w.check.asks)
+		sum.crashes += w.stats.crashes
+		sum.served += w.stats.served
+		sum.refused += w.stats.refused
+	}
+	t.Logf("%d stories: %d acquisitions, %d crashes, %d calls served, %d not", count, sum.asked, sum.crashes, sum.served, sum.refused)
+}
+
+// The same seed tells the same story, or no failure could be looked into.
+func TestSimulationRepeats(t *testing.T) {
+	for seed := range uint64(5) {
+		a, err := simulate(t, seed, 200, nil)
+		require.NoError(t, err)
+		b, err := simulate(t, seed, 200, nil)
+		require.NoError(t, err)
+		require.Equal(t, a.history, b.history)
+	}
+}
+
+// The simulation finds each wrong rule, so it would find ours.
+func TestSimulationCatchesWrongRules(t *testing.T) {
+	wrong := map[string]func(*simWorld){
+		"the wall clock alone": func(w *simWorld) { w.noBoot = true },
+		"no fencing": func(w *simWorld) {
+			w.mutate = func(d *document, now instant) { // a late result ends whatever runs
+				if slices.ContainsFunc(d.Attempts, func(a attempt) bool { return a.Landed && a.End == now && a.End.sub(a.Start) > 35*time.Second }) {
+					d.dropAttempts(func(a attempt) bool { return a.inProgress(now) })
+				}
+			}
+		},
+		"forget rejections": func(w *simWorld) {
+			w.mutate = func(d *document, _ instant) {
+				for _, r := range d.Tokens {
+					r.Rejected = 0
+				}
+			}
+		},
+	}
+	for name, rule := range wrongRules {
+		wrong[name] = func(w *simWorld) { w.mutate = rule(Conservative().RateLimit) }
+	}
+	for name, change := range wrong {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(2000) {
+				if _, err := simulate(t, seed, 200, change); err != nil {
+					t.Logf("seed %d: %v", seed, err)
+					return
+				}
+			}
+			t.Fatal("no story showed it")
+		})
+	}
+}

@@ -1,0 +1,181 @@
+package tokenguard
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// simCheck is what the outside sees: the upstream, the bytes that were committed, what callers got. It shares no rule
+// with the guard.
+type simCheck struct {
+	asks   []instant // when the upstream was asked, true time
+	doc    *document // newest committed
+	tokens map[string]simToken
+	ids    []string
+	offset instant // document time minus true time, once known
+
+	failed   int // in a row, by the totals that the document keeps
+	failedAt instant
+}
+
+type simToken struct {
+	scope  string
+	expiry instant // true time
+}
+
+// issue hands out a new secret.
+func (c *simCheck) issue(scope string, now instant, life time.Duration) string {
+	secret := fmt.Sprintf("secret %d", len(c.tokens))
+	if c.tokens == nil {
+		c.tokens = map[string]simToken{}
+	}
+	id := TokenID(secret)
+	c.tokens[id] = simToken{scope, now.plus(life)}
+	c.ids = append(c.ids, id)
+	return secret
+}
+
+func (c *simCheck) someToken(roll int) string {
+	if len(c.ids) == 0 {
+		return ""
+	}
+	return c.ids[max(0, len(c.ids)-1-roll%3)]
+}
+
+// asked is I1 as the upstream sees it.
+func (c *simCheck) asked(now instant) error {
+	c.asks = append(c.asks, now)
+	inHour, inDay := 0, 0
+	for i, at := range c.asks {
+		if i < len(c.asks)-1 && now.sub(at) < 300*time.Second {
+			return fmt.Errorf("I1: the upstream was asked twice within %v", now.sub(at))
+		}
+		if now.sub(at) < time.Hour {
+			inHour++
+		}
+		if now.sub(at) < 24*time.Hour {
+			inDay++
+		}
+	}
+	if inHour > 3 || inDay > 20 {
+		return fmt.Errorf("I1: asked %d times in an hour, %d in a day", inHour, inDay)
+	}
+	return nil
+}
+
+// committed is I2 and I7: what each commit may not do.
+func (c *simCheck) committed(w *simWorld, data []byte) error {
+	next, err := decodeDocument(data)
+	if err != nil {
+		return fmt.Errorf("I7: %w", err)
+	}
+	last := c.doc
+	c.doc = next
+	if last == nil {
+		c.offset = next.Clock.Last - w.now()
+		return nil
+	}
+	if next.Clock.Last < last.Clock.Last {
+		return fmt.Errorf("I8: the meter went back by %v", last.Clock.Last.sub(next.Clock.Last))
+	}
+	if drift := next.Clock.Last - w.now() - c.offset; drift != 0 {
+		return fmt.Errorf("I8: the meter and true time differ by %v", time.Duration(drift))
+	}
+	for _, a := range last.Attempts {
+		i := slices.IndexFunc(next.Attempts, func(b attempt) bool { return a.ID == b.ID })
+		if i < 0 && a.End > next.Clock.Last-instant(24*time.Hour) {
+			return fmt.Errorf("I7: attempt %s is gone", a.ID)
+		}
+	}
+	for id, r := range last.Tokens {
+		if now := next.Tokens[id]; r.Rejected != 0 && (now == nil || now.Rejected == 0) && next.Clock.Last < r.Rejected.plus(7*24*time.Hour) {
+			return fmt.Errorf("I7: the rejection of %s is gone", id)
+		}
+	}
+	c.count(last, next)
+	for _, a := range next.Attempts {
+		if slices.ContainsFunc(last.Attempts, func(b attempt) bool { return a.ID == b.ID }) {
+			continue
+		}
+		if c.failed > 0 && a.Start < c.failedAt.plus(min(600*time.Second<<min(c.failed-1, 3), 3600*time.Second)) {
+			return fmt.Errorf("I2: %s started in the backoff", a.ID)
+		}
+		if a.Start < next.Pause.Until && next.Pause == last.Pause {
+			return fmt.Errorf("I2: %s started in the Retry-After", a.ID)
+		}
+	}
+	return nil
+}
+
+// count follows the consecutive failures that close the whole guard.
+func (c *simCheck) count(last, next *document) {
+	if next.Counts.Successes > last.Counts.Successes {
+		c.failed = 0
+	}
+	more := 0
+	for _, class := range []Class{ClassTransient, ClassRateLimited, ClassUnknown} {
+		more += int(next.Counts.Failures[class] - last.Counts.Failures[class])
+	}
+	if c.failed += more; more == 0 {
+		return // one that closes its key alone, at most
+	}
+	for _, a := range next.Attempts {
+		i := slices.IndexFunc(last.Attempts, func(b attempt) bool { return a.ID == b.ID })
+		if i >= 0 && a.Landed && a.Failed && !last.Attempts[i].Landed {
+			c.failedAt = max(c.failedAt, a.Start)
+		}
+	}
+}
+
+// deadNow are the tokens that are known to be rejected.
+func (c *simCheck) deadNow() map[string]bool {
+	dead := map[string]bool{}
+	if c.doc != nil {
+		for id, r := range c.doc.Tokens {
+			dead[id] = r.Rejected != 0
+		}
+	}
+	return dead
+}
+
+// usable are the tokens of the scope that everybody may have.
+func (c *simCheck) usable(now instant, scope string) (ids []string) {
+	if c.doc == nil {
+		return nil
+	}
+	for id, r := range c.doc.Tokens {
+		t := c.tokens[id]
+		if r.Kind == Anonymous && t.scope == scope && now < t.expiry && r.Rejected == 0 && r.Spent == 0 && r.Value != "" {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// answered is I3 and I4, for a caller that reports nothing. before are the tokens that were usable when it called, dead
+// those that were rejected by then.
+func (c *simCheck) answered(now instant, req Request, before []string, dead map[string]bool, grant Grant, err error) error {
+	if err == nil {
+		id := grant.Token.ID()
+		switch t := c.tokens[id]; {
+		case t.scope != req.Scope:
+			return fmt.Errorf("I3: the token %s of scope %q went to scope %q", id, t.scope, req.Scope)
+		case dead[id]:
+			return fmt.Errorf("I3: the rejected token %s was handed out", id)
+		case now >= t.expiry:
+			return fmt.Errorf("I3: the token %s was handed out %v after its expiry", id, now.sub(t.expiry))
+		}
+		return nil
+	}
+	if errors.Is(err, ErrStore) || errors.Is(err, ErrClosed) || errors.Is(err, errSimCrash) {
+		return nil
+	}
+	for _, id := range c.usable(now, req.Scope) {
+		if slices.Contains(before, id) {
+			return fmt.Errorf("I4: %s is usable, the caller got %w", id, err)
+		}
+	}
+	return nil
+}
