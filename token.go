@@ -44,7 +44,8 @@ type Token struct {
 type credential struct{ value, id string }
 
 // NewToken makes a Token from a secret and the instant at which the upstream says it expires.
-// A zero expiry means that none was stated.
+// A zero expiry means that none was stated. One beyond the year 2262, the end of 64 bits of nanoseconds, comes back as
+// that end.
 func NewToken(value string, expiry time.Time) Token {
 	return Token{Expiry: expiry, secret: unsafe.Pointer(&credential{value, TokenID(value)})}
 }
