@@ -29,19 +29,7 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 		return flown{}
 	}
 	defer g.flights.Done()
-	id := g.attemptID()
-	var a attempt
-	var q2 = *q
-	q2.waiting = 0
-	r, err := g.commit(ctx, func(d *document, r reading) bool {
-		a = attempt{}
-		v := &view{doc: d, opt: g.opt, q: &q2, readable: g.shelf.readable}
-		if v.decide(r.now).answer == AnswerStart {
-			a = d.charge(g.opt, q, id, g.owner, r.now)
-			d.History.Started(int64(a.Start), int64(v.limiter(r.now).until))
-		}
-		return a.ID != ""
-	})
+	a, r, err := g.charge(ctx, q, nil)
 	if err != nil {
 		return flown{ran: true, err: err}
 	}
@@ -103,6 +91,29 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 	default:
 	}
 	return g.landed(q, a, Token{}, fmt.Errorf("tokenguard: RequestFunc did not return within %v of the end of its context: %w", leaseMargin/2, context.DeadlineExceeded))
+}
+
+// charge enters a start into the newest document, if that still allows it; an attempt without ID: it does not. What
+// the attempt brought is entered with it where then is given.
+func (g *Guard) charge(ctx context.Context, q *query, then func(*document, attempt, reading)) (attempt, reading, error) {
+	id := g.attemptID()
+	q2 := *q
+	q2.waiting = 0
+	var a attempt
+	r, err := g.commit(ctx, func(d *document, r reading) bool {
+		a = attempt{}
+		v := &view{doc: d, opt: g.opt, q: &q2, readable: g.shelf.readable}
+		if v.decide(r.now).answer != AnswerStart {
+			return false
+		}
+		a = d.charge(g.opt, q, id, g.owner, r.now)
+		d.History.Started(int64(a.Start), int64(v.limiter(r.now).until))
+		if then != nil {
+			then(d, a, r)
+		}
+		return true
+	})
+	return a, r, err
 }
 
 // shielded runs a flight so that a panic or Goexit of a classifier, an observer or a logger in it ends that flight

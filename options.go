@@ -33,6 +33,8 @@ type options struct {
 	logger       *slog.Logger
 	observer     func(Event)
 	failOpen     bool
+	shadow       bool
+	candidate    *Config
 	problems     []error
 }
 
@@ -44,6 +46,7 @@ const (
 	maxRefreshAhead = 24 * time.Hour
 	maxFreshness    = time.Hour
 	keySize         = 32
+	maxName         = 64
 )
 
 // newOptions applies opts over the defaults. Its error joins a *ConfigError for each mistake.
@@ -65,6 +68,7 @@ func newOptions(opts []Option) (*options, error) {
 	if e := o.checkTogether(); e != nil {
 		o.problems = append(o.problems, e)
 	}
+	o.completeCandidate()
 	switch {
 	case o.stateFile && o.store != nil:
 		o.mistake("WithStateFile", fmt.Sprintf("%q beside WithStore", o.statePath), "the only store, or left out")
@@ -226,7 +230,7 @@ func WithName(name string) Option {
 }
 
 func validName(name string) bool {
-	if name == "" || len(name) > 64 || name[0] == '.' {
+	if name == "" || len(name) > maxName || name[0] == '.' {
 		return false
 	}
 	for _, c := range []byte(name) {
@@ -271,3 +275,23 @@ func WithObserver(observe func(Event)) Option {
 // is that every process meters only what it did itself: N processes start up to N times the limits, and a process that
 // restarts meanwhile starts anew. Without it such calls are refused with ErrStore; cached tokens are served either way.
 func WithFailOpenDespiteUnavailableStore() Option { return func(o *options) { o.failOpen = true } }
+
+// WithShadowModeRefusingNothing lets a team look before it enforces. The guard decides, records and counts as ever, and
+// hands out the tokens that it has, but a call that it would refuse goes to RequestFunc: on the caller's own context,
+// once for each such call, as without a guard. What that brings is the caller's alone, with SourceShadow and the verdict
+// of the refusal; it is neither charged nor cached, so that state, Explain and Stats are those of a guard that refuses.
+//
+// No limit holds meanwhile, nor does an upstream's Retry-After: the worst case is one run of RequestFunc for each call.
+// Requests of Kind Personal and calls after Close are refused as ever.
+func WithShadowModeRefusingNothing() Option { return func(o *options) { o.shadow = true } }
+
+// WithCandidate judges other settings beside those in force, on the same calls. Fields of c that are zero are as in
+// force. Nothing of it reaches a caller, and RequestFunc is not called for it: an acquisition that the candidate would
+// start takes no time and ends as the last real one did, and what is reported of a real token is taken as said of the
+// one that the candidate had in its place. So it answers how many calls c would have served and with how many
+// acquisitions, as long as its tokens would have fared like the real ones; see Stats.Candidate and EventCandidate.
+//
+// Its state stands beside the guard's, in the same store under the guard's name and ".candidate", in a file of that
+// suffix, or in memory. It begins as a copy of the guard's own, with names in place of the tokens. It costs each call
+// a second decision, and each of its acquisitions a commit. The guard's name may then have at most 54 bytes.
+func WithCandidate(c Config) Option { return func(o *options) { o.candidate = &c } }

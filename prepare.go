@@ -127,6 +127,11 @@ func (g *Guard) hide(text string) string {
 			text = strings.ReplaceAll(text, t.Value(), t.ID())
 		}
 	}
+	if g.shadow != nil {
+		for _, p := range g.shadow.tokens.Values() {
+			text = strings.ReplaceAll(text, p.token.Value(), p.token.ID())
+		}
+	}
 	return text
 }
 

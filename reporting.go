@@ -7,6 +7,39 @@ import (
 
 // How reports get into the document: those of a request before it is decided, and outcomes.
 
+// Report says how a call made with a token ended. Failures for quota and auth are stored before it returns; the others
+// ride on the next update. A token that the guard never served is ignored.
+func (g *Guard) Report(ctx context.Context, o Outcome) error {
+	if g.isClosed() {
+		return ErrClosed
+	}
+	r := g.meter.read()
+	q := &query{kind: Anonymous}
+	if canceled(o.Failure.Err) {
+		return nil
+	}
+	switch {
+	case o.TokenID == "":
+		return fmt.Errorf("%w: Outcome.TokenID: empty: want the ID of the token that was used", ErrRequest)
+	case o.Latency < 0:
+		return fmt.Errorf("%w: Outcome.Latency: %v: want 0 or more", ErrRequest, o.Latency)
+	}
+	if g.candidate != nil {
+		defer g.candidate.report(ctx, o)
+	}
+	q.failing = normalID(o.TokenID)
+	q.report.at = r.now
+	if !o.Failure.IsZero() {
+		q.report = g.report(o.Failure, r)
+		q.failing = normalID(o.TokenID)
+	}
+	if !o.ResetAt.IsZero() {
+		q.until = min(r.instant(o.ResetAt), r.now.plus(maxReset))
+	}
+	q.none = q.none || o.Limit > 0 && o.Remaining <= 0
+	return g.reportOutcome(ctx, q, o, r)
+}
+
 // reportID tells one report from another.
 type reportID struct {
 	token, text string

@@ -55,6 +55,8 @@ const (
 	SourceRequest Source = "request"
 	// SourceShared is a token that another call or process acquired and that this guard learns of on this call.
 	SourceShared Source = "shared"
+	// SourceShadow is a token that shadow mode fetched for this call alone, in place of a refusal.
+	SourceShadow Source = "shadow"
 )
 
 // Grant is a usable token and why this caller has it.

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
@@ -30,6 +27,10 @@ type Guard struct {
 	*shelf
 	request  RequestFunc
 	personal *personal
+
+	shadow    *shadow                        // nil: refusals are refusals
+	candidate *candidate                     // nil: there is none
+	supposed  func(scope string) supposition // of a candidate's own guard, which asks no upstream
 
 	hot       hotPath
 	storm     storm
@@ -64,28 +65,22 @@ func New(request RequestFunc, opts ...Option) (*Guard, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Guard{request: request, ended: make(chan struct{}), changed: make(chan struct{})}
-	g.shelf = &shelf{opt: o, meter: newMeter(o.clock), owner: newOwner(), publish: g.learned, notice: g.noticed, stamp: g.hot.stamp, jitter: rand.N[time.Duration]}
-	if g.vault, err = newVault(o, g.find); err != nil {
-		return nil, err
+	g, err := newGuard(request, o)
+	if err != nil || o.candidate == nil {
+		return g, err
 	}
-	g.templates, _ = lru.New[templateKey, template.Template](memoSize)
-	g.masks, _ = lru.New[string, string](memoSize)
-	g.errs, _ = lru.New[string, error](errsSize)
-	g.reports, _ = lru.New[reportID, struct{}](8 * memoSize)
-	g.said, _ = lru.New[string, struct{}](memoSize)
-	if o.personal != nil {
-		g.personal = &personal{fetch: o.personal}
+	if g.candidate, err = newCandidate(g); err != nil {
+		return nil, errors.Join(err, g.Close())
 	}
-	g.diary.init(o, g.meter.base)
-	g.storm.seed = maphash.MakeSeed()
-	return g, g.openStore()
+	return g, nil
 }
 
 // Token returns a usable token: Acquire of the zero Request, token only.
 func (g *Guard) Token(ctx context.Context) (Token, error) {
-	if e := g.hot.lookup(""); e != nil {
-		return e.grant.Token, nil
+	if g.candidate == nil {
+		if e := g.hot.lookup(""); e != nil {
+			return e.grant.Token, nil
+		}
 	}
 	grant, err := g.Acquire(ctx, Request{})
 	return grant.Token, err
@@ -98,9 +93,20 @@ func (g *Guard) Token(ctx context.Context) (Token, error) {
 func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
 	if req.Failure.none() && req.Kind != Personal {
 		if e := g.hot.lookup(req.Scope); e != nil {
+			if g.candidate != nil {
+				g.candidate.judge(ctx, req, true)
+			}
 			return e.grant, nil
 		}
 	}
+	if g.shadow == nil && g.candidate == nil {
+		return g.enforce(ctx, req)
+	}
+	return g.tried(ctx, req)
+}
+
+// enforce answers a call that the hot path does not.
+func (g *Guard) enforce(ctx context.Context, req Request) (Grant, error) {
 	if a := g.repeat(&req); a != nil {
 		if a.err != nil {
 			return Grant{}, a.err
@@ -191,6 +197,12 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 		// 7. The request: one flight for all who need it now. Nobody who has left already starts one.
 		if err := ctx.Err(); err != nil {
 			return g.left(q, err)
+		}
+		if g.supposed != nil {
+			if grant, err, done := g.suppose(ctx, q); done {
+				return grant, err
+			}
+			continue
 		}
 		leader := false
 		ch := g.joining.DoChan(q.scope, func() (any, error) {
@@ -299,36 +311,6 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 	return g.explain(q, st, r), nil
 }
 
-// Report says how a call made with a token ended. Failures for quota and auth are stored before it returns; the others
-// ride on the next update. A token that the guard never served is ignored.
-func (g *Guard) Report(ctx context.Context, o Outcome) error {
-	if g.isClosed() {
-		return ErrClosed
-	}
-	r := g.meter.read()
-	q := &query{kind: Anonymous}
-	if canceled(o.Failure.Err) {
-		return nil
-	}
-	switch {
-	case o.TokenID == "":
-		return fmt.Errorf("%w: Outcome.TokenID: empty: want the ID of the token that was used", ErrRequest)
-	case o.Latency < 0:
-		return fmt.Errorf("%w: Outcome.Latency: %v: want 0 or more", ErrRequest, o.Latency)
-	}
-	q.failing = normalID(o.TokenID)
-	q.report.at = r.now
-	if !o.Failure.IsZero() {
-		q.report = g.report(o.Failure, r)
-		q.failing = normalID(o.TokenID)
-	}
-	if !o.ResetAt.IsZero() {
-		q.until = min(r.instant(o.ResetAt), r.now.plus(maxReset))
-	}
-	q.none = q.none || o.Limit > 0 && o.Remaining <= 0
-	return g.reportOutcome(ctx, q, o, r)
-}
-
 // Adopt takes in a token that was fetched elsewhere, charged as a start. A token that is known is not charged again.
 func (g *Guard) Adopt(ctx context.Context, t Token) error {
 	if t.Kind == Personal {
@@ -357,6 +339,9 @@ func (g *Guard) Adopt(ctx context.Context, t Token) error {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
 	g.tell(Event{At: r.wall, Kind: EventAdopted, Scope: t.Scope, TokenID: t.ID()})
+	if g.candidate != nil {
+		g.candidate.adopt(ctx, t)
+	}
 	return nil
 }
 
@@ -373,6 +358,9 @@ func (g *Guard) Clear(ctx context.Context, what Clear) error {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
 	g.tell(Event{At: r.wall, Kind: EventCleared, TokenID: what.Suspicion})
+	if g.candidate != nil {
+		g.candidate.clear(ctx, what)
+	}
 	return nil
 }
 
@@ -389,6 +377,9 @@ func (g *Guard) Close() error {
 	close(g.ended)
 	g.mu.Unlock()
 	g.hot.clear()
+	if g.candidate != nil {
+		_ = g.candidate.Close()
+	}
 	g.flights.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
