@@ -103,8 +103,10 @@ func TestShadowModeDecidesAsEnforced(t *testing.T) {
 	}
 }
 
+type callersKey struct{}
+
 func TestShadowModeStillEnds(t *testing.T) {
-	ctx := context.WithValue(context.Background(), struct{}{}, "caller's")
+	ctx := context.WithValue(context.Background(), callersKey{}, "caller's")
 	bubble(t, func(t *testing.T, r *rig) {
 		r.no(ReasonPersonalUnavailable, Request{Kind: Personal})
 		_, err := r.Acquire(ctx, Request{Scope: strings.Repeat("x", maxScope+1)})
@@ -132,7 +134,7 @@ func TestShadowModeStillEnds(t *testing.T) {
 
 		release := make(chan struct{})
 		r.up.replies[0] = func(ctx context.Context, _ Request) (Token, error) {
-			require.Equal(t, "caller's", ctx.Value(struct{}{}))
+			require.Equal(t, "caller's", ctx.Value(callersKey{}))
 			<-release // ignores its context
 			return Token{}, ctx.Err()
 		}
