@@ -106,14 +106,17 @@ func (g *Guard) charge(ctx context.Context, q *query, then func(*document, attem
 		if v.decide(r.now).answer != AnswerStart {
 			return false
 		}
-		a = d.charge(g.opt, q, id, g.owner, r.now)
+		a = d.charge(g.opt, &q2, id, g.owner, r.now)
 		d.History.Started(int64(a.Start), int64(v.limiter(r.now).until))
 		if then != nil {
 			then(d, a, r)
 		}
 		return true
 	})
-	return a, r, err
+	if err != nil {
+		return attempt{}, r, err // a may still be written to
+	}
+	return a, r, nil
 }
 
 // shielded runs a flight so that a panic or Goexit of a classifier, an observer or a logger in it ends that flight
@@ -157,9 +160,9 @@ func settle(name string, fetch func() (Token, error), done func(answer)) {
 	ans = answer{token, err}
 }
 
-// PanicError is a panic in a function of the user's that fetches a token.
+// PanicError is a panic in a function of the user's.
 type PanicError struct {
-	Func  string // RequestFunc or WithPersonalToken
+	Func  string // RequestFunc, WithPersonalToken, or Store.Update for several commits in one
 	Value any
 	Stack []byte
 }

@@ -38,14 +38,16 @@ type shelf struct {
 	vault  *vault
 	owner  string
 
-	mu      sync.Mutex               // guards what follows
-	current *state                   // newest revision seen
-	checked time.Duration            // on Go's monotonic clock since meter.base: when the store was last looked at
-	charged []attempt                // own attempts of the last day, in case the store loses them
-	unsaved []change                 // what could not be committed yet
-	settled uint64                   // how many were, so far
-	pending map[string]predict.Usage // outcomes by token ID that wait for a commit
-	flushed time.Duration            // when pending outcomes were last committed on their own account
+	mu         sync.Mutex               // guards what follows
+	current    *state                   // newest revision seen
+	checked    time.Duration            // on Go's monotonic clock since meter.base: when the store was last looked at
+	charged    []attempt                // own attempts of the last day, in case the store loses them
+	unsaved    []change                 // what could not be committed yet
+	settled    uint64                   // how many were, so far
+	pending    map[string]predict.Usage // outcomes by token ID that wait for a commit
+	committing bool                     // a commit is under way
+	group      *group                   // those who go into the next one; nil: nobody yet
+	flushed    time.Duration            // when pending outcomes were last committed on their own account
 
 	found []string // for the log: told once the store has returned
 
@@ -231,12 +233,9 @@ func (s *shelf) open(st *state, r reading) *state {
 
 var errLost = errors.New("the store did not answer in time")
 
-// commit applies c to the newest document, durably. Nothing is written if c and everything that waits change nothing.
-// With WithFailOpen... a commit that fails counts in this process alone.
-func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, storeTimeout, errLost)
-	defer cancel()
-	defer s.announce()
+// commitNow is one update of the store, with everything that waits. With WithFailOpen... one that fails counts in this
+// process alone.
+func (s *shelf) commitNow(ctx context.Context, c change) (reading, error) {
 	var (
 		next  *state // set by the last run of the function
 		r     reading
