@@ -27,6 +27,7 @@ type personalView struct {
 	taken  instant // when it was fetched
 	reset  instant // when its quota is full again, as far as that was stated
 	usable bool    // it may go to somebody
+	until  instant // when it is due to be fetched again, if usable
 	again  instant // when it may be usable again; 0: not known
 	note   string  // why it is not usable
 }

@@ -54,6 +54,7 @@ func (g *Guard) viewFor(ctx context.Context, q *query, st *state, r reading) (*v
 				return nil, ErrClosed
 			}
 			pv, _ = g.personal.view(g.opt, st.doc, q.scope, g.meter.read().now)
+			g.rebuild()
 		}
 		pv.note = g.hide(pv.note)
 		q.personal = pv
@@ -86,6 +87,7 @@ func (g *Guard) viewOf(q *query) (*view, *state) {
 func (g *Guard) serve(v *view, rl ruling, r reading, st *state, joined bool) (grant Grant, event Event) {
 	if rl.reason == ReasonPersonal {
 		g.tally.answered(ReasonPersonal)
+		g.hot.extend(g.shelf, st)
 		return Grant{Token: g.personal.current(), Source: SourcePersonal, Verdict: v.verdict(rl, r, 0)}, event
 	}
 	grant = Grant{Token: st.tokens[rl.token.ID], Source: SourceCache}

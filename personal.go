@@ -69,7 +69,7 @@ func (p *personal) view(o *options, doc *document, scope string, now instant) (p
 		}
 		pv.note = ""
 	}
-	pv.usable, pv.again = true, 0
+	pv.usable, pv.until, pv.again = true, expired, 0
 	return pv, false
 }
 

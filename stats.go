@@ -153,7 +153,7 @@ func (g *Guard) Stats() Stats {
 		q.personal, _ = g.personal.view(g.opt, st.doc, "", r.now)
 	}
 	v := g.viewOn(q, st)
-	s := Stats{Guard: g.opt.name, At: r.wall, Calls: g.tally.calls(g.hot.hits.sum())}
+	s := Stats{Guard: g.opt.name, At: r.wall, Calls: g.tally.calls(g.hot.cached.sum(), g.hot.personal.sum())}
 	s.Calls.Waiting = g.waiting.Load()
 	s.Store = StoreStats{Revision: st.rev, LostAt: r.time(st.doc.Lost)}
 	if err != nil {

@@ -93,7 +93,7 @@ func (g *Guard) Token(ctx context.Context) (Token, error) {
 func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
 	if req.Failure.none() && req.Kind != Personal {
 		if e := g.hot.lookup(req.Scope); e != nil {
-			if g.candidate != nil {
+			if g.candidate != nil && e.grant.Source != SourcePersonal {
 				g.candidate.judge(ctx, req, true)
 			}
 			return e.grant, nil
