@@ -75,11 +75,11 @@ func (g *Guard) report(f Failure, r reading) report {
 	switch h := p.hints; {
 	case h.HasRetryAfter:
 		p.until = p.at.plus(h.RetryAfter)
-	case !h.ResetAt.IsZero() && (p.class == ClassQuotaExhausted || h.Limit > 0 && h.Remaining == 0):
+	case !h.ResetAt.IsZero() && (p.class == ClassQuotaExhausted || h.UsedUp):
 		p.until = r.instant(h.ResetAt) // of a window that is not used up it says nothing
 	}
 	p.until = min(p.until, r.now.plus(maxReset))
-	p.none = p.hints.Limit > 0 && p.hints.Remaining == 0
+	p.none = p.hints.UsedUp
 	return p
 }
 
