@@ -147,7 +147,11 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 			if err := ctx.Err(); err != nil {
 				return g.left(q, err)
 			}
-			return g.refuseStore(q, r, serr)
+			t := v.cached(r.now) // nothing may be started: what is about to be replaced still serves
+			if t == nil {
+				return g.refuseStore(q, r, serr)
+			}
+			rl = v.servedBy(t)
 		}
 		if rl.lifts && serr == nil {
 			if err := g.liftSuspicion(ctx, q); err != nil {
@@ -222,44 +226,6 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 			return g.refuseClosed(q)
 		}
 	}
-}
-
-// arrived hands out what a flight brought to the caller that started it, or to one that joined.
-func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Grant, error, bool) {
-	r := g.meter.read()
-	if leader {
-		g.tally.own.Add(1)
-	}
-	var failed *RequestError
-	switch {
-	case errors.As(f.err, &failed):
-		// A token that is in its last stretch is better than none.
-		if v, st := g.viewOf(q); st != nil {
-			if t := v.cached(r.now); t != nil {
-				rl := v.servedBy(t)
-				grant, _ := g.serve(v, rl, r, st, false)
-				grant.Verdict.Detail += "; " + failed.Verdict.Detail
-				return grant, nil, true
-			}
-		}
-		g.tally.answered(ReasonRequestFailed)
-		return Grant{}, f.err, true
-	case f.err != nil:
-		if leader || ctx.Err() == nil {
-			grant, err := g.refuseStore(q, r, f.err)
-			return grant, err, true
-		}
-		return Grant{}, nil, false
-	case leader && f.token.secret != nil:
-		v, _ := g.viewOf(q)
-		if rec := v.doc.Tokens[f.token.ID()]; rec == nil || !v.serves(rec, r.now) {
-			return Grant{}, nil, false // this process was stopped until the token had ended
-		}
-		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerServe, reason: ReasonAcquired, tokenID: f.token.ID()}, r, 0)
-		g.tally.answered(ReasonAcquired)
-		return Grant{Token: f.token, Source: SourceRequest, Verdict: verdict}, nil, true
-	}
-	return Grant{}, nil, false
 }
 
 // Wait is as Acquire, but where waiting helps it sleeps until the refusal's RetryAt, or until another call or process
