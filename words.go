@@ -19,8 +19,12 @@ func (v *view) verdict(rl ruling, r reading, retry instant) Verdict {
 	if v.q.class != ClassNone && v.q.failing == "" && (rl.answer == AnswerRefuse || rl.answer == AnswerServe) {
 		out.Detail += "; the failure names no token, so it marks none"
 	}
-	if v.q.personal.note != "" && rl.reason != ReasonPersonal {
-		out.Detail += "; " + v.q.personal.note
+	switch p := &v.q.personal; {
+	case rl.reason == ReasonPersonal:
+	case p.note != "":
+		out.Detail += "; " + p.note
+	case p.usable && rl.answer == AnswerServe:
+		out.Detail += "; this caller says that the personal token failed, so an anonymous one is used"
 	}
 	return out
 }
