@@ -57,3 +57,52 @@ func TestAcceptStoreDownServesTokensDueForASuccessor(t *testing.T) {
 		}
 	}
 }
+
+// The same value is in the grant, the error and Explain, which changes nothing.
+func TestAcceptExplainAgreesWithAcquire(t *testing.T) {
+	agree := func(t *testing.T, u *user, req tokenguard.Request) {
+		t.Helper()
+		e, explained := u.Explain(t.Context(), req)
+		grant, err := u.Acquire(t.Context(), req)
+		want := grant.Verdict
+		if err != nil {
+			var refused *tokenguard.RefusedError
+			require.ErrorAs(t, err, &refused)
+			want = refused.Verdict
+		}
+		assert.Equal(t, want, e.Verdict)
+		if want.Step == tokenguard.StepStore {
+			assert.Equal(t, err, explained)
+		} else {
+			assert.NoError(t, explained)
+		}
+	}
+	for name, change := range map[string]func(*user, *readOnlyStore){
+		"a good store":           func(*user, *readOnlyStore) {},
+		"a store that is down":   func(_ *user, s *readOnlyStore) { s.set(func() { s.down = errors.New("gone") }) },
+		"a guard that is closed": func(u *user, _ *readOnlyStore) { require.NoError(u.t, u.Close()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &readOnlyStore{}
+			u := newUser(t, onStore(s)...)
+			u.up.lifetime = time.Hour
+			token := u.served(acquired, plain).Token
+			change(u, s)
+			for range 2 {
+				agree(t, u, plain)
+				agree(t, u, scoped("other"))
+				agree(t, u, with(serverDown, token))
+				agree(t, u, tokenguard.Request{Kind: tokenguard.Personal})
+				u.clock.set(oddStart.Add(300*time.Second - 1))
+			}
+			s.set(func() { s.down = nil })
+			assert.Equal(t, 1, u.up.count())
+		})
+	}
+	t.Run("a store that was never there", func(t *testing.T) {
+		s := &readOnlyStore{}
+		s.down = errors.New("gone")
+		u := newUser(t, onStore(s)...)
+		agree(t, u, plain)
+	})
+}

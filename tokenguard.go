@@ -249,20 +249,31 @@ func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 }
 
 // Explain returns what Acquire would answer now, with the verdict of every step. It changes nothing and calls nothing
-// of the user's, so a personal token that was never fetched counts as not usable.
+// of the user's but the classifier, so a personal token that was never fetched counts as not usable. The error is the
+// refusal of a guard that is closed or cannot reach its store; the Explanation then holds its verdict alone.
 func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 	q, err := g.prepare(req, g.meter.read())
 	if err != nil {
 		return Explanation{}, err
 	}
 	if g.isClosed() {
-		return Explanation{}, &RefusedError{Verdict: closedVerdict(q)}
+		err := &RefusedError{Verdict: closedVerdict(q)}
+		return Explanation{At: g.meter.read().wall, Verdict: err.Verdict}, err
 	}
 	st, r, err := g.look(ctx)
-	if err != nil {
-		return Explanation{}, &RefusedError{Verdict: g.storeVerdict(q, err), Cause: err}
+	if st == nil {
+		st = &state{doc: newDocument()}
 	}
-	return g.explain(q, st, r), nil
+	e := g.explain(q, st, r)
+	if err == nil || g.opt.failOpen || e.Verdict.Answer == AnswerServe {
+		return e, nil
+	}
+	if served := e.Steps[1]; served.Answer == AnswerServe { // nothing may be started: what is cached still serves
+		e.Verdict = served
+		return e, nil
+	}
+	refused := &RefusedError{Verdict: g.storeVerdict(q, err), Cause: err}
+	return Explanation{At: r.wall, Verdict: refused.Verdict}, refused
 }
 
 // Report says how a call made with a token ended. Failures for quota and auth are stored before it returns; the others

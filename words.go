@@ -48,6 +48,7 @@ func (v *view) detail(rl ruling, r reading) string {
 		if rl.tokenID != "" {
 			return fmt.Sprintf("token %s was acquired", rl.tokenID)
 		}
+		return "an acquisition is started"
 	case ReasonRequestFailed:
 		return fmt.Sprintf("request failed (%s): %s", rl.failure.Class, rl.failure.shown())
 	case ReasonJoined:
