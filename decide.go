@@ -40,7 +40,7 @@ type view struct {
 	q        *query
 	readable func(*record) bool // this process holds or can open the value
 	pending  predict.Usage      // outcomes of the key's newest token that wait for a commit
-	later    bool               // retryAt asks about later: the caller is then refused for quota again
+	later    instant            // not 0: retryAt asks, at this instant, about later: the caller is then refused for quota again
 }
 
 // ruling is a step's verdict before it is put into words.
@@ -142,7 +142,7 @@ func (v *view) retryAt(now instant) instant {
 		return usable
 	}
 	ask := *v
-	ask.later = true
+	ask.later = now
 	// When the last of today's gates opens another may have closed, such as resets_soon: ask again from there.
 	const rounds = 8
 	at := now

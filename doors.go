@@ -111,6 +111,45 @@ func (g *Guard) serve(v *view, rl ruling, r reading, st *state, joined bool) (gr
 	return grant, event
 }
 
+// arrived hands out what a flight brought to the caller that started it, or to one that joined.
+func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Grant, error, bool) {
+	r := g.meter.read()
+	if leader {
+		g.tally.own.Add(1)
+	}
+	failed, _ := errors.AsType[*RequestError](f.err)
+	switch {
+	case f.err != nil && failed == nil && !leader && ctx.Err() != nil:
+		return Grant{}, nil, false
+	case f.err != nil:
+		// A token that is in its last stretch is better than none.
+		if v, st := g.viewOf(q); st != nil {
+			if t := v.cached(r.now); t != nil {
+				grant, _ := g.serve(v, v.servedBy(t), r, st, false)
+				if failed != nil {
+					grant.Verdict.Detail += "; " + failed.Verdict.Detail
+				}
+				return grant, nil, true
+			}
+		}
+		if failed == nil {
+			grant, err := g.refuseStore(q, r, f.err)
+			return grant, err, true
+		}
+		g.tally.answered(ReasonRequestFailed)
+		return Grant{}, f.err, true
+	case leader && f.token.secret != nil:
+		v, _ := g.viewOf(q)
+		if rec := v.doc.Tokens[f.token.ID()]; rec == nil || !v.serves(rec, r.now) {
+			return Grant{}, nil, false // this process was stopped until the token had ended
+		}
+		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerServe, reason: ReasonAcquired, tokenID: f.token.ID()}, r, 0)
+		g.tally.answered(ReasonAcquired)
+		return Grant{Token: f.token, Source: SourceRequest, Verdict: verdict}, nil, true
+	}
+	return Grant{}, nil, false
+}
+
 func (g *Guard) refuse(v *view, rl ruling, r reading) (*RefusedError, Event) {
 	err := &RefusedError{Verdict: v.verdict(rl, r, v.retryAt(r.now)), Cause: g.cause(v, rl, r)}
 	return err, g.refused(v.q, r, err)

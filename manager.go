@@ -54,8 +54,8 @@ func (v *view) manager(t instant) ruling {
 	}
 
 	confirmable := r.Suspect.plus(o.Manager.Confirmation)
-	if v.later && suspect && q.class == ClassQuotaExhausted && q.failing == r.ID && t >= confirmable {
-		spent = true // the report that this caller would bring then
+	if v.later != 0 && suspect && q.class == ClassQuotaExhausted && q.failing == r.ID && v.later < confirmable && t >= confirmable {
+		spent = true // the report that this caller would bring then; the one it brings now confirms nothing
 	}
 	// Row 5. A failing token that is not the newest says nothing about the newest.
 	if !suspect && !spent && q.class != ClassQuotaExhausted {

@@ -45,7 +45,7 @@ func (p *personal) view(o *options, doc *document, scope string, now instant) (p
 	}
 	pv.id, pv.taken = p.token.ID(), p.taken
 	if p.token.Scope != "" && p.token.Scope != scope {
-		pv.note = "the personal token is for another scope"
+		pv.note = "the personal token is for another scope, so an anonymous one is used"
 		return pv, false
 	}
 	rec := &record{Acquired: p.taken, Expiry: p.expiry}

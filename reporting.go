@@ -33,10 +33,11 @@ func (g *Guard) Report(ctx context.Context, o Outcome) error {
 		q.report = g.report(o.Failure, r)
 		q.failing = normalID(o.TokenID)
 	}
-	if !o.ResetAt.IsZero() {
+	q.none = q.none || o.Limit > 0 && o.Remaining <= 0
+	// A pause lasts for the Retry-After; when a window is full again says something of it only if nothing remains.
+	if !o.ResetAt.IsZero() && (q.class != ClassRateLimited || q.until == 0 && q.none) {
 		q.until = min(r.instant(o.ResetAt), r.now.plus(maxReset))
 	}
-	q.none = q.none || o.Limit > 0 && o.Remaining <= 0
 	return g.reportOutcome(ctx, q, o, r)
 }
 

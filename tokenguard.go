@@ -153,7 +153,11 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 			if err := ctx.Err(); err != nil {
 				return g.left(q, err)
 			}
-			return g.refuseStore(q, r, serr)
+			t := v.cached(r.now) // nothing may be started: what is about to be replaced still serves
+			if t == nil {
+				return g.refuseStore(q, r, serr)
+			}
+			rl = v.servedBy(t)
 		}
 		if rl.lifts && serr == nil {
 			if err := g.liftSuspicion(ctx, q); err != nil {
@@ -236,44 +240,6 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 	}
 }
 
-// arrived hands out what a flight brought to the caller that started it, or to one that joined.
-func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Grant, error, bool) {
-	r := g.meter.read()
-	if leader {
-		g.tally.own.Add(1)
-	}
-	var failed *RequestError
-	switch {
-	case errors.As(f.err, &failed):
-		// A token that is in its last stretch is better than none.
-		if v, st := g.viewOf(q); st != nil {
-			if t := v.cached(r.now); t != nil {
-				rl := v.servedBy(t)
-				grant, _ := g.serve(v, rl, r, st, false)
-				grant.Verdict.Detail += "; " + failed.Verdict.Detail
-				return grant, nil, true
-			}
-		}
-		g.tally.answered(ReasonRequestFailed)
-		return Grant{}, f.err, true
-	case f.err != nil:
-		if leader || ctx.Err() == nil {
-			grant, err := g.refuseStore(q, r, f.err)
-			return grant, err, true
-		}
-		return Grant{}, nil, false
-	case leader && f.token.secret != nil:
-		v, _ := g.viewOf(q)
-		if rec := v.doc.Tokens[f.token.ID()]; rec == nil || !v.serves(rec, r.now) {
-			return Grant{}, nil, false // this process was stopped until the token had ended
-		}
-		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerServe, reason: ReasonAcquired, tokenID: f.token.ID()}, r, 0)
-		g.tally.answered(ReasonAcquired)
-		return Grant{Token: f.token, Source: SourceRequest, Verdict: verdict}, nil, true
-	}
-	return Grant{}, nil, false
-}
-
 // Wait is as Acquire, but where waiting helps it sleeps until the refusal's RetryAt, or until another call or process
 // brings a token, and asks again. It returns at once where waiting alone changes nothing, and what Acquire returned
 // where an acquisition failed. When ctx ends first, the error is both ctx's and the last refusal.
@@ -295,20 +261,31 @@ func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 }
 
 // Explain returns what Acquire would answer now, with the verdict of every step. It changes nothing and calls nothing
-// of the user's, so a personal token that was never fetched counts as not usable.
+// of the user's but the classifier, so a personal token that was never fetched counts as not usable. The error is the
+// refusal of a guard that is closed or cannot reach its store; the Explanation then holds its verdict alone.
 func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 	q, err := g.prepare(req, g.meter.read())
 	if err != nil {
 		return Explanation{}, err
 	}
 	if g.isClosed() {
-		return Explanation{}, &RefusedError{Verdict: closedVerdict(q)}
+		err := &RefusedError{Verdict: closedVerdict(q)}
+		return Explanation{At: g.meter.read().wall, Verdict: err.Verdict}, err
 	}
 	st, r, err := g.look(ctx)
-	if err != nil {
-		return Explanation{}, &RefusedError{Verdict: g.storeVerdict(q, err), Cause: err}
+	if st == nil {
+		st = &state{doc: newDocument()}
 	}
-	return g.explain(q, st, r), nil
+	e := g.explain(q, st, r)
+	if err == nil || g.opt.failOpen || e.Verdict.Answer == AnswerServe {
+		return e, nil
+	}
+	if served := e.Steps[1]; served.Answer == AnswerServe { // nothing may be started: what is cached still serves
+		e.Verdict = served
+		return e, nil
+	}
+	refused := &RefusedError{Verdict: g.storeVerdict(q, err), Cause: err}
+	return Explanation{At: r.wall, Verdict: refused.Verdict}, refused
 }
 
 // Adopt takes in a token that was fetched elsewhere, charged as a start. A token that is known is not charged again.

@@ -19,8 +19,12 @@ func (v *view) verdict(rl ruling, r reading, retry instant) Verdict {
 	if v.q.class != ClassNone && v.q.failing == "" && (rl.answer == AnswerRefuse || rl.answer == AnswerServe) {
 		out.Detail += "; the failure names no token, so it marks none"
 	}
-	if v.q.personal.note != "" && rl.reason != ReasonPersonal {
-		out.Detail += "; " + v.q.personal.note
+	switch p := &v.q.personal; {
+	case rl.reason == ReasonPersonal:
+	case p.note != "":
+		out.Detail += "; " + p.note
+	case p.usable && rl.answer == AnswerServe:
+		out.Detail += "; this caller says that the personal token failed, so an anonymous one is used"
 	}
 	return out
 }
@@ -44,6 +48,7 @@ func (v *view) detail(rl ruling, r reading) string {
 		if rl.tokenID != "" {
 			return fmt.Sprintf("token %s was acquired", rl.tokenID)
 		}
+		return "an acquisition is started"
 	case ReasonRequestFailed:
 		return fmt.Sprintf("request failed (%s): %s", rl.failure.Class, rl.failure.shown())
 	case ReasonJoined:
