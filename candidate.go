@@ -211,13 +211,16 @@ func (c *candidate) stands(failing, scope string) string {
 		return own
 	}
 	own := TokenID(nameFor(id))
-	if st := c.newest(); st != nil && st.doc.Tokens[own] == nil {
+	real, st := c.real.newest(), c.newest()
+	switch {
+	case st == nil || st.doc.Tokens[own] != nil:
+	case real != nil && real.doc.Tokens[id] != nil, c.real.shadow != nil && c.real.shadow.tokens.Contains(id):
 		if rec := st.doc.newest(scope); rec != nil {
 			own = rec.ID
 			c.pairs.Add(id, own)
 		}
 	}
-	return own
+	return own // of a token that the guard does not know, the candidate does not know it either
 }
 
 // unsecret takes the real tokens out of a failure's text: the candidate does not know them as such.

@@ -43,6 +43,9 @@ func story(t *testing.T, r *rig, rng *rand.Rand, steps int) {
 				require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: f}))
 			case 2:
 				req.Failure, req.Failing = f, id
+				if rng.IntN(5) == 0 {
+					req.Failing = "a token from elsewhere"
+				}
 			}
 		}
 		if grant, err := r.Acquire(t.Context(), req); err == nil {
