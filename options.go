@@ -288,8 +288,8 @@ func WithShadowModeRefusingNothing() Option { return func(o *options) { o.shadow
 // WithCandidate judges other settings beside those in force, on the same calls. Fields of c that are zero are as in
 // force. Nothing of it reaches a caller, and RequestFunc is not called for it: an acquisition that the candidate would
 // start takes no time and ends as the last real one did, and what is reported of a real token is taken as said of the
-// one that the candidate had in its place. So it answers how many calls c would have served and with how many
-// acquisitions, as long as its tokens would have fared like the real ones; see Stats.Candidate and EventCandidate.
+// one that the candidate had in its place; nobody uses up the quota of one that the guard has not. So it answers how
+// many calls c would have served, at most, and with how many acquisitions; see Stats.Candidate and EventCandidate.
 //
 // Its state stands beside the guard's, in the same store under the guard's name and ".candidate", in a file of that
 // suffix, or in memory. It begins as a copy of the guard's own, with names in place of the tokens. It costs each call
