@@ -21,7 +21,8 @@ var (
 	errStolen = errors.New("removed or exchanged while in use")
 )
 
-// BusyError says that somebody kept the lock for longer than the timeout.
+// BusyError says that somebody kept the lock for longer than the timeout and
+// committed nothing.
 type BusyError struct {
 	Base   string        // base name of the state file
 	PID    int           // the process that took the lock last; 0 if unknown
