@@ -27,6 +27,7 @@ type view struct {
 	Groups    []group
 	Log       []tokenguard.Event // newest first
 	Settings  []setting
+	Beside    *beside // a candidate; nil: there is none
 	Explained explained
 }
 
@@ -53,6 +54,7 @@ func (h *handler) look(r *http.Request) *view {
 	v.Funnel = funnel(v.Calls)
 	v.Groups = groups(history)
 	v.Settings = settings(config)
+	v.Beside = compare(v.Stats, config)
 	for class, n := range v.Acquisitions.Failures {
 		if n > 0 {
 			v.Failures = append(v.Failures, count{string(class), int64(n)})

@@ -182,7 +182,6 @@ func TestBusyWithinOneProcess(t *testing.T) {
 
 // Who waits behind others that get on waits for as long as they do.
 func TestPatience(t *testing.T) {
-	t.Parallel()
 	path := temp(t)
 	const timeout = time.Second
 	slow := func() *File {
