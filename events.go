@@ -29,6 +29,8 @@ type Event struct {
 	TokenID string    `json:"token_id,omitempty"`
 	Source  Source    `json:"source,omitempty"`
 	Verdict Verdict   `json:"verdict,omitzero"`
+	// Failing is the token that the call's own failure named, by its ID.
+	Failing string `json:"failing,omitempty"`
 	// Text is the masked failure text, or what the event says.
 	Text string `json:"text,omitempty"`
 	// Took is how long an acquisition ran.
