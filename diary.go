@@ -166,6 +166,7 @@ func (g *Guard) log(e Event) {
 	add("step", string(e.Verdict.Step))
 	add("reason", string(e.Verdict.Reason))
 	add("class", string(e.Verdict.Class))
+	add("failing", e.Failing)
 	add("detail", e.Verdict.Detail)
 	add("text", e.Text)
 	if !e.Verdict.RetryAt.IsZero() {

@@ -105,7 +105,7 @@ func (g *Guard) serve(v *view, rl ruling, r reading, st *state, joined bool) (gr
 	g.tally.answered(rl.reason)
 	g.hot.extend(g.shelf, st)
 	if grant.Source == SourceShared || v.q.class != ClassNone {
-		event = Event{At: r.wall, Kind: EventServed, Scope: v.q.scope, Caller: v.q.caller, TokenID: rl.token.ID, Source: grant.Source, Verdict: grant.Verdict, Text: v.q.text}
+		event = Event{At: r.wall, Kind: EventServed, Scope: v.q.scope, Caller: v.q.caller, TokenID: rl.token.ID, Source: grant.Source, Verdict: grant.Verdict, Failing: v.q.failing, Text: v.q.text}
 		g.tell(event)
 	}
 	return grant, event
@@ -157,7 +157,7 @@ func (g *Guard) refuse(v *view, rl ruling, r reading) (*RefusedError, Event) {
 
 func (g *Guard) refused(q *query, r reading, err *RefusedError) Event {
 	g.tally.answered(err.Verdict.Reason)
-	e := Event{At: r.wall, Kind: EventRefused, Scope: q.scope, Caller: q.caller, TokenID: err.Verdict.Evidence.TokenID, Verdict: err.Verdict, Text: q.text}
+	e := Event{At: r.wall, Kind: EventRefused, Scope: q.scope, Caller: q.caller, TokenID: err.Verdict.Evidence.TokenID, Verdict: err.Verdict, Failing: q.failing, Text: q.text}
 	g.tell(e)
 	return e
 }

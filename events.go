@@ -33,6 +33,8 @@ type Event struct {
 	Verdict Verdict   `json:"verdict,omitzero"`
 	// Shadow: the refusal did not reach the caller (WithShadowModeRefusingNothing).
 	Shadow bool `json:"shadow,omitempty"`
+	// Failing is the token that the call's own failure named, by its ID.
+	Failing string `json:"failing,omitempty"`
 	// Text is the masked failure text, or what the event says.
 	Text string `json:"text,omitempty"`
 	// Took is how long an acquisition ran.

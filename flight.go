@@ -37,7 +37,7 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 		return flown{}
 	}
 	g.remember(a, r.now)
-	g.tell(Event{At: r.wall, Kind: EventStarted, Scope: q.scope, Caller: q.caller, Text: q.text})
+	g.tell(Event{At: r.wall, Kind: EventStarted, Scope: q.scope, Caller: q.caller, Failing: q.failing, Text: q.text})
 	g.warnBudget(r)
 
 	// A process that was stopped after the charge must not ask once its lease may have passed to another.
