@@ -104,6 +104,7 @@ func TestCandidateGains(t *testing.T) {
 		require.Len(t, events, 2)
 		require.Equal(t, ReasonAcquired, events[0].Verdict.Reason)
 		require.Equal(t, "worker", events[0].Caller)
+		require.Equal(t, token.ID(), events[0].Failing)
 		require.Equal(t, ReasonCached, events[1].Verdict.Reason)
 		_, err := json.Marshal(s)
 		require.NoError(t, err)
