@@ -1,7 +1,11 @@
 package tokenguard_test
 
 import (
+	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -28,4 +32,55 @@ func TestAcceptClassifierThatPanics(t *testing.T) {
 	u.served(cached, with(unauthorized, token)) // unknown says nothing about the token
 	require.Len(t, told, 1, "and is not silent")
 	assert.Contains(t, told[0].Text, "cannot read it")
+}
+
+// I5, I6: an observer may call the guard, also in the middle of an acquisition. What it asks for there cannot come before
+// it returns, which ends as a RequestFunc that hangs would.
+func TestAcceptObserverCallsTheGuard(t *testing.T) {
+	for _, kind := range []tokenguard.EventKind{tokenguard.EventStarted, tokenguard.EventAcquired, tokenguard.EventFailed} {
+		for name, call := range map[string]func(*tokenguard.Guard){
+			"token": func(g *tokenguard.Guard) { _, _ = g.Token(context.Background()) },
+			"close": func(g *tokenguard.Guard) { _ = g.Close() },
+			"hang":  func(*tokenguard.Guard) { time.Sleep(time.Hour) },
+			"look": func(g *tokenguard.Guard) {
+				_, _ = g.Explain(context.Background(), plain)
+				g.Stats()
+			},
+		} {
+			t.Run(string(kind)+" "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					up := &origin{lifetime: 10 * time.Minute}
+					if kind == tokenguard.EventFailed {
+						up.next = []tokenguard.RequestFunc{failing(serverDown)}
+					}
+					var g *tokenguard.Guard
+					var once atomic.Bool
+					g, err := tokenguard.New(up.request, tokenguard.WithObserver(func(e tokenguard.Event) {
+						if e.Kind == kind && once.CompareAndSwap(false, true) {
+							call(g)
+						}
+					}))
+					require.NoError(t, err)
+					began := time.Now()
+					var calls sync.WaitGroup
+					for range 3 {
+						calls.Go(func() { _, _ = g.Token(t.Context()) })
+					}
+					calls.Wait()
+					assert.LessOrEqual(t, time.Since(began), time.Minute)
+					if name == "look" || name == "token" && kind != tokenguard.EventStarted {
+						assert.Zero(t, time.Since(began))
+					}
+					time.Sleep(20 * time.Minute)
+					_, _ = g.Token(t.Context()) // meets no flight that never ends
+					assert.LessOrEqual(t, time.Since(began), 22*time.Minute)
+					began = time.Now()
+					require.NoError(t, g.Close())
+					assert.LessOrEqual(t, time.Since(began), time.Minute)
+					assert.LessOrEqual(t, up.count(), 2)
+					time.Sleep(time.Hour)
+				})
+			})
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
@@ -357,7 +358,14 @@ func (g *Guard) Close() error {
 	if g.candidate != nil {
 		_ = g.candidate.Close()
 	}
-	g.flights.Wait()
+	over := make(chan struct{})
+	go func() { g.flights.Wait(); close(over) }()
+	patience := time.NewTimer(g.opt.longest())
+	defer patience.Stop()
+	select {
+	case <-over:
+	case <-patience.C: // a store or an observer does not return; that observer may be the one that called Close
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	err := g.flush(ctx)
