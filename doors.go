@@ -47,7 +47,7 @@ func (g *Guard) viewFor(ctx context.Context, q *query, st *state, r reading) (*v
 	if g.personal != nil {
 		pv, due := g.personal.view(g.opt, st.doc, q.scope, r.now)
 		if due {
-			switch err := g.personal.refresh(ctx, g.opt.timeout, g.meter.read, g.ended); {
+			switch err := g.personal.refresh(ctx, pv.fetches, g.opt.timeout, g.meter.read, g.ended); {
 			case err != nil && ctx.Err() != nil:
 				return nil, ctx.Err()
 			case g.isClosed():
