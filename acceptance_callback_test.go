@@ -1,7 +1,11 @@
 package tokenguard_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -83,4 +87,44 @@ func TestAcceptObserverCallsTheGuard(t *testing.T) {
 			})
 		}
 	}
+}
+
+// "The same value is in the grant, the error, the log record, the event": for a grant, a refusal and a failure.
+func TestAcceptOneVerdictEverywhere(t *testing.T) {
+	var last tokenguard.Event
+	var log bytes.Buffer
+	u := newUser(t, tokenguard.WithLogger(slog.New(slog.NewJSONHandler(&log, nil))),
+		tokenguard.WithObserver(func(e tokenguard.Event) {
+			if e.Kind != tokenguard.EventWarning {
+				last = e
+			}
+		}))
+	u.up.next = []tokenguard.RequestFunc{nil, failing(serverDown)}
+	same := func(v tokenguard.Verdict) {
+		t.Helper()
+		assert.Equal(t, v, last.Verdict)
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		var record map[string]any
+		for _, line := range lines {
+			if !strings.Contains(line, `"token warning"`) {
+				record = map[string]any{}
+				require.NoError(t, json.Unmarshal([]byte(line), &record))
+			}
+		}
+		assert.Equal(t, string(v.Step), record["step"])
+		assert.Equal(t, string(v.Reason), record["reason"])
+		assert.Equal(t, v.Detail, record["detail"])
+		if v.RetryAt.IsZero() {
+			assert.NotContains(t, record, "retry_at")
+		} else {
+			assert.Equal(t, v.RetryAt.Format(time.RFC3339Nano), record["retry_at"])
+		}
+	}
+	same(u.served(acquired, plain).Verdict)
+	same(u.refused(tokenguard.ReasonMinInterval, scoped("other")).Verdict)
+	u.clock.move(300 * time.Second)
+	failed := u.fails(scoped("other"))
+	assert.Equal(t, failed.RetryAt, failed.Verdict.RetryAt)
+	same(failed.Verdict)
+	same(u.refused(tokenguard.ReasonBackoff, scoped("other")).Verdict)
 }

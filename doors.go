@@ -143,9 +143,8 @@ func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Gr
 		if rec := v.doc.Tokens[f.token.ID()]; rec == nil || !v.serves(rec, r.now) {
 			return Grant{}, nil, false // this process was stopped until the token had ended
 		}
-		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerServe, reason: ReasonAcquired, tokenID: f.token.ID()}, r, 0)
 		g.tally.answered(ReasonAcquired)
-		return Grant{Token: f.token, Source: SourceRequest, Verdict: verdict}, nil, true
+		return Grant{Token: f.token, Source: SourceRequest, Verdict: v.acquired(f.token, r)}, nil, true
 	}
 	return Grant{}, nil, false
 }

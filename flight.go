@@ -223,7 +223,9 @@ func (g *Guard) landed(q *query, a attempt, t Token, err error) flown {
 		if st := g.newest(); st != nil && st.doc.Tokens[t.ID()] != nil && st.doc.Tokens[t.ID()].Rejected != 0 {
 			return flown{ran: true} // rejected while it was fetched again: whoever waits looks again
 		}
-		return flown{ran: true, token: t, event: Event{At: r.wall, Kind: EventAcquired, Scope: q.scope, Caller: q.caller, TokenID: t.ID(), Took: l.took}}
+		v, _ := g.viewOf(q)
+		return flown{ran: true, token: t, event: Event{At: r.wall, Kind: EventAcquired, Scope: q.scope, Caller: q.caller,
+			TokenID: t.ID(), Source: SourceRequest, Verdict: v.acquired(t, r), Took: l.took}}
 	}
 	v, _ := g.viewOf(q)
 	verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed, failure: &l.failed}, r, v.retryAt(r.now))
