@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"log/slog"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -127,4 +130,36 @@ func TestAcceptOneVerdictEverywhere(t *testing.T) {
 	assert.Equal(t, failed.RetryAt, failed.Verdict.RetryAt)
 	same(failed.Verdict)
 	same(u.refused(tokenguard.ReasonBackoff, scoped("other")).Verdict)
+}
+
+// I10: an error holds what RequestFunc returned or panicked with, untouched. It leaves through Unwrap alone.
+func TestAcceptErrorsPrintNoSecret(t *testing.T) {
+	type refusal struct{ Body string }
+	for name, next := range map[string]tokenguard.RequestFunc{
+		"panic": func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+			panic(refusal{"Bearer abcdef0123456789abcdef"})
+		},
+		"error": func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+			return tokenguard.Token{}, &url.Error{Op: "Get", URL: "https://example.com/?access_token=abcdef0123456789abcdef", Err: io.EOF}
+		},
+		"failure": failing(tokenguard.Failure{StatusCode: 500, Message: "no: Bearer abcdef0123456789abcdef",
+			Header: map[string][]string{"X-Token": {"abcdef0123456789abcdef"}}}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUser(t)
+			u.up.next = []tokenguard.RequestFunc{next}
+			var out bytes.Buffer
+			for _, err := range []error{u.fails(plain), u.refused(tokenguard.ReasonBackoff, plain)} {
+				for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
+					fmt.Fprintf(&out, verb, err)
+				}
+				encoded, jerr := json.Marshal(err)
+				require.NoError(t, jerr)
+				out.Write(encoded)
+				slog.New(slog.NewJSONHandler(&out, nil)).Info("m", "err", err)
+				slog.New(slog.NewTextHandler(&out, nil)).Info("m", "err", err)
+			}
+			assert.NotContains(t, out.String(), "abcdef0123456789abcdef")
+		})
+	}
 }
