@@ -55,7 +55,7 @@ func (r reading) instant(t time.Time) instant {
 	}
 	wall := unixNano(r.wall)
 	if at := unixNano(t); at > wall {
-		return r.now.plus(at.sub(wall))
+		return min(r.now.plus(at.sub(wall)), never-1)
 	} else {
 		return max(r.now-(wall-at), 1)
 	}

@@ -287,7 +287,7 @@ func (g *Guard) landing(q *query, a attempt, t Token, err error, r reading) (*la
 // expiry is when a token that was just received ends, on the meter; 0: that was not stated.
 func (t Token) expiry(r reading) instant {
 	if t.lasts {
-		return r.now.plus(max(t.lifetime, 0))
+		return min(r.now.plus(max(t.lifetime, 0)), never-1) // stated, however far away
 	}
 	return r.instant(t.Expiry)
 }
