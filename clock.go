@@ -22,10 +22,13 @@ func (t instant) plus(d time.Duration) instant {
 
 func (t instant) sub(u instant) time.Duration { return time.Duration(t - u) }
 
-// unixNano clamps instants beyond the years 1678 and 2262 to what 64 bits of nanoseconds hold.
+// unixNano clamps instants beyond the years 1678 and 2262 to what 64 bits of nanoseconds hold. A fake clock that was
+// never set counts on from the zero Time.
 func unixNano(t time.Time) instant {
 	const lo, hi = math.MinInt64 / int64(time.Second), math.MaxInt64 / int64(time.Second)
 	switch s := t.Unix(); {
+	case t.Year() < 200:
+		return instant(t.Sub(time.Time{}) + day)
 	case s >= hi:
 		return never - 1
 	case s <= lo:
