@@ -78,3 +78,19 @@ func TestAcceptPauseIsTheRetryAfter(t *testing.T) {
 		})
 	}
 }
+
+// Clear drops a Retry-After for good: who waited for it brings the same report again, and is served.
+func TestAcceptClearOutlivesTheSameReport(t *testing.T) {
+	u := newUser(t)
+	f := tooFast
+	f.At, f.Header = u.now(), map[string][]string{"Retry-After": {"600"}}
+	u.clock.move(time.Second)
+	u.refused(tokenguard.ReasonUpstreamRateLimited, tokenguard.Request{Failure: f})
+	u.clock.move(time.Second)
+	assert.NoError(t, u.Clear(t.Context(), tokenguard.Clear{RetryAfter: true}))
+	token := u.served(acquired, tokenguard.Request{Failure: f}).Token
+	u.clock.move(time.Second)
+	u.served(cached, with(f, token))
+	f.At = u.now()
+	u.refused(tokenguard.ReasonUpstreamRateLimited, with(f, token)) // this one is new
+}

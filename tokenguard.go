@@ -331,7 +331,7 @@ func (g *Guard) Clear(ctx context.Context, what Clear) error {
 	if what.Suspicion != "" && what.Suspicion != "*" {
 		what.Suspicion = normalID(what.Suspicion)
 	}
-	r, err := g.commit(ctx, func(d *document, _ reading) bool { return d.clear(what) })
+	r, err := g.commit(ctx, func(d *document, r reading) bool { return d.clear(what, r.now) })
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
