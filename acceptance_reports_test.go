@@ -94,3 +94,24 @@ func TestAcceptClearOutlivesTheSameReport(t *testing.T) {
 	f.At = u.now()
 	u.refused(tokenguard.ReasonUpstreamRateLimited, with(f, token)) // this one is new
 }
+
+// Clear drops a backoff with all failures that made it: a token that is rejected later counts as the first.
+func TestAcceptClearForgetsTheFailuresBeforeAToken(t *testing.T) {
+	for _, cleared := range []bool{false, true} {
+		u := newUser(t, quick, tokenguard.WithRateLimits(tokenguard.RateLimits{FailureBackoffBase: 10 * time.Minute, MaxBackoff: time.Hour}))
+		u.up.next = []tokenguard.RequestFunc{failing(serverDown), failing(serverDown), nil}
+		u.fails(plain)
+		u.clock.move(10 * time.Minute)
+		u.fails(plain)
+		u.clock.move(20 * time.Minute)
+		token := u.served(acquired, plain).Token
+		want := 40 * time.Minute // the third failure in a row
+		if cleared {
+			assert.NoError(t, u.Clear(t.Context(), tokenguard.Clear{Backoff: true}))
+			want = 10 * time.Minute
+		}
+		u.clock.move(time.Minute)
+		refusal := u.refused(tokenguard.ReasonBackoff, with(unauthorized, token))
+		assert.Equal(t, u.now().Add(want), refusal.Verdict.RetryAt)
+	}
+}

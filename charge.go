@@ -111,6 +111,9 @@ func (d *document) clear(what Clear, now instant) (changed bool) {
 			r.lift()
 			changed = true
 		}
+		if what.Backoff && r.Prior != 0 { // a rejection would bring the failures before it back
+			r.Prior, changed = 0, true
+		}
 	}
 	if what.Backoff {
 		changed = changed || d.Failures.Count > 0
