@@ -170,7 +170,7 @@ func (v *view) opening(t instant) instant {
 		}
 	}
 	if m.reason == ReasonQuotaSpent {
-		if p := v.predictor(t); p.answer == AnswerRefuse {
+		if p := v.predictor(t); p.answer == AnswerRefuse && !v.servesLifted(t) {
 			latest = max(latest, p.until)
 		}
 	}
