@@ -33,9 +33,10 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 	var a attempt
 	var q2 = *q
 	q2.waiting = 0
-	r, err := g.commit(ctx, func(d *document, r reading) bool {
+	r, err := g.commitOrKeep(ctx, func(d *document, r reading) bool {
 		a = attempt{}
-		v := &view{doc: d, opt: g.opt, q: &q2, readable: g.shelf.readable}
+		v := &view{doc: d, q: &q2, readable: g.shelf.readable}
+		v.opt, v.whole = g.standing()
 		if v.decide(r.now).answer == AnswerStart {
 			a = d.charge(g.opt, q, id, g.owner, r.now)
 			d.History.Started(int64(a.Start), int64(v.limiter(r.now).until))

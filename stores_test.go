@@ -3,6 +3,7 @@ package tokenguard
 import (
 	"bytes"
 	"context"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -45,6 +46,7 @@ func (s *faulty) View(ctx context.Context, name string) (Snapshot, error) {
 
 func (s *faulty) Update(ctx context.Context, name string, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
 	if s.update.Load() {
+		runtime.Gosched()
 		return Snapshot{}, assert.AnError
 	}
 	snap, err := s.Store.Update(ctx, name, func(snap Snapshot) ([]byte, error) {

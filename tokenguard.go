@@ -143,7 +143,7 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 			}
 		}
 		rl := v.decide(r.now)
-		if serr != nil && rl.answer != AnswerServe && !g.opt.failOpen {
+		if serr != nil && rl.answer != AnswerServe && !g.opt.opens(st) {
 			if err := ctx.Err(); err != nil {
 				return g.left(q, err)
 			}
@@ -293,7 +293,7 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 		return Explanation{}, &RefusedError{Verdict: closedVerdict(q)}
 	}
 	st, r, err := g.look(ctx)
-	if err != nil {
+	if err != nil && (st == nil || !g.opt.opens(st)) {
 		return Explanation{}, &RefusedError{Verdict: g.storeVerdict(q, err), Cause: err}
 	}
 	return g.explain(q, st, r), nil
