@@ -242,3 +242,24 @@ func TestAdoptAndClear(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// lagging is a store whose commits take a while.
+type lagging struct {
+	Store
+	takes time.Duration
+}
+
+func (s lagging) Update(ctx context.Context, name string, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
+	time.Sleep(s.takes)
+	return s.Store.Update(ctx, name, fn)
+}
+
+// A token that ends while its acquisition is stored is handed to nobody. The same call acquires again, as often as the
+// limits allow and no more.
+func TestTokenThatEndsBeforeItIsHandedOut(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.up.replies = append(r.up.replies, gives("short", time.Millisecond), gives("shorter", time.Microsecond))
+		r.no(ReasonHourLimit, Request{})
+		assert.Equal(t, 3, r.up.count())
+	}, append(named(lagging{NewMemoryStore(), 2 * time.Millisecond}), WithRateLimits(RateLimits{MinInterval: time.Millisecond}))...)
+}
