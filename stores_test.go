@@ -263,3 +263,37 @@ func TestTokenThatEndsBeforeItIsHandedOut(t *testing.T) {
 		assert.Equal(t, 3, r.up.count())
 	}, append(named(lagging{NewMemoryStore(), 2 * time.Millisecond}), WithRateLimits(RateLimits{MinInterval: time.Millisecond}))...)
 }
+
+// The first outcome of a process is stored at once, but where the store brings the clock of a fleet, whose processes may
+// have started together: there it waits for a part of the interval.
+func TestFirstOutcomeOfAFleetWaits(t *testing.T) {
+	for _, fleet := range []bool{false, true} {
+		s := &faulty{Store: NewMemoryStore()}
+		counts := &counted{Store: s}
+		bubble(t, func(t *testing.T, r *rig) {
+			if fleet {
+				s.now = time.Now
+			}
+			r.jitter = func(d time.Duration) time.Duration { return d / 4 }
+			id := r.must(Request{}).Token.ID()
+			writes := counts.writes
+			stored := func() int {
+				require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Latency: time.Second}))
+				return counts.writes - writes
+			}
+			if !fleet {
+				assert.Equal(t, 1, stored())
+				return
+			}
+			assert.Zero(t, stored())
+			time.Sleep(flushInterval*3/4 - time.Nanosecond)
+			assert.Zero(t, stored())
+			time.Sleep(time.Nanosecond)
+			assert.Equal(t, 1, stored())
+			time.Sleep(flushInterval - time.Nanosecond)
+			assert.Equal(t, 1, stored())
+			time.Sleep(time.Nanosecond)
+			assert.Equal(t, 2, stored())
+		}, named(counts)...)
+	}
+}
