@@ -77,7 +77,8 @@ func newCandidate(real *Guard) (*candidate, error) {
 	if o.statePath != "" {
 		o.statePath += candidateSuffix
 	}
-	o.personal, o.observer, o.failOpen, o.shadow = nil, nil, false, false
+	o.personal, o.observer, o.shadow = nil, nil, false
+	o.failOpen, o.share = false, nil
 	o.logger = slog.New(slog.DiscardHandler)
 	var err error
 	if c.Guard, err = newGuard(real.request, &o); err != nil {

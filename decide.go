@@ -38,6 +38,7 @@ type personalView struct {
 type view struct {
 	doc      *document
 	opt      *options
+	whole    instant // where opt is a share: when the undivided limits can hold again
 	q        *query
 	readable func(*record) bool // this process holds or can open the value
 	pending  predict.Usage      // outcomes of the key's newest token that wait for a commit
@@ -138,6 +139,17 @@ func (v *view) servedBy(r *record) ruling {
 // retryAt is when this caller could next have a token: the earlier of the latest opening among all closed gates and
 // the next instant at which a known token becomes usable. never: waiting alone changes nothing.
 func (v *view) retryAt(now instant) instant {
+	at := v.reopens(now)
+	if v.opt.undivided != nil {
+		all := *v
+		all.opt = v.opt.undivided
+		at = min(at, max(v.whole, all.reopens(v.whole)))
+	}
+	return at
+}
+
+// reopens is retryAt under the options that hold now.
+func (v *view) reopens(now instant) instant {
 	usable := v.nextUsable(now)
 	if v.q.kind == Personal {
 		return usable

@@ -65,10 +65,11 @@ func (g *Guard) viewFor(ctx context.Context, q *query, st *state, r reading) (*v
 
 // viewOn is a view on a state; what it can read was decided when the state was opened.
 func (g *Guard) viewOn(q *query, st *state) *view {
-	v := &view{doc: st.doc, opt: g.opt, q: q, readable: func(r *record) bool {
+	v := &view{doc: st.doc, q: q, readable: func(r *record) bool {
 		_, ok := st.tokens[r.ID]
 		return ok
 	}}
+	v.opt, v.whole = g.standing()
 	if r := st.doc.newest(q.scope); r != nil && (r.Suspect != 0 || r.Spent != 0) {
 		v.pending = g.waits(r.ID)
 	}

@@ -106,24 +106,26 @@ func (g *Guard) charge(ctx context.Context, q *query, then func(*document, attem
 	id := g.attemptID()
 	q2 := *q
 	q2.waiting = 0
-	var a attempt
-	r, err := g.commit(ctx, func(d *document, r reading) bool {
-		a = attempt{}
-		v := &view{doc: d, opt: g.opt, q: &q2, readable: g.shelf.readable}
+	var charged atomic.Pointer[attempt] // of the last run, which a commit that was given up may still make
+	r, err := g.commitOrKeep(ctx, func(d *document, r reading) bool {
+		charged.Store(nil)
+		v := &view{doc: d, q: &q2, readable: g.shelf.readable}
+		v.opt, v.whole = g.standing()
 		if v.decide(r.now).answer != AnswerStart {
 			return false
 		}
-		a = d.charge(g.opt, &q2, id, g.owner, r.now)
+		a := d.charge(g.opt, &q2, id, g.owner, r.now)
 		d.History.Started(int64(a.Start), int64(v.limiter(r.now).until))
 		if then != nil {
 			then(d, a, r)
 		}
+		charged.Store(&a)
 		return true
 	})
-	if err != nil {
-		return attempt{}, r, err // a may still be written to
+	if a := charged.Load(); err == nil && a != nil {
+		return *a, r, nil
 	}
-	return a, r, nil
+	return attempt{}, r, err
 }
 
 // shielded runs a flight so that a panic, Goexit or hang of a classifier, an observer or a logger in it ends that

@@ -20,23 +20,23 @@ type group struct {
 
 // commit applies c to the newest document, durably. Nothing is written if c and everything that waits change nothing;
 // a c that reports no change must have made none. After an error c may still be applied.
-func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, storeTimeout, errLost)
-	defer cancel()
+func (s *shelf) commit(caller context.Context, c change) (reading, error) {
 	s.mu.Lock()
 	if !s.committing {
 		s.committing = true
 		s.mu.Unlock()
 		defer s.announce() // by then others may commit: it calls foreign code
 		defer s.commitNext()
-		return s.commitNow(ctx, c)
+		return s.commitNow(caller, c)
 	}
 	if s.group == nil {
-		s.group = &group{ctx: context.WithoutCancel(ctx), done: make(chan struct{})}
+		s.group = &group{ctx: context.WithoutCancel(caller), done: make(chan struct{})}
 	}
 	g := s.group
 	g.changes = append(g.changes, c)
 	s.mu.Unlock()
+	ctx, cancel := context.WithTimeoutCause(caller, storeTimeout, errLost)
+	defer cancel()
 	select {
 	case <-g.done:
 		return g.r, g.err
@@ -66,9 +66,7 @@ func (s *shelf) commitGroup(g *group) {
 		}
 		close(g.done)
 	}()
-	ctx, cancel := context.WithTimeoutCause(g.ctx, storeTimeout, errLost)
-	defer cancel()
-	g.r, g.err = s.commitNow(ctx, func(d *document, r reading) (changed bool) {
+	g.r, g.err = s.commitNow(g.ctx, func(d *document, r reading) (changed bool) {
 		for _, c := range g.changes {
 			changed = c(d, r) || changed
 		}

@@ -35,6 +35,10 @@ type options struct {
 	failOpen     bool
 	shadow       bool
 	candidate    *Config
+	sharing      bool     // WithFailOpenToLocalShare
+	processes    int      // its argument
+	share        *options // what holds while the store is away; nil: nothing may start
+	undivided    *options // what these are the share of, or nil
 	problems     []error
 }
 
@@ -80,6 +84,7 @@ func newOptions(opts []Option) (*options, error) {
 	if o.clock != nil && !o.freshnessSet {
 		o.freshness = 0
 	}
+	o.divide()
 	if len(o.problems) > 0 {
 		return nil, errors.Join(o.problems...)
 	}
@@ -273,7 +278,8 @@ func WithObserver(observe func(Event)) Option {
 
 // WithFailOpenDespiteUnavailableStore lets acquisitions start while the store cannot be read or written. The worst case
 // is that every process meters only what it did itself: N processes start up to N times the limits, and a process that
-// restarts meanwhile starts anew. Without it such calls are refused with ErrStore; cached tokens are served either way.
+// restarts meanwhile starts anew. WithFailOpenToLocalShare bounds this. Without either such calls are refused with
+// ErrStore; cached tokens are served either way.
 func WithFailOpenDespiteUnavailableStore() Option { return func(o *options) { o.failOpen = true } }
 
 // WithShadowModeRefusingNothing lets a team look before it enforces. The guard decides, records and counts as ever, and

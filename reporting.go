@@ -128,8 +128,9 @@ func (g *Guard) submit(ctx context.Context, q *query) error {
 
 // liftSuspicion drops the newest token's suspicion, if the predictor still says so on the newest document.
 func (g *Guard) liftSuspicion(ctx context.Context, q *query) error {
-	_, err := g.commit(ctx, func(d *document, r reading) bool {
-		v := &view{doc: d, opt: g.opt, q: q, readable: g.readable}
+	_, err := g.commitOrKeep(ctx, func(d *document, r reading) bool {
+		v := &view{doc: d, q: q, readable: g.readable}
+		v.opt, v.whole = g.standing()
 		if !v.decide(r.now).lifts {
 			return false
 		}

@@ -49,6 +49,9 @@ type shelf struct {
 	group      *group                   // those who go into the next one; nil: nobody yet
 	flushed    time.Duration            // when pending outcomes were last committed on their own account
 
+	away       bool    // the store did not answer when it was last asked
+	aloneUntil instant // and for so long the share of WithFailOpenToLocalShare goes on to hold
+
 	found []string // for the log: told once the store has returned
 
 	publish func()                   // tells the guard of a new revision
@@ -94,29 +97,34 @@ func (s *shelf) newer(ctx context.Context) (*state, reading, error) {
 }
 
 // reload looks at the store, at its revision alone if that tells enough.
-func (s *shelf) reload(ctx context.Context, st *state) (*state, reading, error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+func (s *shelf) reload(caller context.Context, st *state) (*state, reading, error) {
+	ctx, cancel := context.WithTimeout(caller, storeTimeout)
 	defer cancel()
 	defer s.announce()
 	if rv, ok := s.store.(Revisioner); ok && st != nil && !s.meter.remote.Load() {
 		rev, err := rv.Revision(ctx, s.opt.name)
 		if err != nil {
+			s.missed(caller, err)
 			return st, s.meter.read(), err
 		}
 		if rev == st.rev {
 			s.touch()
+			s.reached()
 			return st, s.meter.read(), nil
 		}
 	}
 	snap, err := s.store.View(ctx, s.opt.name)
 	if err != nil {
+		s.missed(caller, err)
 		return st, s.meter.read(), err
 	}
 	s.touch()
 	next, r, err := s.absorb(snap)
 	if err != nil {
+		s.missed(caller, err)
 		return st, s.meter.read(), err
 	}
+	s.reached()
 	return s.accept(next, r), r, nil
 }
 
@@ -238,9 +246,10 @@ func (s *shelf) open(st *state, r reading) *state {
 
 var errLost = errors.New("the store did not answer in time")
 
-// commitNow is one update of the store, with everything that waits. With WithFailOpen... one that fails counts in this
-// process alone.
-func (s *shelf) commitNow(ctx context.Context, c change) (reading, error) {
+// commitNow is one update of the store, with everything that waits.
+func (s *shelf) commitNow(caller context.Context, c change) (reading, error) {
+	ctx, cancel := context.WithTimeoutCause(caller, storeTimeout, errLost)
+	defer cancel()
 	var (
 		next  *state // set by the last run of the function
 		r     reading
@@ -274,15 +283,13 @@ func (s *shelf) commitNow(ctx context.Context, c change) (reading, error) {
 		next = &state{doc: doc}
 		return doc.encode()
 	})
-	switch {
-	case err != nil && s.opt.failOpen:
+	if err != nil {
 		s.putBack(batch)
-		s.find("the store is unavailable and the guard fails open: " + mask(err.Error()))
-		return s.keep(c, false), nil
-	case err != nil:
-		s.putBack(batch)
+		s.missed(caller, err)
 		return r, err
-	case next == nil:
+	}
+	s.reached()
+	if next == nil {
 		s.putBack(batch)
 		s.touch()
 		// The newest document is known now, though nothing was written. Who goes on deciding on an older one would ask

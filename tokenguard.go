@@ -150,7 +150,7 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 			}
 		}
 		rl := v.decide(r.now)
-		if serr != nil && rl.answer != AnswerServe && !g.opt.failOpen {
+		if serr != nil && rl.answer != AnswerServe && !g.opt.opens(st) {
 			if err := ctx.Err(); err != nil {
 				return g.left(q, err)
 			}
@@ -278,7 +278,7 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 		st = &state{doc: newDocument()}
 	}
 	e := g.explain(q, st, r)
-	if err == nil || g.opt.failOpen || e.Verdict.Answer == AnswerServe {
+	if err == nil || g.opt.opens(st) || e.Verdict.Answer == AnswerServe {
 		return e, nil
 	}
 	if served := e.Steps[1]; served.Answer == AnswerServe { // nothing may be started: what is cached still serves

@@ -16,6 +16,9 @@ func (v *view) verdict(rl ruling, r reading, retry instant) Verdict {
 		},
 	}
 	out.Detail = v.detail(rl, r)
+	if v.opt.undivided != nil && rl.step == StepLimiter {
+		out.Detail += fmt.Sprintf("; the store is unavailable, or was in the last hour: this process keeps to its share of 1/%d", v.opt.processes)
+	}
 	if v.q.class != ClassNone && v.q.failing == "" && (rl.answer == AnswerRefuse || rl.answer == AnswerServe) {
 		out.Detail += "; the failure names no token, so it marks none"
 	}
