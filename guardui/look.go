@@ -25,10 +25,13 @@ type view struct {
 	LastFail  *tokenguard.Event
 	Failures  []count
 	Groups    []group
-	Log       []tokenguard.Event // newest first
+	Log       []entry   // newest first
+	Seen      time.Time // the oldest event that this process still has; zero: it has none
 	Settings  []setting
 	Beside    *beside // a candidate; nil: there is none
 	Explained explained
+
+	history []tokenguard.Event
 }
 
 const logLength = 60 // events in the decision log
@@ -52,7 +55,11 @@ func (h *handler) look(r *http.Request) *view {
 		newTimeline("Last 2 hours", 2*time.Hour, v.At, attempts, history, v.Limiter),
 	}
 	v.Funnel = funnel(v.Calls)
-	v.Groups = groups(history)
+	v.Groups = groups(history, config.Dedup.Similarity)
+	v.history = history
+	if len(history) > 0 {
+		v.Seen = history[0].At
+	}
 	v.Settings = settings(config)
 	v.Beside = compare(v.Stats, config)
 	for class, n := range v.Acquisitions.Failures {
@@ -63,7 +70,7 @@ func (h *handler) look(r *http.Request) *view {
 	slices.SortFunc(v.Failures, byCount)
 	for _, e := range slices.Backward(history) {
 		if len(v.Log) < logLength {
-			v.Log = append(v.Log, e)
+			v.Log = append(v.Log, entry{e})
 		}
 		if e.Kind == tokenguard.EventFailed && v.LastFail == nil {
 			v.LastFail = &e
