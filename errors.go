@@ -51,14 +51,18 @@ type RefusedError struct {
 }
 
 func (e *RefusedError) Error() string {
-	s := "tokenguard: refused: " + string(e.Verdict.Reason)
+	s := fmt.Sprintf("tokenguard: refused: %s (%s)", e.Verdict.Reason, e.Verdict.Step)
 	if e.Verdict.Detail != "" {
 		s += ": " + e.Verdict.Detail
 	}
-	if !e.Verdict.RetryAt.IsZero() {
-		s += " (retry at " + e.Verdict.RetryAt.Format(time.RFC3339) + ")"
+	return s + retryWords(e.Verdict.RetryAt)
+}
+
+func retryWords(at time.Time) string {
+	if at.IsZero() {
+		return ""
 	}
-	return s
+	return " (retry at " + at.Format(time.RFC3339) + ")"
 }
 
 // Is matches ErrRefused and the sentinel of the verdict's reason.
@@ -95,10 +99,11 @@ type RequestError struct {
 }
 
 func (e *RequestError) Error() string {
-	if e.Verdict.Detail != "" {
-		return "tokenguard: " + e.Verdict.Detail // masked, as Err need not be
+	detail := e.Verdict.Detail // masked, as Err need not be
+	if detail == "" {
+		detail = fmt.Sprintf("request failed (%s): %s", e.Class, mask(e.Err.Error()))
 	}
-	return fmt.Sprintf("tokenguard: request failed (%s): %s", e.Class, mask(e.Err.Error()))
+	return "tokenguard: " + detail + retryWords(e.RetryAt)
 }
 
 // Unwrap returns what RequestFunc returned.

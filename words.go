@@ -84,10 +84,10 @@ func (v *view) detail(rl ruling, r reading) string {
 		return fmt.Sprintf("the last attempt ended at %s, the next may start %v later, at %s", clock(rl.since), rl.window, clock(rl.until))
 	case ReasonBackoff:
 		if rl.scoped {
-			return fmt.Sprintf("the upstream refused this scope %d times in a row, last (%s) at %s; closed for %v, until %s",
+			return fmt.Sprintf("refusals of this scope in a row: %d, the last (%s) at %s; closed for %v, until %s",
 				rl.count, rl.failure.Class, clock(rl.since), rl.window, clock(rl.until))
 		}
-		return fmt.Sprintf("%d consecutive failures, the last (%s) at %s; backing off for %v, until %s",
+		return fmt.Sprintf("failures in a row: %d, the last (%s) at %s; backing off for %v, until %s",
 			rl.count, rl.failure.Class, clock(rl.since), rl.window, clock(rl.until))
 	case ReasonRetryAfter:
 		return fmt.Sprintf("the upstream asked at %s to be left alone for %v, until %s", clock(rl.since), rl.window, clock(rl.until))
