@@ -6,18 +6,19 @@ import (
 	"time"
 )
 
-// What a refusal is, for errors.Is. Every refusal is ErrRefused; the others say of which sort.
+// What a refusal is, for errors.Is. Every refusal is ErrRefused; the others say of which sort. The reasons that each
+// stands for are in its comment.
 var (
 	ErrRefused         = errors.New("tokenguard: refused")
-	ErrDuplicate       = errors.New("tokenguard: an acquisition for the same failure was just started")
-	ErrNotNeeded       = errors.New("tokenguard: a new token is not needed")
-	ErrInProgress      = errors.New("tokenguard: an acquisition is in progress")
-	ErrUpstreamLimited = errors.New("tokenguard: the upstream limits the rate")
-	ErrForbidden       = errors.New("tokenguard: the upstream forbids it")
-	ErrRateLimited     = errors.New("tokenguard: acquisition limit reached")
-	ErrBackoff         = errors.New("tokenguard: backing off after a failure")
-	ErrStore           = errors.New("tokenguard: the state store is unavailable")
-	ErrClosed          = errors.New("tokenguard: the guard is closed")
+	ErrDuplicate       = errors.New("tokenguard: an acquisition for the same failure was just started") // duplicate
+	ErrNotNeeded       = errors.New("tokenguard: a new token is not needed")                            // personal_unavailable, personal_usable, not_quota_failure, token_too_new, recent_acquisition, resets_soon, quota_sufficient
+	ErrInProgress      = errors.New("tokenguard: an acquisition is in progress")                        // too_many_waiters
+	ErrUpstreamLimited = errors.New("tokenguard: the upstream limits the rate")                         // upstream_rate_limited
+	ErrForbidden       = errors.New("tokenguard: the upstream forbids it")                              // forbidden
+	ErrRateLimited     = errors.New("tokenguard: acquisition limit reached")                            // hour_limit, day_limit, min_interval: the guard's own
+	ErrBackoff         = errors.New("tokenguard: backing off after a failure")                          // backoff, retry_after
+	ErrStore           = errors.New("tokenguard: the state store is unavailable")                       // store_unavailable
+	ErrClosed          = errors.New("tokenguard: the guard is closed")                                  // closed
 )
 
 var sentinels = map[Reason]error{
