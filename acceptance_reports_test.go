@@ -78,3 +78,40 @@ func TestAcceptPauseIsTheRetryAfter(t *testing.T) {
 		})
 	}
 }
+
+// Clear drops a Retry-After for good: who waited for it brings the same report again, and is served.
+func TestAcceptClearOutlivesTheSameReport(t *testing.T) {
+	u := newUser(t)
+	f := tooFast
+	f.At, f.Header = u.now(), map[string][]string{"Retry-After": {"600"}}
+	u.clock.move(time.Second)
+	u.refused(tokenguard.ReasonUpstreamRateLimited, tokenguard.Request{Failure: f})
+	u.clock.move(time.Second)
+	assert.NoError(t, u.Clear(t.Context(), tokenguard.Clear{RetryAfter: true}))
+	token := u.served(acquired, tokenguard.Request{Failure: f}).Token
+	u.clock.move(time.Second)
+	u.served(cached, with(f, token))
+	f.At = u.now()
+	u.refused(tokenguard.ReasonUpstreamRateLimited, with(f, token)) // this one is new
+}
+
+// Clear drops a backoff with all failures that made it: a token that is rejected later counts as the first.
+func TestAcceptClearForgetsTheFailuresBeforeAToken(t *testing.T) {
+	for _, cleared := range []bool{false, true} {
+		u := newUser(t, quick, tokenguard.WithRateLimits(tokenguard.RateLimits{FailureBackoffBase: 10 * time.Minute, MaxBackoff: time.Hour}))
+		u.up.next = []tokenguard.RequestFunc{failing(serverDown), failing(serverDown), nil}
+		u.fails(plain)
+		u.clock.move(10 * time.Minute)
+		u.fails(plain)
+		u.clock.move(20 * time.Minute)
+		token := u.served(acquired, plain).Token
+		want := 40 * time.Minute // the third failure in a row
+		if cleared {
+			assert.NoError(t, u.Clear(t.Context(), tokenguard.Clear{Backoff: true}))
+			want = 10 * time.Minute
+		}
+		u.clock.move(time.Minute)
+		refusal := u.refused(tokenguard.ReasonBackoff, with(unauthorized, token))
+		assert.Equal(t, u.now().Add(want), refusal.Verdict.RetryAt)
+	}
+}

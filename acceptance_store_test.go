@@ -106,3 +106,16 @@ func TestAcceptExplainAgreesWithAcquire(t *testing.T) {
 		agree(t, u, plain)
 	})
 }
+
+// "A store that sets it decides; WithClock beside it is an error", also where New could not ask the store.
+func TestAcceptClockBesideTheStoresClock(t *testing.T) {
+	s := &mapStore{clock: &handClock{now: oddStart}, down: errors.New("not yet")}
+	u := newUser(t, onStore(s)...)
+	s.set(func() { s.down = nil })
+	_, err := u.Acquire(t.Context(), plain)
+	require.ErrorIs(t, err, tokenguard.ErrStore)
+	var mistake *tokenguard.ConfigError
+	require.ErrorAs(t, err, &mistake)
+	assert.Equal(t, "WithClock", mistake.Field)
+	assert.Zero(t, u.up.count())
+}

@@ -25,3 +25,22 @@ func TestAcceptWaitWithOneReportOfQuota(t *testing.T) {
 		assert.Equal(t, 30*time.Minute, time.Since(began))
 	}, tokenguard.WithManager(tokenguard.ManagerConfig{ReplaceSpentEarly: true}), quick)
 }
+
+// A test's clock may begin anywhere, also where nobody set it.
+func TestAcceptClocksOfTests(t *testing.T) {
+	for _, start := range []time.Time{{}, time.Unix(0, 0), time.Unix(1, 0), time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)} {
+		t.Run(start.Format(time.DateOnly), func(t *testing.T) {
+			clock := &handClock{now: start}
+			u := newUser(t, tokenguard.WithClock(clock))
+			u.clock = clock
+			token := u.served(acquired, plain).Token
+			assert.True(t, token.Expiry.Equal(start.Add(24*time.Hour)), "%v", token.Expiry)
+			u.refusedUntil(start.Add(300*time.Second), tokenguard.ReasonMinInterval, scoped("other"))
+			u.served(acquired, scoped("other"))
+			u.clock.set(start.Add(24*time.Hour - 10*time.Second - 1))
+			u.served(cached, plain)
+			u.clock.move(1)
+			u.served(acquired, plain)
+		})
+	}
+}

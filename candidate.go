@@ -122,9 +122,10 @@ func (c *candidate) judge(ctx context.Context, req Request, served bool) (id str
 	}
 	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
 	defer cancel()
-	req.Failing, req.Failure = c.stands(req.Failing, req.Scope), c.unsecret(req.Failure)
-	req.Caller = c.real.hide(trim(req.Caller, maxCaller))
-	grant, err := c.enforce(ctx, req)
+	own := req
+	own.Failing, own.Failure = c.stands(req.Failing, req.Scope), c.unsecret(req.Failure)
+	own.Caller = c.real.hide(trim(req.Caller, maxCaller))
+	grant, err := c.enforce(ctx, own)
 	c.compare(&req, served, grant, err)
 	return grant.Token.ID()
 }
@@ -150,7 +151,7 @@ func (c *candidate) compare(req *Request, served bool, grant Grant, err error) {
 		c.gained.Add(1)
 	}
 	c.real.tell(Event{At: c.real.meter.read().wall, Kind: EventCandidate, Scope: req.Scope, Caller: trim(req.Caller, maxCaller),
-		Verdict: verdict, Text: c.real.masked(req.Failure.text())})
+		Failing: normalID(req.Failing), Verdict: verdict, Text: c.real.masked(req.Failure.text())})
 }
 
 // begin makes the candidate's first document before the first call: a copy of the real one, so that both start with the

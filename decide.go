@@ -22,14 +22,15 @@ type query struct {
 
 // personalView is what this process knows of the personal token.
 type personalView struct {
-	known  bool // a function is set
-	id     string
-	taken  instant // when it was fetched
-	reset  instant // when its quota is full again, as far as that was stated
-	usable bool    // it may go to somebody
-	until  instant // when it is due to be fetched again, if usable
-	again  instant // when it may be usable again; 0: not known
-	note   string  // why it is not usable
+	known   bool // a function is set
+	id      string
+	taken   instant // when it was fetched
+	reset   instant // when its quota is full again, as far as that was stated
+	usable  bool    // it may go to somebody
+	until   instant // when it is due to be fetched again, if usable
+	again   instant // when it may be usable again; 0: not known
+	note    string  // why it is not usable
+	fetches uint64  // how many had ended
 }
 
 // view is everything a step looks at. Steps take the instant as a parameter of its own, so that they can be asked
@@ -169,7 +170,7 @@ func (v *view) opening(t instant) instant {
 		}
 	}
 	if m.reason == ReasonQuotaSpent {
-		if p := v.predictor(t); p.answer == AnswerRefuse {
+		if p := v.predictor(t); p.answer == AnswerRefuse && !v.servesLifted(t) {
 			latest = max(latest, p.until)
 		}
 	}

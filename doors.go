@@ -48,7 +48,7 @@ func (g *Guard) viewFor(ctx context.Context, q *query, st *state, r reading) (*v
 	if g.personal != nil {
 		pv, due := g.personal.view(g.opt, st.doc, q.scope, r.now)
 		if due {
-			switch err := g.personal.refresh(ctx, g.opt.timeout, g.meter.read, g.ended); {
+			switch err := g.personal.refresh(ctx, pv.fetches, g.opt.timeout, g.meter.read, g.ended); {
 			case err != nil && ctx.Err() != nil:
 				return nil, ctx.Err()
 			case g.isClosed():
@@ -144,9 +144,8 @@ func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Gr
 		if rec := v.doc.Tokens[f.token.ID()]; rec == nil || !v.serves(rec, r.now) {
 			return Grant{}, nil, false // this process was stopped until the token had ended
 		}
-		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerServe, reason: ReasonAcquired, tokenID: f.token.ID()}, r, 0)
 		g.tally.answered(ReasonAcquired)
-		return Grant{Token: f.token, Source: SourceRequest, Verdict: verdict}, nil, true
+		return Grant{Token: f.token, Source: SourceRequest, Verdict: v.acquired(f.token, r)}, nil, true
 	}
 	return Grant{}, nil, false
 }

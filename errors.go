@@ -47,8 +47,8 @@ var sentinels = map[Reason]error{
 type RefusedError struct {
 	Verdict Verdict
 	// Cause is the failure behind the refusal, if there is one: the failed acquisition during a backoff (rebuilt,
-	// with its text masked, after a restart), or the store's error.
-	Cause error
+	// with its text masked, after a restart), or the store's error. JSON leaves it out: it may hold a secret.
+	Cause error `json:"-"`
 }
 
 func (e *RefusedError) Error() string {
@@ -89,8 +89,9 @@ func retryAfter(at, now time.Time) (time.Duration, bool) {
 
 // RequestError is an acquisition that was started and failed: RequestFunc's error, untouched, and what it means.
 type RequestError struct {
-	// Err is what RequestFunc returned, or what became of it (a panic, a timeout, an unusable token).
-	Err error
+	// Err is what RequestFunc returned, or what became of it (a panic, a timeout, an unusable token). JSON leaves it
+	// out: it may hold a secret.
+	Err error `json:"-"`
 	// Class of the failure.
 	Class Class
 	// RetryAt is when this caller could next have a token; zero: waiting alone changes nothing.

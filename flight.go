@@ -20,6 +20,7 @@ type flown struct {
 	ran   bool
 	token Token
 	err   error // *RequestError, or the store's
+	event Event // to be told once the flight is over for Close
 }
 
 // fly starts an acquisition if the newest document still allows it, and sees it through. It runs apart from the caller
@@ -37,8 +38,6 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 		return flown{}
 	}
 	g.remember(a, r.now)
-	g.tell(Event{At: r.wall, Kind: EventStarted, Scope: q.scope, Caller: q.caller, Failing: q.failing, Text: q.text})
-	g.warnBudget(r)
 
 	// A process that was stopped after the charge must not ask once its lease may have passed to another.
 	// The deadline is fixed before the meter is read: a stop in between must not move it.
@@ -54,7 +53,15 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 	var gone atomic.Bool // the lease passed: nobody reads answers any more
 	go func() {
 		defer cancel()
-		settle("RequestFunc", func() (Token, error) { return g.request(ctx, req) }, func(ans answer) {
+		settle("RequestFunc", func() (Token, error) {
+			// Told here, where an observer that does not return is met as a RequestFunc that does not.
+			g.tell(Event{At: r.wall, Kind: EventStarted, Scope: q.scope, Caller: q.caller, Failing: q.failing, Text: q.text})
+			g.warnBudget(r)
+			if err := ctx.Err(); err != nil {
+				return Token{}, err
+			}
+			return g.request(ctx, req)
+		}, func(ans answer) {
 			answers <- ans
 			if !gone.Load() {
 				return
@@ -119,26 +126,38 @@ func (g *Guard) charge(ctx context.Context, q *query, then func(*document, attem
 	return a, r, nil
 }
 
-// shielded runs a flight so that a panic or Goexit of a classifier, an observer or a logger in it ends that flight
-// alone: singleflight would end the process, or never answer.
+// shielded runs a flight so that a panic, Goexit or hang of a classifier, an observer or a logger in it ends that
+// flight alone: singleflight would end the process, or never answer.
 func (g *Guard) shielded(q *query, fly func() flown) flown {
-	landed := make(chan flown, 1)
+	landed := make(chan flown, 2)
+	fail := func(err error) {
+		r := g.meter.read()
+		v, _ := g.viewOf(q)
+		f := failures{Class: ClassUnknown, Text: g.masked(err.Error())}
+		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed, failure: &f}, r, v.retryAt(r.now))
+		landed <- flown{ran: true, err: &RequestError{Err: err, Class: f.Class, RetryAt: verdict.RetryAt, Verdict: verdict}}
+	}
 	go settle("a function that an acquisition calls", func() (Token, error) {
 		f := fly()
+		if f.event.Kind != "" {
+			g.tell(f.event)
+		}
 		landed <- f
 		return f.token, nil
 	}, func(ans answer) {
-		if ans.err == nil {
-			return
+		if ans.err != nil {
+			fail(ans.err)
 		}
-		r := g.meter.read()
-		v, _ := g.viewOf(q)
-		f := failures{Class: ClassUnknown, Text: g.masked(ans.err.Error())}
-		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed, failure: &f}, r, v.retryAt(r.now))
-		landed <- flown{ran: true, err: &RequestError{Err: ans.err, Class: f.Class, RetryAt: verdict.RetryAt, Verdict: verdict}}
 	})
+	patience := time.AfterFunc(g.opt.longest(), func() { fail(errHang) })
+	defer patience.Stop()
 	return <-landed
 }
+
+// longest is how long a flight takes whatever RequestFunc and the store do, if the user's other functions return.
+func (o *options) longest() time.Duration { return o.lease() + 2*storeTimeout }
+
+var errHang = errors.New("tokenguard: a function that an acquisition calls did not return")
 
 type answer struct {
 	token Token
@@ -204,14 +223,17 @@ func (g *Guard) landed(q *query, a attempt, t Token, err error) flown {
 		if st := g.newest(); st != nil && st.doc.Tokens[t.ID()] != nil && st.doc.Tokens[t.ID()].Rejected != 0 {
 			return flown{ran: true} // rejected while it was fetched again: whoever waits looks again
 		}
-		g.tell(Event{At: r.wall, Kind: EventAcquired, Scope: q.scope, Caller: q.caller, TokenID: t.ID(), Took: l.took})
-		return flown{ran: true, token: t}
+		v, _ := g.viewOf(q)
+		return flown{ran: true, token: t, event: Event{At: r.wall, Kind: EventAcquired, Scope: q.scope, Caller: q.caller,
+			TokenID: t.ID(), Source: SourceRequest, Verdict: v.acquired(t, r), Took: l.took}}
 	}
 	v, _ := g.viewOf(q)
 	verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed, failure: &l.failed}, r, v.retryAt(r.now))
 	verdict.Class = l.failed.Class
-	g.tell(Event{At: r.wall, Kind: EventFailed, Scope: q.scope, Caller: q.caller, Verdict: verdict, Took: l.took, Text: g.masked(failure.text())})
-	return flown{ran: true, err: &RequestError{Err: err, Class: l.failed.Class, RetryAt: verdict.RetryAt, Verdict: verdict}}
+	return flown{
+		ran: true, err: &RequestError{Err: err, Class: l.failed.Class, RetryAt: verdict.RetryAt, Verdict: verdict},
+		event: Event{At: r.wall, Kind: EventFailed, Scope: q.scope, Caller: q.caller, Verdict: verdict, Took: l.took, Text: g.masked(failure.text())},
+	}
 }
 
 // late keeps the token of an answer that came after the lease.
@@ -265,7 +287,7 @@ func (g *Guard) landing(q *query, a attempt, t Token, err error, r reading) (*la
 // expiry is when a token that was just received ends, on the meter; 0: that was not stated.
 func (t Token) expiry(r reading) instant {
 	if t.lasts {
-		return r.now.plus(max(t.lifetime, 0))
+		return min(r.now.plus(max(t.lifetime, 0)), never-1) // stated, however far away
 	}
 	return r.instant(t.Expiry)
 }

@@ -50,7 +50,7 @@ func (g *Guard) openStore() error {
 		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 		defer cancel()
 		if snap, err := s.store.View(ctx, o.name); err == nil && !snap.Now.IsZero() {
-			return &ConfigError{Field: "WithClock", Value: "a clock", Bound: "none beside a store that has its own"}
+			return errTwoClocks
 		}
 	case o.stateFile:
 		file, err := openStateFile(o, g.find)

@@ -167,6 +167,9 @@ func (s *shelf) announce() {
 
 // absorb turns a snapshot into a state. A revision that is known already keeps its decoded document.
 func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
+	if s.opt.clock != nil && !snap.Now.IsZero() { // New could not ask it
+		return nil, s.meter.read(), errTwoClocks
+	}
 	r := s.clock(snap)
 	s.mu.Lock()
 	cur, charged, unsaved := s.current, s.charged, s.unsaved
@@ -202,6 +205,8 @@ func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
 	}
 	return s.open(&state{doc: doc, rev: snap.Rev, epoch: snap.Epoch, dirty: dirty}, r), r, nil
 }
+
+var errTwoClocks = &ConfigError{Field: "WithClock", Value: "a clock", Bound: "none beside a store that has its own"}
 
 // clock reads the clock that decides: the store's if it has one.
 func (s *shelf) clock(snap Snapshot) reading {

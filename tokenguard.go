@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
@@ -333,7 +334,7 @@ func (g *Guard) Clear(ctx context.Context, what Clear) error {
 	if what.Suspicion != "" && what.Suspicion != "*" {
 		what.Suspicion = normalID(what.Suspicion)
 	}
-	r, err := g.commit(ctx, func(d *document, _ reading) bool { return d.clear(what) })
+	r, err := g.commit(ctx, func(d *document, r reading) bool { return d.clear(what, r.now) })
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
@@ -360,7 +361,14 @@ func (g *Guard) Close() error {
 	if g.candidate != nil {
 		_ = g.candidate.Close()
 	}
-	g.flights.Wait()
+	over := make(chan struct{})
+	go func() { g.flights.Wait(); close(over) }()
+	patience := time.NewTimer(g.opt.longest())
+	defer patience.Stop()
+	select {
+	case <-over:
+	case <-patience.C: // a store or an observer does not return; that observer may be the one that called Close
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	err := g.flush(ctx)

@@ -29,6 +29,11 @@ func (v *view) verdict(rl ruling, r reading, retry instant) Verdict {
 	return out
 }
 
+// acquired is the verdict of the call that started the acquisition that brought t.
+func (v *view) acquired(t Token, r reading) Verdict {
+	return v.verdict(ruling{step: StepRequest, answer: AnswerServe, reason: ReasonAcquired, tokenID: t.ID()}, r, 0)
+}
+
 func (v *view) detail(rl ruling, r reading) string {
 	clock := func(t instant) string { return r.time(t).Format(time.RFC3339) }
 	switch rl.reason {
