@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"strconv"
+	"strings"
 )
 
 // What the doors in tokenguard.go share: views on the newest state, and answers.
@@ -165,7 +166,7 @@ func (g *Guard) refused(q *query, r reading, err *RefusedError) Event {
 func (g *Guard) storeVerdict(q *query, err error) Verdict {
 	detail := "the state store does not answer"
 	if err != nil {
-		detail = mask(err.Error())
+		detail = mask(strings.TrimPrefix(err.Error(), "tokenguard: "))
 	}
 	return Verdict{Step: StepStore, Reason: ReasonStoreUnavailable, Answer: AnswerRefuse, Detail: detail, Class: q.class}
 }

@@ -116,9 +116,9 @@ func ExampleRefusedError() {
 		fmt.Println("because of:", errors.Unwrap(err))
 	}
 	// Output:
-	// tokenguard: request failed (transient): 503: upstream is down
+	// tokenguard: request failed (transient): 503: upstream is down (retry at 2026-01-01T12:10:00Z)
 	// limiter backoff 9m0s true
-	// 1 consecutive failures, the last (transient) at 2026-01-01T12:00:00Z; backing off for 10m0s, until 2026-01-01T12:10:00Z
+	// failures in a row: 1, the last (transient) at 2026-01-01T12:00:00Z; backing off for 10m0s, until 2026-01-01T12:10:00Z
 	// because of: 503: upstream is down
 }
 
@@ -141,7 +141,7 @@ func ExampleGuard_Wait() {
 	grant, err := guard.Wait(ctx, tokenguard.Request{Caller: "nightly batch"})
 	fmt.Println(clock.now.Format("15:04"), grant.Token.Value(), err)
 	// Output:
-	// 12:00 tokenguard: request failed (transient): connection reset by peer
+	// 12:00 tokenguard: request failed (transient): connection reset by peer (retry at 2026-01-01T12:10:00Z)
 	// 12:10 a secret <nil>
 }
 

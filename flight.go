@@ -310,7 +310,7 @@ func (g *Guard) take(t Token, q *query, seq uint64, r reading) (*record, Token, 
 	case len(value) > maxTokenSize:
 		return nil, t, fmt.Errorf("tokenguard: the token has %d bytes, at most %d are taken", len(value), maxTokenSize)
 	case rec.Expiry != 0 && rec.Expiry <= r.now:
-		return nil, t, fmt.Errorf("tokenguard: the token %s has expired already", id)
+		return nil, t, fmt.Errorf("tokenguard: the token %s has expired already (where the upstream states no expiry, NewToken with a zero one)", id)
 	case old != nil && old.Rejected != 0:
 		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that was rejected", id)
 	case old != nil && old.spent(r.now):

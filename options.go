@@ -112,7 +112,8 @@ func (o *options) within(field string, d, most time.Duration) bool {
 	return ok
 }
 
-// WithConfig sets everything that operators set, such as a preset or what ParseConfig returned.
+// WithConfig sets everything that operators set, such as a preset or what ParseConfig returned. Fields that are zero
+// keep what stands.
 func WithConfig(c Config) Option {
 	return func(o *options) {
 		for _, e := range o.overlay(c) {
@@ -121,19 +122,19 @@ func WithConfig(c Config) Option {
 	}
 }
 
-// WithRateLimits bounds the started acquisitions.
+// WithRateLimits bounds the started acquisitions; see RateLimits for units, bounds and defaults.
 func WithRateLimits(c RateLimits) Option { return WithConfig(Config{RateLimit: c}) }
 
-// WithCache sets the token cache.
+// WithCache sets the token cache; see CacheConfig for units, bounds and defaults.
 func WithCache(c CacheConfig) Option { return WithConfig(Config{Cache: c}) }
 
-// WithDedup sets the dedup filter and the in-progress gate.
+// WithDedup sets the dedup filter and the in-progress gate; see DedupConfig for units, bounds and defaults.
 func WithDedup(c DedupConfig) Option { return WithConfig(Config{Dedup: c}) }
 
-// WithManager sets the decision manager.
+// WithManager sets the decision manager; see ManagerConfig for units, bounds and defaults.
 func WithManager(c ManagerConfig) Option { return WithConfig(Config{Manager: c}) }
 
-// WithPredictor sets the quota predictor.
+// WithPredictor sets the quota predictor; see PredictorConfig for units, bounds and defaults.
 func WithPredictor(c PredictorConfig) Option { return WithConfig(Config{Predictor: c}) }
 
 // WithClassifier replaces Classify. The function must be pure, since a decision may be computed again: the same class
@@ -187,7 +188,10 @@ func WithFreshness(d time.Duration) Option {
 }
 
 // WithStateFile keeps the state in a file that several processes on one machine share and that outlives them. An empty
-// path means a file in the user's state folder named after the guard, and requires WithName. It excludes WithStore.
+// path means a file in the user's state folder named after the guard (XDG_STATE_HOME or ~/.local/state, on macOS and
+// Windows the user's configuration folder; in it tokenguard/NAME.state), and requires WithName. A relative path is
+// taken from the working directory at New. The file is made by the first call, so a path that cannot be used is no
+// mistake that New reports: calls are refused with ErrStore. It excludes WithStore.
 func WithStateFile(path string) Option {
 	return func(o *options) { o.statePath, o.stateFile = path, true }
 }
@@ -202,8 +206,9 @@ func WithStore(s Store) Option {
 	}
 }
 
-// WithEncryption encrypts the tokens at rest, and nothing else, so that a lost key lifts no limit. The first key
-// encrypts; the others still decrypt what was written with them. Each has 32 bytes, of which a copy is kept.
+// WithEncryption encrypts the tokens at rest (AES-256-GCM), and nothing else, so that a lost key lifts no limit. The
+// first key encrypts; the others still decrypt what was written with them. Each is 32 random bytes, no passphrase; a
+// copy is kept.
 func WithEncryption(keys ...[]byte) Option {
 	return func(o *options) {
 		if len(keys) == 0 {

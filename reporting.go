@@ -8,7 +8,8 @@ import (
 // How reports get into the document: those of a request before it is decided, and outcomes.
 
 // Report says how a call made with a token ended. Failures for quota and auth are stored before it returns; the others
-// ride on the next update. A token that the guard never served is ignored.
+// ride on the next update. A token that the guard never served is ignored. The error is ErrRequest, ErrStore (this
+// process acts on the report all the same, and stores it later) or ErrClosed.
 func (g *Guard) Report(ctx context.Context, o Outcome) error {
 	if g.isClosed() {
 		return ErrClosed

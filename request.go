@@ -10,6 +10,8 @@ import (
 // cancellation of the context of the call that started it, and with the request timeout as deadline. It should
 // return when its context ends: the limits hold either way, but only then as the upstream sees them too.
 //
+// req is the one of the call that started it: its Scope says what the token must be good for.
+//
 // The returned Token needs a value; Kind and Scope are set by the guard. An error is classified by its text, or by
 // the Failure it carries (see Failed). A panic or runtime.Goexit is a failed attempt.
 type RequestFunc func(ctx context.Context, req Request) (Token, error)

@@ -88,9 +88,9 @@ func (g *Guard) Token(ctx context.Context) (Token, error) {
 }
 
 // Acquire returns a usable token for req, or says why there is none: a *RefusedError if the guard did not ask the
-// upstream, a *RequestError if it did and that failed, or ctx's error if the caller left first. An acquisition that
-// is in progress is waited for, here or in another process that shares the store; Acquire does not wait for a limit
-// to open, see Wait.
+// upstream, a *RequestError if it did and that failed, ctx's error if the caller left first, or one that is ErrRequest
+// if req cannot be meant. An acquisition that is in progress is waited for, here or in another process that shares the
+// store; Acquire does not wait for a limit to open, see Wait.
 func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
 	if req.Failure.none() && req.Kind != Personal {
 		if e := g.hot.lookup(req.Scope); e != nil {
@@ -289,7 +289,9 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 	return Explanation{At: r.wall, Verdict: refused.Verdict}, refused
 }
 
-// Adopt takes in a token that was fetched elsewhere, charged as a start. A token that is known is not charged again.
+// Adopt takes in a token that was fetched elsewhere, for the key of its Scope. It is charged as a start, but no limit
+// refuses it: the upstream has been asked already. A token that is known is not charged again. The error is ErrRequest
+// for a token that cannot be used (empty, expired, rejected, spent, Personal), ErrStore or ErrClosed.
 func (g *Guard) Adopt(ctx context.Context, t Token) error {
 	if t.Kind == Personal {
 		return fmt.Errorf("%w: Token.Kind: personal tokens come from WithPersonalToken", ErrRequest)
@@ -323,7 +325,8 @@ func (g *Guard) Adopt(ctx context.Context, t Token) error {
 	return nil
 }
 
-// Clear lifts what an operator wants lifted. A charged attempt stays charged.
+// Clear lifts what an operator wants lifted. A charged attempt stays charged. The error is ErrStore or ErrClosed; what
+// does not stand is no error.
 func (g *Guard) Clear(ctx context.Context, what Clear) error {
 	if g.isClosed() {
 		return ErrClosed

@@ -122,7 +122,7 @@ func (f *File) View(ctx context.Context) (Snapshot, error) {
 		return Snapshot{}, err
 	}
 	d, err := f.readData()
-	if err != nil && !errors.Is(err, errDamaged) {
+	if err != nil && !damaged(err, gen, seen) {
 		return Snapshot{}, err
 	}
 	if judge(d, err, gen, seen) == intact {
@@ -139,9 +139,9 @@ func (f *File) View(ctx context.Context) (Snapshot, error) {
 //
 // fn runs while the file is locked: it must not use the File, and it may run
 // again. A canceled ctx or Close ends the wait for the lock and prevents a write
-// that has not begun. Errors: BusyError, VersionError, NameError, SizeError,
-// NetworkError, ErrClosed, and faults of the file system with what to do about
-// them. After an error that is ErrOutcomeUnknown the commit may or may not be
+// that has not begun. Errors: BusyError, VersionError, NameError, ForeignError,
+// SizeError, NetworkError, ErrClosed, and faults of the file system with what to
+// do about them. After an error that is ErrOutcomeUnknown the commit may or may not be
 // there; after any other error it is not.
 func (f *File) Update(ctx context.Context, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
 	p := f.patience()
