@@ -76,7 +76,7 @@ func (v *view) detail(rl ruling, r reading) string {
 	case ReasonPersonalUsable:
 		return "the personal token is usable for others"
 	case ReasonNotQuotaFailure:
-		return fmt.Sprintf("token %s of %s is known, and nothing says that its quota is used up; it expires at %s", rl.tokenID, clock(rl.since), clock(rl.until))
+		return fmt.Sprintf("token %s of %s is known, and nothing says that its quota is used up; this opens at %s", rl.tokenID, clock(rl.since), clock(rl.until))
 	case ReasonTokenTooNew:
 		return fmt.Sprintf("token %s is of %s and is not replaced before it is %v old; this opens at %s", rl.tokenID, clock(rl.since), rl.window, clock(rl.until))
 	case ReasonRecentAcquisition:
