@@ -43,3 +43,16 @@ func TestAcceptPersonalFallbackIsNeverSilent(t *testing.T) {
 		})
 	}
 }
+
+// A report comes first, also in Explain: who says that the personal token is invalid may have an anonymous one.
+func TestAcceptExplainOfAReportAboutThePersonalToken(t *testing.T) {
+	u := newUser(t, tokenguard.WithPersonalToken(func(context.Context) (tokenguard.Token, error) {
+		return tokenguard.NewToken("personal-secret", time.Time{}), nil
+	}))
+	mine := u.served(tokenguard.ReasonPersonal, plain).Token
+	u.clock.move(time.Minute)
+	e, err := u.Explain(t.Context(), with(unauthorized, mine))
+	require.NoError(t, err)
+	assert.Equal(t, tokenguard.AnswerStart, e.Verdict.Answer, e.Verdict.Detail)
+	u.served(acquired, with(unauthorized, mine))
+}

@@ -104,6 +104,7 @@ func TestAcceptExplainAgreesWithAcquire(t *testing.T) {
 		s.down = errors.New("gone")
 		u := newUser(t, onStore(s)...)
 		agree(t, u, plain)
+		agree(t, u, tokenguard.Request{Failure: outOfQuota, Failing: "unknown"})
 	})
 }
 

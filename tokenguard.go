@@ -147,6 +147,8 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 					serr = err
 				}
 				v, st = g.viewOf(q)
+			} else if q.class != ClassNone && st != nil {
+				v = g.viewOn(q, st) // the report itself waits now, too
 			}
 		}
 		rl := v.decide(r.now)

@@ -79,7 +79,7 @@ func (v *view) detail(rl ruling, r reading) string {
 		if v.q.class == ClassAuthInvalid && v.q.failing == rl.tokenID {
 			return fmt.Sprintf("token %s is of %s, and one that fails within %v may not have spread yet: try the call once more with it", rl.tokenID, clock(rl.since), spreading)
 		}
-		return fmt.Sprintf("token %s of %s is known, and nothing says that its quota is used up; it expires at %s", rl.tokenID, clock(rl.since), clock(rl.until))
+		return fmt.Sprintf("token %s of %s is known, and nothing says that its quota is used up; this opens at %s", rl.tokenID, clock(rl.since), clock(rl.until))
 	case ReasonTokenTooNew:
 		return fmt.Sprintf("token %s is of %s and is not replaced before it is %v old; this opens at %s", rl.tokenID, clock(rl.since), rl.window, clock(rl.until))
 	case ReasonRecentAcquisition:
