@@ -148,6 +148,9 @@ var goOnWords = map[Reason]string{
 // backoff that is the failed acquisition, whichever rule the verdict names.
 func (g *Guard) cause(v *view, rl ruling, r reading) error {
 	f := rl.failure
+	if rl.reason == ReasonRetryAfter {
+		f = v.doc.lastFailure()
+	}
 	for _, gate := range [...]ruling{v.backoff(), v.closing()} {
 		if f == nil && gate.until > r.now {
 			f = gate.failure
