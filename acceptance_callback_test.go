@@ -163,3 +163,25 @@ func TestAcceptErrorsPrintNoSecret(t *testing.T) {
 		})
 	}
 }
+
+// "Stats, the early warning event and the docs say so with numbers and the setting to choose."
+func TestAcceptBudgetWarningNamesTheSetting(t *testing.T) {
+	var warnings []string
+	u := newUser(t, tokenguard.WithObserver(func(e tokenguard.Event) {
+		if e.Kind == tokenguard.EventWarning {
+			warnings = append(warnings, e.Text)
+		}
+	}))
+	for _, scope := range []string{"1", "2", "3"} {
+		u.served(acquired, scoped(scope))
+		u.clock.move(300 * time.Second)
+	}
+	all := strings.Join(warnings, "\n")
+	assert.Contains(t, all, "2 of 3 used")
+	assert.Contains(t, all, "rate_limit.max_requests_per_hour")
+	u.refused(tokenguard.ReasonHourLimit, scoped("4"))
+	stats, err := json.Marshal(u.Stats())
+	require.NoError(t, err)
+	assert.Contains(t, string(stats), "3 of 3")
+	assert.Contains(t, string(stats), "rate_limit.max_requests_per_hour")
+}

@@ -120,3 +120,20 @@ func TestAcceptClockBesideTheStoresClock(t *testing.T) {
 	assert.Equal(t, "WithClock", mistake.Field)
 	assert.Zero(t, u.up.count())
 }
+
+// "Unwrap gives the remembered failure, rebuilt after a restart": also the one that closed its own key and, by its
+// Retry-After, the whole guard.
+func TestAcceptRetryAfterRemembersItsFailure(t *testing.T) {
+	file := tokenguard.WithStateFile(t.TempDir() + "/state")
+	u := newUser(t, file)
+	f := accountBan
+	f.Header = map[string][]string{"Retry-After": {"7200"}}
+	u.up.next = []tokenguard.RequestFunc{failing(f)}
+	failed := u.fails(scoped("a"))
+	refusal := u.refused(tokenguard.ReasonRetryAfter, scoped("b"))
+	assert.ErrorIs(t, refusal, failed.Unwrap())
+	require.NoError(t, u.Close())
+	u.Guard = u.open(file)
+	refusal = u.refused(tokenguard.ReasonRetryAfter, scoped("b"))
+	assert.ErrorContains(t, refusal.Unwrap(), "banned")
+}

@@ -18,7 +18,7 @@ import (
 // of. Explain foresees each answer and changes nothing; an ordinary need is refused up to RetryAt and answered then; who
 // was served is served again. To see it fail, let manager refuse until the expiry where WithRefreshAhead opens sooner.
 func TestAcceptRandomWalk(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(50) {
 		if newWalk(t, seed).run(); t.Failed() {
 			t.Fatal("seed", seed)
 		}
