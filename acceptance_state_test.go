@@ -149,6 +149,7 @@ func TestAcceptStoreDown(t *testing.T) {
 	require.NoError(t, err)
 	_, err = open.Acquire(t.Context(), scoped("2"))
 	assert.ErrorIs(t, err, tokenguard.ErrRateLimited, "it still meters itself")
+	s.set(func() { s.down = nil }) // else Close says that what was started is not stored
 }
 
 func TestAcceptKilledInsideRequestFuncIsChargedButNoFailure(t *testing.T) {

@@ -162,6 +162,11 @@ const maxHeld = 2 << 20
 
 func (r *record) drop() { r.Value, r.Sealed, r.Private = "", nil, false }
 
+// shadows reports whether r is the newest of several tokens of its key: without it the manager would speak of an older.
+func (d *document) shadows(r *record) bool {
+	return len(d.byScope[r.Scope]) > 1 && d.newest(r.Scope) == r
+}
+
 // sweepTokens drops the values of tokens that ended and forgets tokens that no rule asks for any more.
 func (d *document) sweepTokens(o *options, now instant) {
 	var known []*record
@@ -174,7 +179,7 @@ func (d *document) sweepTokens(o *options, now instant) {
 		dead := max(r.Rejected, r.Spent)
 		switch {
 		case r.held():
-		case now >= ends && (dead == 0 || now >= dead.plus(tombstoneLife)):
+		case now >= ends && (dead == 0 || now >= dead.plus(tombstoneLife)) && !d.shadows(r):
 			delete(d.Tokens, id)
 		default:
 			known = append(known, r)

@@ -2,13 +2,14 @@ package tokenguard
 
 // explain asks every step, also those behind the deciding one, of a copy that it may change.
 func (g *Guard) explain(q *query, st *state, r reading) Explanation {
-	if g.personal != nil {
-		q.personal, _ = g.personal.view(g.opt, st.doc, q.scope, r.now)
-	}
 	q.failing = normalID(q.failing)
 	doc := st.doc.clone()
 	if q.class != ClassNone {
 		doc.report(g.opt, q, g.personalRecord(q.failing), r.now)
+	}
+	if g.personal != nil { // what is reported may be about the personal token
+		q.personal, _ = g.personal.view(g.opt, doc, q.scope, r.now)
+		q.personal.note = g.hide(q.personal.note)
 	}
 	v := g.viewOn(q, &state{doc: doc, tokens: st.tokens})
 	// The request's own failure is an outcome of the token, too, unless it was counted before.

@@ -91,6 +91,9 @@ func TestClosedGuardTakesNoReports(t *testing.T) {
 
 // Two starts that fail open at once see each other.
 func TestFailingOpenKeepsTheLimitsOfThisProcess(t *testing.T) {
+	s := &faulty{Store: NewMemoryStore()}
+	s.view.Store(true)
+	s.update.Store(true)
 	bubble(t, func(t *testing.T, r *rig) {
 		done := make(chan error, 50)
 		for i := range 50 {
@@ -100,17 +103,10 @@ func TestFailingOpenKeepsTheLimitsOfThisProcess(t *testing.T) {
 			<-done
 		}
 		assert.Equal(t, 1, r.up.count(), "300 s apart")
-	}, WithStore(deadStore{}), WithName("x"), WithFailOpenDespiteUnavailableStore())
+		s.view.Store(false)
+		s.update.Store(false)
+	}, append(named(s), WithFailOpenDespiteUnavailableStore())...)
 }
-
-type deadStore struct{}
-
-func (deadStore) View(context.Context, string) (Snapshot, error) { return Snapshot{}, assert.AnError }
-func (deadStore) Update(context.Context, string, func(Snapshot) ([]byte, error)) (Snapshot, error) {
-	runtime.Gosched()
-	return Snapshot{}, assert.AnError
-}
-func (deadStore) Close() error { return nil }
 
 func TestStatsKnowTheOutcomesThatWait(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {

@@ -19,6 +19,10 @@ func (s *shelf) outcome(id string, o predict.Outcome) (due bool) {
 	u := s.pending[id]
 	u.Add(o)
 	s.pending[id] = u
+	if s.flushed == 0 && s.meter.remote.Load() {
+		// A fleet's processes may have started together, and each commit makes those that meet it ask again.
+		s.flushed = now - s.jitter(flushInterval)
+	}
 	if due = s.flushed == 0 || now-s.flushed >= flushInterval; due {
 		s.flushed = max(now, 1)
 	}

@@ -28,13 +28,14 @@ type personal struct {
 	expiry instant
 	failed instant // when fetch failed last
 	err    error
+	ended  uint64 // fetches that were not given up
 }
 
 // view is what a decision needs to know.
 func (p *personal) view(o *options, doc *document, scope string, now instant) (pv personalView, due bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pv.known = true
+	pv.known, pv.fetches = true, p.ended
 	if p.failed != 0 && now < p.failed.plus(personalPause) {
 		pv.again = p.failed.plus(personalPause)
 		pv.note = "the personal token could not be fetched, so an anonymous one is used: " + mask(p.err.Error())
@@ -45,7 +46,7 @@ func (p *personal) view(o *options, doc *document, scope string, now instant) (p
 	}
 	pv.id, pv.taken = p.token.ID(), p.taken
 	if p.token.Scope != "" && p.token.Scope != scope {
-		pv.note = "the personal token is for another scope"
+		pv.note = "the personal token is for another scope, so an anonymous one is used"
 		return pv, false
 	}
 	rec := &record{Acquired: p.taken, Expiry: p.expiry}
@@ -69,14 +70,15 @@ func (p *personal) view(o *options, doc *document, scope string, now instant) (p
 		}
 		pv.note = ""
 	}
-	pv.usable, pv.again = true, 0
+	pv.usable, pv.until, pv.again = true, expired, 0
 	return pv, false
 }
 
-// refresh calls the function, one call for all who need it, on the context of the one that came first.
-func (p *personal) refresh(ctx context.Context, timeout time.Duration, read func() reading, ended <-chan struct{}) error {
+// refresh calls the function, one call for all who need it, on the context of the one that came first. seen is how many
+// fetches had ended when it was due.
+func (p *personal) refresh(ctx context.Context, seen uint64, timeout time.Duration, read func() reading, ended <-chan struct{}) error {
 	for {
-		ch := p.calls.DoChan("", func() (any, error) { return nil, p.once(ctx, timeout, read) })
+		ch := p.calls.DoChan("", func() (any, error) { return nil, p.once(ctx, seen, timeout, read) })
 		select {
 		case res := <-ch:
 			if errors.Is(res.Err, errLeft) && ctx.Err() == nil {
@@ -94,7 +96,13 @@ func (p *personal) refresh(ctx context.Context, timeout time.Duration, read func
 // errLeft ends a fetch whose caller left. It is a failure of nothing.
 var errLeft = errors.New("tokenguard: the caller left")
 
-func (p *personal) once(ctx context.Context, timeout time.Duration, read func() reading) error {
+func (p *personal) once(ctx context.Context, seen uint64, timeout time.Duration, read func() reading) error {
+	p.mu.Lock()
+	late := p.ended != seen
+	p.mu.Unlock()
+	if late { // the fetch that this caller needed ended before it could join it
+		return nil
+	}
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	answers := make(chan answer, 1)
@@ -119,6 +127,7 @@ func (p *personal) once(ctx context.Context, timeout time.Duration, read func() 
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.ended++
 	if ans.err != nil {
 		p.failed, p.err = r.now, ans.err
 		return ans.err

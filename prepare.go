@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -75,11 +76,11 @@ func (g *Guard) report(f Failure, r reading) report {
 	switch h := p.hints; {
 	case h.HasRetryAfter:
 		p.until = p.at.plus(h.RetryAfter)
-	case !h.ResetAt.IsZero() && (p.class == ClassQuotaExhausted || h.Limit > 0 && h.Remaining == 0):
+	case !h.ResetAt.IsZero() && (p.class == ClassQuotaExhausted || h.UsedUp):
 		p.until = r.instant(h.ResetAt) // of a window that is not used up it says nothing
 	}
 	p.until = min(p.until, r.now.plus(maxReset))
-	p.none = p.hints.Limit > 0 && p.hints.Remaining == 0
+	p.none = p.hints.UsedUp
 	return p
 }
 
@@ -92,18 +93,25 @@ func Classify(f Failure) Class {
 	return Class(classify.Classify(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: f.text()}))
 }
 
-func (g *Guard) classify(f Failure) Class {
+// classify asks the user's function, if there is one. Its panic must not keep the end of an acquisition from being
+// stored: what it cannot read is unknown.
+func (g *Guard) classify(f Failure) (class Class) {
 	if errors.Is(f.Err, context.DeadlineExceeded) && f.StatusCode == 0 && f.Message == "" {
 		return ClassTransient
 	}
 	if g.opt.classifier == nil {
 		return Classify(f)
 	}
-	class := g.opt.classifier(f)
-	for _, c := range classes {
-		if c == class {
-			return class
+	defer func() {
+		if p := recover(); p != nil {
+			class = ClassUnknown
+			if g.once("classifier") {
+				g.noticed("the function of WithClassifier panicked, which reads as class unknown: " + g.masked(fmt.Sprint(p)))
+			}
 		}
+	}()
+	if class = g.opt.classifier(f); slices.Contains(classes[:], class) {
+		return class
 	}
 	return ClassUnknown
 }
@@ -125,6 +133,11 @@ func (g *Guard) hide(text string) string {
 	if g.personal != nil {
 		if t := g.personal.current(); t.secret != nil {
 			text = strings.ReplaceAll(text, t.Value(), t.ID())
+		}
+	}
+	if g.shadow != nil {
+		for _, p := range g.shadow.tokens.Values() {
+			text = strings.ReplaceAll(text, p.token.Value(), p.token.ID())
 		}
 	}
 	return text

@@ -7,6 +7,41 @@ import (
 
 // How reports get into the document: those of a request before it is decided, and outcomes.
 
+// Report says how a call made with a token ended. Failures for quota and auth are stored before it returns; the others
+// ride on the next update. A token that the guard never served is ignored. The error is ErrRequest, ErrStore (this
+// process acts on the report all the same, and stores it later) or ErrClosed.
+func (g *Guard) Report(ctx context.Context, o Outcome) error {
+	if g.isClosed() {
+		return ErrClosed
+	}
+	r := g.meter.read()
+	q := &query{kind: Anonymous}
+	if canceled(o.Failure.Err) {
+		return nil
+	}
+	switch {
+	case o.TokenID == "":
+		return fmt.Errorf("%w: Outcome.TokenID: empty: want the ID of the token that was used", ErrRequest)
+	case o.Latency < 0:
+		return fmt.Errorf("%w: Outcome.Latency: %v: want 0 or more", ErrRequest, o.Latency)
+	}
+	if g.candidate != nil {
+		defer g.candidate.report(ctx, o)
+	}
+	q.failing = normalID(o.TokenID)
+	q.report.at = r.now
+	if !o.Failure.IsZero() {
+		q.report = g.report(o.Failure, r)
+		q.failing = normalID(o.TokenID)
+	}
+	q.none = q.none || o.Limit > 0 && o.Remaining <= 0
+	// A pause lasts for the Retry-After; when a window is full again says something of it only if nothing remains.
+	if !o.ResetAt.IsZero() && (q.class != ClassRateLimited || q.until == 0 && q.none) {
+		q.until = min(r.instant(o.ResetAt), r.now.plus(maxReset))
+	}
+	return g.reportOutcome(ctx, q, o, r)
+}
+
 // reportID tells one report from another.
 type reportID struct {
 	token, text string
@@ -94,8 +129,9 @@ func (g *Guard) submit(ctx context.Context, q *query) error {
 
 // liftSuspicion drops the newest token's suspicion, if the predictor still says so on the newest document.
 func (g *Guard) liftSuspicion(ctx context.Context, q *query) error {
-	_, err := g.commit(ctx, func(d *document, r reading) bool {
-		v := &view{doc: d, opt: g.opt, q: q, readable: g.readable}
+	_, err := g.commitOrKeep(ctx, func(d *document, r reading) bool {
+		v := &view{doc: d, q: q, readable: g.readable}
+		v.opt, v.whole = g.standing()
 		if !v.decide(r.now).lifts {
 			return false
 		}

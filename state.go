@@ -38,14 +38,19 @@ type shelf struct {
 	vault  *vault
 	owner  string
 
-	mu      sync.Mutex               // guards what follows
-	current *state                   // newest revision seen
-	checked time.Duration            // on Go's monotonic clock since meter.base: when the store was last looked at
-	charged []attempt                // own attempts of the last day, in case the store loses them
-	unsaved []change                 // what could not be committed yet
-	settled uint64                   // how many were, so far
-	pending map[string]predict.Usage // outcomes by token ID that wait for a commit
-	flushed time.Duration            // when pending outcomes were last committed on their own account
+	mu         sync.Mutex               // guards what follows
+	current    *state                   // newest revision seen
+	checked    time.Duration            // on Go's monotonic clock since meter.base: when the store was last looked at
+	charged    []attempt                // own attempts of the last day, in case the store loses them
+	unsaved    []change                 // what could not be committed yet
+	settled    uint64                   // how many were, so far
+	pending    map[string]predict.Usage // outcomes by token ID that wait for a commit
+	committing bool                     // a commit is under way
+	group      *group                   // those who go into the next one; nil: nobody yet
+	flushed    time.Duration            // when pending outcomes were last committed on their own account
+
+	away       bool    // the store did not answer when it was last asked
+	aloneUntil instant // and for so long the share of WithFailOpenToLocalShare goes on to hold
 
 	found []string // for the log: told once the store has returned
 
@@ -92,29 +97,34 @@ func (s *shelf) newer(ctx context.Context) (*state, reading, error) {
 }
 
 // reload looks at the store, at its revision alone if that tells enough.
-func (s *shelf) reload(ctx context.Context, st *state) (*state, reading, error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+func (s *shelf) reload(caller context.Context, st *state) (*state, reading, error) {
+	ctx, cancel := context.WithTimeout(caller, storeTimeout)
 	defer cancel()
 	defer s.announce()
 	if rv, ok := s.store.(Revisioner); ok && st != nil && !s.meter.remote.Load() {
 		rev, err := rv.Revision(ctx, s.opt.name)
 		if err != nil {
+			s.missed(caller, err)
 			return st, s.meter.read(), err
 		}
 		if rev == st.rev {
 			s.touch()
+			s.reached()
 			return st, s.meter.read(), nil
 		}
 	}
 	snap, err := s.store.View(ctx, s.opt.name)
 	if err != nil {
+		s.missed(caller, err)
 		return st, s.meter.read(), err
 	}
 	s.touch()
 	next, r, err := s.absorb(snap)
 	if err != nil {
+		s.missed(caller, err)
 		return st, s.meter.read(), err
 	}
+	s.reached()
 	return s.accept(next, r), r, nil
 }
 
@@ -165,6 +175,9 @@ func (s *shelf) announce() {
 
 // absorb turns a snapshot into a state. A revision that is known already keeps its decoded document.
 func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
+	if s.opt.clock != nil && !snap.Now.IsZero() { // New could not ask it
+		return nil, s.meter.read(), errTwoClocks
+	}
 	r := s.clock(snap)
 	s.mu.Lock()
 	cur, charged, unsaved := s.current, s.charged, s.unsaved
@@ -201,6 +214,8 @@ func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
 	return s.open(&state{doc: doc, rev: snap.Rev, epoch: snap.Epoch, dirty: dirty}, r), r, nil
 }
 
+var errTwoClocks = &ConfigError{Field: "WithClock", Value: "a clock", Bound: "none beside a store that has its own"}
+
 // clock reads the clock that decides: the store's if it has one.
 func (s *shelf) clock(snap Snapshot) reading {
 	if !snap.Now.IsZero() {
@@ -231,12 +246,10 @@ func (s *shelf) open(st *state, r reading) *state {
 
 var errLost = errors.New("the store did not answer in time")
 
-// commit applies c to the newest document, durably. Nothing is written if c and everything that waits change nothing.
-// With WithFailOpen... a commit that fails counts in this process alone.
-func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, storeTimeout, errLost)
+// commitNow is one update of the store, with everything that waits.
+func (s *shelf) commitNow(caller context.Context, c change) (reading, error) {
+	ctx, cancel := context.WithTimeoutCause(caller, storeTimeout, errLost)
 	defer cancel()
-	defer s.announce()
 	var (
 		next  *state // set by the last run of the function
 		r     reading
@@ -270,15 +283,13 @@ func (s *shelf) commit(ctx context.Context, c change) (reading, error) {
 		next = &state{doc: doc}
 		return doc.encode()
 	})
-	switch {
-	case err != nil && s.opt.failOpen:
+	if err != nil {
 		s.putBack(batch)
-		s.find("the store is unavailable and the guard fails open: " + mask(err.Error()))
-		return s.keep(c, false), nil
-	case err != nil:
-		s.putBack(batch)
+		s.missed(caller, err)
 		return r, err
-	case next == nil:
+	}
+	s.reached()
+	if next == nil {
 		s.putBack(batch)
 		s.touch()
 		// The newest document is known now, though nothing was written. Who goes on deciding on an older one would ask

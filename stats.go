@@ -24,6 +24,10 @@ type Stats struct {
 	Predictor      PredictorStats   `json:"predictor"`
 	Store          StoreStats       `json:"store"`
 	Recommendation Recommendation   `json:"recommendation"`
+	// Shadow counts what shadow mode passed on; nil without it. What is refused above would have been refused.
+	Shadow *ShadowStats `json:"shadow,omitempty"`
+	// Candidate is the configuration that is judged beside the one in force; nil without WithCandidate.
+	Candidate *CandidateStats `json:"candidate,omitempty"`
 }
 
 // AcquisitionStats counts the started attempts in the shared state.
@@ -153,7 +157,7 @@ func (g *Guard) Stats() Stats {
 		q.personal, _ = g.personal.view(g.opt, st.doc, "", r.now)
 	}
 	v := g.viewOn(q, st)
-	s := Stats{Guard: g.opt.name, At: r.wall, Calls: g.tally.calls(g.hot.hits.sum())}
+	s := Stats{Guard: g.opt.name, At: r.wall, Calls: g.tally.calls(g.hot.cached.sum(), g.hot.personal.sum())}
 	s.Calls.Waiting = g.waiting.Load()
 	s.Store = StoreStats{Revision: st.rev, LostAt: r.time(st.doc.Lost)}
 	if err != nil {
@@ -168,6 +172,12 @@ func (g *Guard) Stats() Stats {
 	s.Cache = v.cacheStats(r, s.Calls)
 	s.Predictor = v.predictorStats(r)
 	s.Recommendation = v.recommend(r)
+	if g.shadow != nil {
+		s.Shadow = &ShadowStats{Served: g.shadow.served.Load(), Failed: g.shadow.failed.Load()}
+	}
+	if g.candidate != nil {
+		s.Candidate = g.candidate.stats()
+	}
 	return s
 }
 

@@ -3,6 +3,7 @@ package tokenguard
 import (
 	"bytes"
 	"context"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -45,6 +46,7 @@ func (s *faulty) View(ctx context.Context, name string) (Snapshot, error) {
 
 func (s *faulty) Update(ctx context.Context, name string, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
 	if s.update.Load() {
+		runtime.Gosched()
 		return Snapshot{}, assert.AnError
 	}
 	snap, err := s.Store.Update(ctx, name, func(snap Snapshot) ([]byte, error) {
@@ -75,7 +77,7 @@ func TestStoreThatFails(t *testing.T) {
 		s.update.Store(true)
 		assert.Equal(t, id, r.must(Request{}).Token.ID(), "usable cached tokens are still served")
 		assert.ErrorIs(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: unauth}), ErrStore)
-		_, err := r.Explain(t.Context(), Request{})
+		_, err := r.Explain(t.Context(), Request{Scope: "b"})
 		assert.ErrorIs(t, err, ErrStore)
 		assert.NotEmpty(t, r.Stats().Store.Error)
 		r.no(ReasonStoreUnavailable, Request{Scope: "b"})
@@ -239,4 +241,59 @@ func TestAdoptAndClear(t *testing.T) {
 		assert.Equal(t, "z", r.must(Request{Scope: "c"}).Token.Value(), "its key is open")
 		synctest.Wait()
 	})
+}
+
+// lagging is a store whose commits take a while.
+type lagging struct {
+	Store
+	takes time.Duration
+}
+
+func (s lagging) Update(ctx context.Context, name string, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
+	time.Sleep(s.takes)
+	return s.Store.Update(ctx, name, fn)
+}
+
+// A token that ends while its acquisition is stored is handed to nobody. The same call acquires again, as often as the
+// limits allow and no more.
+func TestTokenThatEndsBeforeItIsHandedOut(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.up.replies = append(r.up.replies, gives("short", time.Millisecond), gives("shorter", time.Microsecond))
+		r.no(ReasonHourLimit, Request{})
+		assert.Equal(t, 3, r.up.count())
+	}, append(named(lagging{NewMemoryStore(), 2 * time.Millisecond}), WithRateLimits(RateLimits{MinInterval: time.Millisecond}))...)
+}
+
+// The first outcome of a process is stored at once, but where the store brings the clock of a fleet, whose processes may
+// have started together: there it waits for a part of the interval.
+func TestFirstOutcomeOfAFleetWaits(t *testing.T) {
+	for _, fleet := range []bool{false, true} {
+		s := &faulty{Store: NewMemoryStore()}
+		counts := &counted{Store: s}
+		bubble(t, func(t *testing.T, r *rig) {
+			if fleet {
+				s.now = time.Now
+			}
+			r.jitter = func(d time.Duration) time.Duration { return d / 4 }
+			id := r.must(Request{}).Token.ID()
+			writes := counts.writes
+			stored := func() int {
+				require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Latency: time.Second}))
+				return counts.writes - writes
+			}
+			if !fleet {
+				assert.Equal(t, 1, stored())
+				return
+			}
+			assert.Zero(t, stored())
+			time.Sleep(flushInterval*3/4 - time.Nanosecond)
+			assert.Zero(t, stored())
+			time.Sleep(time.Nanosecond)
+			assert.Equal(t, 1, stored())
+			time.Sleep(flushInterval - time.Nanosecond)
+			assert.Equal(t, 1, stored())
+			time.Sleep(time.Nanosecond)
+			assert.Equal(t, 2, stored())
+		}, named(counts)...)
+	}
 }

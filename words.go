@@ -16,13 +16,25 @@ func (v *view) verdict(rl ruling, r reading, retry instant) Verdict {
 		},
 	}
 	out.Detail = v.detail(rl, r)
+	if v.opt.undivided != nil && rl.step == StepLimiter {
+		out.Detail += fmt.Sprintf("; the store is unavailable, or was in the last hour: this process keeps to its share of 1/%d", v.opt.processes)
+	}
 	if v.q.class != ClassNone && v.q.failing == "" && (rl.answer == AnswerRefuse || rl.answer == AnswerServe) {
 		out.Detail += "; the failure names no token, so it marks none"
 	}
-	if v.q.personal.note != "" && rl.reason != ReasonPersonal {
-		out.Detail += "; " + v.q.personal.note
+	switch p := &v.q.personal; {
+	case rl.reason == ReasonPersonal:
+	case p.note != "":
+		out.Detail += "; " + p.note
+	case p.usable && rl.answer == AnswerServe:
+		out.Detail += "; this caller says that the personal token failed, so an anonymous one is used"
 	}
 	return out
+}
+
+// acquired is the verdict of the call that started the acquisition that brought t.
+func (v *view) acquired(t Token, r reading) Verdict {
+	return v.verdict(ruling{step: StepRequest, answer: AnswerServe, reason: ReasonAcquired, tokenID: t.ID()}, r, 0)
 }
 
 func (v *view) detail(rl ruling, r reading) string {
@@ -44,6 +56,7 @@ func (v *view) detail(rl ruling, r reading) string {
 		if rl.tokenID != "" {
 			return fmt.Sprintf("token %s was acquired", rl.tokenID)
 		}
+		return "an acquisition is started"
 	case ReasonRequestFailed:
 		return fmt.Sprintf("request failed (%s): %s", rl.failure.Class, rl.failure.shown())
 	case ReasonJoined:
@@ -63,6 +76,9 @@ func (v *view) detail(rl ruling, r reading) string {
 	case ReasonPersonalUsable:
 		return "the personal token is usable for others"
 	case ReasonNotQuotaFailure:
+		if v.q.class == ClassAuthInvalid && v.q.failing == rl.tokenID {
+			return fmt.Sprintf("token %s is of %s, and one that fails within %v may not have spread yet: try the call once more with it", rl.tokenID, clock(rl.since), spreading)
+		}
 		return fmt.Sprintf("token %s of %s is known, and nothing says that its quota is used up; it expires at %s", rl.tokenID, clock(rl.since), clock(rl.until))
 	case ReasonTokenTooNew:
 		return fmt.Sprintf("token %s is of %s and is not replaced before it is %v old; this opens at %s", rl.tokenID, clock(rl.since), rl.window, clock(rl.until))
@@ -79,10 +95,10 @@ func (v *view) detail(rl ruling, r reading) string {
 		return fmt.Sprintf("the last attempt ended at %s, the next may start %v later, at %s", clock(rl.since), rl.window, clock(rl.until))
 	case ReasonBackoff:
 		if rl.scoped {
-			return fmt.Sprintf("the upstream refused this scope %d times in a row, last (%s) at %s; closed for %v, until %s",
+			return fmt.Sprintf("refusals of this scope in a row: %d, the last (%s) at %s; closed for %v, until %s",
 				rl.count, rl.failure.Class, clock(rl.since), rl.window, clock(rl.until))
 		}
-		return fmt.Sprintf("%d consecutive failures, the last (%s) at %s; backing off for %v, until %s",
+		return fmt.Sprintf("failures in a row: %d, the last (%s) at %s; backing off for %v, until %s",
 			rl.count, rl.failure.Class, clock(rl.since), rl.window, clock(rl.until))
 	case ReasonRetryAfter:
 		return fmt.Sprintf("the upstream asked at %s to be left alone for %v, until %s", clock(rl.since), rl.window, clock(rl.until))

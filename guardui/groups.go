@@ -32,7 +32,11 @@ func (g *group) Callers() int { return len(g.callers) }
 func groups(history []tokenguard.Event, similar float64) []group {
 	var out []group
 	for _, e := range history {
-		if e.Text == "" || e.Kind == tokenguard.EventState || e.Kind == tokenguard.EventWarning {
+		switch e.Kind {
+		case tokenguard.EventState, tokenguard.EventWarning, tokenguard.EventCandidate: // no call of its own
+			continue
+		}
+		if e.Text == "" {
 			continue
 		}
 		form := template.Of(e.Text)

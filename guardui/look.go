@@ -30,6 +30,7 @@ type view struct {
 	Log       []entry   // newest first
 	Seen      time.Time // the oldest event that this process still has; zero: it has none
 	Settings  []setting
+	Beside    *beside // a candidate; nil: there is none
 	Explained explained
 
 	history []tokenguard.Event
@@ -62,6 +63,7 @@ func (h *handler) look(r *http.Request) *view {
 		v.Seen = history[0].At
 	}
 	v.Settings = settings(config)
+	v.Beside = compare(v.Stats, config)
 	for class, n := range v.Acquisitions.Failures {
 		if n > 0 {
 			v.Failures = append(v.Failures, count{string(class), int64(n)})

@@ -75,6 +75,8 @@ func Register(provider metric.MeterProvider, guard Source) (metric.Registration,
 
 type instruments struct {
 	calls, acquisitions, outcomes    metric.Int64ObservableCounter
+	shadow                           metric.Int64ObservableCounter
+	judged, differences, supposed    metric.Int64ObservableCounter // of a candidate
 	waiting, active, cached          metric.Int64ObservableUpDownCounter
 	used, limit, failures, level, up metric.Int64ObservableGauge
 	next, last, expiry, exhaustion   metric.Float64ObservableGauge
@@ -111,6 +113,10 @@ func (i *instruments) make(m metric.Meter) (err error) {
 	counter(&i.calls, "calls", "{call}", "Calls of this process, by step and reason of the answer.")
 	counter(&i.acquisitions, "acquisitions", "{acquisition}", "Started acquisitions that ended, in the shared state since it was made, by result and class of failure.")
 	counter(&i.outcomes, "outcomes", "{call}", "Outcomes of calls made with tokens, reported to this process, by result and class of failure.")
+	counter(&i.shadow, "shadow.calls", "{call}", "Calls of this process that shadow mode passed on in place of a refusal, by result; only in shadow mode.")
+	counter(&i.judged, "candidate.calls", "{call}", "Calls of this process as the candidate configuration would have answered them, by step and reason; only with a candidate.")
+	counter(&i.differences, "candidate.differences", "{call}", "Calls of this process that the candidate would have served and that were not (gained), and the reverse (lost); only with a candidate.")
+	counter(&i.supposed, "candidate.acquisitions", "{acquisition}", "Acquisitions that the candidate would have started, in its shared state since it was made; only with a candidate.")
 	current(&i.waiting, "waiting_calls", "{call}", "Calls of this process that wait for an acquisition.")
 	current(&i.active, "active_acquisitions", "{acquisition}", "Acquisitions in progress over the store.")
 	current(&i.cached, "credentials", "{credential}", "Credentials in the cache.")
@@ -133,10 +139,23 @@ func (i *instruments) observe(o metric.Observer, s tokenguard.Stats) {
 	with := func(kv ...attribute.KeyValue) metric.ObserveOption {
 		return metric.WithAttributes(append([]attribute.KeyValue{guard}, kv...)...)
 	}
-	for step, reasons := range s.Calls.Answers {
-		for reason, n := range reasons {
-			o.ObserveInt64(i.calls, n, with(attribute.String("tokenguard.step", string(step)), attribute.String("tokenguard.reason", string(reason))))
+	answers := func(to metric.Int64Observable, c tokenguard.CallStats) {
+		for step, reasons := range c.Answers {
+			for reason, n := range reasons {
+				o.ObserveInt64(to, n, with(attribute.String("tokenguard.step", string(step)), attribute.String("tokenguard.reason", string(reason))))
+			}
 		}
+	}
+	answers(i.calls, s.Calls)
+	if sh := s.Shadow; sh != nil {
+		o.ObserveInt64(i.shadow, sh.Served, with(success))
+		o.ObserveInt64(i.shadow, sh.Failed, with(failure))
+	}
+	if c := s.Candidate; c != nil {
+		answers(i.judged, c.Stats.Calls)
+		o.ObserveInt64(i.differences, c.Gained, with(attribute.String("tokenguard.difference", "gained")))
+		o.ObserveInt64(i.differences, c.Lost, with(attribute.String("tokenguard.difference", "lost")))
+		o.ObserveInt64(i.supposed, int64(c.Stats.Acquisitions.Attempts), with())
 	}
 	o.ObserveInt64(i.calls, s.Calls.Left, with(attribute.String("tokenguard.reason", "canceled")))
 	o.ObserveInt64(i.acquisitions, int64(s.Acquisitions.Successes), with(success))

@@ -93,7 +93,8 @@ func points(all []one) map[string]string {
 }
 
 func TestReference(t *testing.T) {
-	guard, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) { return tokenguard.Token{}, nil })
+	guard, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) { return tokenguard.Token{}, nil },
+		metricsdoc.Options()...)
 	require.NoError(t, err)
 	defer guard.Close()
 	base := guard.Stats()

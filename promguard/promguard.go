@@ -99,11 +99,16 @@ var (
 	confidence   = desc("predictor_confidence_ratio", "Confidence of the predictor's level, from 0 to 1.")
 	level        = desc("predictor_level", "1 for the level that the predictor reads now, 0 for the others.", "level")
 	brier        = desc("predictor_brier_ratio", "Mean squared error of the predictor's forecasts, from 0 (perfect) to 1.")
+	shadow       = desc("shadow_calls_total", "Calls of this process that shadow mode passed on in place of a refusal, by outcome; only in shadow mode.", "outcome")
+	judged       = desc("candidate_calls_total", "Calls of this process as the candidate configuration would have answered them, by outcome; only with a candidate.", "outcome")
+	differences  = desc("candidate_differences_total", "Calls of this process that the candidate would have served and that were not (gained), and the reverse (lost); only with a candidate.", "difference")
+	supposed     = desc("candidate_acquisitions_total", "Acquisitions that the candidate would have started, in its shared state since it was made; only with a candidate.")
 	storeUp      = desc("store_up", "1 if the state store answered this scrape.")
 )
 
 var descs = []*prometheus.Desc{calls, refusals, acquisitions, outcomes, used, limit, inProgress, waiting, cached, failures,
-	nextAllowed, lastSuccess, expiry, exhaustion, confidence, level, brier, storeUp}
+	nextAllowed, lastSuccess, expiry, exhaustion, confidence, level, brier, storeUp,
+	shadow, judged, differences, supposed}
 
 // Describe implements prometheus.Collector.
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
@@ -183,6 +188,18 @@ func collect(ch chan<- prometheus.Metric, guard string, s tokenguard.Stats) {
 	}
 	gauge(brier, s.Predictor.Accuracy.Brier)
 	gauge(storeUp, number(s.Store.Error == ""))
+	if sh := s.Shadow; sh != nil {
+		counter(shadow, float64(sh.Served), "served")
+		counter(shadow, float64(sh.Failed), "failed")
+	}
+	if c := s.Candidate; c != nil {
+		counter(judged, float64(c.Stats.Calls.Served), "served")
+		counter(judged, float64(c.Stats.Calls.Refused), "refused")
+		counter(judged, float64(c.Stats.Calls.Failed), "failed")
+		counter(differences, float64(c.Gained), "gained")
+		counter(differences, float64(c.Lost), "lost")
+		counter(supposed, float64(c.Stats.Acquisitions.Attempts))
+	}
 }
 
 // unix is 0 for no time.

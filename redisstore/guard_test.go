@@ -136,44 +136,53 @@ func TestGuardLimitsHoldThroughFaults(t *testing.T) {
 	}
 }
 
+// lossGuard is a guard for which only a loss closes the windows, and which looks on each call. Each call of these tests
+// names a scope of its own, so that no token answers it: one too short-lived to answer the next call can also end before
+// the call that acquired it has it, and that call then starts again.
+func lossGuard(t *testing.T, s *server, up *upstream) *tokenguard.Guard {
+	t.Helper()
+	return newGuard(t, s.addr(), fetchFrom(up.URL), tokenguard.WithFreshness(0),
+		tokenguard.WithRateLimits(tokenguard.RateLimits{MinInterval: time.Nanosecond}))
+}
+
+func requireLost(t *testing.T, err error) {
+	t.Helper()
+	require.ErrorIs(t, err, tokenguard.ErrRateLimited)
+	require.ErrorContains(t, err, "the state was lost")
+}
+
 // Where the engine lost everything, who was there counts the hour as full, and tells who comes later.
 func TestGuardAfterALoss(t *testing.T) {
-	server, up := startServer(t), startUpstream(t, 0, time.Millisecond)
-	limits := tokenguard.WithRateLimits(tokenguard.RateLimits{MinInterval: time.Millisecond})
-	old := newGuard(t, server.addr(), fetchFrom(up.URL), limits)
-	_, err := old.Token(t.Context())
+	server, up := startServer(t), startUpstream(t, 0, time.Hour)
+	old := lossGuard(t, server, up)
+	_, err := old.Acquire(t.Context(), tokenguard.Request{Scope: "a"})
 	require.NoError(t, err)
 	server.do("FLUSHALL")
-	eventually(t, "the token is no more", func() bool {
-		_, err = old.Token(t.Context())
-		return err != nil
-	})
-	require.ErrorIs(t, err, tokenguard.ErrRateLimited)
-	newcomer := newGuard(t, server.addr(), fetchFrom(up.URL), limits)
-	_, err = newcomer.Token(t.Context())
-	require.ErrorIs(t, err, tokenguard.ErrRateLimited)
+	_, err = old.Acquire(t.Context(), tokenguard.Request{Scope: "b"})
+	requireLost(t, err)
+	newcomer := lossGuard(t, server, up)
+	_, err = newcomer.Acquire(t.Context(), tokenguard.Request{Scope: "c"})
+	requireLost(t, err)
+	_, err = newcomer.Acquire(t.Context(), tokenguard.Request{Scope: "a"})
+	require.NoError(t, err, "the token is not lost")
 	require.Len(t, up.starts(), 1)
 }
 
 // The worst case: who comes first after the loss remembers nothing. It makes one start, and no further one once a
 // process that knows better has looked.
 func TestGuardThatComesFirstAfterALoss(t *testing.T) {
-	server, up := startServer(t), startUpstream(t, 0, time.Millisecond)
-	limits := tokenguard.WithRateLimits(tokenguard.RateLimits{MinInterval: time.Millisecond})
-	old := newGuard(t, server.addr(), fetchFrom(up.URL), limits)
-	_, err := old.Token(t.Context())
+	server, up := startServer(t), startUpstream(t, 0, time.Hour)
+	old := lossGuard(t, server, up)
+	_, err := old.Acquire(t.Context(), tokenguard.Request{Scope: "a"})
 	require.NoError(t, err)
 	server.do("FLUSHALL")
-	newcomer := newGuard(t, server.addr(), fetchFrom(up.URL), limits)
-	_, err = newcomer.Token(t.Context())
+	newcomer := lossGuard(t, server, up)
+	_, err = newcomer.Acquire(t.Context(), tokenguard.Request{Scope: "b"})
 	require.NoError(t, err)
 	require.Len(t, up.starts(), 2)
 	for _, g := range []*tokenguard.Guard{old, newcomer} {
-		eventually(t, "nobody starts any more", func() bool {
-			_, err = g.Token(t.Context())
-			return err != nil
-		})
-		require.ErrorIs(t, err, tokenguard.ErrRateLimited)
+		_, err = g.Acquire(t.Context(), tokenguard.Request{Scope: "c"})
+		requireLost(t, err)
 	}
 	require.Len(t, up.starts(), 2)
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,12 +59,21 @@ func startServer(t testing.TB, args ...string) *server {
 	return s
 }
 
+var ports atomic.Int64
+
+// freePort is one of a hundred of this process' own, below those that systems hand out for port 0 and for connections:
+// between this look and the server's own, another process of a busy machine might take it.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	for range 100 {
+		port := 10_000 + os.Getpid()%200*100 + int(ports.Add(1)%100)
+		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			require.NoError(t, l.Close())
+			return port
+		}
+	}
+	t.Fatal("no free port")
+	return 0
 }
 
 func (s *server) start() {

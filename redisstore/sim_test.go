@@ -260,14 +260,34 @@ func TestSimulatedFleet(t *testing.T) {
 	}
 }
 
-func simulate(t *testing.T, n int, reports bool) {
-	const lasts, away, pace = 6 * time.Hour, 10 * time.Minute, time.Minute
-	w := &world{began: time.Now(), reports: reports}
+// A fleet that starts cold and reports each success does not commit all its first reports at the same instant: each of
+// these commits would make all others that are under way ask again.
+func TestSimulatedFirstReports(t *testing.T) {
+	sizes := []int{100, 300}
+	if os.Getenv("TOKENGUARD_LONG") != "" {
+		sizes = append(sizes, 1000)
+	}
+	for _, n := range sizes {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{began: time.Now(), reports: true}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				var wg sync.WaitGroup
+				w.start(ctx, &wg, n, 10*time.Second)
+				time.Sleep(59 * time.Second)
+				perProcess := float64(w.operations.Load()) / float64(n)
+				t.Logf("%d processes: %.1f operations each in the first minute", n, perProcess)
+				require.Less(t, perProcess, 30.0)
+				wg.Wait()
+			})
+		})
+	}
+}
+
+// start starts n processes, each with a link and a way to crash it.
+func (w *world) start(ctx context.Context, wg *sync.WaitGroup, n int, pace time.Duration) (crashes []chan struct{}) {
 	w.changed = make(chan struct{})
-	ctx, cancel := context.WithTimeout(t.Context(), lasts)
-	defer cancel()
-	var wg sync.WaitGroup
-	var crashes []chan struct{}
 	for i := range n {
 		crash := make(chan struct{}, 1)
 		crashes = append(crashes, crash)
@@ -275,6 +295,16 @@ func simulate(t *testing.T, n int, reports bool) {
 		w.links = append(w.links, l)
 		wg.Go(func() { w.process(ctx, l, crash, pace) })
 	}
+	return crashes
+}
+
+func simulate(t *testing.T, n int, reports bool) {
+	const lasts, away, pace = 6 * time.Hour, 10 * time.Minute, time.Minute
+	w := &world{began: time.Now(), reports: reports}
+	ctx, cancel := context.WithTimeout(t.Context(), lasts)
+	defer cancel()
+	var wg sync.WaitGroup
+	crashes := w.start(ctx, &wg, n, pace)
 	wg.Go(func() { // one process in a hundred an hour, at least one
 		victims := rand.New(rand.NewPCG(97, 97))
 		for {

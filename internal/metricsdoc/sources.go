@@ -54,6 +54,10 @@ func walk(v reflect.Value, path string, looked func(path string)) {
 				v.SetMapIndex(key, old)
 			})
 		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			walk(v.Elem(), path, looked)
+		}
 	default:
 		old := reflect.New(v.Type()).Elem()
 		old.Set(v)
@@ -86,7 +90,13 @@ func (f *Fixed) Stats() tokenguard.Stats { return f.Is }
 
 // Kinds are all kinds of events.
 var Kinds = []tokenguard.EventKind{tokenguard.EventServed, tokenguard.EventRefused, tokenguard.EventStarted, tokenguard.EventAcquired,
-	tokenguard.EventFailed, tokenguard.EventReported, tokenguard.EventAdopted, tokenguard.EventCleared, tokenguard.EventWarning, tokenguard.EventState}
+	tokenguard.EventFailed, tokenguard.EventReported, tokenguard.EventAdopted, tokenguard.EventCleared, tokenguard.EventWarning, tokenguard.EventState,
+	tokenguard.EventCandidate}
+
+// Options are those that every metric needs to be shown.
+func Options() []tokenguard.Option {
+	return []tokenguard.Option{tokenguard.WithShadowModeRefusingNothing(), tokenguard.WithCandidate(tokenguard.Moderate())}
+}
 
 // SourcesOfEvents finds the kinds of events that each metric counts.
 func SourcesOfEvents(read func(told []tokenguard.Event) map[string]string) map[string][]string {
