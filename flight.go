@@ -183,7 +183,7 @@ func settle(name string, fetch func() (Token, error), done func(answer)) {
 
 // PanicError is a panic in a function of the user's.
 type PanicError struct {
-	Func  string // RequestFunc, WithPersonalToken, or Store.Update for several commits in one
+	Func  string // RequestFunc, WithPersonalToken, or Store for what several calls share
 	Value any
 	Stack []byte
 }

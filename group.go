@@ -62,7 +62,7 @@ func (s *shelf) commitGroup(g *group) {
 	g.err = errGoexit
 	defer func() {
 		if p := recover(); p != nil {
-			g.err = &PanicError{Func: "Store.Update", Value: p, Stack: debug.Stack()}
+			g.err = &PanicError{Func: "Store", Value: p, Stack: debug.Stack()}
 		}
 		close(g.done)
 	}()

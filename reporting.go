@@ -119,7 +119,11 @@ func (g *Guard) submit(ctx context.Context, q *query) error {
 		}
 		return d.report(g.opt, &rep, own, r.now)
 	}
-	r, err := g.commit(ctx, c)
+	var r reading
+	err := g.hangs() // or the report would wait with it
+	if err == nil {
+		r, err = g.commit(ctx, c)
+	}
 	if err != nil {
 		r = g.keep(c, true)
 	}
@@ -167,6 +171,7 @@ func (g *Guard) reportOutcome(ctx context.Context, q *query, o Outcome, r readin
 	}
 	g.tally.outcome(q.class)
 	changes := st.doc.wouldChange(g.opt, q, own, r.now)
+	due = due && g.hangs() == nil
 	switch {
 	case changes && (q.class != ClassNone || rec != nil && rec.Suspect != 0):
 		err = g.submit(ctx, q)

@@ -49,6 +49,10 @@ type shelf struct {
 	group      *group                   // those who go into the next one; nil: nobody yet
 	flushed    time.Duration            // when pending outcomes were last committed on their own account
 
+	looking *glance       // a look under way, for all who need one
+	slow    error         // the last look took long and failed; nil: it did not
+	slowAt  time.Duration // when that was
+
 	away       bool    // the store did not answer when it was last asked
 	aloneUntil instant // and for so long the share of WithFailOpenToLocalShare goes on to hold
 
@@ -88,19 +92,26 @@ func (s *shelf) newer(ctx context.Context) (*state, reading, error) {
 	s.mu.Lock()
 	st, checked := s.current, s.checked
 	s.mu.Unlock()
-	now := s.mono()
-	fresh := !s.shared || s.opt.clock == nil && s.opt.freshness > 0 && now-checked < s.opt.freshness
-	if st != nil && fresh {
+	each := s.opt.clock != nil || s.opt.freshness == 0 // call looks for itself
+	switch {
+	case st != nil && (!s.shared || !each && s.mono()-checked < s.opt.freshness):
 		return st, s.meter.read(), nil
+	case each || !s.shared:
+		return s.reload(ctx, st)
 	}
-	return s.reload(ctx, st)
+	return s.lookTogether(ctx, st)
 }
 
-// reload looks at the store, at its revision alone if that tells enough.
-func (s *shelf) reload(caller context.Context, st *state) (*state, reading, error) {
+// reload looks at the store and tells what it found.
+func (s *shelf) reload(ctx context.Context, st *state) (*state, reading, error) {
+	defer s.announce()
+	return s.ask(ctx, st)
+}
+
+// ask looks at the store, at its revision alone if that tells enough.
+func (s *shelf) ask(caller context.Context, st *state) (*state, reading, error) {
 	ctx, cancel := context.WithTimeout(caller, storeTimeout)
 	defer cancel()
-	defer s.announce()
 	if rv, ok := s.store.(Revisioner); ok && st != nil && !s.meter.remote.Load() {
 		rev, err := rv.Revision(ctx, s.opt.name)
 		if err != nil {

@@ -70,7 +70,9 @@ func (g *Guard) poll() {
 		if !polling {
 			return
 		}
-		_, _, _ = g.reload(ctx, g.newest()) // whoever waits meets the error itself
+		look, ended := context.WithTimeout(ctx, lookTimeout)
+		_, _, _ = g.reload(look, g.newest()) // whoever waits meets the error itself
+		ended()
 		g.wake()
 	}
 }

@@ -1,0 +1,143 @@
+package tokenguard
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// hanging is a store that does not answer while it hangs, not even to the end of a context.
+type hanging struct {
+	Store
+	mu    sync.Mutex
+	until chan struct{} // nil: it answers
+	looks atomic.Int64
+}
+
+func (s *hanging) hang() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.until = make(chan struct{})
+}
+
+func (s *hanging) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.until)
+	s.until = nil
+}
+
+func (s *hanging) answer() {
+	s.mu.Lock()
+	until := s.until
+	s.mu.Unlock()
+	if until != nil {
+		<-until
+	}
+}
+
+func (s *hanging) View(ctx context.Context, name string) (Snapshot, error) {
+	s.looks.Add(1)
+	s.answer()
+	return s.Store.View(ctx, name)
+}
+
+func (s *hanging) Update(ctx context.Context, name string, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
+	s.answer()
+	return s.Store.Update(ctx, name, fn)
+}
+
+// A store that hangs costs the calls that were there one wait, and later ones nothing: a token in memory is served.
+func TestStoreThatHangs(t *testing.T) {
+	store := &hanging{Store: NewMemoryStore()}
+	bubble(t, func(t *testing.T, r *rig) {
+		token := r.must(Request{}).Token
+		store.hang()
+		time.Sleep(2 * time.Second)
+		before := store.looks.Load()
+		start := time.Now()
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() {
+				if grant, err := r.Acquire(context.Background(), Request{}); err != nil || grant.Token.ID() != token.ID() {
+					t.Error(grant, err)
+				}
+			})
+		}
+		all.Go(func() { // whose caller has less time than that
+			ctx, leave := context.WithTimeout(context.Background(), time.Second)
+			defer leave()
+			if grant, err := r.Acquire(ctx, Request{}); err != nil || time.Since(start) != time.Second {
+				t.Error(grant, err)
+			}
+		})
+		all.Wait()
+		require.Equal(t, lookTimeout, time.Since(start), "one wait for all")
+		require.EqualValues(t, 1, store.looks.Load()-before, "one look for all")
+
+		start = time.Now()
+		for range 100 {
+			require.Equal(t, token.ID(), r.must(Request{}).Token.ID())
+		}
+		refused := r.no(ReasonStoreUnavailable, Request{Scope: "other"})
+		require.ErrorIs(t, refused, ErrStore)
+		require.ErrorIs(t, r.Report(t.Context(), Outcome{TokenID: token.ID(), Failure: quota}), ErrStore)
+		r.no(ReasonStoreUnavailable, Request{Failure: quota, Failing: token.ID()})
+		require.Zero(t, time.Since(start), "nobody waits any more")
+		require.LessOrEqual(t, store.looks.Load()-before, int64(2))
+
+		store.release()
+		synctest.Wait()
+		time.Sleep(time.Second)
+		_, _ = r.Acquire(t.Context(), Request{}) // finds out that it is back
+		synctest.Wait()
+		r.no(ReasonTokenTooNew, Request{Failure: quota, Failing: token.ID()})
+		snap, err := store.Store.View(t.Context(), "hangs")
+		require.NoError(t, err)
+		require.Contains(t, string(snap.Data), `"suspect"`, "what was reported meanwhile is stored")
+	}, WithStore(store), WithName("hangs"))
+}
+
+// failing answers each look with an error at once.
+type failing struct {
+	Store
+	fails atomic.Bool
+}
+
+var errAtOnce = errors.New("connection refused")
+
+func (s *failing) View(ctx context.Context, name string) (Snapshot, error) {
+	if s.fails.Load() {
+		return Snapshot{}, errAtOnce
+	}
+	return s.Store.View(ctx, name)
+}
+
+// One that fails at once is asked by the next call again.
+func TestStoreThatIsBackAtOnce(t *testing.T) {
+	store := &failing{Store: NewMemoryStore()}
+	bubble(t, func(t *testing.T, r *rig) {
+		store.fails.Store(true)
+		require.ErrorIs(t, r.no(ReasonStoreUnavailable, Request{}), errAtOnce)
+		store.fails.Store(false)
+		require.Equal(t, SourceRequest, r.must(Request{}).Source)
+	}, WithStore(store), WithName("back"))
+}
+
+// panicking panics in View.
+type panicking struct{ Store }
+
+func (panicking) View(context.Context, string) (Snapshot, error) { panic("in View") }
+
+func TestStoreThatPanics(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		var panicked *PanicError
+		require.ErrorAs(t, r.no(ReasonStoreUnavailable, Request{}), &panicked)
+	}, WithStore(panicking{NewMemoryStore()}), WithName("panics"))
+}
