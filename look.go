@@ -9,8 +9,8 @@ import (
 // How calls look at a store that others write to: together, and no longer than a token that is known can wait for.
 //
 // A store that hangs must not take the callers with it whom a token in memory serves. So a look runs apart from the
-// calls that need it. They wait for it for lookTimeout; after one that was slow and failed nobody waits any more, and
-// the calls that come let one look at a time find out whether the store is back.
+// calls that need it. They wait for it for lookTimeout; after one that was slow and failed, the calls that come let one
+// look at a time find out whether the store is back, and only those that have no token wait for it, a moment.
 
 const (
 	lookTimeout = 2 * time.Second        // how long calls wait for a look
@@ -62,6 +62,9 @@ func (s *shelf) lookTogether(ctx context.Context, st *state) (*state, reading, e
 
 // glance looks, and notes how that went.
 func (s *shelf) glance(ctx context.Context, l *glance, st *state) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
 	began := s.mono()
 	l.st, l.err = st, errGoexit
 	defer func() {
@@ -78,6 +81,43 @@ func (s *shelf) glance(ctx context.Context, l *glance, st *state) {
 		close(l.done)
 	}()
 	l.st, _, l.err = s.ask(ctx, st)
+}
+
+// endLook ends a look that is under way when the guard closes.
+func (s *shelf) endLook() {
+	s.end()
+	s.mu.Lock()
+	l := s.looking
+	s.mu.Unlock()
+	if l == nil {
+		return
+	}
+	patience := time.NewTimer(lookTimeout)
+	defer patience.Stop()
+	select {
+	case <-l.done:
+	case <-patience.C: // the store does not heed its context
+	}
+}
+
+// isBack waits a moment for the look that is under way after one that was slow and failed, and reports whether it found
+// the store back: worth it for a call that has no token to be served.
+func (s *shelf) isBack(ctx context.Context) bool {
+	s.mu.Lock()
+	l := s.looking
+	s.mu.Unlock()
+	if l == nil {
+		return false
+	}
+	patience := time.NewTimer(slowLook)
+	defer patience.Stop()
+	select {
+	case <-l.done:
+		return l.err == nil
+	case <-ctx.Done():
+	case <-patience.C:
+	}
+	return false
 }
 
 // hangs returns the error of a last look that was slow and failed.

@@ -14,6 +14,7 @@ import (
 func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	g = &Guard{request: request, ended: make(chan struct{}), changed: make(chan struct{})}
 	g.shelf = &shelf{opt: o, meter: newMeter(o.clock), owner: newOwner(), publish: g.learned, notice: g.noticed, stamp: g.hot.stamp, jitter: rand.N[time.Duration]}
+	g.life, g.end = context.WithCancel(context.Background())
 	if g.vault, err = newVault(o, g.find); err != nil {
 		return nil, err
 	}

@@ -37,6 +37,8 @@ type shelf struct {
 	meter  *meter
 	vault  *vault
 	owner  string
+	life   context.Context // ends with the guard
+	end    context.CancelFunc
 
 	mu         sync.Mutex               // guards what follows
 	current    *state                   // newest revision seen

@@ -123,7 +123,7 @@ func (g *Guard) enforce(ctx context.Context, req Request) (Grant, error) {
 
 // acquire walks the request through the steps until one answers.
 func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, error) {
-	joined, placed := false, false
+	joined, placed, waited := false, false, false
 	for reported := false; ; {
 		if g.isClosed() {
 			return g.refuseClosed(q)
@@ -157,6 +157,10 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 				return g.left(q, err)
 			}
 			t := v.cached(r.now) // nothing may be started: what is about to be replaced still serves
+			if t == nil && !waited && g.isBack(ctx) {
+				waited = true
+				continue
+			}
 			if t == nil {
 				return g.refuseStore(q, r, serr)
 			}
@@ -372,6 +376,7 @@ func (g *Guard) Close() error {
 	case <-over:
 	case <-patience.C: // a store or an observer does not return; that observer may be the one that called Close
 	}
+	g.endLook()
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	err := g.flush(ctx)

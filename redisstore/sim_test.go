@@ -340,7 +340,8 @@ func simulate(t *testing.T, n int, reports bool) {
 	time.Sleep(away)
 	w.down.Store(false)
 	wg.Wait()
-	w.mu.Lock() // for who still asks, of those who crashed
+	time.Sleep(time.Minute) // for who still asks, of those who crashed
+	w.mu.Lock()
 	defer w.mu.Unlock()
 
 	total := w.served.Load() + w.refused.Load() + w.away.Load()
