@@ -217,8 +217,8 @@ func (p Report) String() string {
 		line("  there is no state yet")
 		return b.String()
 	}
-	if p.Format == 0 && p.Problem == "" {
-		line("  revision %d, %d bytes", p.Revision, p.Size) // of a store
+	if p.Format == 0 { // of a store, or no state file
+		line("  revision %d, %d bytes", p.Revision, p.Size)
 	} else {
 		line("  format %d, name %q, revision %d, %d bytes, %d losses", p.Format, p.Name, p.Revision, p.Size, p.Losses)
 	}
@@ -239,7 +239,7 @@ func (p Report) String() string {
 		line("  failures: %s", p.Failure)
 	}
 	for _, g := range p.Gates {
-		line("  closed until %s %q %s: %s", g.Until.Format(time.RFC3339), g.Scope, g.Reason, g.Detail)
+		line("  closed until %s%s, %s: %s", g.Until.Format(time.RFC3339), ofScope(g.Scope), g.Reason, g.Detail)
 	}
 	if len(p.Gates) == 0 {
 		line("  every gate is open")
@@ -248,7 +248,14 @@ func (p Report) String() string {
 		line("  attempt %s %s to %s: %s", a.ID, a.Start.Format(time.RFC3339), a.End.Format(time.RFC3339), a.State)
 	}
 	for _, t := range p.Tokens {
-		line("  token %s %s %q of %s: %s, stored: %s", t.ID, t.Kind, t.Scope, t.Acquired.Format(time.RFC3339), t.State, t.Stored)
+		line("  token %s %s%s of %s: %s, stored: %s", t.ID, t.Kind, ofScope(t.Scope), t.Acquired.Format(time.RFC3339), t.State, t.Stored)
 	}
 	return b.String()
+}
+
+func ofScope(scope string) string {
+	if scope == "" {
+		return ""
+	}
+	return fmt.Sprintf(" for scope %q", scope)
 }

@@ -81,7 +81,7 @@ func serve(cmd *cobra.Command, g *tokenguard.Guard, listen string) (err error) {
 	server := &http.Server{Handler: guardui.New(g), ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	fmt.Fprintf(cmd.OutOrStdout(), "http://%s/ (Ctrl-C ends it)\n", l.Addr())
+	fmt.Fprintf(cmd.OutOrStdout(), "http://%s/ shows the page: open it in a browser. Ctrl-C ends it.\n", l.Addr())
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
