@@ -10,7 +10,7 @@ import (
 	"github.com/tokenguard/tokenguard/internal/statefile"
 )
 
-// Report is what Inspect found in a state file. It encodes to JSON and holds no token's value.
+// Report is what Inspect found in a state file, or InspectStore in a store. It encodes to JSON and holds no token's value.
 type Report struct {
 	Path     string    `json:"path"`
 	Exists   bool      `json:"exists"`
@@ -88,23 +88,45 @@ func Inspect(ctx context.Context, path string) (Report, error) {
 	if f.Problem != nil {
 		out.Problem = strings.TrimPrefix(out.Problem+": "+f.Problem.Error(), ": ")
 	}
-	if len(f.Snapshot.Data) == 0 {
-		return out, nil
-	}
-	doc, err := decodeDocument(f.Snapshot.Data)
-	if err != nil {
-		out.Problem = err.Error()
-		return out, nil
-	}
-	out.describe(doc)
+	out.read(f.Snapshot.Data, time.Time{})
 	return out, nil
 }
 
-// describe asks the very functions that decide.
-func (p *Report) describe(d *document) {
+// InspectStore explains what a store holds under a guard's name, without changing it and whoever uses it; Path is the
+// name. What Inspect says of files holds no meaning here. The error means that it could not look.
+func InspectStore(ctx context.Context, store Store, name string) (Report, error) {
+	snap, err := store.View(ctx, name)
+	if err != nil {
+		return Report{Path: name}, fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	out := Report{Path: name, Name: name, Exists: snap.Rev > 0, Size: int64(len(snap.Data)), Revision: snap.Rev}
+	if snap.Rev > 0 && len(snap.Data) == 0 {
+		out.Problem = "what was committed is lost: the hour window counts as full"
+	}
+	out.read(snap.Data, snap.Now)
+	return out, nil
+}
+
+// read explains a document as of the store's clock, or of this machine's if the store has none.
+func (p *Report) read(data []byte, now time.Time) {
+	if len(data) == 0 {
+		return
+	}
+	doc, err := decodeDocument(data)
+	if err != nil {
+		p.Problem = err.Error()
+		return
+	}
 	m := newMeter(nil)
-	m.agree(d.Clock)
-	r := m.read()
+	if !now.IsZero() {
+		m.follow(now)
+	}
+	m.agree(doc.Clock)
+	p.describe(doc, m.read())
+}
+
+// describe asks the very functions that decide.
+func (p *Report) describe(d *document, r reading) {
 	o, _ := newOptions(nil)
 	if n := len(d.Limits); n > 0 {
 		l := d.Limits[n-1]
@@ -192,10 +214,14 @@ func (p Report) String() string {
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("%s", p.Path)
 	if !p.Exists && p.Problem == "" {
-		line("  there is no state file yet")
+		line("  there is no state yet")
 		return b.String()
 	}
-	line("  format %d, name %q, revision %d, %d bytes, %d losses", p.Format, p.Name, p.Revision, p.Size, p.Losses)
+	if p.Format == 0 { // of a store, or no state file
+		line("  revision %d, %d bytes", p.Revision, p.Size)
+	} else {
+		line("  format %d, name %q, revision %d, %d bytes, %d losses", p.Format, p.Name, p.Revision, p.Size, p.Losses)
+	}
 	if p.Problem != "" {
 		line("  PROBLEM: %s", p.Problem)
 	}
@@ -213,7 +239,7 @@ func (p Report) String() string {
 		line("  failures: %s", p.Failure)
 	}
 	for _, g := range p.Gates {
-		line("  closed until %s %q %s: %s", g.Until.Format(time.RFC3339), g.Scope, g.Reason, g.Detail)
+		line("  closed until %s%s, %s: %s", g.Until.Format(time.RFC3339), ofScope(g.Scope), g.Reason, g.Detail)
 	}
 	if len(p.Gates) == 0 {
 		line("  every gate is open")
@@ -222,7 +248,14 @@ func (p Report) String() string {
 		line("  attempt %s %s to %s: %s", a.ID, a.Start.Format(time.RFC3339), a.End.Format(time.RFC3339), a.State)
 	}
 	for _, t := range p.Tokens {
-		line("  token %s %s %q of %s: %s, stored: %s", t.ID, t.Kind, t.Scope, t.Acquired.Format(time.RFC3339), t.State, t.Stored)
+		line("  token %s %s%s of %s: %s, stored: %s", t.ID, t.Kind, ofScope(t.Scope), t.Acquired.Format(time.RFC3339), t.State, t.Stored)
 	}
 	return b.String()
+}
+
+func ofScope(scope string) string {
+	if scope == "" {
+		return ""
+	}
+	return fmt.Sprintf(" for scope %q", scope)
 }

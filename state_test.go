@@ -283,6 +283,23 @@ func TestInspectSays(t *testing.T) {
 	require.NotEmpty(t, report.Problem)
 }
 
+func TestInspectStore(t *testing.T) {
+	store := NewMemoryStore()
+	report, err := InspectStore(t.Context(), store, "shared")
+	require.NoError(t, err)
+	require.Contains(t, report.String(), "there is no state yet")
+	g := newTestGuard(t, giveToken("eyJ-secret"), WithStore(store), WithName("shared"))
+	_, err = g.Token(t.Context())
+	require.NoError(t, err)
+	report, err = InspectStore(t.Context(), store, "shared")
+	require.NoError(t, err)
+	require.Contains(t, report.String(), "1 started, 1 succeeded; limits 3/h, 20/day")
+	require.NotContains(t, report.String(), "eyJ-secret")
+	require.NoError(t, store.Close())
+	_, err = InspectStore(t.Context(), store, "shared")
+	require.ErrorIs(t, err, ErrStore)
+}
+
 // meterOf is a machine's meter with clocks that the test moves.
 func meterOf(boot string, wall *time.Time, ticks *time.Duration) *meter {
 	m := newMeter(nil)

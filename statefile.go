@@ -17,11 +17,10 @@ type fileStore struct{ file *statefile.File }
 func openStateFile(o *options, notice func(string)) (Store, error) {
 	path := o.statePath
 	if path == "" {
-		dir, err := stateDir()
-		if err != nil {
+		var err error
+		if path, err = DefaultStateFile(o.name); err != nil {
 			return nil, err
 		}
-		path = filepath.Join(dir, o.name+".state")
 	}
 	file, err := statefile.Open(path, statefile.Options{Name: o.name, OnEvent: func(e statefile.Event) { notice(stateEvent(e)) }})
 	if err != nil {
@@ -40,6 +39,19 @@ func stateEvent(e statefile.Event) string {
 		text += ": " + e.Err.Error()
 	}
 	return text
+}
+
+// DefaultStateFile returns the path that WithStateFile means by an empty one, for a guard of this name. The file need not
+// be there.
+func DefaultStateFile(name string) (string, error) {
+	if !validName(name) {
+		return "", fmt.Errorf("tokenguard: WithName: %q: not a name of a state file", name)
+	}
+	dir, err := stateDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, name+".state"), nil
 }
 
 // stateDir is the user's folder for state, where scripts, tests and services of one user meet.

@@ -33,6 +33,7 @@ times faster.`,
 			for _, name := range []string{"web", "importer", "nightly-report", "search", "cli"} {
 				callers.Go(func() { up.caller(ctx, g, name) })
 			}
+			fmt.Fprintln(cmd.ErrOrStderr(), "simulated: five callers and an upstream whose tokens live two minutes or 250 calls; the default limits, 30 times as fast")
 			err = serve(cmd, g, listen)
 			stop()
 			callers.Wait()

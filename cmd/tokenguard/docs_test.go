@@ -16,6 +16,9 @@ import (
 // An instant that a command takes from the clock differs from run to run; those of logs do not, and end in -07:00.
 var instants = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)`)
 
+// So do the names of attempts, and the size of a file that holds instants.
+var random = regexp.MustCompile(`attempt [0-9a-f]{12}|\d+ bytes`)
+
 // Each line that starts with "$ " in a console block of docs/command.md is run, in a folder with the files of
 // testdata/docs; what follows must be what it prints. UPDATE=1 writes the document anew.
 func TestDocumented(t *testing.T) {
@@ -45,7 +48,7 @@ func TestDocumented(t *testing.T) {
 		out.WriteString(line)
 	}
 	assert.Greater(t, runs, 8)
-	normal := func(s string) string { return instants.ReplaceAllString(s, "INSTANT") }
+	normal := func(s string) string { return random.ReplaceAllString(instants.ReplaceAllString(s, "INSTANT"), "RANDOM") }
 	if os.Getenv("UPDATE") != "" && normal(string(doc)) != normal(out.String()) {
 		require.NoError(t, os.WriteFile(path, []byte(out.String()), 0o644))
 		return
@@ -63,5 +66,6 @@ func shell(t *testing.T, dir, line string) string {
 	if err := cmd.Run(); err != nil {
 		t.Errorf("%s: %v", line, err)
 	}
-	return shown.String()
+	home := strings.NewReplacer(filepath.Join(dir, "state"), "~/.local/state", dir, "~")
+	return home.Replace(shown.String())
 }

@@ -19,7 +19,7 @@ import (
 type access struct {
 	name, state, scope, caller, config string
 	lifetime, timeout, wait            time.Duration
-	json                               bool
+	json, verbose                      bool
 	report, message, failing           string
 }
 
@@ -34,6 +34,7 @@ func (a *access) flags(cmd *cobra.Command) {
 	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "for COMMAND; up to 1h")
 	flags.DurationVar(&a.wait, "wait", 0, "wait at most this long for a limit to open")
 	flags.BoolVar(&a.json, "json", false, `COMMAND prints {"access_token": ..., "expires_in": SECONDS}`)
+	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say on standard error where the token came from, and why")
 	flags.StringVar(&a.report, "report", "", "how the call made with --failing ended: `ok|quota|auth|status=N`")
 	flags.StringVar(&a.message, "message", "", "what the upstream answered, with --report")
 	flags.StringVar(&a.failing, "failing", "", "the token of --report: its `ID`, or - to read the token from standard input")
@@ -121,7 +122,17 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 		ask = g.Wait
 	}
 	grant, err := ask(ctx, req)
+	if a.verbose && err == nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "tokenguard: %s: %s\n", origins[grant.Source], grant.Verdict.Detail)
+	}
 	return grant.Token, exitFor(err)
+}
+
+// origins say where a token came from.
+var origins = map[tokenguard.Source]string{
+	tokenguard.SourceRequest: "the command brought a new token",
+	tokenguard.SourceCache:   "the token was there, the command was not run",
+	tokenguard.SourceShared:  "another process brought the token, the command was not run",
 }
 
 // exitFor gives the answer its exit code and says what to do.

@@ -20,11 +20,15 @@ func serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Show the page of a state file, live",
 		Long: `Serve shows what the guards that share a state file may do now and why. It reads the state and starts nothing. The
-page answers the loopback interface alone.`,
+page answers the loopback interface alone. Calls, refusals and the decision log are on the services' own pages: each
+process knows those that it decided.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			settings, err := readConfig(cmd, config)
 			if err != nil {
+				return err
+			}
+			if err := lookFirst(cmd, name, state); err != nil {
 				return err
 			}
 			g, err := tokenguard.New(readOnly, tokenguard.WithName(name), tokenguard.WithStateFile(state), tokenguard.WithConfig(settings))
@@ -40,6 +44,25 @@ page answers the loopback interface alone.`,
 	flags.StringVar(&config, "config", "", "configuration of the guards, in JSON (default: the library's)")
 	flags.StringVar(&listen, "listen", "127.0.0.1:8321", "loopback `ADDRESS`")
 	return cmd
+}
+
+// lookFirst says that there is no state yet, and refuses to open one that a guard would set aside or cannot read.
+func lookFirst(cmd *cobra.Command, name, path string) (err error) {
+	if path == "" {
+		if path, err = tokenguard.DefaultStateFile(name); err != nil {
+			return &exitError{exitUsage, err}
+		}
+	}
+	report, err := tokenguard.Inspect(cmd.Context(), path)
+	switch {
+	case err != nil:
+		return &exitError{exitStore, err}
+	case report.Problem != "":
+		return &exitError{exitStore, fmt.Errorf("tokenguard: %s: %s", path, report.Problem)}
+	case !report.Exists:
+		fmt.Fprintf(cmd.ErrOrStderr(), "no state at %s yet: the page shows an empty guard until a service or tokenguard get --name %s writes it\n", path, name)
+	}
+	return nil
 }
 
 // readOnly is the RequestFunc of a guard that is only looked at.
@@ -58,7 +81,7 @@ func serve(cmd *cobra.Command, g *tokenguard.Guard, listen string) (err error) {
 	server := &http.Server{Handler: guardui.New(g), ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	fmt.Fprintf(cmd.OutOrStdout(), "http://%s/ (Ctrl-C ends it)\n", l.Addr())
+	fmt.Fprintf(cmd.OutOrStdout(), "http://%s/ shows the page: open it in a browser. Ctrl-C ends it.\n", l.Addr())
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -35,12 +36,12 @@ func main() {
 		ctx, cancel = context.WithTimeout(ctx, *length)
 		defer cancel()
 	}
-	if err := run(ctx, *addr, *speed); err != nil {
+	if err := run(ctx, os.Stdout, *addr, *speed); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(ctx context.Context, addr string, speed int) error {
+func run(ctx context.Context, out io.Writer, addr string, speed int) error {
 	clock := tokenguardtest.NewClock(time.Now().Add(-history))
 	upstream := &tokenguardtest.Upstream{Clock: clock, Quota: 150, Lifetime: 100 * time.Minute}
 	upstreamURL, closeUpstream, err := serve(ctx, "127.0.0.1:0", upstream)
@@ -64,7 +65,7 @@ func run(ctx context.Context, addr string, speed int) error {
 		return err
 	}
 	defer closePage()
-	fmt.Println("the page is at", page+"/")
+	fmt.Fprintln(out, "the page is at", page+"/")
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
