@@ -163,3 +163,46 @@ func TestAcceptErrorsPrintNoSecret(t *testing.T) {
 		})
 	}
 }
+
+// "Stats, the early warning event and the docs say so with numbers and the setting to choose."
+func TestAcceptBudgetWarningNamesTheSetting(t *testing.T) {
+	var warnings []string
+	u := newUser(t, tokenguard.WithObserver(func(e tokenguard.Event) {
+		if e.Kind == tokenguard.EventWarning {
+			warnings = append(warnings, e.Text)
+		}
+	}))
+	for _, scope := range []string{"1", "2", "3"} {
+		u.served(acquired, scoped(scope))
+		u.clock.move(300 * time.Second)
+	}
+	all := strings.Join(warnings, "\n")
+	assert.Contains(t, all, "2 of 3 used")
+	assert.Contains(t, all, "rate_limit.max_requests_per_hour")
+	u.refused(tokenguard.ReasonHourLimit, scoped("4"))
+	stats, err := json.Marshal(u.Stats())
+	require.NoError(t, err)
+	assert.Contains(t, string(stats), "3 of 3")
+	assert.Contains(t, string(stats), "rate_limit.max_requests_per_hour")
+}
+
+// A value is hidden wherever it stands, but a short one must not eat the words that hold its letters, and what a caller
+// names as failing must not change what its failure means.
+func TestAcceptHidingLeavesWordsAlone(t *testing.T) {
+	for _, value := range []string{"a", "quota", "in", "a-long-secret-value"} {
+		t.Run(value, func(t *testing.T) {
+			u := newUser(t)
+			u.up.next = []tokenguard.RequestFunc{issuing(value, 24*time.Hour),
+				failing(tokenguard.Failure{StatusCode: 503, Message: "service unavailable: " + value})}
+			u.served(acquired, plain)
+			u.clock.move(30 * time.Minute)
+			f := tokenguard.Failure{StatusCode: 429, Message: "insufficient_quota: you exceeded your current quota"}
+			e, err := u.Explain(t.Context(), tokenguard.Request{Failure: f, Failing: value})
+			require.NoError(t, err)
+			assert.Equal(t, tokenguard.ClassQuotaExhausted, e.Verdict.Class)
+			failed := u.fails(scoped("other"))
+			assert.Contains(t, failed.Error(), "service unavailable: tk_")
+			assert.NotContains(t, failed.Error(), ": "+value)
+		})
+	}
+}

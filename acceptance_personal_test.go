@@ -43,3 +43,29 @@ func TestAcceptPersonalFallbackIsNeverSilent(t *testing.T) {
 		})
 	}
 }
+
+// A report comes first, also in Explain: who says that the personal token is invalid may have an anonymous one.
+func TestAcceptExplainOfAReportAboutThePersonalToken(t *testing.T) {
+	u := newUser(t, tokenguard.WithPersonalToken(func(context.Context) (tokenguard.Token, error) {
+		return tokenguard.NewToken("personal-secret", time.Time{}), nil
+	}))
+	mine := u.served(tokenguard.ReasonPersonal, plain).Token
+	u.clock.move(time.Minute)
+	e, err := u.Explain(t.Context(), with(unauthorized, mine))
+	require.NoError(t, err)
+	assert.Equal(t, tokenguard.AnswerStart, e.Verdict.Answer, e.Verdict.Detail)
+	u.served(acquired, with(unauthorized, mine))
+}
+
+// A rate_limited is about the key of the token that it was reported of.
+func TestAcceptPauseOfAPersonalTokensScope(t *testing.T) {
+	mine := tokenguard.NewToken("personal-secret", time.Time{})
+	mine.Scope = "mine"
+	u := newUser(t, tokenguard.WithPersonalToken(func(context.Context) (tokenguard.Token, error) { return mine, nil }))
+	u.served(tokenguard.ReasonPersonal, scoped("mine"))
+	u.report(tokenguard.Outcome{TokenID: mine.ID(), Failure: tooFast})
+	u.served(acquired, plain)
+	e, err := u.Explain(t.Context(), scoped("mine"))
+	require.NoError(t, err)
+	assert.Equal(t, tokenguard.ReasonUpstreamRateLimited, e.Steps[3].Reason)
+}

@@ -104,6 +104,7 @@ func TestAcceptExplainAgreesWithAcquire(t *testing.T) {
 		s.down = errors.New("gone")
 		u := newUser(t, onStore(s)...)
 		agree(t, u, plain)
+		agree(t, u, tokenguard.Request{Failure: outOfQuota, Failing: "unknown"})
 	})
 }
 
@@ -118,4 +119,21 @@ func TestAcceptClockBesideTheStoresClock(t *testing.T) {
 	require.ErrorAs(t, err, &mistake)
 	assert.Equal(t, "WithClock", mistake.Field)
 	assert.Zero(t, u.up.count())
+}
+
+// "Unwrap gives the remembered failure, rebuilt after a restart": also the one that closed its own key and, by its
+// Retry-After, the whole guard.
+func TestAcceptRetryAfterRemembersItsFailure(t *testing.T) {
+	file := tokenguard.WithStateFile(t.TempDir() + "/state")
+	u := newUser(t, file)
+	f := accountBan
+	f.Header = map[string][]string{"Retry-After": {"7200"}}
+	u.up.next = []tokenguard.RequestFunc{failing(f)}
+	failed := u.fails(scoped("a"))
+	refusal := u.refused(tokenguard.ReasonRetryAfter, scoped("b"))
+	assert.ErrorIs(t, refusal, failed.Unwrap())
+	require.NoError(t, u.Close())
+	u.Guard = u.open(file)
+	refusal = u.refused(tokenguard.ReasonRetryAfter, scoped("b"))
+	assert.ErrorContains(t, refusal.Unwrap(), "banned")
 }

@@ -44,3 +44,31 @@ func TestAcceptClocksOfTests(t *testing.T) {
 		})
 	}
 }
+
+// "RetryAt is when this caller could next have a token": a token that may be refreshed opens row 4 before it expires.
+func TestAcceptRetryAtWithRefreshAhead(t *testing.T) {
+	u := newUser(t, quick, tokenguard.WithRefreshAhead(5*time.Minute))
+	u.up.lifetime = 20 * time.Minute
+	token := u.served(acquired, plain).Token
+	u.clock.move(time.Minute)
+	u.report(tokenguard.Outcome{TokenID: token.ID(), Failure: noneLeft})
+	u.refusedUntil(oddStart.Add(15*time.Minute-10*time.Second), tokenguard.ReasonTokenTooNew, plain)
+	u.served(acquired, plain)
+}
+
+// The others are served where the predictor lifts a suspicion, so its veto closes nothing for them.
+func TestAcceptRetryAtOfWhomThePredictorServes(t *testing.T) {
+	u := newUser(t, tokenguard.WithRateLimits(tokenguard.RateLimits{MinInterval: time.Minute}))
+	token := u.served(acquired, plain).Token
+	u.clock.move(40 * time.Minute)
+	u.report(tokenguard.Outcome{TokenID: token.ID(), Failure: outOfQuota})
+	u.clock.move(time.Minute)
+	u.report(tokenguard.Outcome{TokenID: token.ID(), Failure: outOfQuota})
+	for range 100 {
+		u.clock.move(100 * time.Millisecond)
+		u.report(tokenguard.Outcome{TokenID: token.ID(), Latency: time.Second})
+	}
+	u.served(acquired, scoped("other")) // closes the limiter
+	u.refusedUntil(u.now().Add(time.Minute), tokenguard.ReasonMinInterval, plain)
+	assert.Equal(t, token.ID(), u.served(cached, plain).Token.ID())
+}

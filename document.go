@@ -122,6 +122,17 @@ type record struct {
 
 func (r *record) held() bool { return r.Value != "" || r.Sealed != nil || r.Private }
 
+// lastFailure is the newest of all, also of those that closed their key alone.
+func (d *document) lastFailure() *failures {
+	last := &d.Failures
+	for _, k := range d.Keys {
+		if k.Last.At > last.At {
+			last = &k.Last
+		}
+	}
+	return last
+}
+
 // counts are totals since the document was made.
 type counts struct {
 	Starts    uint64           `json:"starts,omitempty"`

@@ -57,7 +57,6 @@ func (g *Guard) viewFor(ctx context.Context, q *query, st *state, r reading) (*v
 			pv, _ = g.personal.view(g.opt, st.doc, q.scope, g.meter.read().now)
 			g.rebuild()
 		}
-		pv.note = g.hide(pv.note)
 		q.personal = pv
 	}
 	q.waiting = int(g.waiting.Load())

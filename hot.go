@@ -202,7 +202,6 @@ func (g *Guard) heat(t *hotTable, scope string, r reading) {
 		if pv.again > r.now {
 			until = pv.again
 		}
-		pv.note = g.hide(pv.note)
 		q.personal = pv
 	}
 	v := g.viewOn(q, t.state)

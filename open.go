@@ -23,7 +23,7 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	g.reports, _ = lru.New[reportID, struct{}](8 * memoSize)
 	g.said, _ = lru.New[string, struct{}](memoSize)
 	if o.personal != nil {
-		g.personal = &personal{fetch: o.personal}
+		g.personal = &personal{fetch: o.personal, masked: g.masked}
 	}
 	if o.shadow {
 		g.shadow = newShadow()

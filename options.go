@@ -275,7 +275,8 @@ func WithLogger(l *slog.Logger) Option {
 }
 
 // WithObserver sets a function that is told each event, with no lock held. It should return soon: it runs on the
-// goroutine that caused the event. It must not be nil.
+// goroutine that caused the event. It may call the guard, but a token that it waits for while it is told of a start cannot
+// come before it returns. It must not be nil.
 func WithObserver(observe func(Event)) Option {
 	return func(o *options) {
 		if o.given(observe != nil, "WithObserver", "a function") {

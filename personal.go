@@ -19,16 +19,17 @@ const (
 )
 
 type personal struct {
-	fetch func(context.Context) (Token, error)
-	calls singleflight.Group
+	fetch  func(context.Context) (Token, error)
+	calls  singleflight.Group
+	masked func(string) string // what is foreign
 
 	mu     sync.Mutex // guards what follows
 	token  Token
 	taken  instant
 	expiry instant
 	failed instant // when fetch failed last
-	err    error
-	ended  uint64 // fetches that were not given up
+	why    string  // it failed, masked
+	ended  uint64  // fetches that were not given up
 }
 
 // view is what a decision needs to know.
@@ -38,7 +39,7 @@ func (p *personal) view(o *options, doc *document, scope string, now instant) (p
 	pv.known, pv.fetches = true, p.ended
 	if p.failed != 0 && now < p.failed.plus(personalPause) {
 		pv.again = p.failed.plus(personalPause)
-		pv.note = "the personal token could not be fetched, so an anonymous one is used: " + mask(p.err.Error())
+		pv.note = "the personal token could not be fetched, so an anonymous one is used: " + p.why
 		return pv, false
 	}
 	if p.token.secret == nil {
@@ -125,15 +126,19 @@ func (p *personal) once(ctx context.Context, seen uint64, timeout time.Duration,
 	if ans.err != nil && ctx.Err() != nil {
 		return errLeft
 	}
+	why := ""
+	if ans.err != nil {
+		why = p.masked(ans.err.Error())
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ended++
 	if ans.err != nil {
-		p.failed, p.err = r.now, ans.err
+		p.failed, p.why = r.now, why
 		return ans.err
 	}
 	t := ans.token
-	p.taken, p.expiry, p.failed, p.err = r.now, expiry, 0, nil
+	p.taken, p.expiry, p.failed, p.why = r.now, expiry, 0, ""
 	t.Kind, t.AcquiredAt, t.Expiry = Personal, r.time(p.taken), r.time(p.expiry)
 	p.token = t
 	return nil

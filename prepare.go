@@ -50,14 +50,14 @@ func (g *Guard) prepare(req Request, r reading) (*query, error) {
 	if req.Failure.IsZero() || canceled(req.Failure.Err) {
 		return q, nil
 	}
-	if raw := req.Failing; raw != "" && !isTokenID(raw) {
-		if text := trim(req.Failure.text(), 2*maxText); strings.Contains(text, raw) {
-			req.Failure.Message = strings.ReplaceAll(text, raw, TokenID(raw))
-		}
-	}
+	text := req.Failure.text()
 	q.report = g.report(req.Failure, r)
+	if raw := req.Failing; raw != "" && !isTokenID(raw) && strings.Contains(text, raw) {
+		text = without(trim(text, 2*maxText), raw, TokenID(raw))
+		q.text = g.masked(text)
+	}
 	q.failing = normalID(req.Failing)
-	q.template = g.template(caller, req.Failure.text())
+	q.template = g.template(caller, text)
 	return q, nil
 }
 
@@ -125,22 +125,52 @@ type templateKey struct{ caller, text string }
 func (g *Guard) hide(text string) string {
 	if st := g.newest(); st != nil {
 		for id, t := range st.tokens {
-			if v := t.Value(); strings.Contains(text, v) {
-				text = strings.ReplaceAll(text, v, id)
-			}
+			text = without(text, t.Value(), id)
 		}
 	}
 	if g.personal != nil {
 		if t := g.personal.current(); t.secret != nil {
-			text = strings.ReplaceAll(text, t.Value(), t.ID())
+			text = without(text, t.Value(), t.ID())
 		}
 	}
 	if g.shadow != nil {
 		for _, p := range g.shadow.tokens.Values() {
-			text = strings.ReplaceAll(text, p.token.Value(), p.token.ID())
+			text = without(text, p.token.Value(), p.token.ID())
 		}
 	}
 	return text
+}
+
+// shortValue is the length below which a value is hidden only as a word of its own: it may be a part of any.
+const shortValue = 8
+
+// without replaces a token's value in a text by its ID.
+func without(text, value, id string) string {
+	switch {
+	case value == "" || !strings.Contains(text, value):
+		return text
+	case len(value) >= shortValue:
+		return strings.ReplaceAll(text, value, id)
+	}
+	inWord := func(at int) bool {
+		return at >= 0 && at < len(text) && (text[at] >= '0' && text[at] <= '9' || text[at]|0x20 >= 'a' && text[at]|0x20 <= 'z')
+	}
+	var out strings.Builder
+	from := 0
+	for {
+		i := strings.Index(text[from:], value)
+		if i < 0 {
+			return out.String() + text[from:]
+		}
+		start, end := from+i, from+i+len(value)
+		out.WriteString(text[from:start])
+		if inWord(start-1) || inWord(end) {
+			out.WriteString(value)
+		} else {
+			out.WriteString(id)
+		}
+		from = end
+	}
 }
 
 func (g *Guard) template(caller, text string) template.Template {

@@ -149,12 +149,14 @@ func (g *Guard) reportOutcome(ctx context.Context, q *query, o Outcome, r readin
 	if st == nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
-	rec := st.doc.Tokens[q.failing]
-	if rec == nil && g.personalRecord(q.failing) == nil {
-		return nil
-	}
-	if rec != nil {
+	rec, own := st.doc.Tokens[q.failing], g.personalRecord(q.failing)
+	switch {
+	case rec != nil:
 		q.scope = rec.Scope
+	case own != nil:
+		q.scope = own.Scope
+	default:
+		return nil
 	}
 	due := false
 	if rec != nil && rec.Kind == Anonymous {
@@ -164,7 +166,7 @@ func (g *Guard) reportOutcome(ctx context.Context, q *query, o Outcome, r readin
 		due = g.outcome(q.failing, outcomeOf(&q.report, o, r))
 	}
 	g.tally.outcome(q.class)
-	changes := st.doc.wouldChange(g.opt, q, g.personalRecord(q.failing), r.now)
+	changes := st.doc.wouldChange(g.opt, q, own, r.now)
 	switch {
 	case changes && (q.class != ClassNone || rec != nil && rec.Suspect != 0):
 		err = g.submit(ctx, q)

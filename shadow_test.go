@@ -88,6 +88,11 @@ func TestShadowModeDecidesAsEnforced(t *testing.T) {
 				if !f.IsZero() {
 					req.Failing = b[who]
 				}
+				foreseen, err := shadow.Explain(t.Context(), req)
+				require.NoError(t, err)
+				if reason != ReasonAcquired {
+					require.Equal(t, reason, foreseen.Verdict.Reason, "seed %d step %d", seed, step)
+				}
 				got, err := shadow.Acquire(t.Context(), req)
 				require.NoError(t, err)
 				require.Equal(t, reason, got.Verdict.Reason, "seed %d step %d", seed, step)

@@ -12,7 +12,7 @@ import (
 
 // The guard's side of the store: what it saw last, when it looks again, and how it commits.
 
-// storeTimeout bounds one look at the store, one commit, whatever the store does.
+// storeTimeout bounds one look at the store and one commit, as far as the store heeds its context.
 const storeTimeout = 10 * time.Second
 
 // state is one revision of the document, as this process can read it. It never changes once published.

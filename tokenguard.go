@@ -147,6 +147,8 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 					serr = err
 				}
 				v, st = g.viewOf(q)
+			} else if q.class != ClassNone && st != nil {
+				v = g.viewOn(q, st) // the report itself waits now, too
 			}
 		}
 		rl := v.decide(r.now)
@@ -265,6 +267,7 @@ func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 // of the user's but the classifier, so a personal token that was never fetched counts as not usable. The error is the
 // refusal of a guard that is closed or cannot reach its store; the Explanation then holds its verdict alone.
 func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
+	req.Failing = g.shadow.stands(req.Failing)
 	q, err := g.prepare(req, g.meter.read())
 	if err != nil {
 		return Explanation{}, err

@@ -79,7 +79,7 @@ func (v *view) detail(rl ruling, r reading) string {
 		if v.q.class == ClassAuthInvalid && v.q.failing == rl.tokenID {
 			return fmt.Sprintf("token %s is of %s, and one that fails within %v may not have spread yet: try the call once more with it", rl.tokenID, clock(rl.since), spreading)
 		}
-		return fmt.Sprintf("token %s of %s is known, and nothing says that its quota is used up; it expires at %s", rl.tokenID, clock(rl.since), clock(rl.until))
+		return fmt.Sprintf("token %s of %s is known, and nothing says that its quota is used up; this opens at %s", rl.tokenID, clock(rl.since), clock(rl.until))
 	case ReasonTokenTooNew:
 		return fmt.Sprintf("token %s is of %s and is not replaced before it is %v old; this opens at %s", rl.tokenID, clock(rl.since), rl.window, clock(rl.until))
 	case ReasonRecentAcquisition:
@@ -90,7 +90,7 @@ func (v *view) detail(rl ruling, r reading) string {
 		if rl.since != 0 {
 			return fmt.Sprintf("the state was lost at %s: the window of %v counts as full until %s", clock(rl.since), rl.window, clock(rl.until))
 		}
-		return fmt.Sprintf("%d of %d starts in the last %v; the next opens at %s", rl.count, rl.limit, rl.window, clock(rl.until))
+		return fmt.Sprintf("%d of %d starts in the last %v; the next opens at %s (%s)", rl.count, rl.limit, rl.window, clock(rl.until), budgetSettings[rl.reason])
 	case ReasonMinInterval:
 		return fmt.Sprintf("the last attempt ended at %s, the next may start %v later, at %s", clock(rl.since), rl.window, clock(rl.until))
 	case ReasonBackoff:
@@ -130,6 +130,12 @@ func (v *view) detail(rl ruling, r reading) string {
 	return ""
 }
 
+// budgetSettings are what an operator would change.
+var budgetSettings = map[Reason]string{
+	ReasonHourLimit: "rate_limit.max_requests_per_hour",
+	ReasonDayLimit:  "rate_limit.max_requests_per_day",
+}
+
 var goOnWords = map[Reason]string{
 	ReasonExpired:    "it has expired",
 	ReasonExpiring:   "it expires soon, and this call may refresh it",
@@ -142,6 +148,9 @@ var goOnWords = map[Reason]string{
 // backoff that is the failed acquisition, whichever rule the verdict names.
 func (g *Guard) cause(v *view, rl ruling, r reading) error {
 	f := rl.failure
+	if rl.reason == ReasonRetryAfter {
+		f = v.doc.lastFailure()
+	}
 	for _, gate := range [...]ruling{v.backoff(), v.closing()} {
 		if f == nil && gate.until > r.now {
 			f = gate.failure

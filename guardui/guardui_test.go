@@ -301,8 +301,8 @@ func TestShadowModeAndCandidate(t *testing.T) {
 	assert.Contains(t, body, "shadow mode: it was passed on")
 	assert.Contains(t, body, "1 gained, 0 lost")
 	assert.Regexp(t, `starts of this hour</th><td>1 of 3</td><td>2 of 10<`, body)
-	assert.Regexp(t, `MaxRequestsPerDay</th><td>20</td><td>50<`, body)
-	assert.NotContains(t, body, "MinTokenAge</th>", "where they do not differ")
+	assert.Regexp(t, `max_requests_per_day</th><td>20</td><td>50<`, body)
+	assert.NotContains(t, body, "min_token_age</th>", "where they do not differ")
 
 	plain, _ := newGuard(t)
 	body = ask(guardui.New(plain), "/").Body.String()

@@ -2,6 +2,7 @@ package guardui
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tokenguard/tokenguard"
@@ -187,7 +189,41 @@ type setting struct {
 	Changed              bool
 }
 
-// settings lists the fields of a Config, under their Go names, beside the defaults.
+// settingNames are the names of a Config's fields in JSON, under which operators know them, by section and field.
+var settingNames = sync.OnceValue(func() (names [][][2]string) {
+	var none tokenguard.Config
+	sections := reflect.ValueOf(none).NumField()
+	for i := range sections {
+		names = append(names, nil)
+		for j := range reflect.ValueOf(none).Field(i).NumField() {
+			var one tokenguard.Config // encodes its only field
+			switch field := reflect.ValueOf(&one).Elem().Field(i).Field(j); field.Kind() {
+			case reflect.Bool:
+				field.SetBool(true)
+			case reflect.Float64:
+				field.SetFloat(1)
+			default:
+				field.SetInt(1)
+			}
+			var doc map[string]map[string]any
+			encoded, err := json.Marshal(one)
+			if err == nil {
+				err = json.Unmarshal(encoded, &doc)
+			}
+			if err != nil {
+				panic(err)
+			}
+			for section, fields := range doc {
+				for name := range fields {
+					names[i] = append(names[i], [2]string{section, name})
+				}
+			}
+		}
+	}
+	return names
+})
+
+// settings lists the fields of a Config beside the defaults.
 func settings(config tokenguard.Config) (out []setting) {
 	own, usual := reflect.ValueOf(config), reflect.ValueOf(tokenguard.Conservative())
 	for i := range own.NumField() {
@@ -200,7 +236,8 @@ func settings(config tokenguard.Config) (out []setting) {
 				}
 				standard = span(standard.(time.Duration))
 			}
-			out = append(out, setting{own.Type().Field(i).Name, own.Field(i).Type().Field(j).Name, fmt.Sprint(value), value != standard})
+			names := settingNames()[i][j]
+			out = append(out, setting{names[0], names[1], fmt.Sprint(value), value != standard})
 		}
 	}
 	return out

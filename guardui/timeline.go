@@ -16,7 +16,6 @@ type timeline struct {
 	Hour   box   // the window of the hour
 	Closed []box // backoff and Retry-After
 	Rows   []row
-	Known  time.Time // the begin of the history, if that lies within
 }
 
 // row is what happened of one sort.
@@ -55,9 +54,6 @@ func newTimeline(title string, length time.Duration, now time.Time, attempts []t
 		return float64(int(10*min(max(x, 0), 1000))) / 10
 	}
 	t.Hour = box{X: at(now.Add(-time.Hour)), W: at(now) - at(now.Add(-time.Hour)), H: rowHeight}
-	if len(history) > 0 && history[0].At.After(from) {
-		t.Known = history[0].At
-	}
 	starts := row{Name: "starts", Class: "start"}
 	for _, a := range attempts {
 		if a.End.Before(from) {

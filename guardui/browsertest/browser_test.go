@@ -178,7 +178,7 @@ func TestWithoutJavaScript(t *testing.T) {
 		return err
 	}), chromedp.Navigate(url+"?explain=1&caller=billing"), chromedp.WaitReady(chromedp.CSS(".decides")))
 	text := get(ctx, t, chromedp.OuterHTML(chromedp.CSS("body")))
-	for _, want := range []string{"is refused", "backoff", "decides", "MaxRequestsPerHour", "Load again", "<rect"} {
+	for _, want := range []string{"is refused", "backoff", "decides", "max_requests_per_hour", "Load again", "<rect"} {
 		assert.Contains(t, text, want)
 	}
 }
