@@ -34,5 +34,5 @@
 //
 // By default at most 3 starts in any 60 minutes, 20 in any 24 hours, 300 s apart, over all goroutines and processes that
 // share the state, charged before the upstream is asked and never refunded. Config and the With functions change the
-// numbers, and no number switches a limit off. Two options let go of the limits for a time, and say so in their names.
+// numbers, and no number switches a limit off. Three options loosen the limits for a time, and say so in their names.
 package tokenguard

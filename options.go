@@ -138,7 +138,8 @@ func WithManager(c ManagerConfig) Option { return WithConfig(Config{Manager: c})
 func WithPredictor(c PredictorConfig) Option { return WithConfig(Config{Predictor: c}) }
 
 // WithClassifier replaces Classify. The function must be pure, since a decision may be computed again: the same class
-// for the same failure, no I/O. It may call Classify for what it does not know itself. It must not be nil.
+// for the same failure, no I/O. It may call Classify for what it does not know itself. The limits
+// hold whatever it says. It must not be nil.
 func WithClassifier(classify func(Failure) Class) Option {
 	return func(o *options) {
 		if o.given(classify != nil, "WithClassifier", "a function") {
@@ -168,7 +169,9 @@ func WithRequestTimeout(d time.Duration) Option {
 }
 
 // WithRefreshAhead lets one caller acquire the next token this long before the cached one expires, while the others
-// keep the old one: 0 to 24 h, default 0, which waits for the expiry. All limits hold as ever.
+// keep the old one: 0 to 24 h, default 0, which waits for the expiry. At most half of a token's lifetime counts, so that
+// a window longer than the lifetime does not refresh on each call. That caller waits for the result; if there is none,
+// or the limits refuse, it is served with the old token. All limits hold as ever.
 func WithRefreshAhead(d time.Duration) Option {
 	return func(o *options) {
 		if o.within("WithRefreshAhead", d, maxRefreshAhead) {

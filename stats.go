@@ -36,11 +36,11 @@ type AcquisitionStats struct {
 	Day       WindowStats      `json:"day"`
 	Attempts  uint64           `json:"attempts"` // since the state was made
 	Successes uint64           `json:"successes"`
-	Failures  map[Class]uint64 `json:"failures"`
+	Failures  map[Class]uint64 `json:"failures"` // by class
 	// LastSuccess is when the newest token that is known was acquired; zero: none is known.
 	LastSuccess time.Time `json:"last_success,omitzero"`
 	InProgress  int       `json:"in_progress"`
-	Concurrent  int       `json:"max_concurrent"`
+	Concurrent  int       `json:"max_concurrent"` // the most that may be
 }
 
 // WindowStats is a sliding window against its limit.
@@ -58,8 +58,8 @@ type WindowStats struct {
 type LimiterStats struct {
 	// Open: an acquisition could start now, as far as the limits go.
 	Open        bool      `json:"open"`
-	NextAllowed time.Time `json:"next_allowed"` // now if open
-	Binding     Reason    `json:"binding,omitempty"`
+	NextAllowed time.Time `json:"next_allowed"`      // now if open
+	Binding     Reason    `json:"binding,omitempty"` // what closes it: the one that opens last
 	Detail      string    `json:"detail"`
 
 	ConsecutiveFailures int       `json:"consecutive_failures"`
@@ -82,22 +82,22 @@ type CallStats struct {
 	FilterRate float64 `json:"filter_rate"`
 	// Outcomes reported, by class; "success" for none.
 	Outcomes map[string]int64 `json:"outcomes"`
-	Waiting  int64            `json:"waiting"`
+	Waiting  int64            `json:"waiting"` // now, for an acquisition in progress
 }
 
 // DedupStats is the dedup filter.
 type DedupStats struct {
 	Duplicates int64 `json:"duplicates"`
-	Records    int   `json:"records"`
+	Records    int   `json:"records"` // of the last starts, against which requests are compared
 }
 
 // CacheStats is the token cache.
 type CacheStats struct {
 	Hits    int64   `json:"hits"`
 	HitRate float64 `json:"hit_rate"` // of the answered calls, in [0,1]
-	Size    int     `json:"size"`
-	Limit   int     `json:"limit"`
-	Usable  int     `json:"usable"`
+	Size    int     `json:"size"`     // tokens in the shared state
+	Limit   int     `json:"limit"`    // CacheConfig.MaxTokens
+	Usable  int     `json:"usable"`   // of Size: not expired, rejected or spent
 	// Expiry is when the last of the usable ones ends; zero: none is usable.
 	Expiry time.Time `json:"expiry,omitzero"`
 }
@@ -105,7 +105,7 @@ type CacheStats struct {
 // PredictorStats is the quota predictor on the newest token.
 type PredictorStats struct {
 	Level       Level     `json:"level"`
-	Confidence  float64   `json:"confidence"`
+	Confidence  float64   `json:"confidence"` // in [0,1]
 	Reason      string    `json:"reason"`
 	Probability float64   `json:"refusal_probability"` // that the next call is refused for quota
 	UsesLeft    int64     `json:"uses_left"`           // -1: not known
@@ -128,7 +128,7 @@ type StoreStats struct {
 	Revision uint64    `json:"revision"`
 	Error    string    `json:"error,omitempty"` // of the look that Stats took
 	LostAt   time.Time `json:"lost_at,omitzero"`
-	Unsaved  int       `json:"unsaved"`
+	Unsaved  int       `json:"unsaved"` // changes that wait for a commit that works
 }
 
 // Recommendation is what an operator would do now.

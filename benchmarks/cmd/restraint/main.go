@@ -5,7 +5,9 @@ package main
 import (
 	"flag"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tokenguard/tokenguard"
@@ -51,7 +53,7 @@ func refused(r restraint.Result) string {
 	slices.SortFunc(reasons, func(a, b tokenguard.Reason) int { return int(r.Refused[b] - r.Refused[a]) })
 	var out []string
 	for _, reason := range reasons[:min(3, len(reasons))] {
-		out = append(out, fmt.Sprintf("%s %.4g", reason, r.Refused[reason]))
+		out = append(out, fmt.Sprintf("%s %s", reason, strconv.FormatFloat(math.Round(10*r.Refused[reason])/10, 'f', -1, 64)))
 	}
 	return strings.Join(out, ", ")
 }
