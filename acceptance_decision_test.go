@@ -131,6 +131,19 @@ func TestAcceptManagerResetsSoon(t *testing.T) {
 	}
 }
 
+// The upstream may state the reset as the wait of a used-up quota. Only a wait of seconds makes it a rate limit.
+func TestAcceptManagerResetsSoonByRetryAfter(t *testing.T) {
+	u := newUser(t, quick)
+	token := u.served(acquired, plain).Token
+	u.clock.move(31 * time.Minute)
+	f := outOfQuota
+	f.Header = map[string][]string{"Retry-After": {"600"}}
+	got := u.refused(tokenguard.ReasonResetsSoon, with(f, token)).Verdict.RetryAt
+	assert.Equal(t, u.now().Add(10*time.Minute), got)
+	f.Header["Retry-After"] = []string{"60"}
+	u.refused(tokenguard.ReasonUpstreamRateLimited, with(f, token))
+}
+
 func TestAcceptReplaceSpentEarly(t *testing.T) {
 	u := newUser(t, quick, tokenguard.WithManager(tokenguard.ManagerConfig{ReplaceSpentEarly: true, RecentWindow: time.Second}))
 	token := u.served(acquired, plain).Token

@@ -3,6 +3,7 @@ package tokenguard_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -204,15 +205,19 @@ func TestAcceptLastStretchStillServes(t *testing.T) {
 }
 
 func TestAcceptYear9999(t *testing.T) {
-	u := newUser(t, tokenguard.WithStateFile(t.TempDir()+"/state"))
-	forever := time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
-	u.up.next = []tokenguard.RequestFunc{func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
-		return tokenguard.NewToken("v", forever), nil
-	}}
-	token := u.served(acquired, plain).Token
-	assert.True(t, token.Expiry.Year() > 2250, "%v", token.Expiry)
-	u.clock.move(100 * 365 * 24 * time.Hour)
-	assert.Equal(t, token, u.served(cached, plain).Token)
+	for name, token := range map[string]tokenguard.Token{
+		"an instant": tokenguard.NewToken("v", time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)),
+		"a lifetime": tokenguard.NewTokenIn("v", math.MaxInt64),
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUser(t, tokenguard.WithStateFile(t.TempDir()+"/state"))
+			u.up.next = []tokenguard.RequestFunc{func(context.Context, tokenguard.Request) (tokenguard.Token, error) { return token, nil }}
+			token := u.served(acquired, plain).Token
+			assert.True(t, token.Expiry.Year() > 2250, "%v", token.Expiry)
+			u.clock.move(100 * 365 * 24 * time.Hour)
+			assert.Equal(t, token, u.served(cached, plain).Token)
+		})
+	}
 }
 
 func TestAcceptCallerKeepsTokenItSaysNothingAbout(t *testing.T) {

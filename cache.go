@@ -162,6 +162,15 @@ const maxHeld = 2 << 20
 
 func (r *record) drop() { r.Value, r.Sealed, r.Private = "", nil, false }
 
+// shadows reports whether r is the newest of its key's tokens and an older one lasts longer: without r the manager would
+// speak of that one.
+func (d *document) shadows(o *options, r *record, now instant) bool {
+	return d.newest(r.Scope) == r && slices.ContainsFunc(d.byScope[r.Scope], func(older *record) bool {
+		_, ends := o.expiry(older)
+		return now < ends
+	})
+}
+
 // sweepTokens drops the values of tokens that ended and forgets tokens that no rule asks for any more.
 func (d *document) sweepTokens(o *options, now instant) {
 	var known []*record
@@ -174,7 +183,7 @@ func (d *document) sweepTokens(o *options, now instant) {
 		dead := max(r.Rejected, r.Spent)
 		switch {
 		case r.held():
-		case now >= ends && (dead == 0 || now >= dead.plus(tombstoneLife)):
+		case now >= ends && (dead == 0 || now >= dead.plus(tombstoneLife)) && !d.shadows(o, r, now):
 			delete(d.Tokens, id)
 		default:
 			known = append(known, r)

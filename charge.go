@@ -105,11 +105,14 @@ func (d *document) adopt(o *options, r *record, id, owner string, now instant) b
 }
 
 // clear lifts what an operator asks to lift. Attempts stay charged, rejections stay.
-func (d *document) clear(what Clear) (changed bool) {
+func (d *document) clear(what Clear, now instant) (changed bool) {
 	for id, r := range d.Tokens {
 		if (what.Suspicion == "*" || what.Suspicion == id) && (r.Suspect != 0 || r.Spent != 0) {
 			r.lift()
 			changed = true
+		}
+		if what.Backoff && r.Prior != 0 { // a rejection would bring the failures before it back
+			r.Prior, changed = 0, true
 		}
 	}
 	if what.Backoff {
@@ -125,7 +128,7 @@ func (d *document) clear(what Clear) (changed bool) {
 			k.Closed, k.Refusals, k.Last, changed = pause{}, 0, failures{}, true
 		}
 		if what.RetryAfter && k.Pause.Until != 0 {
-			k.Pause, changed = pause{}, true
+			k.Pause, changed = pause{From: now}, true // what was reported until now is dealt with
 		}
 	}
 	return changed

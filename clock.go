@@ -22,10 +22,13 @@ func (t instant) plus(d time.Duration) instant {
 
 func (t instant) sub(u instant) time.Duration { return time.Duration(t - u) }
 
-// unixNano clamps instants beyond the years 1678 and 2262 to what 64 bits of nanoseconds hold.
+// unixNano clamps instants beyond the years 1678 and 2262 to what 64 bits of nanoseconds hold. A fake clock that was
+// never set counts on from the zero Time.
 func unixNano(t time.Time) instant {
 	const lo, hi = math.MinInt64 / int64(time.Second), math.MaxInt64 / int64(time.Second)
 	switch s := t.Unix(); {
+	case t.Year() < 200:
+		return instant(t.Sub(time.Time{}) + day)
 	case s >= hi:
 		return never - 1
 	case s <= lo:
@@ -55,7 +58,7 @@ func (r reading) instant(t time.Time) instant {
 	}
 	wall := unixNano(r.wall)
 	if at := unixNano(t); at > wall {
-		return r.now.plus(at.sub(wall))
+		return min(r.now.plus(at.sub(wall)), never-1)
 	} else {
 		return max(r.now-(wall-at), 1)
 	}

@@ -22,13 +22,15 @@ type query struct {
 
 // personalView is what this process knows of the personal token.
 type personalView struct {
-	known  bool // a function is set
-	id     string
-	taken  instant // when it was fetched
-	reset  instant // when its quota is full again, as far as that was stated
-	usable bool    // it may go to somebody
-	again  instant // when it may be usable again; 0: not known
-	note   string  // why it is not usable
+	known   bool // a function is set
+	id      string
+	taken   instant // when it was fetched
+	reset   instant // when its quota is full again, as far as that was stated
+	usable  bool    // it may go to somebody
+	until   instant // when it is due to be fetched again, if usable
+	again   instant // when it may be usable again; 0: not known
+	note    string  // why it is not usable
+	fetches uint64  // how many had ended
 }
 
 // view is everything a step looks at. Steps take the instant as a parameter of its own, so that they can be asked
@@ -40,7 +42,7 @@ type view struct {
 	q        *query
 	readable func(*record) bool // this process holds or can open the value
 	pending  predict.Usage      // outcomes of the key's newest token that wait for a commit
-	later    bool               // retryAt asks about later: the caller is then refused for quota again
+	later    instant            // not 0: retryAt asks, at this instant, about later: the caller is then refused for quota again
 }
 
 // ruling is a step's verdict before it is put into words.
@@ -153,7 +155,7 @@ func (v *view) reopens(now instant) instant {
 		return usable
 	}
 	ask := *v
-	ask.later = true
+	ask.later = now
 	// When the last of today's gates opens another may have closed, such as resets_soon: ask again from there.
 	const rounds = 8
 	at := now
@@ -180,7 +182,7 @@ func (v *view) opening(t instant) instant {
 		}
 	}
 	if m.reason == ReasonQuotaSpent {
-		if p := v.predictor(t); p.answer == AnswerRefuse {
+		if p := v.predictor(t); p.answer == AnswerRefuse && !v.servesLifted(t) {
 			latest = max(latest, p.until)
 		}
 	}

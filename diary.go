@@ -58,7 +58,7 @@ func (d *diary) mayRetry() bool { return d.retry.AllowN(time.Now(), 1) }
 // admit counts an event in or, in a storm of its sort, only counts it.
 func (d *diary) admit(e *Event) bool {
 	switch e.Kind {
-	case EventRefused, EventServed, EventReported, EventFailed, EventState:
+	case EventRefused, EventServed, EventReported, EventFailed, EventState, EventCandidate:
 	default:
 		return true
 	}
@@ -114,6 +114,7 @@ func (d *diary) note(e *Event) (readers []chan Event, admitted bool) {
 // tell sends an event to everybody. No lock is held while foreign code runs.
 func (g *Guard) tell(e Event) {
 	e.Guard, e.Caller = g.opt.name, g.masked(e.Caller)
+	e.Shadow = e.Kind == EventRefused && g.shadow.takes(e.Verdict.Reason)
 	readers, admitted := g.diary.note(&e)
 	if !admitted {
 		return
@@ -141,7 +142,7 @@ func (g *Guard) log(e Event) {
 	switch e.Kind {
 	case EventFailed, EventWarning, EventState:
 		level = slog.LevelWarn
-	case EventServed:
+	case EventServed, EventCandidate:
 		level = slog.LevelDebug
 	}
 	ctx := context.Background()
@@ -165,6 +166,7 @@ func (g *Guard) log(e Event) {
 	add("step", string(e.Verdict.Step))
 	add("reason", string(e.Verdict.Reason))
 	add("class", string(e.Verdict.Class))
+	add("failing", e.Failing)
 	add("detail", e.Verdict.Detail)
 	add("text", e.Text)
 	if !e.Verdict.RetryAt.IsZero() {
@@ -172,6 +174,9 @@ func (g *Guard) log(e Event) {
 	}
 	if e.Took > 0 {
 		attrs = append(attrs, slog.Duration("took", e.Took))
+	}
+	if e.Shadow {
+		attrs = append(attrs, slog.Bool("shadow", true))
 	}
 	if e.Repeats > 0 {
 		attrs = append(attrs, slog.Int("repeats", e.Repeats))

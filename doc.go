@@ -17,6 +17,13 @@
 // a quota that is used up or a credential that is dead may be answered with another token; a rate limit, a ban, an outage
 // or a bad request never is.
 //
+// # Words
+//
+// An acquisition is one run of the fetch function; its start is what the limits count. Tokens are kept per key, a Kind
+// and a Scope; the limits hold per name, over all keys. A token is suspect once its quota was reported as used up, spent
+// once that is confirmed or the upstream says that nothing remains, and rejected once it was reported as invalid. One
+// that is neither spent, rejected nor expired is usable.
+//
 // # State
 //
 // All that must outlive a process is one small document per name: the starts of a day, backoff, rejections, tokens. Each
@@ -27,5 +34,5 @@
 //
 // By default at most 3 starts in any 60 minutes, 20 in any 24 hours, 300 s apart, over all goroutines and processes that
 // share the state, charged before the upstream is asked and never refunded. Config and the With functions change the
-// numbers; nothing switches a limit off.
+// numbers, and no number switches a limit off. Two options let go of the limits for a time, and say so in their names.
 package tokenguard

@@ -84,6 +84,10 @@ type pause struct {
 	Until instant `json:"until,omitempty"`
 }
 
+// cleared reports whether an operator ended the pause after what happened at this instant. Who waits reports the same
+// again whenever it asks.
+func (p pause) cleared(at, now instant) bool { return p.Until == 0 && at <= p.From && p.From <= now }
+
 // keyState is what is known of one scope beside its tokens.
 type keyState struct {
 	LastStart instant  `json:"last_start,omitempty"`
@@ -117,6 +121,17 @@ type record struct {
 }
 
 func (r *record) held() bool { return r.Value != "" || r.Sealed != nil || r.Private }
+
+// lastFailure is the newest of all, also of those that closed their key alone.
+func (d *document) lastFailure() *failures {
+	last := &d.Failures
+	for _, k := range d.Keys {
+		if k.Last.At > last.At {
+			last = &k.Last
+		}
+	}
+	return last
+}
 
 // counts are totals since the document was made.
 type counts struct {
@@ -276,7 +291,7 @@ func (d *document) prune(o *options, now instant) {
 		d.Records = slices.Delete(d.Records, 0, extra)
 	}
 	maps.DeleteFunc(d.Keys, func(_ string, k *keyState) bool {
-		return k.Pause.Until <= now && k.Closed.Until <= now-instant(day) && k.LastStart <= now-instant(day)
+		return k.Pause.Until <= now && (k.Pause.Until != 0 || k.Pause.From <= now-instant(day)) && k.Closed.Until <= now-instant(day) && k.LastStart <= now-instant(day)
 	})
 	for len(d.Keys) > maxKeys {
 		delete(d.Keys, d.leastKey())

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"strconv"
+	"strings"
 )
 
 // What the doors in tokenguard.go share: views on the newest state, and answers.
@@ -47,15 +48,15 @@ func (g *Guard) viewFor(ctx context.Context, q *query, st *state, r reading) (*v
 	if g.personal != nil {
 		pv, due := g.personal.view(g.opt, st.doc, q.scope, r.now)
 		if due {
-			switch err := g.personal.refresh(ctx, g.opt.timeout, g.meter.read, g.ended); {
+			switch err := g.personal.refresh(ctx, pv.fetches, g.opt.timeout, g.meter.read, g.ended); {
 			case err != nil && ctx.Err() != nil:
 				return nil, ctx.Err()
 			case g.isClosed():
 				return nil, ErrClosed
 			}
 			pv, _ = g.personal.view(g.opt, st.doc, q.scope, g.meter.read().now)
+			g.rebuild()
 		}
-		pv.note = g.hide(pv.note)
 		q.personal = pv
 	}
 	q.waiting = int(g.waiting.Load())
@@ -87,6 +88,7 @@ func (g *Guard) viewOf(q *query) (*view, *state) {
 func (g *Guard) serve(v *view, rl ruling, r reading, st *state, joined bool) (grant Grant, event Event) {
 	if rl.reason == ReasonPersonal {
 		g.tally.answered(ReasonPersonal)
+		g.hot.extend(g.shelf, st)
 		return Grant{Token: g.personal.current(), Source: SourcePersonal, Verdict: v.verdict(rl, r, 0)}, event
 	}
 	grant = Grant{Token: st.tokens[rl.token.ID], Source: SourceCache}
@@ -104,10 +106,48 @@ func (g *Guard) serve(v *view, rl ruling, r reading, st *state, joined bool) (gr
 	g.tally.answered(rl.reason)
 	g.hot.extend(g.shelf, st)
 	if grant.Source == SourceShared || v.q.class != ClassNone {
-		event = Event{At: r.wall, Kind: EventServed, Scope: v.q.scope, Caller: v.q.caller, TokenID: rl.token.ID, Source: grant.Source, Verdict: grant.Verdict, Text: v.q.text}
+		event = Event{At: r.wall, Kind: EventServed, Scope: v.q.scope, Caller: v.q.caller, TokenID: rl.token.ID, Source: grant.Source, Verdict: grant.Verdict, Failing: v.q.failing, Text: v.q.text}
 		g.tell(event)
 	}
 	return grant, event
+}
+
+// arrived hands out what a flight brought to the caller that started it, or to one that joined.
+func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Grant, error, bool) {
+	r := g.meter.read()
+	if leader {
+		g.tally.own.Add(1)
+	}
+	failed, _ := errors.AsType[*RequestError](f.err)
+	switch {
+	case f.err != nil && failed == nil && !leader && ctx.Err() != nil:
+		return Grant{}, nil, false
+	case f.err != nil:
+		// A token that is in its last stretch is better than none.
+		if v, st := g.viewOf(q); st != nil {
+			if t := v.cached(r.now); t != nil {
+				grant, _ := g.serve(v, v.servedBy(t), r, st, false)
+				if failed != nil {
+					grant.Verdict.Detail += "; " + failed.Verdict.Detail
+				}
+				return grant, nil, true
+			}
+		}
+		if failed == nil {
+			grant, err := g.refuseStore(q, r, f.err)
+			return grant, err, true
+		}
+		g.tally.answered(ReasonRequestFailed)
+		return Grant{}, f.err, true
+	case leader && f.token.secret != nil:
+		v, _ := g.viewOf(q)
+		if rec := v.doc.Tokens[f.token.ID()]; rec == nil || !v.serves(rec, r.now) {
+			return Grant{}, nil, false // this process was stopped until the token had ended
+		}
+		g.tally.answered(ReasonAcquired)
+		return Grant{Token: f.token, Source: SourceRequest, Verdict: v.acquired(f.token, r)}, nil, true
+	}
+	return Grant{}, nil, false
 }
 
 func (g *Guard) refuse(v *view, rl ruling, r reading) (*RefusedError, Event) {
@@ -117,7 +157,7 @@ func (g *Guard) refuse(v *view, rl ruling, r reading) (*RefusedError, Event) {
 
 func (g *Guard) refused(q *query, r reading, err *RefusedError) Event {
 	g.tally.answered(err.Verdict.Reason)
-	e := Event{At: r.wall, Kind: EventRefused, Scope: q.scope, Caller: q.caller, TokenID: err.Verdict.Evidence.TokenID, Verdict: err.Verdict, Text: q.text}
+	e := Event{At: r.wall, Kind: EventRefused, Scope: q.scope, Caller: q.caller, TokenID: err.Verdict.Evidence.TokenID, Verdict: err.Verdict, Failing: q.failing, Text: q.text}
 	g.tell(e)
 	return e
 }
@@ -125,7 +165,7 @@ func (g *Guard) refused(q *query, r reading, err *RefusedError) Event {
 func (g *Guard) storeVerdict(q *query, err error) Verdict {
 	detail := "the state store does not answer"
 	if err != nil {
-		detail = mask(err.Error())
+		detail = mask(strings.TrimPrefix(err.Error(), "tokenguard: "))
 	}
 	return Verdict{Step: StepStore, Reason: ReasonStoreUnavailable, Answer: AnswerRefuse, Detail: detail, Class: q.class}
 }

@@ -6,18 +6,19 @@ import (
 	"time"
 )
 
-// What a refusal is, for errors.Is. Every refusal is ErrRefused; the others say of which sort.
+// What a refusal is, for errors.Is. Every refusal is ErrRefused; the others say of which sort. The reasons that each
+// stands for are in its comment.
 var (
 	ErrRefused         = errors.New("tokenguard: refused")
-	ErrDuplicate       = errors.New("tokenguard: an acquisition for the same failure was just started")
-	ErrNotNeeded       = errors.New("tokenguard: a new token is not needed")
-	ErrInProgress      = errors.New("tokenguard: an acquisition is in progress")
-	ErrUpstreamLimited = errors.New("tokenguard: the upstream limits the rate")
-	ErrForbidden       = errors.New("tokenguard: the upstream forbids it")
-	ErrRateLimited     = errors.New("tokenguard: acquisition limit reached")
-	ErrBackoff         = errors.New("tokenguard: backing off after a failure")
-	ErrStore           = errors.New("tokenguard: the state store is unavailable")
-	ErrClosed          = errors.New("tokenguard: the guard is closed")
+	ErrDuplicate       = errors.New("tokenguard: an acquisition for the same failure was just started") // duplicate
+	ErrNotNeeded       = errors.New("tokenguard: a new token is not needed")                            // personal_unavailable, personal_usable, not_quota_failure, token_too_new, recent_acquisition, resets_soon, quota_sufficient
+	ErrInProgress      = errors.New("tokenguard: an acquisition is in progress")                        // too_many_waiters
+	ErrUpstreamLimited = errors.New("tokenguard: the upstream limits the rate")                         // upstream_rate_limited
+	ErrForbidden       = errors.New("tokenguard: the upstream forbids it")                              // forbidden
+	ErrRateLimited     = errors.New("tokenguard: acquisition limit reached")                            // hour_limit, day_limit, min_interval: the guard's own
+	ErrBackoff         = errors.New("tokenguard: backing off after a failure")                          // backoff, retry_after
+	ErrStore           = errors.New("tokenguard: the state store is unavailable")                       // store_unavailable
+	ErrClosed          = errors.New("tokenguard: the guard is closed")                                  // closed
 )
 
 var sentinels = map[Reason]error{
@@ -46,19 +47,23 @@ var sentinels = map[Reason]error{
 type RefusedError struct {
 	Verdict Verdict
 	// Cause is the failure behind the refusal, if there is one: the failed acquisition during a backoff (rebuilt,
-	// with its text masked, after a restart), or the store's error.
-	Cause error
+	// with its text masked, after a restart), or the store's error. JSON leaves it out: it may hold a secret.
+	Cause error `json:"-"`
 }
 
 func (e *RefusedError) Error() string {
-	s := "tokenguard: refused: " + string(e.Verdict.Reason)
+	s := fmt.Sprintf("tokenguard: refused: %s (%s)", e.Verdict.Reason, e.Verdict.Step)
 	if e.Verdict.Detail != "" {
 		s += ": " + e.Verdict.Detail
 	}
-	if !e.Verdict.RetryAt.IsZero() {
-		s += " (retry at " + e.Verdict.RetryAt.Format(time.RFC3339) + ")"
+	return s + retryWords(e.Verdict.RetryAt)
+}
+
+func retryWords(at time.Time) string {
+	if at.IsZero() {
+		return ""
 	}
-	return s
+	return " (retry at " + at.Format(time.RFC3339) + ")"
 }
 
 // Is matches ErrRefused and the sentinel of the verdict's reason.
@@ -84,8 +89,9 @@ func retryAfter(at, now time.Time) (time.Duration, bool) {
 
 // RequestError is an acquisition that was started and failed: RequestFunc's error, untouched, and what it means.
 type RequestError struct {
-	// Err is what RequestFunc returned, or what became of it (a panic, a timeout, an unusable token).
-	Err error
+	// Err is what RequestFunc returned, or what became of it (a panic, a timeout, an unusable token). JSON leaves it
+	// out: it may hold a secret.
+	Err error `json:"-"`
 	// Class of the failure.
 	Class Class
 	// RetryAt is when this caller could next have a token; zero: waiting alone changes nothing.
@@ -95,10 +101,11 @@ type RequestError struct {
 }
 
 func (e *RequestError) Error() string {
-	if e.Verdict.Detail != "" {
-		return "tokenguard: " + e.Verdict.Detail // masked, as Err need not be
+	detail := e.Verdict.Detail // masked, as Err need not be
+	if detail == "" {
+		detail = fmt.Sprintf("request failed (%s): %s", e.Class, mask(e.Err.Error()))
 	}
-	return fmt.Sprintf("tokenguard: request failed (%s): %s", e.Class, mask(e.Err.Error()))
+	return "tokenguard: " + detail + retryWords(e.RetryAt)
 }
 
 // Unwrap returns what RequestFunc returned.

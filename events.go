@@ -16,7 +16,9 @@ const (
 	EventAdopted  EventKind = "adopted"  // a token fetched elsewhere was taken in
 	EventCleared  EventKind = "cleared"  // an operator lifted a refusal
 	EventWarning  EventKind = "warning"  // exhaustion of a token or of a budget is forecast
-	EventState    EventKind = "state"    // the state was lost, set aside, clamped, or is back
+	// EventCandidate: WithCandidate's settings would have answered otherwise, with the Verdict of the event.
+	EventCandidate EventKind = "candidate"
+	EventState     EventKind = "state" // the state was lost, set aside, clamped, or is back
 )
 
 // Event is one thing that happened in a guard. It holds no secret.
@@ -29,6 +31,10 @@ type Event struct {
 	TokenID string    `json:"token_id,omitempty"`
 	Source  Source    `json:"source,omitempty"`
 	Verdict Verdict   `json:"verdict,omitzero"`
+	// Shadow: the refusal did not reach the caller (WithShadowModeRefusingNothing).
+	Shadow bool `json:"shadow,omitempty"`
+	// Failing is the token that the call's own failure named, by its ID.
+	Failing string `json:"failing,omitempty"`
 	// Text is the masked failure text, or what the event says.
 	Text string `json:"text,omitempty"`
 	// Took is how long an acquisition ran.

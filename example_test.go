@@ -116,9 +116,9 @@ func ExampleRefusedError() {
 		fmt.Println("because of:", errors.Unwrap(err))
 	}
 	// Output:
-	// tokenguard: request failed (transient): 503: upstream is down
+	// tokenguard: request failed (transient): 503: upstream is down (retry at 2026-01-01T12:10:00Z)
 	// limiter backoff 9m0s true
-	// 1 consecutive failures, the last (transient) at 2026-01-01T12:00:00Z; backing off for 10m0s, until 2026-01-01T12:10:00Z
+	// failures in a row: 1, the last (transient) at 2026-01-01T12:00:00Z; backing off for 10m0s, until 2026-01-01T12:10:00Z
 	// because of: 503: upstream is down
 }
 
@@ -141,7 +141,7 @@ func ExampleGuard_Wait() {
 	grant, err := guard.Wait(ctx, tokenguard.Request{Caller: "nightly batch"})
 	fmt.Println(clock.now.Format("15:04"), grant.Token.Value(), err)
 	// Output:
-	// 12:00 tokenguard: request failed (transient): connection reset by peer
+	// 12:00 tokenguard: request failed (transient): connection reset by peer (retry at 2026-01-01T12:10:00Z)
 	// 12:10 a secret <nil>
 }
 
@@ -173,4 +173,57 @@ func ExampleGuard_Explain() {
 	// limiter   pass   every window, the spacing and the backoff are open
 	// predictor pass   not consulted
 	// request   start
+}
+
+// Look before you enforce: what would be refused goes to your function, and is counted.
+func ExampleWithShadowModeRefusingNothing() {
+	clock := &standingClock{noon}
+	fetched := 0
+	fetch := func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+		fetched++
+		return tokenguard.NewTokenIn(fmt.Sprintf("token %d", fetched), time.Hour), nil
+	}
+	guard, _ := tokenguard.New(fetch, tokenguard.WithShadowModeRefusingNothing(), tokenguard.WithClock(clock))
+	defer guard.Close()
+	ctx := context.Background()
+
+	grant, _ := guard.Acquire(ctx, tokenguard.Request{})
+	fmt.Println(grant.Source, grant.Token.Value())
+
+	grant, _ = guard.Acquire(ctx, tokenguard.Request{
+		Failing: grant.Token.ID(),
+		Failure: tokenguard.Failure{StatusCode: 429, Message: "insufficient_quota"},
+	})
+	fmt.Println(grant.Source, grant.Token.Value(), "in place of", grant.Verdict.Reason)
+
+	stats := guard.Stats()
+	fmt.Println(fetched, "fetched, of which the guard would have started", stats.Acquisitions.Day.Used)
+	// Output:
+	// request token 1
+	// shadow token 2 in place of token_too_new
+	// 2 fetched, of which the guard would have started 1
+}
+
+// Other settings, judged on the same calls: here tokens of 10 minutes meet the defaults.
+func ExampleWithCandidate() {
+	clock := &standingClock{noon}
+	fetch := func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+		return tokenguard.NewTokenIn("token of "+clock.now.Format("15:04"), 10*time.Minute), nil
+	}
+	guard, _ := tokenguard.New(fetch, tokenguard.WithClock(clock),
+		tokenguard.WithCandidate(tokenguard.Config{RateLimit: tokenguard.RateLimits{MaxRequestsPerHour: 6, MaxRequestsPerDay: 150}}))
+	defer guard.Close()
+
+	for range 24 * 60 {
+		_, _ = guard.Token(context.Background()) // as your service does, once a minute
+		clock.now = clock.now.Add(time.Minute)
+	}
+	in, beside := guard.Stats(), guard.Stats().Candidate
+	fmt.Printf("in force:  %4d of %d served, %3d acquisitions\n", in.Calls.Served, in.Calls.Total, in.Acquisitions.Attempts)
+	fmt.Printf("candidate: %4d of %d served, %3d acquisitions\n", beside.Stats.Calls.Served, beside.Stats.Calls.Total, beside.Stats.Acquisitions.Attempts)
+	fmt.Println(beside.Gained, "calls gained,", beside.Lost, "lost")
+	// Output:
+	// in force:   200 of 1440 served,  20 acquisitions
+	// candidate: 1440 of 1440 served, 144 acquisitions
+	// 1240 calls gained, 0 lost
 }

@@ -20,6 +20,7 @@ type flown struct {
 	ran   bool
 	token Token
 	err   error // *RequestError, or the store's
+	event Event // to be told once the flight is over for Close
 }
 
 // fly starts an acquisition if the newest document still allows it, and sees it through. It runs apart from the caller
@@ -29,20 +30,7 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 		return flown{}
 	}
 	defer g.flights.Done()
-	id := g.attemptID()
-	var a attempt
-	var q2 = *q
-	q2.waiting = 0
-	r, err := g.commitOrKeep(ctx, func(d *document, r reading) bool {
-		a = attempt{}
-		v := &view{doc: d, q: &q2, readable: g.shelf.readable}
-		v.opt, v.whole = g.standing()
-		if v.decide(r.now).answer == AnswerStart {
-			a = d.charge(g.opt, q, id, g.owner, r.now)
-			d.History.Started(int64(a.Start), int64(v.limiter(r.now).until))
-		}
-		return a.ID != ""
-	})
+	a, r, err := g.charge(ctx, q, nil)
 	if err != nil {
 		return flown{ran: true, err: err}
 	}
@@ -50,8 +38,6 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 		return flown{}
 	}
 	g.remember(a, r.now)
-	g.tell(Event{At: r.wall, Kind: EventStarted, Scope: q.scope, Caller: q.caller, Text: q.text})
-	g.warnBudget(r)
 
 	// A process that was stopped after the charge must not ask once its lease may have passed to another.
 	// The deadline is fixed before the meter is read: a stop in between must not move it.
@@ -67,7 +53,15 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 	var gone atomic.Bool // the lease passed: nobody reads answers any more
 	go func() {
 		defer cancel()
-		settle("RequestFunc", func() (Token, error) { return g.request(ctx, req) }, func(ans answer) {
+		settle("RequestFunc", func() (Token, error) {
+			// Told here, where an observer that does not return is met as a RequestFunc that does not.
+			g.tell(Event{At: r.wall, Kind: EventStarted, Scope: q.scope, Caller: q.caller, Failing: q.failing, Text: q.text})
+			g.warnBudget(r)
+			if err := ctx.Err(); err != nil {
+				return Token{}, err
+			}
+			return g.request(ctx, req)
+		}, func(ans answer) {
 			answers <- ans
 			if !gone.Load() {
 				return
@@ -106,26 +100,66 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 	return g.landed(q, a, Token{}, fmt.Errorf("tokenguard: RequestFunc did not return within %v of the end of its context: %w", leaseMargin/2, context.DeadlineExceeded))
 }
 
-// shielded runs a flight so that a panic or Goexit of a classifier, an observer or a logger in it ends that flight
-// alone: singleflight would end the process, or never answer.
+// charge enters a start into the newest document, if that still allows it; an attempt without ID: it does not. What
+// the attempt brought is entered with it where then is given.
+func (g *Guard) charge(ctx context.Context, q *query, then func(*document, attempt, reading)) (attempt, reading, error) {
+	id := g.attemptID()
+	q2 := *q
+	q2.waiting = 0
+	var charged atomic.Pointer[attempt] // of the last run, which a commit that was given up may still make
+	r, err := g.commitOrKeep(ctx, func(d *document, r reading) bool {
+		charged.Store(nil)
+		v := &view{doc: d, q: &q2, readable: g.shelf.readable}
+		v.opt, v.whole = g.standing()
+		if v.decide(r.now).answer != AnswerStart {
+			return false
+		}
+		a := d.charge(g.opt, &q2, id, g.owner, r.now)
+		d.History.Started(int64(a.Start), int64(v.limiter(r.now).until))
+		if then != nil {
+			then(d, a, r)
+		}
+		charged.Store(&a)
+		return true
+	})
+	if a := charged.Load(); err == nil && a != nil {
+		return *a, r, nil
+	}
+	return attempt{}, r, err
+}
+
+// shielded runs a flight so that a panic, Goexit or hang of a classifier, an observer or a logger in it ends that
+// flight alone: singleflight would end the process, or never answer.
 func (g *Guard) shielded(q *query, fly func() flown) flown {
-	landed := make(chan flown, 1)
+	landed := make(chan flown, 2)
+	fail := func(err error) {
+		r := g.meter.read()
+		v, _ := g.viewOf(q)
+		f := failures{Class: ClassUnknown, Text: g.masked(err.Error())}
+		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed, failure: &f}, r, v.retryAt(r.now))
+		landed <- flown{ran: true, err: &RequestError{Err: err, Class: f.Class, RetryAt: verdict.RetryAt, Verdict: verdict}}
+	}
 	go settle("a function that an acquisition calls", func() (Token, error) {
 		f := fly()
+		if f.event.Kind != "" {
+			g.tell(f.event)
+		}
 		landed <- f
 		return f.token, nil
 	}, func(ans answer) {
-		if ans.err == nil {
-			return
+		if ans.err != nil {
+			fail(ans.err)
 		}
-		r := g.meter.read()
-		v, _ := g.viewOf(q)
-		f := failures{Class: ClassUnknown, Text: g.masked(ans.err.Error())}
-		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed, failure: &f}, r, v.retryAt(r.now))
-		landed <- flown{ran: true, err: &RequestError{Err: ans.err, Class: f.Class, RetryAt: verdict.RetryAt, Verdict: verdict}}
 	})
+	patience := time.AfterFunc(g.opt.longest(), func() { fail(errHang) })
+	defer patience.Stop()
 	return <-landed
 }
+
+// longest is how long a flight takes whatever RequestFunc and the store do, if the user's other functions return.
+func (o *options) longest() time.Duration { return o.lease() + 2*storeTimeout }
+
+var errHang = errors.New("tokenguard: a function that an acquisition calls did not return")
 
 type answer struct {
 	token Token
@@ -147,9 +181,9 @@ func settle(name string, fetch func() (Token, error), done func(answer)) {
 	ans = answer{token, err}
 }
 
-// PanicError is a panic in a function of the user's that fetches a token.
+// PanicError is a panic in a function of the user's.
 type PanicError struct {
-	Func  string // RequestFunc or WithPersonalToken
+	Func  string // RequestFunc, WithPersonalToken, or Store.Update for several commits in one
 	Value any
 	Stack []byte
 }
@@ -191,14 +225,17 @@ func (g *Guard) landed(q *query, a attempt, t Token, err error) flown {
 		if st := g.newest(); st != nil && st.doc.Tokens[t.ID()] != nil && st.doc.Tokens[t.ID()].Rejected != 0 {
 			return flown{ran: true} // rejected while it was fetched again: whoever waits looks again
 		}
-		g.tell(Event{At: r.wall, Kind: EventAcquired, Scope: q.scope, Caller: q.caller, TokenID: t.ID(), Took: l.took})
-		return flown{ran: true, token: t}
+		v, _ := g.viewOf(q)
+		return flown{ran: true, token: t, event: Event{At: r.wall, Kind: EventAcquired, Scope: q.scope, Caller: q.caller,
+			TokenID: t.ID(), Source: SourceRequest, Verdict: v.acquired(t, r), Took: l.took}}
 	}
 	v, _ := g.viewOf(q)
 	verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed, failure: &l.failed}, r, v.retryAt(r.now))
 	verdict.Class = l.failed.Class
-	g.tell(Event{At: r.wall, Kind: EventFailed, Scope: q.scope, Caller: q.caller, Verdict: verdict, Took: l.took, Text: g.masked(failure.text())})
-	return flown{ran: true, err: &RequestError{Err: err, Class: l.failed.Class, RetryAt: verdict.RetryAt, Verdict: verdict}}
+	return flown{
+		ran: true, err: &RequestError{Err: err, Class: l.failed.Class, RetryAt: verdict.RetryAt, Verdict: verdict},
+		event: Event{At: r.wall, Kind: EventFailed, Scope: q.scope, Caller: q.caller, Verdict: verdict, Took: l.took, Text: g.masked(failure.text())},
+	}
 }
 
 // late keeps the token of an answer that came after the lease.
@@ -252,7 +289,7 @@ func (g *Guard) landing(q *query, a attempt, t Token, err error, r reading) (*la
 // expiry is when a token that was just received ends, on the meter; 0: that was not stated.
 func (t Token) expiry(r reading) instant {
 	if t.lasts {
-		return r.now.plus(max(t.lifetime, 0))
+		return min(r.now.plus(max(t.lifetime, 0)), never-1) // stated, however far away
 	}
 	return r.instant(t.Expiry)
 }
@@ -273,7 +310,7 @@ func (g *Guard) take(t Token, q *query, seq uint64, r reading) (*record, Token, 
 	case len(value) > maxTokenSize:
 		return nil, t, fmt.Errorf("tokenguard: the token has %d bytes, at most %d are taken", len(value), maxTokenSize)
 	case rec.Expiry != 0 && rec.Expiry <= r.now:
-		return nil, t, fmt.Errorf("tokenguard: the token %s has expired already", id)
+		return nil, t, fmt.Errorf("tokenguard: the token %s has expired already (where the upstream states no expiry, NewToken with a zero one)", id)
 	case old != nil && old.Rejected != 0:
 		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that was rejected", id)
 	case old != nil && old.spent(r.now):

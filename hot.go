@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 	"unsafe"
 )
 
@@ -27,7 +28,8 @@ const usedStep = time.Millisecond
 type hotPath struct {
 	table atomic.Pointer[hotTable]
 	base  time.Time // of the monotonic readings
-	hits  striped
+
+	cached, personal striped // hits
 
 	mu   sync.Mutex // serialises rebuilding; guards what follows
 	last instant    // newest use on the long way, to order uses within one instant
@@ -40,6 +42,7 @@ type hotTable struct {
 	scopes map[string]*hotEntry // what a plain request of the scope gets
 	plain  *hotEntry            // scopes[""], without the map
 	near   [nearby]*hotEntry    // most of scopes, for less than a map costs
+	other  *hotEntry            // the personal token, where it is good for any scope
 	byID   map[string]*hotUse
 	state  *state
 }
@@ -55,6 +58,7 @@ type hotEntry struct {
 	grant Grant
 	until int64 // monotonic nanoseconds
 	use   *hotUse
+	hits  *striped
 }
 
 // hotUse follows a token through the tables.
@@ -72,7 +76,9 @@ func (h *hotPath) lookup(scope string) *hotEntry {
 	e := t.plain
 	if scope != "" {
 		if e = t.near[nearAt(scope)]; e == nil || e.scope != scope {
-			e = t.scopes[scope]
+			if e = t.scopes[scope]; e == nil && t.other != nil && len(scope) <= maxScope && utf8.ValidString(scope) {
+				e = t.other
+			}
 		}
 	}
 	if e == nil {
@@ -83,7 +89,7 @@ func (h *hotPath) lookup(scope string) *hotEntry {
 		return nil
 	}
 	e.use.touch(t.delta + instant(now))
-	h.hits.add()
+	e.hits.add()
 	return e
 }
 
@@ -168,9 +174,12 @@ func (g *Guard) rebuild() {
 		t.byID[id] = u
 	}
 	t.valid.Store(int64(g.goodUntil()))
-	if g.personal == nil && g.opt.clock == nil {
+	if g.opt.clock == nil {
 		for scope := range st.doc.byScope {
 			g.heat(t, scope, r)
+		}
+		if g.personal != nil {
+			g.heatPersonal(t, r)
 		}
 		t.plain = t.scopes[""]
 	}
@@ -183,23 +192,56 @@ func (g *Guard) rebuild() {
 
 // heat puts the scope's token into the table, if a plain request gets it without a question.
 func (g *Guard) heat(t *hotTable, scope string, r reading) {
-	v := g.viewOn(&query{kind: Anonymous, scope: scope}, t.state)
+	q := &query{kind: Anonymous, scope: scope}
+	until := never
+	if g.personal != nil {
+		pv, due := g.personal.view(g.opt, t.state.doc, scope, r.now)
+		if due || pv.usable {
+			return
+		}
+		if pv.again > r.now {
+			until = pv.again
+		}
+		q.personal = pv
+	}
+	v := g.viewOn(q, t.state)
 	rec := v.cached(r.now)
 	if rec == nil {
 		return
 	}
 	use := t.byID[rec.ID]
-	if until := v.opt.refreshAt(rec); until > r.now && !use.foreign.Load() {
-		verdict := v.verdict(v.servedBy(rec), r, 0)
-		e := &hotEntry{
+	if until = min(until, v.opt.refreshAt(rec)); until > r.now && !use.foreign.Load() {
+		t.add(&hotEntry{
 			scope: scope,
-			grant: Grant{Token: t.state.tokens[rec.ID], Source: SourceCache, Verdict: verdict},
-			until: int64(until - t.delta), use: use,
-		}
-		t.scopes[scope] = e
-		if scope != "" {
-			t.near[nearAt(scope)] = e
-		}
+			grant: Grant{Token: t.state.tokens[rec.ID], Source: SourceCache, Verdict: v.verdict(v.servedBy(rec), r, 0)},
+			until: int64(until - t.delta), use: use, hits: &g.hot.cached,
+		})
+	}
+}
+
+func (t *hotTable) add(e *hotEntry) {
+	t.scopes[e.scope] = e
+	if e.scope != "" {
+		t.near[nearAt(e.scope)] = e
+	}
+}
+
+// heatPersonal puts the personal token into the table, for the scopes that it is good for.
+func (g *Guard) heatPersonal(t *hotTable, r reading) {
+	token := g.personal.current()
+	pv, due := g.personal.view(g.opt, t.state.doc, token.Scope, r.now)
+	if due || !pv.usable {
+		return
+	}
+	v := g.viewOn(&query{kind: Anonymous, scope: token.Scope, personal: pv}, t.state)
+	e := &hotEntry{
+		scope: token.Scope,
+		grant: Grant{Token: token, Source: SourcePersonal, Verdict: v.verdict(v.decide(r.now), r, 0)},
+		until: int64(pv.until - t.delta), use: new(hotUse), hits: &g.hot.personal,
+	}
+	t.add(e)
+	if token.Scope == "" {
+		t.other = e
 	}
 }
 

@@ -2,6 +2,7 @@ package tokenguard
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -65,4 +66,76 @@ func TestHotPathTakesInTokensFromElsewhere(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, SourceCache, grant.Source)
 	}
+}
+
+// The personal token is handed out on the hot path, for every scope that it is good for, and what stands in for it says
+// why.
+func TestHotPersonalToken(t *testing.T) {
+	fetched := 0
+	source := func(context.Context) (Token, error) {
+		fetched++
+		return NewTokenIn(fmt.Sprint("personal ", fetched), 2*time.Hour), nil
+	}
+	bubble(t, func(t *testing.T, r *rig) {
+		r.up.replies = []func(context.Context, Request) (Token, error){gives("anonymous", allDay)}
+		scopes := []string{"", "a", "not seen before"}
+		for range 2 {
+			require.Equal(t, SourcePersonal, r.must(Request{}).Source)
+		}
+		for _, scope := range scopes {
+			require.NotNil(t, r.hot.lookup(scope))
+			require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = r.Acquire(t.Context(), Request{Scope: scope}) }))
+		}
+		_, err := r.Acquire(t.Context(), Request{Scope: "\xff"})
+		require.ErrorIs(t, err, ErrRequest)
+		s := r.Stats().Calls
+		require.Equal(t, s.Served, s.Answers[StepCache][ReasonPersonal])
+		require.Zero(t, s.Answers[StepCache][ReasonCached])
+
+		// It is rejected: anonymous ones stand in for an hour, and the verdict says so.
+		personal := r.must(Request{}).Token
+		time.Sleep(time.Minute)
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: personal.ID(), Failure: unauth}))
+		for range 3 {
+			grant := r.must(Request{})
+			require.Equal(t, "anonymous", grant.Token.Value())
+			if grant.Source == SourceCache {
+				require.Contains(t, grant.Verdict.Detail, "the personal token is rejected")
+			}
+		}
+		require.NotNil(t, r.hot.lookup(""))
+		require.Equal(t, 1, fetched)
+		time.Sleep(time.Hour - time.Nanosecond)
+		require.Equal(t, SourceCache, r.must(Request{}).Source)
+		time.Sleep(time.Nanosecond)
+		require.Nil(t, r.hot.lookup(""), "it may be usable again")
+		require.Equal(t, "personal 2", r.must(Request{}).Token.Value())
+
+		// It is fetched again when it expires.
+		require.Equal(t, SourcePersonal, r.must(Request{}).Source)
+		time.Sleep(2*time.Hour - lastStretch - time.Nanosecond)
+		require.Equal(t, "personal 2", r.must(Request{}).Token.Value())
+		time.Sleep(time.Nanosecond)
+		require.Nil(t, r.hot.lookup(""))
+		require.Equal(t, "personal 3", r.must(Request{}).Token.Value())
+		require.Equal(t, 1, r.up.count())
+	}, WithPersonalToken(source), WithCandidate(Moderate()))
+}
+
+// A personal token of one scope says nothing of another.
+func TestHotPersonalTokenOfAScope(t *testing.T) {
+	source := func(context.Context) (Token, error) {
+		token := NewTokenIn("personal", time.Hour)
+		token.Scope = "a"
+		return token, nil
+	}
+	bubble(t, func(t *testing.T, r *rig) {
+		for range 3 {
+			require.Equal(t, "personal", r.must(Request{Scope: "a"}).Token.Value())
+			require.Equal(t, "value-1", r.must(Request{Scope: "b"}).Token.Value())
+		}
+		require.Equal(t, SourcePersonal, r.hot.lookup("a").grant.Source)
+		require.Contains(t, r.hot.lookup("b").grant.Verdict.Detail, "for another scope")
+		require.Nil(t, r.hot.lookup("c"))
+	}, WithPersonalToken(source))
 }

@@ -34,11 +34,12 @@ func (v *view) manager(t instant) ruling {
 		return refuse(ReasonPersonalUsable, never)
 	}
 
-	// Row 4. Whatever the rows below refuse, they refuse until the token has expired.
+	// Row 4. Whatever the rows below refuse, they refuse until the token has expired, or may be refreshed.
 	if r == nil {
 		return goOn(ReasonNoToken)
 	}
 	expired, _ := o.expiry(r)
+	renewed := o.refreshAt(r)
 	suspect, spent := r.suspect(t), r.spent(t)
 	switch {
 	case t >= expired:
@@ -49,17 +50,17 @@ func (v *view) manager(t instant) ruling {
 		// Nobody can read what was evicted. But what was reported of it stays: asking again without the failure must not
 		// turn row 6 into this one.
 		return goOn(ReasonUnreadable)
-	case o.refreshAhead > 0 && t >= o.refreshAt(r):
+	case o.refreshAhead > 0 && t >= renewed:
 		return goOn(ReasonExpiring)
 	}
 
 	confirmable := r.Suspect.plus(o.Manager.Confirmation)
-	if v.later && suspect && q.class == ClassQuotaExhausted && q.failing == r.ID && t >= confirmable {
-		spent = true // the report that this caller would bring then
+	if v.later != 0 && suspect && q.class == ClassQuotaExhausted && q.failing == r.ID && v.later < confirmable && t >= confirmable {
+		spent = true // the report that this caller would bring then; the one it brings now confirms nothing
 	}
 	// Row 5. A failing token that is not the newest says nothing about the newest.
 	if !suspect && !spent && q.class != ClassQuotaExhausted {
-		return refuse(ReasonNotQuotaFailure, expired)
+		return refuse(ReasonNotQuotaFailure, renewed)
 	}
 
 	// Row 6.
@@ -68,24 +69,24 @@ func (v *view) manager(t instant) ruling {
 		if o.Manager.ReplaceSpentEarly && confirmable > t {
 			until = min(old, confirmable)
 		}
-		out := refuse(ReasonTokenTooNew, min(until, expired))
+		out := refuse(ReasonTokenTooNew, min(until, renewed))
 		out.window = o.Manager.MinTokenAge
 		return out
 	}
 
 	// Row 7.
 	if until := key.LastStart.plus(o.Manager.RecentWindow); key.LastStart != 0 && t < until {
-		out := refuse(ReasonRecentAcquisition, min(until, expired))
+		out := refuse(ReasonRecentAcquisition, min(until, renewed))
 		out.since, out.window = key.LastStart, o.Manager.RecentWindow
 		return out
 	}
 
 	// Row 8. A quota failure that marked no token of this key is none of this key.
 	if !suspect && !spent {
-		return refuse(ReasonNotQuotaFailure, expired)
+		return refuse(ReasonNotQuotaFailure, renewed)
 	}
 	if r.Reset > t && r.Reset <= t.plus(o.Manager.MinTokenAge) {
-		out := refuse(ReasonResetsSoon, min(r.Reset, expired))
+		out := refuse(ReasonResetsSoon, min(r.Reset, renewed))
 		out.window = r.Reset.sub(t)
 		return out
 	}

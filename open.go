@@ -2,7 +2,39 @@ package tokenguard
 
 import (
 	"context"
+	"hash/maphash"
+	"math/rand/v2"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/tokenguard/tokenguard/internal/template"
 )
+
+// newGuard makes a guard of options that are complete.
+func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
+	g = &Guard{request: request, ended: make(chan struct{}), changed: make(chan struct{})}
+	g.shelf = &shelf{opt: o, meter: newMeter(o.clock), owner: newOwner(), publish: g.learned, notice: g.noticed, stamp: g.hot.stamp, jitter: rand.N[time.Duration]}
+	if g.vault, err = newVault(o, g.find); err != nil {
+		return nil, err
+	}
+	g.templates, _ = lru.New[templateKey, template.Template](memoSize)
+	g.masks, _ = lru.New[string, string](memoSize)
+	g.errs, _ = lru.New[string, error](errsSize)
+	g.reports, _ = lru.New[reportID, struct{}](8 * memoSize)
+	g.said, _ = lru.New[string, struct{}](memoSize)
+	if o.personal != nil {
+		g.personal = &personal{fetch: o.personal, masked: g.masked}
+	}
+	if o.shadow {
+		g.shadow = newShadow()
+	}
+	g.diary.init(o, g.meter.base)
+	g.storm.seed = maphash.MakeSeed()
+	if err = g.openStore(); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
 
 // openStore gives the guard its store. Nothing is read before the first call, but for a store with a clock of its own,
 // which must not stand beside a clock of the user's.
@@ -18,7 +50,7 @@ func (g *Guard) openStore() error {
 		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 		defer cancel()
 		if snap, err := s.store.View(ctx, o.name); err == nil && !snap.Now.IsZero() {
-			return &ConfigError{Field: "WithClock", Value: "a clock", Bound: "none beside a store that has its own"}
+			return errTwoClocks
 		}
 	case o.stateFile:
 		file, err := openStateFile(o, g.find)

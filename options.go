@@ -33,6 +33,8 @@ type options struct {
 	logger       *slog.Logger
 	observer     func(Event)
 	failOpen     bool
+	shadow       bool
+	candidate    *Config
 	sharing      bool     // WithFailOpenToLocalShare
 	processes    int      // its argument
 	share        *options // what holds while the store is away; nil: nothing may start
@@ -48,6 +50,7 @@ const (
 	maxRefreshAhead = 24 * time.Hour
 	maxFreshness    = time.Hour
 	keySize         = 32
+	maxName         = 64
 )
 
 // newOptions applies opts over the defaults. Its error joins a *ConfigError for each mistake.
@@ -69,6 +72,7 @@ func newOptions(opts []Option) (*options, error) {
 	if e := o.checkTogether(); e != nil {
 		o.problems = append(o.problems, e)
 	}
+	o.completeCandidate()
 	switch {
 	case o.stateFile && o.store != nil:
 		o.mistake("WithStateFile", fmt.Sprintf("%q beside WithStore", o.statePath), "the only store, or left out")
@@ -108,7 +112,8 @@ func (o *options) within(field string, d, most time.Duration) bool {
 	return ok
 }
 
-// WithConfig sets everything that operators set, such as a preset or what ParseConfig returned.
+// WithConfig sets everything that operators set, such as a preset or what ParseConfig returned. Fields that are zero
+// keep what stands.
 func WithConfig(c Config) Option {
 	return func(o *options) {
 		for _, e := range o.overlay(c) {
@@ -117,19 +122,19 @@ func WithConfig(c Config) Option {
 	}
 }
 
-// WithRateLimits bounds the started acquisitions.
+// WithRateLimits bounds the started acquisitions; see RateLimits for units, bounds and defaults.
 func WithRateLimits(c RateLimits) Option { return WithConfig(Config{RateLimit: c}) }
 
-// WithCache sets the token cache.
+// WithCache sets the token cache; see CacheConfig for units, bounds and defaults.
 func WithCache(c CacheConfig) Option { return WithConfig(Config{Cache: c}) }
 
-// WithDedup sets the dedup filter and the in-progress gate.
+// WithDedup sets the dedup filter and the in-progress gate; see DedupConfig for units, bounds and defaults.
 func WithDedup(c DedupConfig) Option { return WithConfig(Config{Dedup: c}) }
 
-// WithManager sets the decision manager.
+// WithManager sets the decision manager; see ManagerConfig for units, bounds and defaults.
 func WithManager(c ManagerConfig) Option { return WithConfig(Config{Manager: c}) }
 
-// WithPredictor sets the quota predictor.
+// WithPredictor sets the quota predictor; see PredictorConfig for units, bounds and defaults.
 func WithPredictor(c PredictorConfig) Option { return WithConfig(Config{Predictor: c}) }
 
 // WithClassifier replaces Classify. The function must be pure, since a decision may be computed again: the same class
@@ -183,7 +188,10 @@ func WithFreshness(d time.Duration) Option {
 }
 
 // WithStateFile keeps the state in a file that several processes on one machine share and that outlives them. An empty
-// path means a file in the user's state folder named after the guard, and requires WithName. It excludes WithStore.
+// path means a file in the user's state folder named after the guard (XDG_STATE_HOME or ~/.local/state, on macOS and
+// Windows the user's configuration folder; in it tokenguard/NAME.state), and requires WithName. A relative path is
+// taken from the working directory at New. The file is made by the first call, so a path that cannot be used is no
+// mistake that New reports: calls are refused with ErrStore. It excludes WithStore.
 func WithStateFile(path string) Option {
 	return func(o *options) { o.statePath, o.stateFile = path, true }
 }
@@ -198,8 +206,9 @@ func WithStore(s Store) Option {
 	}
 }
 
-// WithEncryption encrypts the tokens at rest, and nothing else, so that a lost key lifts no limit. The first key
-// encrypts; the others still decrypt what was written with them. Each has 32 bytes, of which a copy is kept.
+// WithEncryption encrypts the tokens at rest (AES-256-GCM), and nothing else, so that a lost key lifts no limit. The
+// first key encrypts; the others still decrypt what was written with them. Each is 32 random bytes, no passphrase; a
+// copy is kept.
 func WithEncryption(keys ...[]byte) Option {
 	return func(o *options) {
 		if len(keys) == 0 {
@@ -231,7 +240,7 @@ func WithName(name string) Option {
 }
 
 func validName(name string) bool {
-	if name == "" || len(name) > 64 || name[0] == '.' {
+	if name == "" || len(name) > maxName || name[0] == '.' {
 		return false
 	}
 	for _, c := range []byte(name) {
@@ -263,7 +272,8 @@ func WithLogger(l *slog.Logger) Option {
 }
 
 // WithObserver sets a function that is told each event, with no lock held. It should return soon: it runs on the
-// goroutine that caused the event. It must not be nil.
+// goroutine that caused the event. It may call the guard, but a token that it waits for while it is told of a start cannot
+// come before it returns. It must not be nil.
 func WithObserver(observe func(Event)) Option {
 	return func(o *options) {
 		if o.given(observe != nil, "WithObserver", "a function") {
@@ -277,3 +287,23 @@ func WithObserver(observe func(Event)) Option {
 // restarts meanwhile starts anew. WithFailOpenToLocalShare bounds this. Without either such calls are refused with
 // ErrStore; cached tokens are served either way.
 func WithFailOpenDespiteUnavailableStore() Option { return func(o *options) { o.failOpen = true } }
+
+// WithShadowModeRefusingNothing lets a team look before it enforces. The guard decides, records and counts as ever, and
+// hands out the tokens that it has, but a call that it would refuse goes to RequestFunc: on the caller's own context,
+// once for each such call, as without a guard. What that brings is the caller's alone, with SourceShadow and the verdict
+// of the refusal; it is neither charged nor cached, so that state, Explain and Stats are those of a guard that refuses.
+//
+// No limit holds meanwhile, nor does an upstream's Retry-After: the worst case is one run of RequestFunc for each call.
+// Requests of Kind Personal and calls after Close are refused as ever.
+func WithShadowModeRefusingNothing() Option { return func(o *options) { o.shadow = true } }
+
+// WithCandidate judges other settings beside those in force, on the same calls. Fields of c that are zero are as in
+// force. Nothing of it reaches a caller, and RequestFunc is not called for it: an acquisition that the candidate would
+// start takes no time and ends as the last real one did, and what is reported of a real token is taken as said of the
+// one that the candidate had in its place; nobody uses up the quota of one that the guard has not. So it answers how
+// many calls c would have served, at most, and with how many acquisitions; see Stats.Candidate and EventCandidate.
+//
+// Its state stands beside the guard's, in the same store under the guard's name and ".candidate", in a file of that
+// suffix, or in memory. It begins as a copy of the guard's own, with names in place of the tokens. It costs each call
+// a second decision, and each of its acquisitions a commit. The guard's name may then have at most 54 bytes.
+func WithCandidate(c Config) Option { return func(o *options) { o.candidate = &c } }

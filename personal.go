@@ -19,25 +19,27 @@ const (
 )
 
 type personal struct {
-	fetch func(context.Context) (Token, error)
-	calls singleflight.Group
+	fetch  func(context.Context) (Token, error)
+	calls  singleflight.Group
+	masked func(string) string // what is foreign
 
 	mu     sync.Mutex // guards what follows
 	token  Token
 	taken  instant
 	expiry instant
 	failed instant // when fetch failed last
-	err    error
+	why    string  // it failed, masked
+	ended  uint64  // fetches that were not given up
 }
 
 // view is what a decision needs to know.
 func (p *personal) view(o *options, doc *document, scope string, now instant) (pv personalView, due bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pv.known = true
+	pv.known, pv.fetches = true, p.ended
 	if p.failed != 0 && now < p.failed.plus(personalPause) {
 		pv.again = p.failed.plus(personalPause)
-		pv.note = "the personal token could not be fetched, so an anonymous one is used: " + mask(p.err.Error())
+		pv.note = "the personal token could not be fetched, so an anonymous one is used: " + p.why
 		return pv, false
 	}
 	if p.token.secret == nil {
@@ -45,7 +47,7 @@ func (p *personal) view(o *options, doc *document, scope string, now instant) (p
 	}
 	pv.id, pv.taken = p.token.ID(), p.taken
 	if p.token.Scope != "" && p.token.Scope != scope {
-		pv.note = "the personal token is for another scope"
+		pv.note = "the personal token is for another scope, so an anonymous one is used"
 		return pv, false
 	}
 	rec := &record{Acquired: p.taken, Expiry: p.expiry}
@@ -69,14 +71,15 @@ func (p *personal) view(o *options, doc *document, scope string, now instant) (p
 		}
 		pv.note = ""
 	}
-	pv.usable, pv.again = true, 0
+	pv.usable, pv.until, pv.again = true, expired, 0
 	return pv, false
 }
 
-// refresh calls the function, one call for all who need it, on the context of the one that came first.
-func (p *personal) refresh(ctx context.Context, timeout time.Duration, read func() reading, ended <-chan struct{}) error {
+// refresh calls the function, one call for all who need it, on the context of the one that came first. seen is how many
+// fetches had ended when it was due.
+func (p *personal) refresh(ctx context.Context, seen uint64, timeout time.Duration, read func() reading, ended <-chan struct{}) error {
 	for {
-		ch := p.calls.DoChan("", func() (any, error) { return nil, p.once(ctx, timeout, read) })
+		ch := p.calls.DoChan("", func() (any, error) { return nil, p.once(ctx, seen, timeout, read) })
 		select {
 		case res := <-ch:
 			if errors.Is(res.Err, errLeft) && ctx.Err() == nil {
@@ -94,7 +97,13 @@ func (p *personal) refresh(ctx context.Context, timeout time.Duration, read func
 // errLeft ends a fetch whose caller left. It is a failure of nothing.
 var errLeft = errors.New("tokenguard: the caller left")
 
-func (p *personal) once(ctx context.Context, timeout time.Duration, read func() reading) error {
+func (p *personal) once(ctx context.Context, seen uint64, timeout time.Duration, read func() reading) error {
+	p.mu.Lock()
+	late := p.ended != seen
+	p.mu.Unlock()
+	if late { // the fetch that this caller needed ended before it could join it
+		return nil
+	}
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	answers := make(chan answer, 1)
@@ -117,14 +126,19 @@ func (p *personal) once(ctx context.Context, timeout time.Duration, read func() 
 	if ans.err != nil && ctx.Err() != nil {
 		return errLeft
 	}
+	why := ""
+	if ans.err != nil {
+		why = p.masked(ans.err.Error())
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.ended++
 	if ans.err != nil {
-		p.failed, p.err = r.now, ans.err
+		p.failed, p.why = r.now, why
 		return ans.err
 	}
 	t := ans.token
-	p.taken, p.expiry, p.failed, p.err = r.now, expiry, 0, nil
+	p.taken, p.expiry, p.failed, p.why = r.now, expiry, 0, ""
 	t.Kind, t.AcquiredAt, t.Expiry = Personal, r.time(p.taken), r.time(p.expiry)
 	p.token = t
 	return nil

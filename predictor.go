@@ -24,9 +24,9 @@ func (v *view) predictor(t instant) ruling {
 	}
 	a := predict.Assess(usage, int64(since), int64(t), v.opt.predictConfig())
 	out.level, out.confidence, out.count, out.tokenID, out.since = Level(a.Level), a.Confidence, int(a.Points), r.ID, since
-	if a.Confidence > v.opt.Predictor.Confidence && a.Level != predict.Critical && a.Level != predict.Exhausted {
-		expired, _ := v.opt.expiry(r)
-		out.answer, out.reason, out.until, out.lifts = AnswerRefuse, ReasonQuotaSufficient, expired, true
+	helped := v.q.failing == r.ID || v.servesLifted(t) // who has the token, or gets it; a veto leaves others with nothing
+	if helped && a.Confidence > v.opt.Predictor.Confidence && a.Level != predict.Critical && a.Level != predict.Exhausted {
+		out.answer, out.reason, out.until, out.lifts = AnswerRefuse, ReasonQuotaSufficient, v.opt.refreshAt(r), true
 	}
 	return out
 }

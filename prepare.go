@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -49,14 +50,14 @@ func (g *Guard) prepare(req Request, r reading) (*query, error) {
 	if req.Failure.IsZero() || canceled(req.Failure.Err) {
 		return q, nil
 	}
-	if raw := req.Failing; raw != "" && !isTokenID(raw) {
-		if text := trim(req.Failure.text(), 2*maxText); strings.Contains(text, raw) {
-			req.Failure.Message = strings.ReplaceAll(text, raw, TokenID(raw))
-		}
-	}
+	text := req.Failure.text()
 	q.report = g.report(req.Failure, r)
+	if raw := req.Failing; raw != "" && !isTokenID(raw) && strings.Contains(text, raw) {
+		text = without(trim(text, 2*maxText), raw, TokenID(raw))
+		q.text = g.masked(text)
+	}
 	q.failing = normalID(req.Failing)
-	q.template = g.template(caller, req.Failure.text())
+	q.template = g.template(caller, text)
 	return q, nil
 }
 
@@ -75,11 +76,11 @@ func (g *Guard) report(f Failure, r reading) report {
 	switch h := p.hints; {
 	case h.HasRetryAfter:
 		p.until = p.at.plus(h.RetryAfter)
-	case !h.ResetAt.IsZero() && (p.class == ClassQuotaExhausted || h.Limit > 0 && h.Remaining == 0):
+	case !h.ResetAt.IsZero() && (p.class == ClassQuotaExhausted || h.UsedUp):
 		p.until = r.instant(h.ResetAt) // of a window that is not used up it says nothing
 	}
 	p.until = min(p.until, r.now.plus(maxReset))
-	p.none = p.hints.Limit > 0 && p.hints.Remaining == 0
+	p.none = p.hints.UsedUp
 	return p
 }
 
@@ -92,18 +93,25 @@ func Classify(f Failure) Class {
 	return Class(classify.Classify(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: f.text()}))
 }
 
-func (g *Guard) classify(f Failure) Class {
+// classify asks the user's function, if there is one. Its panic must not keep the end of an acquisition from being
+// stored: what it cannot read is unknown.
+func (g *Guard) classify(f Failure) (class Class) {
 	if errors.Is(f.Err, context.DeadlineExceeded) && f.StatusCode == 0 && f.Message == "" {
 		return ClassTransient
 	}
 	if g.opt.classifier == nil {
 		return Classify(f)
 	}
-	class := g.opt.classifier(f)
-	for _, c := range classes {
-		if c == class {
-			return class
+	defer func() {
+		if p := recover(); p != nil {
+			class = ClassUnknown
+			if g.once("classifier") {
+				g.noticed("the function of WithClassifier panicked, which reads as class unknown: " + g.masked(fmt.Sprint(p)))
+			}
 		}
+	}()
+	if class = g.opt.classifier(f); slices.Contains(classes[:], class) {
+		return class
 	}
 	return ClassUnknown
 }
@@ -117,17 +125,52 @@ type templateKey struct{ caller, text string }
 func (g *Guard) hide(text string) string {
 	if st := g.newest(); st != nil {
 		for id, t := range st.tokens {
-			if v := t.Value(); strings.Contains(text, v) {
-				text = strings.ReplaceAll(text, v, id)
-			}
+			text = without(text, t.Value(), id)
 		}
 	}
 	if g.personal != nil {
 		if t := g.personal.current(); t.secret != nil {
-			text = strings.ReplaceAll(text, t.Value(), t.ID())
+			text = without(text, t.Value(), t.ID())
+		}
+	}
+	if g.shadow != nil {
+		for _, p := range g.shadow.tokens.Values() {
+			text = without(text, p.token.Value(), p.token.ID())
 		}
 	}
 	return text
+}
+
+// shortValue is the length below which a value is hidden only as a word of its own: it may be a part of any.
+const shortValue = 8
+
+// without replaces a token's value in a text by its ID.
+func without(text, value, id string) string {
+	switch {
+	case value == "" || !strings.Contains(text, value):
+		return text
+	case len(value) >= shortValue:
+		return strings.ReplaceAll(text, value, id)
+	}
+	inWord := func(at int) bool {
+		return at >= 0 && at < len(text) && (text[at] >= '0' && text[at] <= '9' || text[at]|0x20 >= 'a' && text[at]|0x20 <= 'z')
+	}
+	var out strings.Builder
+	from := 0
+	for {
+		i := strings.Index(text[from:], value)
+		if i < 0 {
+			return out.String() + text[from:]
+		}
+		start, end := from+i, from+i+len(value)
+		out.WriteString(text[from:start])
+		if inWord(start-1) || inWord(end) {
+			out.WriteString(value)
+		} else {
+			out.WriteString(id)
+		}
+		from = end
+	}
 }
 
 func (g *Guard) template(caller, text string) template.Template {

@@ -128,5 +128,5 @@ const maxRetryAfter = 24 * time.Hour
 
 func (v *view) guardPause() ruling {
 	p := v.doc.Pause
-	return ruling{reason: ReasonRetryAfter, since: p.From, until: p.Until, window: p.Until.sub(p.From), failure: &v.doc.Failures}
+	return ruling{reason: ReasonRetryAfter, since: p.From, until: p.Until, window: p.Until.sub(p.From)}
 }

@@ -38,7 +38,7 @@ const spreading = 10 * time.Second
 // apply takes a report about a token in. It reports whether anything changed that a decision looks at; how often the
 // token was used is counted elsewhere.
 func (d *document) apply(o *options, p *report, scope string, now instant) (changed bool) {
-	if pause := p.pause(); pause.Until > max(now, d.key(scope).Pause.Until) {
+	if pause, known := p.pause(), d.key(scope).Pause; pause.Until > max(now, known.Until) && !known.cleared(pause.From, now) {
 		d.keyFor(scope).Pause = pause
 		changed = true
 	}

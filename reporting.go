@@ -7,6 +7,41 @@ import (
 
 // How reports get into the document: those of a request before it is decided, and outcomes.
 
+// Report says how a call made with a token ended. Failures for quota and auth are stored before it returns; the others
+// ride on the next update. A token that the guard never served is ignored. The error is ErrRequest, ErrStore (this
+// process acts on the report all the same, and stores it later) or ErrClosed.
+func (g *Guard) Report(ctx context.Context, o Outcome) error {
+	if g.isClosed() {
+		return ErrClosed
+	}
+	r := g.meter.read()
+	q := &query{kind: Anonymous}
+	if canceled(o.Failure.Err) {
+		return nil
+	}
+	switch {
+	case o.TokenID == "":
+		return fmt.Errorf("%w: Outcome.TokenID: empty: want the ID of the token that was used", ErrRequest)
+	case o.Latency < 0:
+		return fmt.Errorf("%w: Outcome.Latency: %v: want 0 or more", ErrRequest, o.Latency)
+	}
+	if g.candidate != nil {
+		defer g.candidate.report(ctx, o)
+	}
+	q.failing = normalID(o.TokenID)
+	q.report.at = r.now
+	if !o.Failure.IsZero() {
+		q.report = g.report(o.Failure, r)
+		q.failing = normalID(o.TokenID)
+	}
+	q.none = q.none || o.Limit > 0 && o.Remaining <= 0
+	// A pause lasts for the Retry-After; when a window is full again says something of it only if nothing remains.
+	if !o.ResetAt.IsZero() && (q.class != ClassRateLimited || q.until == 0 && q.none) {
+		q.until = min(r.instant(o.ResetAt), r.now.plus(maxReset))
+	}
+	return g.reportOutcome(ctx, q, o, r)
+}
+
 // reportID tells one report from another.
 type reportID struct {
 	token, text string
@@ -114,12 +149,14 @@ func (g *Guard) reportOutcome(ctx context.Context, q *query, o Outcome, r readin
 	if st == nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
-	rec := st.doc.Tokens[q.failing]
-	if rec == nil && g.personalRecord(q.failing) == nil {
-		return nil
-	}
-	if rec != nil {
+	rec, own := st.doc.Tokens[q.failing], g.personalRecord(q.failing)
+	switch {
+	case rec != nil:
 		q.scope = rec.Scope
+	case own != nil:
+		q.scope = own.Scope
+	default:
+		return nil
 	}
 	due := false
 	if rec != nil && rec.Kind == Anonymous {
@@ -129,7 +166,7 @@ func (g *Guard) reportOutcome(ctx context.Context, q *query, o Outcome, r readin
 		due = g.outcome(q.failing, outcomeOf(&q.report, o, r))
 	}
 	g.tally.outcome(q.class)
-	changes := st.doc.wouldChange(g.opt, q, g.personalRecord(q.failing), r.now)
+	changes := st.doc.wouldChange(g.opt, q, own, r.now)
 	switch {
 	case changes && (q.class != ClassNone || rec != nil && rec.Suspect != 0):
 		err = g.submit(ctx, q)

@@ -10,6 +10,8 @@ import (
 // cancellation of the context of the call that started it, and with the request timeout as deadline. It should
 // return when its context ends: the limits hold either way, but only then as the upstream sees them too.
 //
+// req is the one of the call that started it: its Scope says what the token must be good for.
+//
 // The returned Token needs a value; Kind and Scope are set by the guard. An error is classified by its text, or by
 // the Failure it carries (see Failed). A panic or runtime.Goexit is a failed attempt.
 type RequestFunc func(ctx context.Context, req Request) (Token, error)
@@ -55,6 +57,8 @@ const (
 	SourceRequest Source = "request"
 	// SourceShared is a token that another call or process acquired and that this guard learns of on this call.
 	SourceShared Source = "shared"
+	// SourceShadow is a token that shadow mode fetched for this call alone, in place of a refusal.
+	SourceShadow Source = "shadow"
 )
 
 // Grant is a usable token and why this caller has it.

@@ -12,7 +12,7 @@ import (
 
 // The guard's side of the store: what it saw last, when it looks again, and how it commits.
 
-// storeTimeout bounds one look at the store, one commit, whatever the store does.
+// storeTimeout bounds one look at the store and one commit, as far as the store heeds its context.
 const storeTimeout = 10 * time.Second
 
 // state is one revision of the document, as this process can read it. It never changes once published.
@@ -38,14 +38,16 @@ type shelf struct {
 	vault  *vault
 	owner  string
 
-	mu      sync.Mutex               // guards what follows
-	current *state                   // newest revision seen
-	checked time.Duration            // on Go's monotonic clock since meter.base: when the store was last looked at
-	charged []attempt                // own attempts of the last day, in case the store loses them
-	unsaved []change                 // what could not be committed yet
-	settled uint64                   // how many were, so far
-	pending map[string]predict.Usage // outcomes by token ID that wait for a commit
-	flushed time.Duration            // when pending outcomes were last committed on their own account
+	mu         sync.Mutex               // guards what follows
+	current    *state                   // newest revision seen
+	checked    time.Duration            // on Go's monotonic clock since meter.base: when the store was last looked at
+	charged    []attempt                // own attempts of the last day, in case the store loses them
+	unsaved    []change                 // what could not be committed yet
+	settled    uint64                   // how many were, so far
+	pending    map[string]predict.Usage // outcomes by token ID that wait for a commit
+	committing bool                     // a commit is under way
+	group      *group                   // those who go into the next one; nil: nobody yet
+	flushed    time.Duration            // when pending outcomes were last committed on their own account
 
 	away       bool    // the store did not answer when it was last asked
 	aloneUntil instant // and for so long the share of WithFailOpenToLocalShare goes on to hold
@@ -173,6 +175,9 @@ func (s *shelf) announce() {
 
 // absorb turns a snapshot into a state. A revision that is known already keeps its decoded document.
 func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
+	if s.opt.clock != nil && !snap.Now.IsZero() { // New could not ask it
+		return nil, s.meter.read(), errTwoClocks
+	}
 	r := s.clock(snap)
 	s.mu.Lock()
 	cur, charged, unsaved := s.current, s.charged, s.unsaved
@@ -209,6 +214,8 @@ func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
 	return s.open(&state{doc: doc, rev: snap.Rev, epoch: snap.Epoch, dirty: dirty}, r), r, nil
 }
 
+var errTwoClocks = &ConfigError{Field: "WithClock", Value: "a clock", Bound: "none beside a store that has its own"}
+
 // clock reads the clock that decides: the store's if it has one.
 func (s *shelf) clock(snap Snapshot) reading {
 	if !snap.Now.IsZero() {
@@ -239,11 +246,10 @@ func (s *shelf) open(st *state, r reading) *state {
 
 var errLost = errors.New("the store did not answer in time")
 
-// commit applies c to the newest document, durably. Nothing is written if c and everything that waits change nothing.
-func (s *shelf) commit(caller context.Context, c change) (reading, error) {
+// commitNow is one update of the store, with everything that waits.
+func (s *shelf) commitNow(caller context.Context, c change) (reading, error) {
 	ctx, cancel := context.WithTimeoutCause(caller, storeTimeout, errLost)
 	defer cancel()
-	defer s.announce()
 	var (
 		next  *state // set by the last run of the function
 		r     reading

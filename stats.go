@@ -24,17 +24,23 @@ type Stats struct {
 	Predictor      PredictorStats   `json:"predictor"`
 	Store          StoreStats       `json:"store"`
 	Recommendation Recommendation   `json:"recommendation"`
+	// Shadow counts what shadow mode passed on; nil without it. What is refused above would have been refused.
+	Shadow *ShadowStats `json:"shadow,omitempty"`
+	// Candidate is the configuration that is judged beside the one in force; nil without WithCandidate.
+	Candidate *CandidateStats `json:"candidate,omitempty"`
 }
 
 // AcquisitionStats counts the started attempts in the shared state.
 type AcquisitionStats struct {
-	Hour       WindowStats      `json:"hour"`
-	Day        WindowStats      `json:"day"`
-	Attempts   uint64           `json:"attempts"` // since the state was made
-	Successes  uint64           `json:"successes"`
-	Failures   map[Class]uint64 `json:"failures"`
-	InProgress int              `json:"in_progress"`
-	Concurrent int              `json:"max_concurrent"`
+	Hour      WindowStats      `json:"hour"`
+	Day       WindowStats      `json:"day"`
+	Attempts  uint64           `json:"attempts"` // since the state was made
+	Successes uint64           `json:"successes"`
+	Failures  map[Class]uint64 `json:"failures"`
+	// LastSuccess is when the newest token that is known was acquired; zero: none is known.
+	LastSuccess time.Time `json:"last_success,omitzero"`
+	InProgress  int       `json:"in_progress"`
+	Concurrent  int       `json:"max_concurrent"`
 }
 
 // WindowStats is a sliding window against its limit.
@@ -92,6 +98,8 @@ type CacheStats struct {
 	Size    int     `json:"size"`
 	Limit   int     `json:"limit"`
 	Usable  int     `json:"usable"`
+	// Expiry is when the last of the usable ones ends; zero: none is usable.
+	Expiry time.Time `json:"expiry,omitzero"`
 }
 
 // PredictorStats is the quota predictor on the newest token.
@@ -149,7 +157,7 @@ func (g *Guard) Stats() Stats {
 		q.personal, _ = g.personal.view(g.opt, st.doc, "", r.now)
 	}
 	v := g.viewOn(q, st)
-	s := Stats{Guard: g.opt.name, At: r.wall, Calls: g.tally.calls(g.hot.hits.sum())}
+	s := Stats{Guard: g.opt.name, At: r.wall, Calls: g.tally.calls(g.hot.cached.sum(), g.hot.personal.sum())}
 	s.Calls.Waiting = g.waiting.Load()
 	s.Store = StoreStats{Revision: st.rev, LostAt: r.time(st.doc.Lost)}
 	if err != nil {
@@ -164,6 +172,12 @@ func (g *Guard) Stats() Stats {
 	s.Cache = v.cacheStats(r, s.Calls)
 	s.Predictor = v.predictorStats(r)
 	s.Recommendation = v.recommend(r)
+	if g.shadow != nil {
+		s.Shadow = &ShadowStats{Served: g.shadow.served.Load(), Failed: g.shadow.failed.Load()}
+	}
+	if g.candidate != nil {
+		s.Candidate = g.candidate.stats()
+	}
 	return s
 }
 
@@ -183,6 +197,9 @@ func (v *view) acquisitionStats(r reading) AcquisitionStats {
 	}
 	for _, c := range classes {
 		out.Failures[c] = v.doc.Counts.Failures[c]
+	}
+	if newest := v.doc.latest(); newest != nil {
+		out.LastSuccess = r.time(newest.Acquired)
 	}
 	return out
 }
@@ -216,14 +233,18 @@ func (v *view) limiterStats(r reading) LimiterStats {
 
 func (v *view) cacheStats(r reading, calls CallStats) CacheStats {
 	out := CacheStats{Limit: v.opt.Cache.MaxTokens, Hits: calls.Answers[StepCache][ReasonCached] + calls.Answers[StepCache][ReasonPersonal]}
+	var last instant
 	for _, rec := range v.doc.Tokens {
 		if rec.held() {
 			out.Size++
 			if v.serves(rec, r.now) {
 				out.Usable++
+				_, ends := v.opt.expiry(rec)
+				last = max(last, ends)
 			}
 		}
 	}
+	out.Expiry = r.time(last)
 	if answered := calls.Total - calls.Left; answered > 0 {
 		out.HitRate = float64(out.Hits) / float64(answered)
 	}
@@ -232,14 +253,8 @@ func (v *view) cacheStats(r reading, calls CallStats) CacheStats {
 
 // predictorStats speaks of the newest token of all keys.
 func (v *view) predictorStats(r reading) PredictorStats {
-	var newest *record
-	for _, rec := range v.doc.Tokens {
-		if rec.Kind == Anonymous && (newest == nil || rec.Seq > newest.Seq) {
-			newest = rec
-		}
-	}
 	var usage predict.Usage
-	if newest != nil {
+	if newest := v.doc.latest(); newest != nil {
 		usage = newest.Usage
 	}
 	a := predict.Assess(usage, 0, int64(r.now), v.opt.predictConfig())
@@ -253,6 +268,16 @@ func (v *view) predictorStats(r reading) PredictorStats {
 		out.UsesLeft = f.UsesLeft
 	}
 	return out
+}
+
+// latest is the newest anonymous token of all keys; nil: none is known.
+func (d *document) latest() (newest *record) {
+	for _, rec := range d.Tokens {
+		if rec.Kind == Anonymous && (newest == nil || rec.Seq > newest.Seq) {
+			newest = rec
+		}
+	}
+	return newest
 }
 
 func (o *options) predictConfig() predict.Config {

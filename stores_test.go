@@ -77,7 +77,7 @@ func TestStoreThatFails(t *testing.T) {
 		s.update.Store(true)
 		assert.Equal(t, id, r.must(Request{}).Token.ID(), "usable cached tokens are still served")
 		assert.ErrorIs(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: unauth}), ErrStore)
-		_, err := r.Explain(t.Context(), Request{})
+		_, err := r.Explain(t.Context(), Request{Scope: "b"})
 		assert.ErrorIs(t, err, ErrStore)
 		assert.NotEmpty(t, r.Stats().Store.Error)
 		r.no(ReasonStoreUnavailable, Request{Scope: "b"})

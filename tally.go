@@ -46,13 +46,16 @@ func (t *tally) outcome(class Class) {
 	t.outcomes[i].Add(1)
 }
 
-// calls sums up; hits are those of the hot path.
-func (t *tally) calls(hits int64) CallStats {
+// calls sums up, with the hits of the hot path.
+func (t *tally) calls(cached, personal int64) CallStats {
 	out := CallStats{Left: t.left.Load(), Answers: map[Step]map[Reason]int64{}, Outcomes: map[string]int64{}}
 	for i, k := range answerKeys {
 		n := t.answers[i].Load()
-		if k.reason == ReasonCached {
-			n += hits
+		switch k.reason {
+		case ReasonCached:
+			n += cached
+		case ReasonPersonal:
+			n += personal
 		}
 		if out.Answers[k.step] == nil {
 			out.Answers[k.step] = map[Reason]int64{}

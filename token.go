@@ -51,7 +51,8 @@ func NewToken(value string, expiry time.Time) Token {
 }
 
 // NewTokenIn makes a Token from a secret and its lifetime, for upstreams that send expires_in. The guard turns the
-// lifetime into an Expiry when it takes the token in. A lifetime of zero or less is a token that has expired already.
+// lifetime into an Expiry when it takes the token in. A lifetime of zero or less is a token that has expired already, and
+// so a failed acquisition: where the upstream may leave expires_in out, use NewToken with a zero expiry then.
 func NewTokenIn(value string, lifetime time.Duration) Token {
 	t := NewToken(value, time.Time{})
 	t.lifetime, t.lasts = lifetime, true

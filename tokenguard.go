@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +28,10 @@ type Guard struct {
 	*shelf
 	request  RequestFunc
 	personal *personal
+
+	shadow    *shadow                        // nil: refusals are refusals
+	candidate *candidate                     // nil: there is none
+	supposed  func(scope string) supposition // of a candidate's own guard, which asks no upstream
 
 	hot       hotPath
 	storm     storm
@@ -64,43 +66,48 @@ func New(request RequestFunc, opts ...Option) (*Guard, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Guard{request: request, ended: make(chan struct{}), changed: make(chan struct{})}
-	g.shelf = &shelf{opt: o, meter: newMeter(o.clock), owner: newOwner(), publish: g.learned, notice: g.noticed, stamp: g.hot.stamp, jitter: rand.N[time.Duration]}
-	if g.vault, err = newVault(o, g.find); err != nil {
-		return nil, err
+	g, err := newGuard(request, o)
+	if err != nil || o.candidate == nil {
+		return g, err
 	}
-	g.templates, _ = lru.New[templateKey, template.Template](memoSize)
-	g.masks, _ = lru.New[string, string](memoSize)
-	g.errs, _ = lru.New[string, error](errsSize)
-	g.reports, _ = lru.New[reportID, struct{}](8 * memoSize)
-	g.said, _ = lru.New[string, struct{}](memoSize)
-	if o.personal != nil {
-		g.personal = &personal{fetch: o.personal}
+	if g.candidate, err = newCandidate(g); err != nil {
+		return nil, errors.Join(err, g.Close())
 	}
-	g.diary.init(o, g.meter.base)
-	g.storm.seed = maphash.MakeSeed()
-	return g, g.openStore()
+	return g, nil
 }
 
 // Token returns a usable token: Acquire of the zero Request, token only.
 func (g *Guard) Token(ctx context.Context) (Token, error) {
-	if e := g.hot.lookup(""); e != nil {
-		return e.grant.Token, nil
+	if g.candidate == nil {
+		if e := g.hot.lookup(""); e != nil {
+			return e.grant.Token, nil
+		}
 	}
 	grant, err := g.Acquire(ctx, Request{})
 	return grant.Token, err
 }
 
 // Acquire returns a usable token for req, or says why there is none: a *RefusedError if the guard did not ask the
-// upstream, a *RequestError if it did and that failed, or ctx's error if the caller left first. An acquisition that
-// is in progress is waited for, here or in another process that shares the store; Acquire does not wait for a limit
-// to open, see Wait.
+// upstream, a *RequestError if it did and that failed, ctx's error if the caller left first, or one that is ErrRequest
+// if req cannot be meant. An acquisition that is in progress is waited for, here or in another process that shares the
+// store; Acquire does not wait for a limit to open, see Wait.
 func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
 	if req.Failure.none() && req.Kind != Personal {
 		if e := g.hot.lookup(req.Scope); e != nil {
+			if g.candidate != nil && e.grant.Source != SourcePersonal {
+				g.candidate.judge(ctx, req, true)
+			}
 			return e.grant, nil
 		}
 	}
+	if g.shadow == nil && g.candidate == nil {
+		return g.enforce(ctx, req)
+	}
+	return g.tried(ctx, req)
+}
+
+// enforce answers a call that the hot path does not.
+func (g *Guard) enforce(ctx context.Context, req Request) (Grant, error) {
 	if a := g.repeat(&req); a != nil {
 		if a.err != nil {
 			return Grant{}, a.err
@@ -140,6 +147,8 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 					serr = err
 				}
 				v, st = g.viewOf(q)
+			} else if q.class != ClassNone && st != nil {
+				v = g.viewOn(q, st) // the report itself waits now, too
 			}
 		}
 		rl := v.decide(r.now)
@@ -147,7 +156,11 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 			if err := ctx.Err(); err != nil {
 				return g.left(q, err)
 			}
-			return g.refuseStore(q, r, serr)
+			t := v.cached(r.now) // nothing may be started: what is about to be replaced still serves
+			if t == nil {
+				return g.refuseStore(q, r, serr)
+			}
+			rl = v.servedBy(t)
 		}
 		if rl.lifts && serr == nil {
 			if err := g.liftSuspicion(ctx, q); err != nil {
@@ -192,6 +205,12 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 		if err := ctx.Err(); err != nil {
 			return g.left(q, err)
 		}
+		if g.supposed != nil {
+			if grant, err, done := g.suppose(ctx, q); done {
+				return grant, err
+			}
+			continue
+		}
 		leader := false
 		ch := g.joining.DoChan(q.scope, func() (any, error) {
 			leader = true
@@ -224,44 +243,6 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 	}
 }
 
-// arrived hands out what a flight brought to the caller that started it, or to one that joined.
-func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Grant, error, bool) {
-	r := g.meter.read()
-	if leader {
-		g.tally.own.Add(1)
-	}
-	var failed *RequestError
-	switch {
-	case errors.As(f.err, &failed):
-		// A token that is in its last stretch is better than none.
-		if v, st := g.viewOf(q); st != nil {
-			if t := v.cached(r.now); t != nil {
-				rl := v.servedBy(t)
-				grant, _ := g.serve(v, rl, r, st, false)
-				grant.Verdict.Detail += "; " + failed.Verdict.Detail
-				return grant, nil, true
-			}
-		}
-		g.tally.answered(ReasonRequestFailed)
-		return Grant{}, f.err, true
-	case f.err != nil:
-		if leader || ctx.Err() == nil {
-			grant, err := g.refuseStore(q, r, f.err)
-			return grant, err, true
-		}
-		return Grant{}, nil, false
-	case leader && f.token.secret != nil:
-		v, _ := g.viewOf(q)
-		if rec := v.doc.Tokens[f.token.ID()]; rec == nil || !v.serves(rec, r.now) {
-			return Grant{}, nil, false // this process was stopped until the token had ended
-		}
-		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerServe, reason: ReasonAcquired, tokenID: f.token.ID()}, r, 0)
-		g.tally.answered(ReasonAcquired)
-		return Grant{Token: f.token, Source: SourceRequest, Verdict: verdict}, nil, true
-	}
-	return Grant{}, nil, false
-}
-
 // Wait is as Acquire, but where waiting helps it sleeps until the refusal's RetryAt, or until another call or process
 // brings a token, and asks again. It returns at once where waiting alone changes nothing, and what Acquire returned
 // where an acquisition failed. When ctx ends first, the error is both ctx's and the last refusal.
@@ -283,53 +264,37 @@ func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 }
 
 // Explain returns what Acquire would answer now, with the verdict of every step. It changes nothing and calls nothing
-// of the user's, so a personal token that was never fetched counts as not usable.
+// of the user's but the classifier, so a personal token that was never fetched counts as not usable. The error is the
+// refusal of a guard that is closed or cannot reach its store; the Explanation then holds its verdict alone.
 func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
+	req.Failing = g.shadow.stands(req.Failing)
 	q, err := g.prepare(req, g.meter.read())
 	if err != nil {
 		return Explanation{}, err
 	}
 	if g.isClosed() {
-		return Explanation{}, &RefusedError{Verdict: closedVerdict(q)}
+		err := &RefusedError{Verdict: closedVerdict(q)}
+		return Explanation{At: g.meter.read().wall, Verdict: err.Verdict}, err
 	}
 	st, r, err := g.look(ctx)
-	if err != nil && (st == nil || !g.opt.opens(st)) {
-		return Explanation{}, &RefusedError{Verdict: g.storeVerdict(q, err), Cause: err}
+	if st == nil {
+		st = &state{doc: newDocument()}
 	}
-	return g.explain(q, st, r), nil
+	e := g.explain(q, st, r)
+	if err == nil || g.opt.opens(st) || e.Verdict.Answer == AnswerServe {
+		return e, nil
+	}
+	if served := e.Steps[1]; served.Answer == AnswerServe { // nothing may be started: what is cached still serves
+		e.Verdict = served
+		return e, nil
+	}
+	refused := &RefusedError{Verdict: g.storeVerdict(q, err), Cause: err}
+	return Explanation{At: r.wall, Verdict: refused.Verdict}, refused
 }
 
-// Report says how a call made with a token ended. Failures for quota and auth are stored before it returns; the others
-// ride on the next update. A token that the guard never served is ignored.
-func (g *Guard) Report(ctx context.Context, o Outcome) error {
-	if g.isClosed() {
-		return ErrClosed
-	}
-	r := g.meter.read()
-	q := &query{kind: Anonymous}
-	if canceled(o.Failure.Err) {
-		return nil
-	}
-	switch {
-	case o.TokenID == "":
-		return fmt.Errorf("%w: Outcome.TokenID: empty: want the ID of the token that was used", ErrRequest)
-	case o.Latency < 0:
-		return fmt.Errorf("%w: Outcome.Latency: %v: want 0 or more", ErrRequest, o.Latency)
-	}
-	q.failing = normalID(o.TokenID)
-	q.report.at = r.now
-	if !o.Failure.IsZero() {
-		q.report = g.report(o.Failure, r)
-		q.failing = normalID(o.TokenID)
-	}
-	if !o.ResetAt.IsZero() {
-		q.until = min(r.instant(o.ResetAt), r.now.plus(maxReset))
-	}
-	q.none = q.none || o.Limit > 0 && o.Remaining <= 0
-	return g.reportOutcome(ctx, q, o, r)
-}
-
-// Adopt takes in a token that was fetched elsewhere, charged as a start. A token that is known is not charged again.
+// Adopt takes in a token that was fetched elsewhere, for the key of its Scope. It is charged as a start, but no limit
+// refuses it: the upstream has been asked already. A token that is known is not charged again. The error is ErrRequest
+// for a token that cannot be used (empty, expired, rejected, spent, Personal), ErrStore or ErrClosed.
 func (g *Guard) Adopt(ctx context.Context, t Token) error {
 	if t.Kind == Personal {
 		return fmt.Errorf("%w: Token.Kind: personal tokens come from WithPersonalToken", ErrRequest)
@@ -357,10 +322,14 @@ func (g *Guard) Adopt(ctx context.Context, t Token) error {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
 	g.tell(Event{At: r.wall, Kind: EventAdopted, Scope: t.Scope, TokenID: t.ID()})
+	if g.candidate != nil {
+		g.candidate.adopt(ctx, t)
+	}
 	return nil
 }
 
-// Clear lifts what an operator wants lifted. A charged attempt stays charged.
+// Clear lifts what an operator wants lifted. A charged attempt stays charged. The error is ErrStore or ErrClosed; what
+// does not stand is no error.
 func (g *Guard) Clear(ctx context.Context, what Clear) error {
 	if g.isClosed() {
 		return ErrClosed
@@ -368,11 +337,14 @@ func (g *Guard) Clear(ctx context.Context, what Clear) error {
 	if what.Suspicion != "" && what.Suspicion != "*" {
 		what.Suspicion = normalID(what.Suspicion)
 	}
-	r, err := g.commit(ctx, func(d *document, _ reading) bool { return d.clear(what) })
+	r, err := g.commit(ctx, func(d *document, r reading) bool { return d.clear(what, r.now) })
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
 	g.tell(Event{At: r.wall, Kind: EventCleared, TokenID: what.Suspicion})
+	if g.candidate != nil {
+		g.candidate.clear(ctx, what)
+	}
 	return nil
 }
 
@@ -389,7 +361,17 @@ func (g *Guard) Close() error {
 	close(g.ended)
 	g.mu.Unlock()
 	g.hot.clear()
-	g.flights.Wait()
+	if g.candidate != nil {
+		_ = g.candidate.Close()
+	}
+	over := make(chan struct{})
+	go func() { g.flights.Wait(); close(over) }()
+	patience := time.NewTimer(g.opt.longest())
+	defer patience.Stop()
+	select {
+	case <-over:
+	case <-patience.C: // a store or an observer does not return; that observer may be the one that called Close
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	err := g.flush(ctx)

@@ -27,8 +27,9 @@ func (g *Guard) warnBudget(r reading) {
 	for _, w := range [...]struct {
 		name   string
 		length time.Duration
+		reason Reason
 		WindowStats
-	}{{"hour", hour, stats.Hour}, {"day", day, stats.Day}} {
+	}{{"hour", hour, ReasonHourLimit, stats.Hour}, {"day", day, ReasonDayLimit, stats.Day}} {
 		if w.ExhaustedAt.IsZero() && w.Remaining > 0 {
 			continue
 		}
@@ -39,7 +40,7 @@ func (g *Guard) warnBudget(r reading) {
 		if w.Remaining == 0 {
 			text = fmt.Sprintf("the budget of the %s is used up: %d of %d", w.name, w.Used, w.Limit)
 		}
-		g.tell(Event{At: r.wall, Kind: EventWarning, Text: text})
+		g.tell(Event{At: r.wall, Kind: EventWarning, Text: text + " (" + budgetSettings[w.reason] + ")"})
 	}
 }
 

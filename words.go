@@ -22,10 +22,19 @@ func (v *view) verdict(rl ruling, r reading, retry instant) Verdict {
 	if v.q.class != ClassNone && v.q.failing == "" && (rl.answer == AnswerRefuse || rl.answer == AnswerServe) {
 		out.Detail += "; the failure names no token, so it marks none"
 	}
-	if v.q.personal.note != "" && rl.reason != ReasonPersonal {
-		out.Detail += "; " + v.q.personal.note
+	switch p := &v.q.personal; {
+	case rl.reason == ReasonPersonal:
+	case p.note != "":
+		out.Detail += "; " + p.note
+	case p.usable && rl.answer == AnswerServe:
+		out.Detail += "; this caller says that the personal token failed, so an anonymous one is used"
 	}
 	return out
+}
+
+// acquired is the verdict of the call that started the acquisition that brought t.
+func (v *view) acquired(t Token, r reading) Verdict {
+	return v.verdict(ruling{step: StepRequest, answer: AnswerServe, reason: ReasonAcquired, tokenID: t.ID()}, r, 0)
 }
 
 func (v *view) detail(rl ruling, r reading) string {
@@ -47,6 +56,7 @@ func (v *view) detail(rl ruling, r reading) string {
 		if rl.tokenID != "" {
 			return fmt.Sprintf("token %s was acquired", rl.tokenID)
 		}
+		return "an acquisition is started"
 	case ReasonRequestFailed:
 		return fmt.Sprintf("request failed (%s): %s", rl.failure.Class, rl.failure.shown())
 	case ReasonJoined:
@@ -66,7 +76,10 @@ func (v *view) detail(rl ruling, r reading) string {
 	case ReasonPersonalUsable:
 		return "the personal token is usable for others"
 	case ReasonNotQuotaFailure:
-		return fmt.Sprintf("token %s of %s is known, and nothing says that its quota is used up; it expires at %s", rl.tokenID, clock(rl.since), clock(rl.until))
+		if v.q.class == ClassAuthInvalid && v.q.failing == rl.tokenID {
+			return fmt.Sprintf("token %s is of %s, and one that fails within %v may not have spread yet: try the call once more with it", rl.tokenID, clock(rl.since), spreading)
+		}
+		return fmt.Sprintf("token %s of %s is known, and nothing says that its quota is used up; this opens at %s", rl.tokenID, clock(rl.since), clock(rl.until))
 	case ReasonTokenTooNew:
 		return fmt.Sprintf("token %s is of %s and is not replaced before it is %v old; this opens at %s", rl.tokenID, clock(rl.since), rl.window, clock(rl.until))
 	case ReasonRecentAcquisition:
@@ -77,15 +90,15 @@ func (v *view) detail(rl ruling, r reading) string {
 		if rl.since != 0 {
 			return fmt.Sprintf("the state was lost at %s: the window of %v counts as full until %s", clock(rl.since), rl.window, clock(rl.until))
 		}
-		return fmt.Sprintf("%d of %d starts in the last %v; the next opens at %s", rl.count, rl.limit, rl.window, clock(rl.until))
+		return fmt.Sprintf("%d of %d starts in the last %v; the next opens at %s (%s)", rl.count, rl.limit, rl.window, clock(rl.until), budgetSettings[rl.reason])
 	case ReasonMinInterval:
 		return fmt.Sprintf("the last attempt ended at %s, the next may start %v later, at %s", clock(rl.since), rl.window, clock(rl.until))
 	case ReasonBackoff:
 		if rl.scoped {
-			return fmt.Sprintf("the upstream refused this scope %d times in a row, last (%s) at %s; closed for %v, until %s",
+			return fmt.Sprintf("refusals of this scope in a row: %d, the last (%s) at %s; closed for %v, until %s",
 				rl.count, rl.failure.Class, clock(rl.since), rl.window, clock(rl.until))
 		}
-		return fmt.Sprintf("%d consecutive failures, the last (%s) at %s; backing off for %v, until %s",
+		return fmt.Sprintf("failures in a row: %d, the last (%s) at %s; backing off for %v, until %s",
 			rl.count, rl.failure.Class, clock(rl.since), rl.window, clock(rl.until))
 	case ReasonRetryAfter:
 		return fmt.Sprintf("the upstream asked at %s to be left alone for %v, until %s", clock(rl.since), rl.window, clock(rl.until))
@@ -117,6 +130,12 @@ func (v *view) detail(rl ruling, r reading) string {
 	return ""
 }
 
+// budgetSettings are what an operator would change.
+var budgetSettings = map[Reason]string{
+	ReasonHourLimit: "rate_limit.max_requests_per_hour",
+	ReasonDayLimit:  "rate_limit.max_requests_per_day",
+}
+
 var goOnWords = map[Reason]string{
 	ReasonExpired:    "it has expired",
 	ReasonExpiring:   "it expires soon, and this call may refresh it",
@@ -129,6 +148,9 @@ var goOnWords = map[Reason]string{
 // backoff that is the failed acquisition, whichever rule the verdict names.
 func (g *Guard) cause(v *view, rl ruling, r reading) error {
 	f := rl.failure
+	if rl.reason == ReasonRetryAfter {
+		f = v.doc.lastFailure()
+	}
 	for _, gate := range [...]ruling{v.backoff(), v.closing()} {
 		if f == nil && gate.until > r.now {
 			f = gate.failure

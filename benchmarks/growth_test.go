@@ -100,6 +100,31 @@ func BenchmarkWaiters(b *testing.B) {
 	}
 }
 
+// BenchmarkReports has n callers report at once, on a state file, that they were told to wait: each report moves the
+// pause and is durable before it returns. The time is that of one report.
+func BenchmarkReports(b *testing.B) {
+	ctx := context.Background()
+	limited := tokenguard.Failure{StatusCode: 429, Message: "too many requests", Header: map[string][]string{"Retry-After": {"60"}}}
+	for _, n := range []int{1, 10, 100, 1000} {
+		b.Run(fmt.Sprintf("callers:%d", n), func(b *testing.B) {
+			g, err := tokenguard.New(mint, tokenguard.WithStateFile(filepath.Join(b.TempDir(), "state")))
+			works(err)
+			defer g.Close()
+			token, err := g.Token(ctx)
+			works(err)
+			b.ReportAllocs()
+			for b.Loop() {
+				var all sync.WaitGroup
+				for range n {
+					all.Go(func() { works(g.Report(ctx, tokenguard.Outcome{TokenID: token.ID(), Failure: limited})) })
+				}
+				all.Wait()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/report")
+		})
+	}
+}
+
 // clock is moved by hand.
 type clock struct{ now time.Time }
 

@@ -9,10 +9,7 @@ import (
 	"github.com/tokenguard/tokenguard/internal/template"
 )
 
-const (
-	groupsShown = 20
-	similar     = 0.8 // as Conservative compares; the page only sorts what the guard has decided
-)
+const groupsShown = 20
 
 // group are the failures that say the same once what varies is masked.
 type group struct {
@@ -30,11 +27,16 @@ type group struct {
 // Callers is how many named ones there are.
 func (g *group) Callers() int { return len(g.callers) }
 
-// groups sorts the failures that callers came with by what they say, the most frequent first.
-func groups(history []tokenguard.Event) []group {
+// groups sorts the failures that callers came with by what they say, the most frequent first. similar is the similarity
+// from which the guard itself takes two for the same.
+func groups(history []tokenguard.Event, similar float64) []group {
 	var out []group
 	for _, e := range history {
-		if e.Text == "" || e.Kind == tokenguard.EventState || e.Kind == tokenguard.EventWarning {
+		switch e.Kind {
+		case tokenguard.EventState, tokenguard.EventWarning, tokenguard.EventCandidate: // no call of its own
+			continue
+		}
+		if e.Text == "" {
 			continue
 		}
 		form := template.Of(e.Text)

@@ -93,8 +93,11 @@ func (h *handler) page(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusPermanentRedirect)
 		return
 	}
+	if hideToken(w, r) {
+		return
+	}
 	view := h.look(r)
-	view.Explained = h.explain(r)
+	view.Explained = h.explain(r, view.history)
 	var out strings.Builder
 	if err := pages.ExecuteTemplate(&out, "page.html", view); err != nil {
 		http.Error(w, "the page could not be made", http.StatusInternalServerError)

@@ -280,3 +280,32 @@ func TestLiveIsBounded(t *testing.T) {
 		resp.Body.Close()
 	}
 }
+
+func TestShadowModeAndCandidate(t *testing.T) {
+	clock := tokenguardtest.NewClock(time.Time{})
+	guard, err := tokenguard.New(tokenguardtest.NewScript(clock).Request, tokenguard.WithClock(clock),
+		tokenguard.WithShadowModeRefusingNothing(), tokenguard.WithCandidate(tokenguard.Moderate()))
+	require.NoError(t, err)
+	defer guard.Close()
+	h := guardui.New(guard)
+	grant, err := guard.Acquire(t.Context(), tokenguard.Request{})
+	require.NoError(t, err)
+	for range 2 {
+		_, err = guard.Acquire(t.Context(), tokenguard.Request{Failing: grant.Token.ID(),
+			Failure: tokenguard.Failure{StatusCode: 429, Message: "insufficient_quota"}})
+		require.NoError(t, err)
+		clock.Advance(10 * time.Minute)
+	}
+	body := ask(h, "/").Body.String()
+	assert.Contains(t, body, "Shadow mode: nothing is refused.</strong> 2 calls")
+	assert.Contains(t, body, "shadow mode: it was passed on")
+	assert.Contains(t, body, "1 gained, 0 lost")
+	assert.Regexp(t, `starts of this hour</th><td>1 of 3</td><td>2 of 10<`, body)
+	assert.Regexp(t, `max_requests_per_day</th><td>20</td><td>50<`, body)
+	assert.NotContains(t, body, "min_token_age</th>", "where they do not differ")
+
+	plain, _ := newGuard(t)
+	body = ask(guardui.New(plain), "/").Body.String()
+	assert.NotContains(t, body, "Shadow")
+	assert.NotContains(t, body, "candidate")
+}

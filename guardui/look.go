@@ -2,6 +2,7 @@ package guardui
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tokenguard/tokenguard"
@@ -25,9 +27,13 @@ type view struct {
 	LastFail  *tokenguard.Event
 	Failures  []count
 	Groups    []group
-	Log       []tokenguard.Event // newest first
+	Log       []entry   // newest first
+	Seen      time.Time // the oldest event that this process still has; zero: it has none
 	Settings  []setting
+	Beside    *beside // a candidate; nil: there is none
 	Explained explained
+
+	history []tokenguard.Event
 }
 
 const logLength = 60 // events in the decision log
@@ -51,8 +57,13 @@ func (h *handler) look(r *http.Request) *view {
 		newTimeline("Last 2 hours", 2*time.Hour, v.At, attempts, history, v.Limiter),
 	}
 	v.Funnel = funnel(v.Calls)
-	v.Groups = groups(history)
+	v.Groups = groups(history, config.Dedup.Similarity)
+	v.history = history
+	if len(history) > 0 {
+		v.Seen = history[0].At
+	}
 	v.Settings = settings(config)
+	v.Beside = compare(v.Stats, config)
 	for class, n := range v.Acquisitions.Failures {
 		if n > 0 {
 			v.Failures = append(v.Failures, count{string(class), int64(n)})
@@ -61,7 +72,7 @@ func (h *handler) look(r *http.Request) *view {
 	slices.SortFunc(v.Failures, byCount)
 	for _, e := range slices.Backward(history) {
 		if len(v.Log) < logLength {
-			v.Log = append(v.Log, e)
+			v.Log = append(v.Log, entry{e})
 		}
 		if e.Kind == tokenguard.EventFailed && v.LastFail == nil {
 			v.LastFail = &e
@@ -178,7 +189,41 @@ type setting struct {
 	Changed              bool
 }
 
-// settings lists the fields of a Config, under their Go names, beside the defaults.
+// settingNames are the names of a Config's fields in JSON, under which operators know them, by section and field.
+var settingNames = sync.OnceValue(func() (names [][][2]string) {
+	var none tokenguard.Config
+	sections := reflect.ValueOf(none).NumField()
+	for i := range sections {
+		names = append(names, nil)
+		for j := range reflect.ValueOf(none).Field(i).NumField() {
+			var one tokenguard.Config // encodes its only field
+			switch field := reflect.ValueOf(&one).Elem().Field(i).Field(j); field.Kind() {
+			case reflect.Bool:
+				field.SetBool(true)
+			case reflect.Float64:
+				field.SetFloat(1)
+			default:
+				field.SetInt(1)
+			}
+			var doc map[string]map[string]any
+			encoded, err := json.Marshal(one)
+			if err == nil {
+				err = json.Unmarshal(encoded, &doc)
+			}
+			if err != nil {
+				panic(err)
+			}
+			for section, fields := range doc {
+				for name := range fields {
+					names[i] = append(names[i], [2]string{section, name})
+				}
+			}
+		}
+	}
+	return names
+})
+
+// settings lists the fields of a Config beside the defaults.
 func settings(config tokenguard.Config) (out []setting) {
 	own, usual := reflect.ValueOf(config), reflect.ValueOf(tokenguard.Conservative())
 	for i := range own.NumField() {
@@ -191,7 +236,8 @@ func settings(config tokenguard.Config) (out []setting) {
 				}
 				standard = span(standard.(time.Duration))
 			}
-			out = append(out, setting{own.Type().Field(i).Name, own.Field(i).Type().Field(j).Name, fmt.Sprint(value), value != standard})
+			names := settingNames()[i][j]
+			out = append(out, setting{names[0], names[1], fmt.Sprint(value), value != standard})
 		}
 	}
 	return out

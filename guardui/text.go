@@ -25,6 +25,7 @@ var funcs = template.FuncMap{
 	"span":    span,
 	"percent": func(share float64) string { return fmt.Sprintf("%.1f %%", 100*share) },
 	"strip":   func(t timeline, r row) strip { return strip{t, r} },
+	"facts":   facts,
 	"words":   func(s any) string { return strings.ReplaceAll(fmt.Sprint(s), "_", " ") },
 }
 

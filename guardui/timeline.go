@@ -16,7 +16,6 @@ type timeline struct {
 	Hour   box   // the window of the hour
 	Closed []box // backoff and Retry-After
 	Rows   []row
-	Known  time.Time // the begin of the history, if that lies within
 }
 
 // row is what happened of one sort.
@@ -55,9 +54,6 @@ func newTimeline(title string, length time.Duration, now time.Time, attempts []t
 		return float64(int(10*min(max(x, 0), 1000))) / 10
 	}
 	t.Hour = box{X: at(now.Add(-time.Hour)), W: at(now) - at(now.Add(-time.Hour)), H: rowHeight}
-	if len(history) > 0 && history[0].At.After(from) {
-		t.Known = history[0].At
-	}
 	starts := row{Name: "starts", Class: "start"}
 	for _, a := range attempts {
 		if a.End.Before(from) {
@@ -72,13 +68,13 @@ func newTimeline(title string, length time.Duration, now time.Time, attempts []t
 		starts.Marks = append(starts.Marks, mark)
 	}
 	t.Rows = append(t.Rows, starts)
-	t.Closed = closed(history, limiter, from, now, at)
+	t.Closed = closed(history, attempts, limiter, from, now, at)
 	t.Rows = append(t.Rows, refusals(history, from, at)...)
 	return t
 }
 
 // closed are the stretches in which failures kept everything shut, one for each that overlaps.
-func closed(history []tokenguard.Event, limiter tokenguard.LimiterStats, from, now time.Time, at func(time.Time) float64) (out []box) {
+func closed(history []tokenguard.Event, attempts []tokenguard.Attempt, limiter tokenguard.LimiterStats, from, now time.Time, at func(time.Time) float64) (out []box) {
 	type stretch struct{ from, to time.Time }
 	var all []stretch
 	for _, e := range history {
@@ -86,8 +82,11 @@ func closed(history []tokenguard.Event, limiter tokenguard.LimiterStats, from, n
 		if (v.Reason == tokenguard.ReasonBackoff || v.Reason == tokenguard.ReasonRetryAfter) && !v.Evidence.Since.IsZero() {
 			all = append(all, stretch{v.Evidence.Since, v.Until})
 		}
-		if e.Kind == tokenguard.EventFailed && limiter.BackoffUntil.After(e.At) {
-			all = append(all, stretch{e.At, limiter.BackoffUntil})
+	}
+	for _, a := range slices.Backward(attempts) { // the backoff in force, whichever process failed
+		if a.Failed && a.End.Before(limiter.BackoffUntil) {
+			all = append(all, stretch{a.End, limiter.BackoffUntil})
+			break
 		}
 	}
 	slices.SortFunc(all, func(a, b stretch) int { return a.from.Compare(b.from) })

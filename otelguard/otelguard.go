@@ -1,11 +1,17 @@
 // Package otelguard shows a guard to OpenTelemetry. It needs the API alone; the SDK is the program's choice.
 //
+//	observe, err := otelguard.Observer(provider)
+//	guard, err := tokenguard.New(fetch, tokenguard.WithObserver(observe))
+//	registration, err := otelguard.Register(provider, guard)
+//
 // The names take their shape from the stable aspnetcore.rate_limiting metrics: a counter of calls by outcome, an
 // up-down counter of waiting ones, a histogram of durations. No attribute holds a scope, a caller or a token.
+// docs/metrics.md lists them all.
 package otelguard
 
 import (
 	"context"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -16,29 +22,39 @@ import (
 // scope is the instrumentation scope: the import path.
 const scope = "github.com/tokenguard/tokenguard/otelguard"
 
-// Observer returns a function for tokenguard.WithObserver that records how long acquisitions took.
+// Observer returns a function for tokenguard.WithObserver that records how long acquisitions took, and counts warnings.
 func Observer(provider metric.MeterProvider) (func(tokenguard.Event), error) {
-	took, err := provider.Meter(scope).Float64Histogram("tokenguard.acquisition.duration",
-		metric.WithUnit("s"), metric.WithDescription("How long started acquisitions took."),
+	m := provider.Meter(scope)
+	took, err := m.Float64Histogram("tokenguard.acquisition.duration",
+		metric.WithUnit("s"), metric.WithDescription("How long started acquisitions took, by result and class of failure."),
 		metric.WithExplicitBucketBoundaries(.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60))
 	if err != nil {
 		return nil, err
 	}
+	warnings, err := m.Int64Counter("tokenguard.warnings", metric.WithUnit("{warning}"),
+		metric.WithDescription("Early warnings that a token or a budget is forecast to run out, and reports of a damaged or lost state."))
+	if err != nil {
+		return nil, err
+	}
 	return func(e tokenguard.Event) {
-		result := ""
+		ctx, guard := context.Background(), attribute.String("tokenguard.guard", e.Guard)
 		switch e.Kind {
 		case tokenguard.EventAcquired:
-			result = "success"
+			took.Record(ctx, e.Took.Seconds(), metric.WithAttributes(guard, success))
 		case tokenguard.EventFailed:
-			result = "failure"
-		default:
-			return
+			took.Record(ctx, e.Took.Seconds(), metric.WithAttributes(guard, failure, errorType(string(e.Verdict.Class))))
+		case tokenguard.EventWarning, tokenguard.EventState:
+			warnings.Add(ctx, int64(1+e.Repeats), metric.WithAttributes(guard, attribute.String("tokenguard.kind", string(e.Kind))))
 		}
-		took.Record(context.Background(), e.Took.Seconds(), metric.WithAttributes(
-			attribute.String("tokenguard.guard", e.Guard), attribute.String("tokenguard.result", result),
-			attribute.String("error.type", string(e.Verdict.Class))))
 	}, nil
 }
+
+var (
+	success = attribute.String("tokenguard.result", "success")
+	failure = attribute.String("tokenguard.result", "failure")
+)
+
+func errorType(class string) attribute.KeyValue { return attribute.String("error.type", class) }
 
 // Source is what a guard gives.
 type Source interface{ Stats() tokenguard.Stats }
@@ -54,48 +70,67 @@ func Register(provider metric.MeterProvider, guard Source) (metric.Registration,
 	return m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		i.observe(o, guard.Stats())
 		return nil
-	}, i.calls, i.acquisitions, i.outcomes, i.waiting, i.used, i.limit, i.failures, i.next, i.confidence, i.level, i.store)
+	}, i.all...)
 }
 
 type instruments struct {
-	calls, acquisitions, outcomes metric.Int64ObservableCounter
-	waiting                       metric.Int64ObservableUpDownCounter
-	used, limit, failures, level  metric.Int64ObservableGauge
-	store                         metric.Int64ObservableGauge
-	next, confidence              metric.Float64ObservableGauge
+	calls, acquisitions, outcomes    metric.Int64ObservableCounter
+	shadow                           metric.Int64ObservableCounter
+	judged, differences, supposed    metric.Int64ObservableCounter // of a candidate
+	waiting, active, cached          metric.Int64ObservableUpDownCounter
+	used, limit, failures, level, up metric.Int64ObservableGauge
+	next, last, expiry, exhaustion   metric.Float64ObservableGauge
+	confidence, brier                metric.Float64ObservableGauge
+
+	all []metric.Observable
 }
 
 func (i *instruments) make(m metric.Meter) (err error) {
 	counter := func(to *metric.Int64ObservableCounter, name, unit, help string) {
 		if err == nil {
 			*to, err = m.Int64ObservableCounter("tokenguard."+name, metric.WithUnit(unit), metric.WithDescription(help))
+			i.all = append(i.all, *to)
+		}
+	}
+	current := func(to *metric.Int64ObservableUpDownCounter, name, unit, help string) {
+		if err == nil {
+			*to, err = m.Int64ObservableUpDownCounter("tokenguard."+name, metric.WithUnit(unit), metric.WithDescription(help))
+			i.all = append(i.all, *to)
 		}
 	}
 	gauge := func(to *metric.Int64ObservableGauge, name, unit, help string) {
 		if err == nil {
 			*to, err = m.Int64ObservableGauge("tokenguard."+name, metric.WithUnit(unit), metric.WithDescription(help))
+			i.all = append(i.all, *to)
 		}
 	}
-	counter(&i.calls, "calls", "{call}", "Calls of this process by step and reason.")
-	counter(&i.acquisitions, "acquisitions", "{acquisition}", "Acquisitions that ended, in the shared state, by result and class.")
-	counter(&i.outcomes, "outcomes", "{call}", "Reported outcomes of calls made with credentials, by class.")
-	gauge(&i.used, "acquisitions.used", "{acquisition}", "Starts that count in the window now.")
-	gauge(&i.limit, "acquisitions.limit", "{acquisition}", "Starts that the window permits.")
+	float := func(to *metric.Float64ObservableGauge, name, unit, help string) {
+		if err == nil {
+			*to, err = m.Float64ObservableGauge("tokenguard."+name, metric.WithUnit(unit), metric.WithDescription(help))
+			i.all = append(i.all, *to)
+		}
+	}
+	counter(&i.calls, "calls", "{call}", "Calls of this process, by step and reason of the answer.")
+	counter(&i.acquisitions, "acquisitions", "{acquisition}", "Started acquisitions that ended, in the shared state since it was made, by result and class of failure.")
+	counter(&i.outcomes, "outcomes", "{call}", "Outcomes of calls made with tokens, reported to this process, by result and class of failure.")
+	counter(&i.shadow, "shadow.calls", "{call}", "Calls of this process that shadow mode passed on in place of a refusal, by result; only in shadow mode.")
+	counter(&i.judged, "candidate.calls", "{call}", "Calls of this process as the candidate configuration would have answered them, by step and reason; only with a candidate.")
+	counter(&i.differences, "candidate.differences", "{call}", "Calls of this process that the candidate would have served and that were not (gained), and the reverse (lost); only with a candidate.")
+	counter(&i.supposed, "candidate.acquisitions", "{acquisition}", "Acquisitions that the candidate would have started, in its shared state since it was made; only with a candidate.")
+	current(&i.waiting, "waiting_calls", "{call}", "Calls of this process that wait for an acquisition.")
+	current(&i.active, "active_acquisitions", "{acquisition}", "Acquisitions in progress over the store.")
+	current(&i.cached, "credentials", "{credential}", "Credentials in the cache.")
+	gauge(&i.used, "acquisition.used", "{acquisition}", "Starts that count in the window now.")
+	gauge(&i.limit, "acquisition.limit", "{acquisition}", "Starts that the window permits.")
 	gauge(&i.failures, "consecutive_failures", "{acquisition}", "Failed acquisitions in a row.")
-	gauge(&i.level, "predictor.level", "1", "1 for the level that the predictor reads now.")
-	gauge(&i.store, "store.up", "1", "1 if the state store answered.")
-	if err == nil {
-		i.waiting, err = m.Int64ObservableUpDownCounter("tokenguard.calls.waiting", metric.WithUnit("{call}"),
-			metric.WithDescription("Calls of this process that wait for an acquisition."))
-	}
-	if err == nil {
-		i.next, err = m.Float64ObservableGauge("tokenguard.next_allowed.timestamp", metric.WithUnit("s"),
-			metric.WithDescription("When the next acquisition may start, in Unix time."))
-	}
-	if err == nil {
-		i.confidence, err = m.Float64ObservableGauge("tokenguard.predictor.confidence", metric.WithUnit("1"),
-			metric.WithDescription("Confidence of the predictor's level."))
-	}
+	gauge(&i.level, "predictor.level", "1", "1 for the level that the predictor reads now, 0 for the others.")
+	gauge(&i.up, "store.up", "1", "1 if the state store answered this collection.")
+	float(&i.next, "next_allowed.timestamp", "s", "Unix time at which the next acquisition may start; not in the future: now.")
+	float(&i.last, "last_success.timestamp", "s", "Unix time at which the newest credential was acquired; 0: none is known.")
+	float(&i.expiry, "credential.expiry.timestamp", "s", "Unix time at which the last usable credential expires; 0: none is usable.")
+	float(&i.exhaustion, "predicted_exhaustion.timestamp", "s", "Unix time at which the newest credential's quota is forecast to run out; 0: no forecast.")
+	float(&i.confidence, "predictor.confidence", "1", "Confidence of the predictor's level, from 0 to 1.")
+	float(&i.brier, "predictor.brier", "1", "Mean squared error of the predictor's forecasts, from 0 (perfect) to 1.")
 	return err
 }
 
@@ -104,30 +139,67 @@ func (i *instruments) observe(o metric.Observer, s tokenguard.Stats) {
 	with := func(kv ...attribute.KeyValue) metric.ObserveOption {
 		return metric.WithAttributes(append([]attribute.KeyValue{guard}, kv...)...)
 	}
-	for step, reasons := range s.Calls.Answers {
-		for reason, n := range reasons {
-			o.ObserveInt64(i.calls, n, with(attribute.String("tokenguard.step", string(step)), attribute.String("tokenguard.reason", string(reason))))
+	answers := func(to metric.Int64Observable, c tokenguard.CallStats) {
+		for step, reasons := range c.Answers {
+			for reason, n := range reasons {
+				o.ObserveInt64(to, n, with(attribute.String("tokenguard.step", string(step)), attribute.String("tokenguard.reason", string(reason))))
+			}
 		}
 	}
-	o.ObserveInt64(i.acquisitions, int64(s.Acquisitions.Successes), with(attribute.String("tokenguard.result", "success")))
+	answers(i.calls, s.Calls)
+	if sh := s.Shadow; sh != nil {
+		o.ObserveInt64(i.shadow, sh.Served, with(success))
+		o.ObserveInt64(i.shadow, sh.Failed, with(failure))
+	}
+	if c := s.Candidate; c != nil {
+		answers(i.judged, c.Stats.Calls)
+		o.ObserveInt64(i.differences, c.Gained, with(attribute.String("tokenguard.difference", "gained")))
+		o.ObserveInt64(i.differences, c.Lost, with(attribute.String("tokenguard.difference", "lost")))
+		o.ObserveInt64(i.supposed, int64(c.Stats.Acquisitions.Attempts), with())
+	}
+	o.ObserveInt64(i.calls, s.Calls.Left, with(attribute.String("tokenguard.reason", "canceled")))
+	o.ObserveInt64(i.acquisitions, int64(s.Acquisitions.Successes), with(success))
 	for class, n := range s.Acquisitions.Failures {
-		o.ObserveInt64(i.acquisitions, int64(n), with(attribute.String("tokenguard.result", "failure"), attribute.String("error.type", string(class))))
+		o.ObserveInt64(i.acquisitions, int64(n), with(failure, errorType(string(class))))
 	}
 	for class, n := range s.Calls.Outcomes {
-		o.ObserveInt64(i.outcomes, n, with(attribute.String("tokenguard.class", class)))
+		result := with(failure, errorType(class))
+		if class == "success" {
+			result = with(success)
+		}
+		o.ObserveInt64(i.outcomes, n, result)
 	}
-	o.ObserveInt64(i.waiting, s.Calls.Waiting, with())
 	for window, w := range map[string]tokenguard.WindowStats{"hour": s.Acquisitions.Hour, "day": s.Acquisitions.Day} {
 		o.ObserveInt64(i.used, int64(w.Used), with(attribute.String("tokenguard.window", window)))
 		o.ObserveInt64(i.limit, int64(w.Limit), with(attribute.String("tokenguard.window", window)))
 	}
+	o.ObserveInt64(i.waiting, s.Calls.Waiting, with())
+	o.ObserveInt64(i.active, int64(s.Acquisitions.InProgress), with())
+	o.ObserveInt64(i.cached, int64(s.Cache.Size), with())
 	o.ObserveInt64(i.failures, int64(s.Limiter.ConsecutiveFailures), with())
-	o.ObserveFloat64(i.next, float64(s.Limiter.NextAllowed.UnixMilli())/1e3, with())
-	o.ObserveFloat64(i.confidence, s.Predictor.Confidence, with())
-	o.ObserveInt64(i.level, 1, with(attribute.String("tokenguard.level", string(s.Predictor.Level))))
-	up := int64(1)
-	if s.Store.Error != "" {
-		up = 0
+	for _, l := range []tokenguard.Level{tokenguard.LevelHigh, tokenguard.LevelMedium, tokenguard.LevelLow, tokenguard.LevelCritical, tokenguard.LevelExhausted} {
+		o.ObserveInt64(i.level, number(s.Predictor.Level == l), with(attribute.String("tokenguard.level", string(l))))
 	}
-	o.ObserveInt64(i.store, up, with())
+	o.ObserveInt64(i.up, number(s.Store.Error == ""), with())
+	o.ObserveFloat64(i.next, unix(s.Limiter.NextAllowed), with())
+	o.ObserveFloat64(i.last, unix(s.Acquisitions.LastSuccess), with())
+	o.ObserveFloat64(i.expiry, unix(s.Cache.Expiry), with())
+	o.ObserveFloat64(i.exhaustion, unix(s.Predictor.ExhaustedAt), with())
+	o.ObserveFloat64(i.confidence, s.Predictor.Confidence, with())
+	o.ObserveFloat64(i.brier, s.Predictor.Accuracy.Brier, with())
+}
+
+func number(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// unix is 0 for no time.
+func unix(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1e3
 }

@@ -6,13 +6,14 @@
 //	registry.MustRegister(metrics)
 //
 // Each scrape takes one Stats of each guard, so that its figures fit together. Every label value exists at zero from the
-// start. No label holds a scope, a caller or a token.
+// start. No label holds a scope, a caller or a token. docs/metrics.md lists them all.
 package promguard
 
 import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -92,15 +93,22 @@ var (
 	cached       = desc("credentials", "Credentials in the cache.")
 	failures     = desc("consecutive_failures", "Failed acquisitions in a row.")
 	nextAllowed  = desc("next_allowed_timestamp_seconds", "When the next acquisition may start; not in the future: now.")
+	lastSuccess  = desc("last_success_timestamp_seconds", "When the newest credential was acquired; 0: none is known.")
+	expiry       = desc("credential_expiry_timestamp_seconds", "When the last usable credential expires; 0: none is usable.")
 	exhaustion   = desc("predicted_exhaustion_timestamp_seconds", "When the newest credential's quota is forecast to run out; 0: no forecast.")
-	confidence   = desc("predictor_confidence_ratio", "Confidence of the predictor's level.")
+	confidence   = desc("predictor_confidence_ratio", "Confidence of the predictor's level, from 0 to 1.")
 	level        = desc("predictor_level", "1 for the level that the predictor reads now, 0 for the others.", "level")
-	brier        = desc("predictor_brier_ratio", "Mean squared error of the predictor's forecasts: 0 is perfect.")
+	brier        = desc("predictor_brier_ratio", "Mean squared error of the predictor's forecasts, from 0 (perfect) to 1.")
+	shadow       = desc("shadow_calls_total", "Calls of this process that shadow mode passed on in place of a refusal, by outcome; only in shadow mode.", "outcome")
+	judged       = desc("candidate_calls_total", "Calls of this process as the candidate configuration would have answered them, by outcome; only with a candidate.", "outcome")
+	differences  = desc("candidate_differences_total", "Calls of this process that the candidate would have served and that were not (gained), and the reverse (lost); only with a candidate.", "difference")
+	supposed     = desc("candidate_acquisitions_total", "Acquisitions that the candidate would have started, in its shared state since it was made; only with a candidate.")
 	storeUp      = desc("store_up", "1 if the state store answered this scrape.")
 )
 
 var descs = []*prometheus.Desc{calls, refusals, acquisitions, outcomes, used, limit, inProgress, waiting, cached, failures,
-	nextAllowed, exhaustion, confidence, level, brier, storeUp}
+	nextAllowed, lastSuccess, expiry, exhaustion, confidence, level, brier, storeUp,
+	shadow, judged, differences, supposed}
 
 // Describe implements prometheus.Collector.
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
@@ -170,18 +178,36 @@ func collect(ch chan<- prometheus.Metric, guard string, s tokenguard.Stats) {
 	gauge(waiting, float64(s.Calls.Waiting))
 	gauge(cached, float64(s.Cache.Size))
 	gauge(failures, float64(s.Limiter.ConsecutiveFailures))
-	gauge(nextAllowed, float64(s.Limiter.NextAllowed.UnixMilli())/1e3)
-	at := 0.0
-	if !s.Predictor.ExhaustedAt.IsZero() {
-		at = float64(s.Predictor.ExhaustedAt.UnixMilli()) / 1e3
-	}
-	gauge(exhaustion, at)
+	gauge(nextAllowed, unix(s.Limiter.NextAllowed))
+	gauge(lastSuccess, unix(s.Acquisitions.LastSuccess))
+	gauge(expiry, unix(s.Cache.Expiry))
+	gauge(exhaustion, unix(s.Predictor.ExhaustedAt))
 	gauge(confidence, s.Predictor.Confidence)
 	for _, l := range []tokenguard.Level{tokenguard.LevelHigh, tokenguard.LevelMedium, tokenguard.LevelLow, tokenguard.LevelCritical, tokenguard.LevelExhausted} {
 		gauge(level, number(s.Predictor.Level == l), string(l))
 	}
 	gauge(brier, s.Predictor.Accuracy.Brier)
 	gauge(storeUp, number(s.Store.Error == ""))
+	if sh := s.Shadow; sh != nil {
+		counter(shadow, float64(sh.Served), "served")
+		counter(shadow, float64(sh.Failed), "failed")
+	}
+	if c := s.Candidate; c != nil {
+		counter(judged, float64(c.Stats.Calls.Served), "served")
+		counter(judged, float64(c.Stats.Calls.Refused), "refused")
+		counter(judged, float64(c.Stats.Calls.Failed), "failed")
+		counter(differences, float64(c.Gained), "gained")
+		counter(differences, float64(c.Lost), "lost")
+		counter(supposed, float64(c.Stats.Acquisitions.Attempts))
+	}
+}
+
+// unix is 0 for no time.
+func unix(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1e3
 }
 
 func number(b bool) float64 {

@@ -32,7 +32,7 @@ func ExampleClock() {
 	grant, err := guard.Wait(ctx, tokenguard.Request{})
 	fmt.Println(grant.Source, err, "after", clock.Now().Sub(start))
 	// Output:
-	// tokenguard: request failed (transient): 503: service unavailable
+	// tokenguard: request failed (transient): 503: service unavailable (retry at 2026-01-01T00:10:00Z)
 	// request <nil> after 10m0s
 }
 

@@ -39,7 +39,7 @@ func TestRunnerSaysWhatIsWrong(t *testing.T) {
 		`{"do": "explain", "want": {"steps": {"cache": "expired"}}}]}`:                                   `want  steps.cache expired, got dedup: pass`,
 		`{"do": "acquire", "calls": 2, "want": {"sources": {"request": 2}}}]}`:                           `want  sources map[request:2], got map[cache:2]`,
 		`{"do": "acquire", "calls": 2, "want": {"reasons": {"joined": 2}}}]}`:                            `want  reasons map[joined:2], got map[cached:2]`,
-		refusal + `{"token": "a"}}]}`:                                                                    `want  error none, got tokenguard: refused: min_interval`,
+		refusal + `{"token": "a"}}]}`:                                                                    `want  error none, got tokenguard: refused: min_interval (limiter)`,
 		refusal + `{"is": ["ErrBackoff"]}}]}`:                                                            `want  error is [ErrBackoff], got [ErrRateLimited]`,
 		refusal + `{"is": ["ErrRateLimited"], "until": "+6m"}}]}`:                                        `want  until +6m, got +5m0s`,
 		refusal + `{"is": ["ErrRateLimited"], "retry_at": "none"}}]}`:                                    `want  retry_at none, got +5m0s`,

@@ -102,7 +102,7 @@ func (f *replayFlags) run(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
-	report := &replay.Report{Log: filepath.Base(name), Lines: log.Lines, Skipped: log.Skipped}
+	report := &replay.Report{Log: filepath.Base(name), Lines: log.Lines, Skipped: log.Skipped, Upstream: f.upstream}
 	for _, r := range replays {
 		report.Results = append(report.Results, &r.Result)
 	}

@@ -86,7 +86,7 @@ func replay(name string, calls []call, quota int, dir, sub string, config tokeng
 	if err := os.Mkdir(sub, 0o700); err != nil {
 		return nil, err
 	}
-	return guarded(name, calls, quota, sub, config)
+	return guarded(name, calls, quota, sub, tokenguard.WithConfig(config))
 }
 
 // table prints, for each policy and cause, what the calls got.

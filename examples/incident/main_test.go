@@ -29,7 +29,7 @@ func trace(t *testing.T) []call {
 func TestOneAcquisitionServesAll(t *testing.T) {
 	calls := trace(t)
 	require.Len(t, calls, 97)
-	r, err := guarded("tokenguard", calls, 0, t.TempDir(), tokenguard.Conservative())
+	r, err := guarded("tokenguard", calls, 0, t.TempDir())
 	require.NoError(t, err)
 	assert.Len(t, r.up.issued, 1)
 	assert.Equal(t, 97, r.working())
@@ -49,7 +49,7 @@ func TestScarceTokens(t *testing.T) {
 		"defaults": {tokenguard.Conservative(), 2, 54},
 		"moderate": {tokenguard.Moderate(), 3, 87},
 	} {
-		r, err := guarded(name, calls, scarce, t.TempDir(), c.config)
+		r, err := guarded(name, calls, scarce, t.TempDir(), tokenguard.WithConfig(c.config))
 		require.NoError(t, err)
 		assert.Len(t, r.up.issued, c.acquisitions, name)
 		assert.GreaterOrEqual(t, r.working(), c.atLeast, name)
@@ -57,6 +57,28 @@ func TestScarceTokens(t *testing.T) {
 		assert.LessOrEqual(t, r.working(), working, name)
 		assert.Equal(t, []int{97, 3}, []int{working, acquisitions}, name)
 	}
+}
+
+// A candidate beside the defaults says at most what Moderate() would gain, over all the processes and their restarts: the
+// quota of a token that the candidate alone has is not used up by anybody.
+func TestCandidateForecastsModerate(t *testing.T) {
+	calls := trace(t)
+	defaults, err := guarded("defaults", calls, scarce, t.TempDir())
+	require.NoError(t, err)
+	moderate, err := guarded("moderate", calls, scarce, t.TempDir(), tokenguard.WithConfig(tokenguard.Moderate()))
+	require.NoError(t, err)
+
+	gained := 0
+	judged, err := guarded("judged", calls, scarce, t.TempDir(), tokenguard.WithCandidate(tokenguard.Moderate()),
+		tokenguard.WithObserver(func(e tokenguard.Event) {
+			if e.Kind == tokenguard.EventCandidate {
+				require.Equal(t, tokenguard.AnswerServe, e.Verdict.Answer)
+				gained += 1 + e.Repeats
+			}
+		}))
+	require.NoError(t, err)
+	assert.Equal(t, defaults.answers, judged.answers, "nobody notices")
+	assert.Equal(t, []int{31, 38}, []int{moderate.working() - defaults.working(), gained})
 }
 
 func TestPlannerKeepsTheLimits(t *testing.T) {

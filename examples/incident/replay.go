@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 
 	"github.com/tokenguard/tokenguard"
 )
@@ -78,14 +79,14 @@ func processCache(calls []call, quota int) *run {
 
 // guarded replays the trace through guards that share a state file, on the trace's clock. The two servers each hold a
 // guard that is closed and opened again when they restart; a manual run opens one and closes it.
-func guarded(name string, calls []call, quota int, dir string, config tokenguard.Config) (*run, error) {
+func guarded(name string, calls []call, quota int, dir string, opts ...tokenguard.Option) (*run, error) {
+	opts = slices.Clip(opts)
 	c := &clock{}
 	r := &run{name: name, up: newUpstream(c, quota)}
 	open := func() (*tokenguard.Guard, error) {
-		return tokenguard.New(r.up.fetch,
+		return tokenguard.New(r.up.fetch, append(opts,
 			tokenguard.WithStateFile(filepath.Join(dir, "incident.state")),
-			tokenguard.WithClock(c),
-			tokenguard.WithConfig(config))
+			tokenguard.WithClock(c))...)
 	}
 	servers := map[string]*tokenguard.Guard{}
 	defer func() {

@@ -26,8 +26,8 @@ import (
 	"github.com/tokenguard/tokenguard/tokenguardtest"
 )
 
-// browser returns a tab of a new browser, and what the console says.
-func browser(t *testing.T) (context.Context, *console) {
+// browser returns a tab of a new browser, and what the console says. More listeners hear all of the tab's events.
+func browser(t *testing.T, listeners ...func(any)) (context.Context, *console) {
 	t.Helper()
 	path := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -47,7 +47,11 @@ func browser(t *testing.T) (context.Context, *console) {
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
 	c := &console{}
-	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithListener(c.hear))
+	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithListener(func(event any) {
+		for _, hear := range append(listeners, c.hear) {
+			hear(event)
+		}
+	}))
 	t.Cleanup(cancel)
 	do(ctx, t, chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
 		_, err := cdp.Call(ctx, tab, log.Enable, cdp.Empty{})
@@ -174,36 +178,62 @@ func TestWithoutJavaScript(t *testing.T) {
 		return err
 	}), chromedp.Navigate(url+"?explain=1&caller=billing"), chromedp.WaitReady(chromedp.CSS(".decides")))
 	text := get(ctx, t, chromedp.OuterHTML(chromedp.CSS("body")))
-	for _, want := range []string{"is refused", "backoff", "decides", "MaxRequestsPerHour", "Load again", "<rect"} {
+	for _, want := range []string{"is refused", "backoff", "decides", "max_requests_per_hour", "Load again", "<rect"} {
 		assert.Contains(t, text, want)
 	}
+}
+
+// look sets the tab's colours and size.
+func look(ctx context.Context, t *testing.T, scheme string, width, height int64) {
+	t.Helper()
+	do(ctx, t, chromedp.EmulateViewport(width, height), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+		return err
+	}))
 }
 
 func TestLooks(t *testing.T) {
 	ctx, console := browser(t)
 	_, url := busy(t)
-	if other := os.Getenv("TOKENGUARD_PAGE"); other != "" {
-		url = other // to take pictures of another page
+	if *update {
+		url = dashboard(t)
 	}
-	for _, look := range []struct {
+	for _, l := range []struct {
 		name, scheme, ground string
 		width                int64
 	}{
 		{"light", "light", "rgb(246, 247, 249)", 1280}, {"dark", "dark", "rgb(17, 22, 28)", 1280}, {"narrow", "light", "rgb(246, 247, 249)", 360},
 	} {
-		t.Run(look.name, func(t *testing.T) {
-			do(ctx, t, chromedp.EmulateViewport(look.width, 1400), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
-				_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-					Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: look.scheme}}})
-				return err
-			}), chromedp.Navigate(url), connected)
-			assert.Equal(t, look.ground, get(ctx, t, chromedp.Evaluate[string](`getComputedStyle(document.body).backgroundColor`)))
-			assert.LessOrEqual(t, get(ctx, t, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`)), look.width, "nothing scrolls sideways")
-			if dir := os.Getenv("TOKENGUARD_PICTURES"); dir != "" {
-				picture := get(ctx, t, chromedp.CaptureScreenshot())
-				require.NoError(t, os.WriteFile(filepath.Join(dir, look.name+".png"), picture, 0o600))
+		t.Run(l.name, func(t *testing.T) {
+			look(ctx, t, l.scheme, l.width, 1400)
+			do(ctx, t, chromedp.Navigate(url), connected)
+			assert.Equal(t, l.ground, get(ctx, t, chromedp.Evaluate[string](`getComputedStyle(document.body).backgroundColor`)))
+			assert.LessOrEqual(t, get(ctx, t, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`)), l.width, "nothing scrolls sideways")
+			if *update {
+				save(t, "page-"+l.name, get(ctx, t, chromedp.CaptureScreenshot()))
 			}
 		})
 	}
 	assert.Empty(t, console.all())
+}
+
+// dashboard serves the page of the example of that name, which simulated callers keep busy.
+func dashboard(t *testing.T) (url string) {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "dashboard")
+	build := exec.Command("go", "build", "-o", program, "./examples/dashboard")
+	build.Dir = "../.."
+	said, err := build.CombinedOutput()
+	require.NoError(t, err, string(said))
+	ctx, cancel := context.WithCancel(t.Context())
+	command := exec.CommandContext(ctx, program, "-addr", "127.0.0.1:0", "-for", "1m")
+	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
+	out, err := command.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, command.Start())
+	t.Cleanup(func() { cancel(); _ = command.Wait() })
+	_, err = fmt.Fscanf(out, "the page is at %s\n", &url)
+	require.NoError(t, err)
+	return url
 }

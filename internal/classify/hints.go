@@ -16,6 +16,8 @@ type Hints struct {
 	// Remaining and Limit are those of that window; Remaining counts only if
 	// Limit > 0.
 	Remaining, Limit int64
+	// UsedUp: nothing remains in that window, whether or not its limit is stated.
+	UsedUp bool
 }
 
 // ReadHints reads the hints of in; what is malformed is ignored. A wait is
@@ -41,6 +43,7 @@ func ReadHints(in Input, now time.Time) Hints {
 	if !ok {
 		return h
 	}
+	h.UsedUp = w.exhausted()
 	if left, known := w.left(); known && w.hasLimit {
 		h.Remaining, h.Limit = left, w.limit
 	}

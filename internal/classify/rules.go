@@ -160,10 +160,11 @@ func serversOwn(f facts) bool { return !f.says(pace) || !f.says(yours) }
 // endsByItself: a block that is only a pause.
 func endsByItself(f facts) bool { return f.says(barred|noAddress) && f.says(temporary) }
 
-// shortWait: the answer itself asks for a wait of at most an hour.
+// shortWait: the answer itself asks for a wait of seconds, which is a pace
+// whatever it is called. An allowance that is full again in minutes is one.
 func shortWait(f facts) bool {
 	h := ReadHints(f.in, time.Time{})
-	return h.HasRetryAfter && h.RetryAfter <= time.Hour
+	return h.HasRetryAfter && h.RetryAfter <= time.Minute
 }
 
 // planWindowUsed: the headers show a plan's window as used up.

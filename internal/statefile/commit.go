@@ -263,6 +263,10 @@ func (f *File) decodeData(file *os.File) (document, error) {
 	if errors.As(err, &newer) {
 		newer.Base = f.base
 	}
+	var foreign *ForeignError
+	if errors.As(err, &foreign) {
+		foreign.Base = f.base
+	}
 	if err == nil && d.name != f.opts.Name {
 		err = &NameError{Base: f.base, Want: f.opts.Name, Got: d.name}
 	}

@@ -21,7 +21,8 @@ var (
 	errStolen = errors.New("removed or exchanged while in use")
 )
 
-// BusyError says that somebody kept the lock for longer than the timeout.
+// BusyError says that somebody kept the lock for longer than the timeout and
+// committed nothing.
 type BusyError struct {
 	Base   string        // base name of the state file
 	PID    int           // the process that took the lock last; 0 if unknown
@@ -47,6 +48,25 @@ type VersionError struct {
 
 func (e *VersionError) Error() string {
 	return fmt.Sprintf("tokenguard: state file %q: has format version %d, this program knows up to %d; update the program or use another file", e.Base, e.Version, formatVersion)
+}
+
+// ForeignError says that the file is none of this library's: it holds nothing
+// that the library writes, and no generation says that it ever did. It is never
+// touched. Where a generation is known, the file counts as damaged.
+type ForeignError struct {
+	Base string
+}
+
+func (e *ForeignError) Error() string {
+	return fmt.Sprintf("tokenguard: state file %q: is not a state file of this library, and no lock file beside it says that it was; use another path", e.Base)
+}
+
+func (e *ForeignError) Unwrap() error { return errDamaged }
+
+// damaged reports whether err is a loss to recover from.
+func damaged(err error, gen, seen mark) bool {
+	var foreign *ForeignError
+	return errors.Is(err, errDamaged) && (gen.known() || seen.known() || !errors.As(err, &foreign))
 }
 
 // NameError says that the file holds a document of another name.

@@ -97,6 +97,9 @@ func decode(b []byte) (document, error) {
 		if v := claimedVersion(b); v > formatVersion {
 			return document{}, &VersionError{Version: v}
 		}
+		if foreign(b) {
+			return document{}, &ForeignError{}
+		}
 		return document{}, fmt.Errorf("%w: the first line is not %q", errDamaged, strings.TrimSpace(firstLine))
 	}
 	head, data, ok := bytes.Cut(b[len(firstLine):], []byte("\n\n"))
@@ -121,6 +124,13 @@ func decode(b []byte) (document, error) {
 		return d, fmt.Errorf("%w: the header has impossible values", errDamaged)
 	}
 	return d, nil
+}
+
+// foreign reports whether b cannot be what is left of a state file: neither cut
+// short, nor zeroed, nor with a single line damaged.
+func foreign(b []byte) bool {
+	return !strings.HasPrefix(firstLine, string(b[:min(len(b), len(magic))])) &&
+		len(bytes.Trim(b, "\x00")) > 0 && !bytes.Contains(b, []byte("\nlineage: "))
 }
 
 // claimedVersion reads the version in a whole first line; 0 if there is none.

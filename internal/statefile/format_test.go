@@ -185,3 +185,30 @@ func TestOtherNameIsRefused(t *testing.T) {
 	require.ErrorAs(t, err, &name)
 	assert.Equal(t, "x", string(view(t, open(t, path, Options{Name: "alpha"})).Data))
 }
+
+// A path by mistake: somebody else's file stays what it is, until a generation says that a state file lay there.
+func TestForeignFileIsNeverTouched(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "doc.json")
+	theirs := []byte("root:x:0:0:root:/root:/bin/sh\n")
+	require.NoError(t, os.WriteFile(path, theirs, 0o600))
+	f := open(t, path, Options{})
+	var foreign *ForeignError
+	_, err := f.View(t.Context())
+	require.ErrorAs(t, err, &foreign)
+	assert.Equal(t, "doc.json", foreign.Base)
+	_, err = f.Update(t.Context(), increment)
+	require.ErrorAs(t, err, &foreign)
+	r, err := Inspect(path)
+	require.NoError(t, err)
+	assert.Empty(t, r.Lost)
+	require.ErrorAs(t, r.Problem, &foreign)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, theirs, b)
+	assert.Empty(t, f.siblings(asideInfix))
+
+	require.NoError(t, os.Remove(path))
+	put(t, f, "x")
+	require.NoError(t, os.WriteFile(path, theirs, 0o600))
+	assert.NotEmpty(t, view(t, open(t, path, Options{})).Epoch, "damaged")
+}

@@ -60,7 +60,7 @@ func Inspect(path string) (Report, error) {
 	if d, err = f.inspectData(&r); err != nil && !errors.Is(err, errDamaged) {
 		return r, err
 	}
-	if r.Version <= formatVersion {
+	if r.Version <= formatVersion && (err == nil || damaged(err, gen, mark{})) {
 		r.Lost = judge(d, err, gen, mark{})
 	}
 	return r, nil

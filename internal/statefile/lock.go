@@ -30,26 +30,59 @@ type session struct {
 	events *[]Event
 }
 
+// patience bounds a wait: it lasts while commits go by, for then whoever holds
+// the lock gives it back and this File's turn comes, and ends once nobody has
+// committed for the timeout.
+type patience struct {
+	f    *File
+	seen mark
+	ends time.Time
+}
+
+func (f *File) patience() *patience {
+	p := &patience{f: f, ends: time.Now().Add(f.opts.LockTimeout)}
+	p.seen, _ = f.generation()
+	return p
+}
+
+func (p *patience) over() bool {
+	if time.Now().Before(p.ends) {
+		return false
+	}
+	gen, err := p.f.generation()
+	if err != nil || gen == p.seen {
+		return true
+	}
+	p.seen, p.ends = gen, time.Now().Add(p.f.opts.LockTimeout)
+	return false
+}
+
 // take waits for this File's turn; the caller gives it back.
-func (f *File) take(ctx context.Context, deadline time.Time) error {
-	timer := time.NewTimer(time.Until(deadline))
-	defer timer.Stop()
-	select {
-	case <-f.turn:
-		return nil
-	case <-f.closed:
-		return ErrClosed
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return &BusyError{Base: f.base, PID: os.Getpid(), Waited: f.opts.LockTimeout}
+func (f *File) take(ctx context.Context, p *patience) error {
+	for {
+		timer := time.NewTimer(time.Until(p.ends))
+		select {
+		case <-f.turn:
+			timer.Stop()
+			return nil
+		case <-f.closed:
+			timer.Stop()
+			return ErrClosed
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+			if p.over() {
+				return &BusyError{Base: f.base, PID: os.Getpid(), Waited: f.opts.LockTimeout}
+			}
+		}
 	}
 }
 
 // lock takes the lock file's lock and, where the system can, that of the data
 // file: whoever removes the lock file from under its holder still meets the
 // holder there. Each counts only if the path still leads to what was locked.
-func (f *File) lock(ctx context.Context, deadline time.Time) (s *session, err error) {
+func (f *File) lock(ctx context.Context, p *patience) (s *session, err error) {
 	if wait := time.Until(time.Unix(0, f.yieldTo.Swap(0))); wait > 0 {
 		if err := f.sleep(ctx, min(wait, pollMax)); err != nil {
 			return nil, err
@@ -65,7 +98,7 @@ func (f *File) lock(ctx context.Context, deadline time.Time) (s *session, err er
 	if err != nil {
 		return s, err
 	}
-	if err := f.waitFor(ctx, s.lock, s.lock, deadline); err != nil {
+	if err := f.waitFor(ctx, s.lock, s.lock, p); err != nil {
 		return s, err
 	}
 	if !sameFile(s.lock, f.lockPath) {
@@ -78,7 +111,7 @@ func (f *File) lock(ctx context.Context, deadline time.Time) (s *session, err er
 	if err != nil || s.data == nil || !lockData {
 		return s, err
 	}
-	if err := f.waitFor(ctx, s.data, s.lock, deadline); err != nil {
+	if err := f.waitFor(ctx, s.data, s.lock, p); err != nil {
 		return s, err
 	}
 	if !sameFile(s.data, f.path) {
@@ -105,7 +138,7 @@ func (f *File) openLock() (*os.File, error) {
 }
 
 // waitFor polls: a blocking lock could not be left when ctx ends.
-func (f *File) waitFor(ctx context.Context, file, lock *os.File, deadline time.Time) error {
+func (f *File) waitFor(ctx context.Context, file, lock *os.File, p *patience) error {
 	for {
 		err := f.at(stepLock)
 		ok := false
@@ -119,7 +152,7 @@ func (f *File) waitFor(ctx context.Context, file, lock *os.File, deadline time.T
 			return nil
 		}
 		lock.WriteAt([]byte{'w'}, waiterOffset) // a hint only
-		if !time.Now().Before(deadline) {
+		if p.over() {
 			return &BusyError{Base: f.base, PID: holder(lock), Waited: f.opts.LockTimeout}
 		}
 		if err := f.sleep(ctx, pollMin+rand.N(pollMax-pollMin)); err != nil {

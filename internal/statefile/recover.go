@@ -74,7 +74,7 @@ func (s *session) current() (document, error) {
 			s.data = nil
 		}
 	}
-	if err != nil && !errors.Is(err, errDamaged) {
+	if err != nil && !damaged(err, s.gen, seen) {
 		return document{}, err
 	}
 	if kind := judge(d, err, s.gen, seen); kind != intact {

@@ -29,8 +29,8 @@ import (
 // MaxData is the size in bytes of the largest document that a file takes.
 const MaxData = 4 << 20
 
-// DefaultLockTimeout is how long View and Update wait for another process that
-// holds the lock, unless Options.LockTimeout says otherwise.
+// DefaultLockTimeout is how long View and Update wait for the lock while nobody
+// commits, unless Options.LockTimeout says otherwise.
 const DefaultLockTimeout = 2 * time.Second
 
 // Snapshot is one committed state of the document.
@@ -46,7 +46,7 @@ type Snapshot struct {
 // Options of Open. The zero value is ready to use.
 type Options struct {
 	Name         string        // the document's name; a file of another name is refused with a NameError
-	LockTimeout  time.Duration // the longest wait for the lock; zero means DefaultLockTimeout
+	LockTimeout  time.Duration // the longest wait for the lock in which nobody commits; zero means DefaultLockTimeout
 	AllowNetwork bool          // accept a folder on a network file system, whose locks and renames may not hold
 	OnEvent      func(Event)   // called after the locks are released, on the goroutine that noticed; may be nil
 
@@ -122,7 +122,7 @@ func (f *File) View(ctx context.Context) (Snapshot, error) {
 		return Snapshot{}, err
 	}
 	d, err := f.readData()
-	if err != nil && !errors.Is(err, errDamaged) {
+	if err != nil && !damaged(err, gen, seen) {
 		return Snapshot{}, err
 	}
 	if judge(d, err, gen, seen) == intact {
@@ -139,13 +139,13 @@ func (f *File) View(ctx context.Context) (Snapshot, error) {
 //
 // fn runs while the file is locked: it must not use the File, and it may run
 // again. A canceled ctx or Close ends the wait for the lock and prevents a write
-// that has not begun. Errors: BusyError, VersionError, NameError, SizeError,
-// NetworkError, ErrClosed, and faults of the file system with what to do about
-// them. After an error that is ErrOutcomeUnknown the commit may or may not be
+// that has not begun. Errors: BusyError, VersionError, NameError, ForeignError,
+// SizeError, NetworkError, ErrClosed, and faults of the file system with what to
+// do about them. After an error that is ErrOutcomeUnknown the commit may or may not be
 // there; after any other error it is not.
 func (f *File) Update(ctx context.Context, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
-	deadline := time.Now().Add(f.opts.LockTimeout)
-	if err := f.take(ctx, deadline); err != nil {
+	p := f.patience()
+	if err := f.take(ctx, p); err != nil {
 		return Snapshot{}, err
 	}
 	var events []Event
@@ -161,19 +161,19 @@ func (f *File) Update(ctx context.Context, fn func(Snapshot) ([]byte, error)) (S
 		if err := f.ready(ctx); err != nil {
 			return Snapshot{}, err
 		}
-		snap, err := f.attempt(ctx, deadline, fn, &events)
+		snap, err := f.attempt(ctx, p, fn, &events)
 		if !errors.Is(err, errStolen) {
 			return snap, err
 		}
-		if time.Now().After(deadline) {
+		if p.over() {
 			return Snapshot{}, describe(f.base, "commit", errors.New("its files are being removed or exchanged all the time"))
 		}
 	}
 }
 
 // attempt is one locked read, decision and commit.
-func (f *File) attempt(ctx context.Context, deadline time.Time, fn func(Snapshot) ([]byte, error), events *[]Event) (Snapshot, error) {
-	s, err := f.lock(ctx, deadline)
+func (f *File) attempt(ctx context.Context, p *patience, fn func(Snapshot) ([]byte, error), events *[]Event) (Snapshot, error) {
+	s, err := f.lock(ctx, p)
 	if err != nil {
 		return Snapshot{}, err
 	}

@@ -180,6 +180,34 @@ func TestBusyWithinOneProcess(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// Who waits behind others that get on waits for as long as they do.
+func TestPatience(t *testing.T) {
+	path := temp(t)
+	const timeout = time.Second
+	slow := func() *File {
+		return open(t, path, Options{LockTimeout: timeout, hook: func(at step) error {
+			if at == stepMark {
+				time.Sleep(timeout / 3)
+			}
+			return nil
+		}})
+	}
+	shared := slow()
+	var all sync.WaitGroup
+	for i := range 6 { // in sum two timeouts
+		f := shared
+		if i%2 == 0 {
+			f = slow()
+		}
+		all.Go(func() {
+			_, err := f.Update(t.Context(), increment)
+			assert.NoError(t, err)
+		})
+	}
+	all.Wait()
+	assert.EqualValues(t, 6, view(t, shared).Rev)
+}
+
 func TestClose(t *testing.T) {
 	f := open(t, temp(t), Options{})
 	put(t, f, "x")

@@ -88,7 +88,11 @@ func window(p func(string, ...any), r *Result, x func(time.Time) float64, top in
 		step(s.At)
 	}
 	leave(r.To)
-	p(`<path d="%sH%d" fill="none" stroke="var(--ok)" stroke-width="2"/>`, path.String(), width-right)
+	fmt.Fprintf(&path, "H%d", width-right)
+	p(`<path d="%sV%.1fZ" fill="var(--ok)" fill-opacity="0.12"/>`, path.String(), scale(0))
+	p(`<path d="%s" fill="none" stroke="var(--ok)" stroke-width="2"/>`, path.String())
+	p(`<text x="%d" y="%d" text-anchor="end" class="dim">0</text>`, left-8, bottom+4)
+	p(`<text x="%d" y="%.1f" text-anchor="end" class="dim">%d</text>`, left-8, scale(limit)+4, limit)
 	p(`<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="var(--bad)" stroke-dasharray="5 4"/>`, left, width-right, scale(limit), scale(limit))
 	p(`<text x="%d" y="%.1f" text-anchor="end" class="dim">limit %d</text>`, width-right, scale(limit)-4, limit)
 	p(`<line x1="%d" x2="%d" y1="%d" y2="%d" stroke="var(--dim)"/>`, left, width-right, bottom, bottom)

@@ -56,7 +56,10 @@ type Refusal struct {
 }
 
 // Served is the share of the calls that had a working token, in [0,1].
-func (r *Result) Served() float64 { return r.share(r.Cached + r.Fetched) }
+func (r *Result) Served() float64 { return r.share(r.HadToken()) }
+
+// HadToken is how many calls had a working token.
+func (r *Result) HadToken() int { return r.Cached + r.Fetched }
 
 func (r *Result) share(n int) float64 {
 	if r.Calls == 0 {

@@ -21,6 +21,8 @@ type Report struct {
 	Lines   int       `json:"lines"`
 	Skipped int       `json:"skipped"` // lines that are no calls
 	Results []*Result `json:"results"`
+
+	Upstream Upstream `json:"-"` // that was assumed
 }
 
 // MarshalJSON adds the shares and counts that a reader would compute.
@@ -139,22 +141,23 @@ func (r *Report) funnel(b *strings.Builder, s *Result) {
 type Row struct {
 	Name  string
 	Calls int
+	Class string // ok with a working token, bad without
 }
 
 // Funnel lists how the calls ended: served by source, refused by step and reason, failed.
 func (r *Result) Funnel() []Row {
-	rows := []Row{{"calls", r.Calls}, {"served from the cache", r.Cached}, {"served by an acquisition of their own", r.Fetched}}
+	rows := []Row{{"calls", r.Calls, ""}, {"served from the cache", r.Cached, "ok"}, {"served by an acquisition of their own", r.Fetched, "ok"}}
 	for _, step := range []tokenguard.Step{tokenguard.StepDedup, tokenguard.StepCache, tokenguard.StepGate, tokenguard.StepManager,
 		tokenguard.StepLimiter, tokenguard.StepPredictor, tokenguard.StepRequest, tokenguard.StepStore} {
 		for _, reason := range slices.Sorted(maps.Keys(r.Refusals[step])) {
-			rows = append(rows, Row{fmt.Sprintf("refused: %s (%s)", reason, step), r.Refusals[step][reason]})
+			rows = append(rows, Row{fmt.Sprintf("refused: %s (%s)", reason, step), r.Refusals[step][reason], "bad"})
 		}
 	}
 	if r.Failed > 0 {
-		rows = append(rows, Row{"failed: their acquisition failed", r.Failed})
+		rows = append(rows, Row{"failed: their acquisition failed", r.Failed, "bad"})
 	}
 	if r.UsedUp > 0 {
-		rows = append(rows, Row{"given tokens without a use left, twice", r.UsedUp})
+		rows = append(rows, Row{"given tokens without a use left, twice", r.UsedUp, "bad"})
 	}
 	return rows
 }

@@ -1,0 +1,284 @@
+package tokenguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+)
+
+// A candidate configuration, judged beside the one in force: a guard of its own on the same calls, whose acquisitions
+// are only supposed.
+//
+//	a call and its answer    -> the candidate's walk over its own document -> counts, and an event where they differ
+//	a report about a token   -> the same report about the token that the candidate had in its place
+//
+// Nothing that goes wrong here reaches a caller.
+
+const (
+	candidateSuffix = ".candidate" // of its document's name
+	judgeTimeout    = time.Second  // what a store that hangs can cost a call here
+	pairsKept       = 256          // real tokens that are remembered with the candidate's
+)
+
+type candidate struct {
+	*Guard                                  // its own state, tally and hot path
+	real         *Guard                     // the one beside it
+	pairs        *lru.Cache[string, string] // real token ID to the candidate's
+	gained, lost atomic.Int64
+
+	mu    sync.Mutex  // serialises begin
+	begun atomic.Bool // its state exists
+}
+
+// CandidateStats is a candidate configuration (WithCandidate) beside the one in force, on the same calls of this
+// process. Calls that a personal token answered, that were left by their caller or met an unavailable store are not
+// among them.
+type CandidateStats struct {
+	Config Config `json:"config"`
+	// Gained are calls that the candidate served and the settings in force did not; Lost are the reverse.
+	Gained int64 `json:"gained"`
+	Lost   int64 `json:"lost"`
+	// Stats are the candidate's own: what it would have answered, and the acquisitions that it would have started.
+	Stats Stats `json:"stats"`
+}
+
+// completeCandidate lays the candidate over what the options set.
+func (o *options) completeCandidate() {
+	if o.candidate == nil {
+		return
+	}
+	c := o.Config
+	mistakes := c.overlay(*o.candidate)
+	if e := c.checkTogether(); e != nil {
+		mistakes = append(mistakes, e)
+	}
+	for _, e := range mistakes {
+		e.Field = "WithCandidate: " + e.Field
+		o.problems = append(o.problems, e)
+	}
+	if most := maxName - len(candidateSuffix); len(o.name) > most && validName(o.name) {
+		o.mistake("WithName", o.name, fmt.Sprintf("at most %d letters beside WithCandidate", most))
+	}
+	o.candidate = &c
+}
+
+func newCandidate(real *Guard) (*candidate, error) {
+	c := &candidate{real: real}
+	c.pairs, _ = lru.New[string, string](pairsKept)
+	o := *real.opt
+	o.Config, o.candidate = *o.candidate, nil
+	o.name += candidateSuffix
+	if o.statePath != "" {
+		o.statePath += candidateSuffix
+	}
+	o.personal, o.observer, o.shadow = nil, nil, false
+	o.failOpen, o.share = false, nil
+	o.logger = slog.New(slog.DiscardHandler)
+	var err error
+	if c.Guard, err = newGuard(real.request, &o); err != nil {
+		return nil, err
+	}
+	c.supposed = c.supposition
+	return c, nil
+}
+
+// beside judges a call that the guard has answered.
+func (c *candidate) beside(ctx context.Context, req Request, grant Grant, err error) {
+	reason := grant.Verdict.Reason
+	refused, failed := &RefusedError{}, &RequestError{}
+	switch {
+	case err == nil:
+	case errors.As(err, &failed): // its RequestFunc may hold the refusal of another guard
+	case errors.As(err, &refused):
+		reason = refused.Verdict.Reason
+	default:
+		return
+	}
+	switch {
+	case req.Kind == Personal, reason == ReasonPersonal, reason == ReasonStoreUnavailable, reason == ReasonClosed:
+		return
+	}
+	own := c.judge(ctx, req, err == nil && grant.Source != SourceShadow)
+	if id := grant.Token.ID(); id != "" && own != "" {
+		c.pairs.ContainsOrAdd(id, own)
+	}
+}
+
+// judge walks the call through the candidate's steps and returns the ID of the token that it would have served.
+func (c *candidate) judge(ctx context.Context, req Request, served bool) (id string) {
+	if req.Failure.none() {
+		if e := c.hot.lookup(req.Scope); e != nil {
+			c.compare(&req, served, e.grant, nil)
+			return e.grant.Token.ID()
+		}
+	}
+	if !c.begun.Load() {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
+	defer cancel()
+	own := req
+	own.Failing, own.Failure = c.stands(req.Failing, req.Scope), c.unsecret(req.Failure)
+	own.Caller = c.real.hide(trim(req.Caller, maxCaller))
+	grant, err := c.enforce(ctx, own)
+	c.compare(&req, served, grant, err)
+	return grant.Token.ID()
+}
+
+// compare counts, and tells where the two differ.
+func (c *candidate) compare(req *Request, served bool, grant Grant, err error) {
+	verdict := grant.Verdict
+	switch err := err.(type) {
+	case nil:
+	case *RefusedError:
+		verdict = err.Verdict
+	case *RequestError:
+		verdict = err.Verdict
+	default:
+		return // its store was too slow
+	}
+	switch {
+	case served == (err == nil), verdict.Step == StepStore:
+		return
+	case served:
+		c.lost.Add(1)
+	default:
+		c.gained.Add(1)
+	}
+	c.real.tell(Event{At: c.real.meter.read().wall, Kind: EventCandidate, Scope: req.Scope, Caller: trim(req.Caller, maxCaller),
+		Failing: normalID(req.Failing), Verdict: verdict, Text: c.real.masked(req.Failure.text())})
+}
+
+// begin makes the candidate's first document before the first call: a copy of the real one, so that both start with the
+// same budget. Names stand for the tokens, nothing is in progress, and nothing is counted yet.
+func (c *candidate) begin(ctx context.Context) {
+	if c.begun.Load() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.begun.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
+	defer cancel()
+	real, _, err := c.real.look(ctx)
+	if err != nil {
+		return
+	}
+	c.meter.agree(real.doc.Clock)
+	_, err = c.commit(ctx, func(d *document, _ reading) bool {
+		if d.Seq != 0 || real.doc.Seq == 0 {
+			return false
+		}
+		from := real.doc.clone()
+		d.Seq, d.Attempts, d.Failures, d.Pause, d.Keys = from.Seq, from.Attempts, from.Failures, from.Pause, from.Keys
+		d.Records, d.History, d.Lost = from.Records, from.History, from.Lost
+		for i := range d.Attempts {
+			d.Attempts[i].Running = false
+		}
+		for id, rec := range from.Tokens {
+			if rec.Kind != Anonymous {
+				continue
+			}
+			named := NewToken(nameFor(id), time.Time{})
+			rec.ID, rec.Value, rec.Sealed, rec.Private = named.ID(), "", nil, false
+			if real.tokens[id].secret != nil {
+				c.vault.store(c.opt.name, rec, named)
+			}
+			d.Tokens[rec.ID] = rec
+		}
+		d.index()
+		return true
+	})
+	c.begun.Store(err == nil)
+}
+
+// nameFor is the value of the token that stands for a real one.
+func nameFor(id string) string { return "candidate's " + id }
+
+// stands returns the ID of the token that the candidate had in place of a real one.
+func (c *candidate) stands(failing, scope string) string {
+	id := normalID(failing)
+	if id == "" {
+		return ""
+	}
+	if own, ok := c.pairs.Get(id); ok {
+		return own
+	}
+	own := TokenID(nameFor(id))
+	real, st := c.real.newest(), c.newest()
+	switch {
+	case st == nil || st.doc.Tokens[own] != nil:
+	case real != nil && real.doc.Tokens[id] != nil, c.real.shadow != nil && c.real.shadow.tokens.Contains(id):
+		if rec := st.doc.newest(scope); rec != nil {
+			own = rec.ID
+			c.pairs.Add(id, own)
+		}
+	}
+	return own // of a token that the guard does not know, the candidate does not know it either
+}
+
+// unsecret takes the real tokens out of a failure's text: the candidate does not know them as such.
+func (c *candidate) unsecret(f Failure) Failure {
+	if f.none() {
+		return f
+	}
+	text := trim(f.text(), 2*maxText)
+	if clean := c.real.hide(text); clean != text {
+		f.Message = clean
+	}
+	return f
+}
+
+// report takes in what was reported of a real token.
+func (c *candidate) report(ctx context.Context, o Outcome) {
+	if !c.begun.Load() || c.real.personalRecord(normalID(o.TokenID)) != nil {
+		return
+	}
+	scope := ""
+	if st := c.real.newest(); st != nil {
+		if rec := st.doc.Tokens[normalID(o.TokenID)]; rec != nil {
+			scope = rec.Scope
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
+	defer cancel()
+	o.TokenID, o.Failure = c.stands(o.TokenID, scope), c.unsecret(o.Failure)
+	_ = c.Report(ctx, o)
+}
+
+// adopt takes in what was adopted.
+func (c *candidate) adopt(ctx context.Context, t Token) {
+	if !c.begun.Load() {
+		return // it begins with it
+	}
+	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
+	defer cancel()
+	named := NewToken(nameFor(t.ID()), t.Expiry)
+	named.Scope, named.lifetime, named.lasts = t.Scope, t.lifetime, t.lasts
+	_ = c.Adopt(ctx, named)
+}
+
+// clear lifts what an operator lifted.
+func (c *candidate) clear(ctx context.Context, what Clear) {
+	if !c.begun.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
+	defer cancel()
+	if what.Suspicion != "" && what.Suspicion != "*" {
+		what.Suspicion = c.stands(what.Suspicion, "")
+	}
+	_ = c.Clear(ctx, what)
+}
+
+func (c *candidate) stats() *CandidateStats {
+	return &CandidateStats{Config: c.Config(), Gained: c.gained.Load(), Lost: c.lost.Load(), Stats: c.Stats()}
+}
