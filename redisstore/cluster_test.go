@@ -25,7 +25,7 @@ func startCluster(t *testing.T) ([]*server, *redis.ClusterClient) {
 	var nodes []*server
 	var addrs []string
 	for range 3 {
-		n := startServer(t, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(t)), "--cluster-node-timeout", "2000")
+		n := clusterNode(t, "--cluster-node-timeout", "2000")
 		nodes, addrs = append(nodes, n), append(addrs, n.addr())
 	}
 	out, err := exec.Command(cli, append(append(args, addrs...), "--cluster-yes")...).CombinedOutput()

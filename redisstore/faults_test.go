@@ -182,7 +182,7 @@ func TestFullMemory(t *testing.T) {
 		before := update(t, s, increment)
 		server.do("CONFIG", "SET", "maxmemory", "1")
 		_, err := s.Update(t.Context(), "n", increment)
-		require.True(t, redis.IsOOMError(err), "%v", err)
+		require.ErrorContains(t, err, "OOM") // before 7.0 with the script's words in front
 		require.Equal(t, before.Rev, view(t, s).Rev, "reading goes on")
 		server.do("CONFIG", "SET", "maxmemory", "0")
 		require.Equal(t, "2", string(update(t, s, increment).Data))

@@ -203,3 +203,40 @@ func TestGuardEncryptsItsTokens(t *testing.T) {
 	require.ErrorIs(t, err, tokenguard.ErrRefused)
 	require.Len(t, up.starts(), 1)
 }
+
+// An acquisition takes three round trips at most, and no call whose answer cannot have changed takes one.
+func TestGuardRoundTrips(t *testing.T) {
+	engines(t, func(t *testing.T, addr string) {
+		up := startUpstream(t, 0, time.Hour)
+		update(t, newStore(t, newClient(t, addr)), write("")) // loads the scripts
+		client, sent := countingClient(addr)
+		defer client.Close()
+		require.NoError(t, client.Del(t.Context(), "tokenguard:{n}").Err())
+		g, err := tokenguard.New(fetchFrom(up.URL), tokenguard.WithStore(newStore(t, client)), tokenguard.WithName("n"),
+			tokenguard.WithFreshness(time.Hour))
+		require.NoError(t, err)
+		defer g.Close()
+		_, err = g.Token(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 3, sent.trips(), "a look, the charge and the end")
+		for range 100 {
+			_, err = g.Token(t.Context())
+			require.NoError(t, err)
+			_, err = g.Acquire(t.Context(), tokenguard.Request{Scope: "another"})
+			require.ErrorIs(t, err, tokenguard.ErrRateLimited)
+		}
+		require.Zero(t, sent.trips())
+
+		stale, err := tokenguard.New(fetchFrom(up.URL), tokenguard.WithStore(newStore(t, client)), tokenguard.WithName("n"),
+			tokenguard.WithFreshness(0))
+		require.NoError(t, err)
+		defer stale.Close()
+		_, err = stale.Token(t.Context())
+		require.NoError(t, err)
+		sent.trips()
+		_, err = stale.Acquire(t.Context(), tokenguard.Request{Scope: "another"})
+		require.ErrorIs(t, err, tokenguard.ErrRateLimited)
+		require.Equal(t, 1, sent.trips(), "the look alone")
+		require.Len(t, up.starts(), 1)
+	})
+}

@@ -2,10 +2,13 @@ package redisstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -35,18 +38,57 @@ type server struct {
 	out  bytes.Buffer
 }
 
-// startServer runs redis-server on a free loopback port, in memory only unless args say otherwise.
-func startServer(t testing.TB, args ...string) *server {
+// serverVariable names another server than the redis-server on the path: another version, or Valkey.
+const serverVariable = "TOKENGUARD_REDIS_SERVER"
+
+// serverPath is the server that the tests run.
+func serverPath(t testing.TB) string {
 	t.Helper()
-	path, err := exec.LookPath("redis-server")
+	path, err := exec.LookPath(cmp.Or(os.Getenv(serverVariable), "redis-server"))
 	if err != nil {
-		if os.Getenv("TOKENGUARD_LONG") != "" {
-			t.Fatal("redis-server is not installed: apt-get install -y redis-server")
+		if os.Getenv("TOKENGUARD_LONG") != "" || os.Getenv(serverVariable) != "" {
+			t.Fatalf("%v: apt-get install -y redis-server", err)
 		}
 		t.Skip("NOT TESTED: redis-server is not installed: apt-get install -y redis-server")
 	}
+	return path
+}
+
+// since reports whether the server is of this version or a later one. Valkey's first was 7.2.
+func since(t testing.TB, major, minor int) bool {
+	t.Helper()
+	out, err := exec.Command(serverPath(t), "--version").Output()
+	require.NoError(t, err)
+	_, version, _ := strings.Cut(string(out), " v=")
+	var own [2]int
+	_, err = fmt.Sscanf(version, "%d.%d", &own[0], &own[1])
+	require.NoError(t, err, "%s", out)
+	return slices.Compare(own[:], []int{major, minor}) >= 0
+}
+
+// needsACL skips a test where the server knows no users.
+func needsACL(t testing.TB) {
+	t.Helper()
+	if !since(t, 6, 0) {
+		t.Skip("NOT TESTED: users came with Redis 6.0")
+	}
+}
+
+// clusterNode starts a node of a cluster.
+func clusterNode(t testing.TB, args ...string) *server {
+	t.Helper()
+	args = append(args, "--cluster-enabled", "yes")
+	if since(t, 7, 0) { // before, the bus is 10,000 above the port
+		args = append(args, "--cluster-port", strconv.Itoa(freePort(t)))
+	}
+	return startServer(t, args...)
+}
+
+// startServer runs a server on a free loopback port, in memory only unless args say otherwise.
+func startServer(t testing.TB, args ...string) *server {
+	t.Helper()
 	s := &server{t: t, dir: t.TempDir(), port: freePort(t)}
-	s.args = []string{path}
+	s.args = []string{serverPath(t)}
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		s.args, args = append(s.args, args[0]), args[1:] // a configuration file comes first
 	}
