@@ -48,7 +48,9 @@ func TestDocumented(t *testing.T) {
 		out.WriteString(line)
 	}
 	assert.Greater(t, runs, 8)
-	normal := func(s string) string { return random.ReplaceAllString(instants.ReplaceAllString(s, "INSTANT"), "RANDOM") }
+	normal := func(s string) string {
+		return random.ReplaceAllString(instants.ReplaceAllString(s, "INSTANT"), "RANDOM")
+	}
 	if os.Getenv("UPDATE") != "" && normal(string(doc)) != normal(out.String()) {
 		require.NoError(t, os.WriteFile(path, []byte(out.String()), 0o644))
 		return
