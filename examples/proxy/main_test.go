@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,9 +32,31 @@ type storm struct {
 	clock    *tokenguardtest.Clock
 	upstream *tokenguardtest.Upstream
 	api      *httptest.Server
+	together atomic.Pointer[barrier] // of the burst that is on
 
 	mu             sync.Mutex // guards what follows
 	calls, working int
+}
+
+// barrier lets the calls of a burst meet at the API, whatever else the machine does: that is what makes it a burst.
+type barrier struct {
+	mu      sync.Mutex
+	missing int
+	open    chan struct{} // closed when nobody is missing
+}
+
+func (b *barrier) arrive() {
+	b.gone()
+	<-b.open
+}
+
+// gone counts out a call that has arrived, or ended without.
+func (b *barrier) gone() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.missing--; b.missing == 0 {
+		close(b.open)
+	}
 }
 
 func newStorm(t *testing.T) *storm {
@@ -41,7 +64,12 @@ func newStorm(t *testing.T) *storm {
 	clock := tokenguardtest.NewClock(time.Date(2026, 1, 1, 9, 0, 0, 0, time.UTC))
 	s := &storm{clock: clock, upstream: &tokenguardtest.Upstream{Clock: clock, Quota: quota, IssueLimit: anonymous}}
 	s.upstream.Grant(own)
-	s.api = httptest.NewServer(s.upstream)
+	s.api = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api" {
+			s.together.Load().arrive()
+		}
+		s.upstream.ServeHTTP(w, r)
+	}))
 	t.Cleanup(s.api.Close)
 	return s
 }
@@ -54,9 +82,12 @@ func (s *storm) url() *url.URL {
 // burst makes n calls at once; each that fails is tried again at once, five times in all, as the clients of that
 // afternoon did.
 func (s *storm) burst(proxies []*httptest.Server, n int) {
+	together := &barrier{missing: n, open: make(chan struct{})}
+	s.together.Store(together)
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
+			defer together.gone()
 			ok := false
 			for attempt := 0; attempt < 5 && !ok; attempt++ {
 				resp, err := http.Get(proxies[(i+attempt)%len(proxies)].URL + "/api")
