@@ -191,10 +191,10 @@ func (g *Guard) reportOutcome(ctx context.Context, q *query, o Outcome, r readin
 	return nil
 }
 
-// flush commits what waits.
+// flush commits what waits, after the commits that are under way.
 func (g *Guard) flush(ctx context.Context) error {
 	g.shelf.mu.Lock()
-	waits := len(g.shelf.pending) > 0 || len(g.shelf.unsaved) > 0
+	waits := len(g.shelf.pending) > 0 || len(g.shelf.unsaved) > 0 || g.shelf.committing
 	g.shelf.mu.Unlock()
 	if !waits {
 		return nil
