@@ -133,8 +133,9 @@ func (g *Guard) submit(ctx context.Context, q *query) error {
 
 // liftSuspicion drops the newest token's suspicion, if the predictor still says so on the newest document.
 func (g *Guard) liftSuspicion(ctx context.Context, q *query) error {
+	rep := *q // a commit that was given up may still look at it
 	_, err := g.commitOrKeep(ctx, func(d *document, r reading) bool {
-		v := &view{doc: d, q: q, readable: g.readable}
+		v := &view{doc: d, q: &rep, readable: g.readable}
 		v.opt, v.whole = g.standing()
 		if !v.decide(r.now).lifts {
 			return false
