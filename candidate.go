@@ -124,7 +124,7 @@ func (c *candidate) judge(ctx context.Context, req Request, served bool) (id str
 	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
 	defer cancel()
 	own := req
-	own.Failing, own.Failure = c.stands(req.Failing, req.Scope), c.unsecret(req.Failure)
+	own.Failing, own.Failure = c.stands(req.Failing, req.Scope), c.unsecret(req.Failure, req.Failing)
 	own.Caller = c.real.hide(trim(req.Caller, maxCaller))
 	grant, err := c.enforce(ctx, own)
 	c.compare(&req, served, grant, err)
@@ -152,7 +152,7 @@ func (c *candidate) compare(req *Request, served bool, grant Grant, err error) {
 		c.gained.Add(1)
 	}
 	c.real.tell(Event{At: c.real.meter.read().wall, Kind: EventCandidate, Scope: req.Scope, Caller: trim(req.Caller, maxCaller),
-		Failing: normalID(req.Failing), Verdict: verdict, Text: c.real.masked(req.Failure.text())})
+		Failing: normalID(req.Failing), Verdict: verdict, Text: c.real.masked(c.unsecret(req.Failure, req.Failing).text())})
 }
 
 // begin makes the candidate's first document before the first call: a copy of the real one, so that both start with the
@@ -225,13 +225,18 @@ func (c *candidate) stands(failing, scope string) string {
 	return own // of a token that the guard does not know, the candidate does not know it either
 }
 
-// unsecret takes the real tokens out of a failure's text: the candidate does not know them as such.
-func (c *candidate) unsecret(f Failure) Failure {
+// unsecret takes the real tokens out of a failure's text: the candidate does not know them as such, nor the value of the
+// token that failed.
+func (c *candidate) unsecret(f Failure, failing string) Failure {
 	if f.none() {
 		return f
 	}
 	text := trim(f.text(), 2*maxText)
-	if clean := c.real.hide(text); clean != text {
+	clean := c.real.hide(text)
+	if !isTokenID(failing) {
+		clean = without(clean, failing, TokenID(failing))
+	}
+	if clean != text {
 		f.Message = clean
 	}
 	return f
@@ -250,7 +255,7 @@ func (c *candidate) report(ctx context.Context, o Outcome) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
 	defer cancel()
-	o.TokenID, o.Failure = c.stands(o.TokenID, scope), c.unsecret(o.Failure)
+	o.TokenID, o.Failure = c.stands(o.TokenID, scope), c.unsecret(o.Failure, o.TokenID)
 	_ = c.Report(ctx, o)
 }
 

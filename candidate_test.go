@@ -249,3 +249,28 @@ func TestCandidateOnTheHotPath(t *testing.T) {
 	require.NoError(t, g.Close())
 	synctest.Test(t, func(t *testing.T) {}) // no goroutine is left
 }
+
+// A caller may name its token by a value that the guard has never seen, and its failure may repeat it.
+func TestCandidateKeepsAnUnknownValueSecret(t *testing.T) {
+	const value = "plainword"
+	differed := 0
+	observe := WithObserver(func(e Event) {
+		if e.Kind == EventCandidate {
+			differed++
+		}
+		require.NotContains(t, fmt.Sprintf("%+v", e), value)
+	})
+	store := NewMemoryStore()
+	bubble(t, func(t *testing.T, r *rig) {
+		r.must(Request{})
+		time.Sleep(2 * time.Minute)
+		r.no(ReasonMinInterval, Request{Scope: "b", Failing: value, Failure: Failure{StatusCode: 429, Message: "insufficient_quota for " + value}})
+		require.Equal(t, 1, differed)
+		for e := range r.candidate.History() {
+			require.NotContains(t, fmt.Sprintf("%+v", e), value)
+		}
+		snap, err := store.View(t.Context(), "secret"+candidateSuffix)
+		require.NoError(t, err)
+		require.NotContains(t, string(snap.Data), value)
+	}, observe, WithStore(store), WithName("secret"), WithCandidate(Config{RateLimit: RateLimits{MinInterval: time.Minute}}))
+}

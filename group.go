@@ -39,9 +39,12 @@ func (s *shelf) commit(caller context.Context, c change) (reading, error) {
 	defer cancel()
 	select {
 	case <-g.done:
+		s.announce() // here, where a panic in foreign code meets a caller
 		return g.r, g.err
 	case <-ctx.Done():
-		return s.meter.read(), context.Cause(ctx)
+		err := context.Cause(ctx)
+		s.missed(caller, err) // whoever goes on without the store keeps to its share
+		return s.meter.read(), err
 	}
 }
 
@@ -57,7 +60,6 @@ func (s *shelf) commitNext() {
 }
 
 func (s *shelf) commitGroup(g *group) {
-	defer s.announce()
 	defer s.commitNext()
 	g.err = errGoexit
 	defer func() {

@@ -144,3 +144,23 @@ func TestCommitIsLeft(t *testing.T) {
 		require.Contains(t, string(snap.Data), "pause", "what was reported meanwhile is stored")
 	}, WithStore(store), WithName("hangs"), WithFreshness(time.Hour))
 }
+
+// Close does not return while a commit is under way whose callers have left.
+func TestCloseWaitsForCommits(t *testing.T) {
+	store := newSlowStore(0)
+	bubble(t, func(t *testing.T, r *rig) {
+		r.must(Request{})
+		store.takes.Store(int64(3 * time.Second))
+		go func() { _ = r.Clear(context.Background(), Clear{Backoff: true}) }()
+		synctest.Wait()
+		ctx, leave := context.WithTimeout(t.Context(), time.Second)
+		defer leave()
+		require.ErrorIs(t, r.Clear(ctx, Clear{Backoff: true}), context.DeadlineExceeded)
+		time.Sleep(3 * time.Second) // the second one's has begun
+		require.NoError(t, r.Close())
+		synctest.Wait()
+		r.shelf.mu.Lock()
+		defer r.shelf.mu.Unlock()
+		require.False(t, r.committing)
+	}, WithStore(store), WithName("closing"))
+}

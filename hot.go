@@ -230,7 +230,7 @@ func (t *hotTable) add(e *hotEntry) {
 func (g *Guard) heatPersonal(t *hotTable, r reading) {
 	token := g.personal.current()
 	pv, due := g.personal.view(g.opt, t.state.doc, token.Scope, r.now)
-	if due || !pv.usable {
+	if due || !pv.usable || pv.id != token.ID() { // replaced in between: whoever fetched it rebuilds
 		return
 	}
 	v := g.viewOn(&query{kind: Anonymous, scope: token.Scope, personal: pv}, t.state)

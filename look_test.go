@@ -140,3 +140,24 @@ func TestStoreThatPanics(t *testing.T) {
 		require.ErrorAs(t, r.no(ReasonStoreUnavailable, Request{}), &panicked)
 	}, WithStore(panicking{NewMemoryStore()}), WithName("panics"))
 }
+
+// Whoever waits for a look that is lost gets nothing that was rejected meanwhile.
+func TestRejectedDuringASlowLook(t *testing.T) {
+	store := &hanging{Store: NewMemoryStore()}
+	bubble(t, func(t *testing.T, r *rig) {
+		token := r.must(Request{}).Token
+		time.Sleep(time.Minute)
+		store.hang()
+		defer store.release()
+		go func() { _, _ = r.Acquire(context.Background(), Request{}) }()
+		time.Sleep(lookTimeout * 3 / 4)
+		joined := make(chan error)
+		go func() {
+			_, err := r.Acquire(context.Background(), Request{})
+			joined <- err
+		}()
+		time.Sleep(lookTimeout / 2)
+		require.ErrorIs(t, r.Report(t.Context(), Outcome{TokenID: token.ID(), Failure: unauth}), ErrStore)
+		require.ErrorIs(t, <-joined, ErrStore)
+	}, WithStore(store), WithName("rejected"))
+}

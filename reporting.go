@@ -133,8 +133,9 @@ func (g *Guard) submit(ctx context.Context, q *query) error {
 
 // liftSuspicion drops the newest token's suspicion, if the predictor still says so on the newest document.
 func (g *Guard) liftSuspicion(ctx context.Context, q *query) error {
+	rep := *q // a commit that was given up may still look at it
 	_, err := g.commitOrKeep(ctx, func(d *document, r reading) bool {
-		v := &view{doc: d, q: q, readable: g.readable}
+		v := &view{doc: d, q: &rep, readable: g.readable}
 		v.opt, v.whole = g.standing()
 		if !v.decide(r.now).lifts {
 			return false
@@ -191,10 +192,10 @@ func (g *Guard) reportOutcome(ctx context.Context, q *query, o Outcome, r readin
 	return nil
 }
 
-// flush commits what waits.
+// flush commits what waits, after the commits that are under way.
 func (g *Guard) flush(ctx context.Context) error {
 	g.shelf.mu.Lock()
-	waits := len(g.shelf.pending) > 0 || len(g.shelf.unsaved) > 0
+	waits := len(g.shelf.pending) > 0 || len(g.shelf.unsaved) > 0 || g.shelf.committing
 	g.shelf.mu.Unlock()
 	if !waits {
 		return nil

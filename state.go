@@ -72,8 +72,8 @@ func (s *shelf) mono() time.Duration { return time.Since(s.meter.base) }
 // look returns the newest revision that the guard has to know: another process' commit is seen at most the freshness
 // later. If the store fails it returns what was known last, possibly nil, and the error.
 func (s *shelf) look(ctx context.Context) (*state, reading, error) {
-	st, r, err := s.newer(ctx)
-	return s.steppedBack(st, r), r, err
+	_, r, err := s.newer(ctx)
+	return s.steppedBack(s.newest(), r), r, err // what was learned during a slow look counts, too
 }
 
 // steppedBack pulls in what lies too far ahead after a step back of the clock, also where no revision is new.

@@ -44,7 +44,7 @@ const (
 // nobody waits: not sooner, because those whom it wakes are mostly back before the next one, and a new poll would begin
 // with the least pause and subscribe anew.
 func (g *Guard) poll() {
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(g.life)
 	defer stop()
 	var hints <-chan struct{}
 	if w, ok := g.store.(Watcher); ok {
