@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,8 +31,8 @@ type candidate struct {
 	pairs        *lru.Cache[string, string] // real token ID to the candidate's
 	gained, lost atomic.Int64
 
-	mu    sync.Mutex  // serialises begin
-	begun atomic.Bool // its state exists
+	turn  chan struct{} // serialises begin: who holds it has put something in
+	begun atomic.Bool   // its state exists
 }
 
 // CandidateStats is a candidate configuration (WithCandidate) beside the one in force, on the same calls of this
@@ -69,7 +68,7 @@ func (o *options) completeCandidate() {
 }
 
 func newCandidate(real *Guard) (*candidate, error) {
-	c := &candidate{real: real}
+	c := &candidate{real: real, turn: make(chan struct{}, 1)}
 	c.pairs, _ = lru.New[string, string](pairsKept)
 	o := *real.opt
 	o.Config, o.candidate = *o.candidate, nil
@@ -161,13 +160,17 @@ func (c *candidate) begin(ctx context.Context) {
 	if c.begun.Load() {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
+	defer cancel()
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return
+	}
 	if c.begun.Load() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
-	defer cancel()
 	real, _, err := c.real.look(ctx)
 	if err != nil {
 		return

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -273,4 +274,27 @@ func TestCandidateKeepsAnUnknownValueSecret(t *testing.T) {
 		require.NoError(t, err)
 		require.NotContains(t, string(snap.Data), value)
 	}, observe, WithStore(store), WithName("secret"), WithCandidate(Config{RateLimit: RateLimits{MinInterval: time.Minute}}))
+}
+
+// However many calls meet a store that hangs before the candidate has begun, each waits for it once.
+func TestCandidateOfAStoreThatHangs(t *testing.T) {
+	store := newSlowStore(0)
+	bubble(t, func(t *testing.T, r *rig) {
+		r.candidate.begun.Store(true)
+		r.must(Request{})
+		r.candidate.begun.Store(false)
+		store.takes.Store(int64(time.Hour))
+		start := time.Now()
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() {
+				if _, err := r.Acquire(context.Background(), Request{Failure: broken}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		require.LessOrEqual(t, time.Since(start), 2*judgeTimeout)
+		store.takes.Store(0)
+	}, WithStore(store), WithName("hangs"), WithCandidate(Config{}))
 }
