@@ -106,22 +106,37 @@ func (g *Guard) charge(ctx context.Context, q *query, then func(*document, attem
 	id := g.attemptID()
 	q2 := *q
 	q2.waiting = 0
-	var charged atomic.Pointer[attempt] // of the last run, which a commit that was given up may still make
-	r, err := g.commitOrKeep(ctx, func(d *document, r reading) bool {
-		charged.Store(nil)
-		v := &view{doc: d, q: &q2, readable: g.shelf.readable}
-		v.opt, v.whole = g.standing()
-		if v.decide(r.now).answer != AnswerStart {
-			return false
+	start := func(charged *atomic.Pointer[attempt]) change {
+		return func(d *document, r reading) bool {
+			charged.Store(nil)
+			v := &view{doc: d, q: &q2, readable: g.shelf.readable}
+			v.opt, v.whole = g.standing()
+			if v.decide(r.now).answer != AnswerStart {
+				return false
+			}
+			a := d.charge(g.opt, &q2, id, g.owner, r.now)
+			d.History.Started(int64(a.Start), int64(v.limiter(r.now).until))
+			if then != nil {
+				then(d, a, r)
+			}
+			charged.Store(&a)
+			return true
 		}
-		a := d.charge(g.opt, &q2, id, g.owner, r.now)
-		d.History.Started(int64(a.Start), int64(v.limiter(r.now).until))
-		if then != nil {
-			then(d, a, r)
-		}
-		charged.Store(&a)
-		return true
-	})
+	}
+	var committed, kept atomic.Pointer[attempt] // apart: a commit that was given up may still run
+	charged := &committed
+	r, err := g.commit(ctx, start(charged))
+	if err != nil && g.opt.opens(g.newest()) {
+		charged = &kept
+		alone := start(charged)
+		r, err = g.keep(func(d *document, r reading) bool {
+			ok := alone(d, r)
+			if ok { // before a look can take in a revision without it
+				g.remember(*kept.Load(), r.now)
+			}
+			return ok
+		}, false), nil
+	}
 	if a := charged.Load(); err == nil && a != nil {
 		return *a, r, nil
 	}

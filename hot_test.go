@@ -47,6 +47,8 @@ func TestHotScopesKeepApart(t *testing.T) {
 		require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = g.Acquire(context.Background(), Request{Scope: scope, Caller: "c"}) }))
 	}
 	require.Nil(t, g.hot.lookup("da"))
+	_, err = g.Acquire(t.Context(), Request{Kind: "other"})
+	require.ErrorIs(t, err, ErrRequest, "also where a plain request is on the hot path")
 	require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = g.Token(context.Background()) }))
 }
 

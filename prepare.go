@@ -30,6 +30,9 @@ const (
 // ErrRequest is a Request or Outcome that cannot be meant.
 var ErrRequest = errors.New("tokenguard: invalid request")
 
+// plain reports whether a request of this kind means an anonymous token.
+func (k Kind) plain() bool { return k == "" || k == Anonymous }
+
 func (g *Guard) prepare(req Request, r reading) (*query, error) {
 	q := &query{kind: req.Kind, scope: req.Scope}
 	switch req.Kind {

@@ -49,7 +49,7 @@ func (g *Guard) question(req *Request) (text string, ok bool) {
 			return "", false
 		}
 	}
-	if req.Kind == Personal || !f.At.IsZero() || len(req.Scope) > maxScope {
+	if !req.Kind.plain() || !f.At.IsZero() || len(req.Scope) > maxScope {
 		return "", false
 	}
 	if f.Err != nil && (g.opt.classifier != nil || errors.Is(f.Err, context.Canceled) || errors.Is(f.Err, context.DeadlineExceeded)) {

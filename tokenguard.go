@@ -92,7 +92,7 @@ func (g *Guard) Token(ctx context.Context) (Token, error) {
 // if req cannot be meant. An acquisition that is in progress is waited for, here or in another process that shares the
 // store; Acquire does not wait for a limit to open, see Wait.
 func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
-	if req.Failure.none() && req.Kind != Personal {
+	if req.Failure.none() && req.Kind.plain() {
 		if e := g.hot.lookup(req.Scope); e != nil {
 			if g.candidate != nil && e.grant.Source != SourcePersonal {
 				g.candidate.judge(ctx, req, true)
