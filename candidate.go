@@ -72,6 +72,7 @@ func newCandidate(real *Guard) (*candidate, error) {
 	c.pairs, _ = lru.New[string, string](pairsKept)
 	o := *real.opt
 	o.Config, o.candidate = *o.candidate, nil
+	o.policy = o.rules()
 	o.name += candidateSuffix
 	if o.statePath != "" {
 		o.statePath += candidateSuffix
@@ -187,7 +188,7 @@ func (c *candidate) begin(ctx context.Context) {
 			d.Attempts[i].Running = false
 		}
 		for id, rec := range from.Tokens {
-			if rec.Kind != Anonymous {
+			if rec.Kind != anonymousKind {
 				continue
 			}
 			named := NewToken(nameFor(id), time.Time{})

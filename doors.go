@@ -59,17 +59,13 @@ func (g *Guard) viewFor(ctx context.Context, q *query, st *state, r reading) (*v
 		}
 		q.personal = pv
 	}
-	q.waiting = int(g.waiting.Load())
 	return g.viewOn(q, st), nil
 }
 
 // viewOn is a view on a state; what it can read was decided when the state was opened.
 func (g *Guard) viewOn(q *query, st *state) *view {
-	v := &view{doc: st.doc, q: q, readable: func(r *record) bool {
-		_, ok := st.tokens[r.ID]
-		return ok
-	}}
-	v.opt, v.whole = g.standing()
+	v := &view{doc: st.doc, q: q, unreadable: st.unreadable, waiters: int(g.waiting.Load())}
+	g.policyNow(v, g.meter.read().now)
 	if r := st.doc.newest(q.scope); r != nil && (r.Suspect != 0 || r.Spent != 0) {
 		v.pending = g.waits(r.ID)
 	}
@@ -80,21 +76,21 @@ func (g *Guard) viewOn(q *query, st *state) *view {
 func (g *Guard) viewOf(q *query) (*view, *state) {
 	st := g.newest()
 	if st == nil {
-		return &view{doc: newDocument(), opt: g.opt, q: q, readable: func(*record) bool { return false }}, nil
+		return &view{doc: newDocument(), policy: g.opt.policy, q: q}, nil
 	}
 	return g.viewOn(q, st), st
 }
 
 func (g *Guard) serve(v *view, rl ruling, r reading, st *state, joined bool) (grant Grant, event Event) {
-	if rl.reason == ReasonPersonal {
+	if rl.reason == dReasonPersonal {
 		g.tally.answered(ReasonPersonal)
 		g.hot.extend(g.shelf, st)
-		return Grant{Token: g.personal.current(), Source: SourcePersonal, Verdict: v.verdict(rl, r, 0)}, event
+		return Grant{Token: g.personal.current(), Source: SourcePersonal, Verdict: verdictOf(v, rl, r, 0)}, event
 	}
 	grant = Grant{Token: st.tokens[rl.token.ID], Source: SourceCache}
 	first := g.hot.use(rl.token.ID, r.now)
 	if joined {
-		rl.step, rl.reason = StepGate, ReasonJoined
+		rl.step, rl.reason = dStepGate, dReasonJoined
 	}
 	if first || joined {
 		grant.Source = SourceShared
@@ -102,10 +98,10 @@ func (g *Guard) serve(v *view, rl ruling, r reading, st *state, joined bool) (gr
 	if first {
 		g.rebuild() // from now on it is one of ours
 	}
-	grant.Verdict = v.verdict(rl, r, 0)
-	g.tally.answered(rl.reason)
+	grant.Verdict = verdictOf(v, rl, r, 0)
+	g.tally.answered(Reason(rl.reason))
 	g.hot.extend(g.shelf, st)
-	if grant.Source == SourceShared || v.q.class != ClassNone {
+	if grant.Source == SourceShared || v.q.class != "" {
 		event = Event{At: r.wall, Kind: EventServed, Scope: v.q.scope, Caller: v.q.caller, TokenID: rl.token.ID, Source: grant.Source, Verdict: grant.Verdict, Failing: v.q.failing, Text: v.q.text}
 		g.tell(event)
 	}
@@ -145,13 +141,13 @@ func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Gr
 			return Grant{}, nil, false // this process was stopped until the token had ended
 		}
 		g.tally.answered(ReasonAcquired)
-		return Grant{Token: f.token, Source: SourceRequest, Verdict: v.acquired(f.token, r)}, nil, true
+		return Grant{Token: f.token, Source: SourceRequest, Verdict: acquired(v, f.token.ID(), r)}, nil, true
 	}
 	return Grant{}, nil, false
 }
 
 func (g *Guard) refuse(v *view, rl ruling, r reading) (*RefusedError, Event) {
-	err := &RefusedError{Verdict: v.verdict(rl, r, v.retryAt(r.now)), Cause: g.cause(v, rl, r)}
+	err := &RefusedError{Verdict: verdictOf(v, rl, r, v.retryAt(r.now)), Cause: g.cause(v, rl, r)}
 	return err, g.refused(v.q, r, err)
 }
 
@@ -167,7 +163,7 @@ func (g *Guard) storeVerdict(q *query, err error) Verdict {
 	if err != nil {
 		detail = mask(strings.TrimPrefix(err.Error(), "tokenguard: "))
 	}
-	return Verdict{Step: StepStore, Reason: ReasonStoreUnavailable, Answer: AnswerRefuse, Detail: detail, Class: q.class}
+	return Verdict{Step: StepStore, Reason: ReasonStoreUnavailable, Answer: AnswerRefuse, Detail: detail, Class: Class(q.class)}
 }
 
 func (g *Guard) refuseStore(q *query, r reading, cause error) (Grant, error) {
@@ -177,7 +173,7 @@ func (g *Guard) refuseStore(q *query, r reading, cause error) (Grant, error) {
 }
 
 func closedVerdict(q *query) Verdict {
-	return Verdict{Step: StepStore, Reason: ReasonClosed, Answer: AnswerRefuse, Detail: "Close was called", Class: q.class}
+	return Verdict{Step: StepStore, Reason: ReasonClosed, Answer: AnswerRefuse, Detail: "Close was called", Class: Class(q.class)}
 }
 
 func (g *Guard) refuseClosed(q *query) (Grant, error) {

@@ -4,45 +4,28 @@ package tokenguard
 func (g *Guard) explain(q *query, st *state, r reading) Explanation {
 	q.failing = normalID(q.failing)
 	doc := st.doc.clone()
-	if q.class != ClassNone {
-		doc.report(g.opt, q, g.personalRecord(q.failing), r.now)
+	if q.class != "" {
+		doc.report(g.opt.policy, &q.report, q.scope, g.personalRecord(q.failing), r.now)
 	}
 	if g.personal != nil { // what is reported may be about the personal token
 		q.personal, _ = g.personal.view(g.opt, doc, q.scope, r.now)
 	}
-	v := g.viewOn(q, &state{doc: doc, tokens: st.tokens})
+	v := g.viewOn(q, &state{doc: doc, tokens: st.tokens, unreadable: st.unreadable})
 	// The request's own failure is an outcome of the token, too, unless it was counted before.
-	if newest := doc.newest(q.scope); q.class != ClassNone && newest != nil && newest.ID == q.failing && !g.reports.Contains(q.reportID()) {
+	if newest := doc.newest(q.scope); q.class != "" && newest != nil && newest.ID == q.failing && !g.reports.Contains(idOf(&q.report)) {
 		v.pending.Add(outcomeOf(&q.report, Outcome{}, r))
 	}
-	final := v.decide(r.now)
-	cache := ruling{step: StepCache, answer: AnswerPass}
-	if final.step == StepCache {
-		cache = final
-	} else if t := v.cached(r.now); t != nil {
-		cache = v.servedBy(t)
-	}
-	manager := v.manager(r.now)
-	predictor := ruling{step: StepPredictor, answer: AnswerPass}
-	if manager.reason == ReasonQuotaSpent {
-		predictor = v.predictor(r.now)
-	}
-	request := ruling{step: StepRequest, answer: AnswerPass}
-	if final.answer == AnswerStart {
-		request.answer = AnswerStart
-	}
-	steps := []ruling{v.dedup(r.now), cache, v.gate(r.now), manager, v.limiter(r.now), predictor, request}
-
+	final, steps := v.steps(r.now)
 	if final.lifts { // the refusal comes after it
 		doc.newest(q.scope).lift()
 	}
 	retry := v.retryAt(r.now)
 	word := func(rl ruling) Verdict {
 		at := instant(0)
-		if rl.answer == AnswerRefuse {
+		if rl.answer == dAnswerRefuse {
 			at = retry
 		}
-		return v.verdict(rl, r, at)
+		return verdictOf(v, rl, r, at)
 	}
 	out := Explanation{At: r.wall, Verdict: word(final)}
 	for _, rl := range steps {

@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/classify"
 )
 
 // Step 7. One acquisition: charged and durable before RequestFunc is called, shared by all who wait, and ended whatever
@@ -47,7 +49,7 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 		return g.landed(q, a, Token{}, fmt.Errorf("tokenguard: this process was stopped for longer than the request timeout of %v: %w", g.opt.timeout, context.DeadlineExceeded))
 	}
 	ctx, cancel := context.WithDeadline(ctx, before.Add(left))
-	req.Kind, req.Scope, req.Caller, req.Failing = q.kind, q.scope, q.caller, q.failing
+	req.Kind, req.Scope, req.Caller, req.Failing = Kind(q.kind), q.scope, q.caller, q.failing
 
 	answers := make(chan answer, 1)
 	var gone atomic.Bool // the lease passed: nobody reads answers any more
@@ -105,16 +107,16 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 func (g *Guard) charge(ctx context.Context, q *query, then func(*document, attempt, reading)) (attempt, reading, error) {
 	id := g.attemptID()
 	q2 := *q
-	q2.waiting = 0
-	start := func(charged *atomic.Pointer[attempt]) change {
+	unreadable := g.unreadable()
+	startOn := func(charged *atomic.Pointer[attempt]) change {
 		return func(d *document, r reading) bool {
 			charged.Store(nil)
-			v := &view{doc: d, q: &q2, readable: g.shelf.readable}
-			v.opt, v.whole = g.standing()
-			if v.decide(r.now).answer != AnswerStart {
+			v := &view{doc: d, q: &q2, unreadable: unreadable}
+			g.policyNow(v, r.now)
+			if v.decide(r.now).answer != dAnswerStart {
 				return false
 			}
-			a := d.charge(g.opt, &q2, id, g.owner, r.now)
+			a := d.charge(g.opt.policy, &start{ID: id, Owner: g.owner, Scope: q2.scope, Class: q2.class, Template: q2.template.String()}, r.now)
 			d.History.Started(int64(a.Start), int64(v.limiter(r.now).until))
 			if then != nil {
 				then(d, a, r)
@@ -125,10 +127,10 @@ func (g *Guard) charge(ctx context.Context, q *query, then func(*document, attem
 	}
 	var committed, kept atomic.Pointer[attempt] // apart: a commit that was given up may still run
 	charged := &committed
-	r, err := g.commit(ctx, start(charged))
+	r, err := g.commit(ctx, startOn(charged))
 	if err != nil && g.opt.opens(g.newest()) {
 		charged = &kept
-		alone := start(charged)
+		alone := startOn(charged)
 		r, err = g.keep(func(d *document, r reading) bool {
 			ok := alone(d, r)
 			if ok { // before a look can take in a revision without it
@@ -150,9 +152,9 @@ func (g *Guard) shielded(q *query, fly func() flown) flown {
 	fail := func(err error) {
 		r := g.meter.read()
 		v, _ := g.viewOf(q)
-		f := failures{Class: ClassUnknown, Text: g.masked(err.Error())}
-		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed, failure: &f}, r, v.retryAt(r.now))
-		landed <- flown{ran: true, err: &RequestError{Err: err, Class: f.Class, RetryAt: verdict.RetryAt, Verdict: verdict}}
+		f := failures{Class: classify.Unknown, Text: g.masked(err.Error())}
+		verdict := verdictOf(v, ruling{step: dStepRequest, answer: dAnswerFail, reason: dReasonRequestFailed, failure: &f}, r, v.retryAt(r.now))
+		landed <- flown{ran: true, err: &RequestError{Err: err, Class: Class(f.Class), RetryAt: verdict.RetryAt, Verdict: verdict}}
 	}
 	go settle("a function that an acquisition calls", func() (Token, error) {
 		f := fly()
@@ -172,7 +174,7 @@ func (g *Guard) shielded(q *query, fly func() flown) flown {
 }
 
 // longest is how long a flight takes whatever RequestFunc and the store do, if the user's other functions return.
-func (o *options) longest() time.Duration { return o.lease() + 2*storeTimeout }
+func (o *options) longest() time.Duration { return o.policy.Lease() + 2*storeTimeout }
 
 var errHang = errors.New("tokenguard: a function that an acquisition calls did not return")
 
@@ -217,7 +219,7 @@ func (e *PanicError) Unwrap() error {
 func (g *Guard) landed(q *query, a attempt, t Token, err error) flown {
 	r := g.meter.read()
 	l, t, failure, err := g.landing(q, a, t, err, r)
-	land := func(d *document, _ reading) bool { return d.land(g.opt, l) }
+	land := func(d *document, _ reading) bool { return d.land(g.opt.policy, l) }
 	ended := a
 	if ended.Running = false; l.end < a.End {
 		ended.End = max(l.end, a.Start)
@@ -242,13 +244,13 @@ func (g *Guard) landed(q *query, a attempt, t Token, err error) flown {
 		}
 		v, _ := g.viewOf(q)
 		return flown{ran: true, token: t, event: Event{At: r.wall, Kind: EventAcquired, Scope: q.scope, Caller: q.caller,
-			TokenID: t.ID(), Source: SourceRequest, Verdict: v.acquired(t, r), Took: l.took}}
+			TokenID: t.ID(), Source: SourceRequest, Verdict: acquired(v, t.ID(), r), Took: l.took}}
 	}
 	v, _ := g.viewOf(q)
-	verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed, failure: &l.failed}, r, v.retryAt(r.now))
-	verdict.Class = l.failed.Class
+	verdict := verdictOf(v, ruling{step: dStepRequest, answer: dAnswerFail, reason: dReasonRequestFailed, failure: &l.failed}, r, v.retryAt(r.now))
+	verdict.Class = Class(l.failed.Class)
 	return flown{
-		ran: true, err: &RequestError{Err: err, Class: l.failed.Class, RetryAt: verdict.RetryAt, Verdict: verdict},
+		ran: true, err: &RequestError{Err: err, Class: Class(l.failed.Class), RetryAt: verdict.RetryAt, Verdict: verdict},
 		event: Event{At: r.wall, Kind: EventFailed, Scope: q.scope, Caller: q.caller, Verdict: verdict, Took: l.took, Text: g.masked(failure.text())},
 	}
 }
@@ -262,7 +264,7 @@ func (g *Guard) late(q *query, a attempt, ans answer) {
 	}
 	if _, err := g.commit(context.Background(), func(d *document, _ reading) bool {
 		rec := *l.token
-		d.insert(g.opt, &rec)
+		d.insert(g.opt.policy, &rec)
 		return true
 	}); err == nil {
 		g.tell(Event{At: r.wall, Kind: EventAcquired, Scope: q.scope, TokenID: l.token.ID, Took: l.took, Text: "after its lease: the token is kept, the attempt stays a failure"})
@@ -284,7 +286,7 @@ func (g *Guard) landing(q *query, a attempt, t Token, err error, r reading) (*la
 	f := failureOf(err)
 	in := g.report(f, r)
 	if !upstream { // no answer of the upstream's: its words tell nothing
-		in.class, in.until = ClassUnknown, 0
+		in.class, in.until = classify.Unknown, 0
 	}
 	at := l.end
 	if in.at >= a.Start && in.at < l.end {
@@ -312,7 +314,7 @@ func (t Token) expiry(r reading) instant {
 // take turns what RequestFunc or Adopt gave into a record, or says why it is not a usable token.
 func (g *Guard) take(t Token, q *query, seq uint64, r reading) (*record, Token, error) {
 	id, value := t.ID(), t.Value()
-	rec := &record{ID: id, Kind: Anonymous, Scope: q.scope, Acquired: r.now, Seq: seq, Used: r.now}
+	rec := &record{ID: id, Kind: anonymousKind, Scope: q.scope, Acquired: r.now, Seq: seq, Used: r.now}
 	rec.Expiry = t.expiry(r)
 	st := g.newest()
 	var old *record
@@ -330,7 +332,7 @@ func (g *Guard) take(t Token, q *query, seq uint64, r reading) (*record, Token, 
 		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that was rejected", id)
 	case old != nil && old.spent(r.now):
 		return nil, t, fmt.Errorf("tokenguard: the token %s is the one whose quota is spent", id)
-	case id == q.failing && (q.class == ClassAuthInvalid || q.class == ClassQuotaExhausted):
+	case id == q.failing && (q.class == classify.AuthInvalid || q.class == classify.QuotaExhausted):
 		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that failed", id)
 	}
 	g.vault.store(g.opt.name, rec, t)

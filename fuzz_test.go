@@ -6,14 +6,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tokenguard/tokenguard/internal/classify"
 )
 
 // Any bytes decode to an error or to a document that can be decided on, cloned, healed, pruned and encoded.
 func FuzzDocument(f *testing.F) {
 	full := scene{token: aged(-40, spent(-5)), pause: at(2), last: at(-4), more: func(d *document) {
 		d.log(attempt{ID: "a", Start: at(-1), End: at(1), Running: true})
-		d.Records = []dedupRecord{{Seq: 1, Start: at(-1), Class: ClassQuotaExhausted, Template: "x"}}
-		d.Failures = failures{Count: 2, At: at(-1), Class: ClassTransient}
+		d.Records = []dedupRecord{{Seq: 1, Start: at(-1), Class: classify.QuotaExhausted, Template: "x"}}
+		d.Failures = failures{Count: 2, At: at(-1), Class: classify.Transient}
 		d.Lost = at(-10)
 	}}
 	o, err := newOptions(nil)
@@ -34,23 +35,23 @@ func FuzzDocument(f *testing.F) {
 		if err != nil {
 			return
 		}
-		d.heal(Snapshot{Data: data, Rev: 1, Epoch: "e"}, false, nil, nil, t0)
-		for _, class := range []Class{ClassNone, ClassQuotaExhausted, ClassRateLimited} {
-			q := &query{kind: Anonymous, report: report{class: class, at: t0}}
+		d.heal(lineage{Rev: 1, Epoch: "e"}, false, nil, nil, t0)
+		for _, class := range []string{"", classify.QuotaExhausted, classify.RateLimited} {
+			q := &query{kind: anonymousKind, report: report{class: class, at: t0}}
 			if r := d.newest(""); r != nil {
 				q.failing = r.ID
 			}
-			v := &view{doc: d, opt: o, q: q, readable: func(r *record) bool { return r.held() }}
+			v := &view{doc: d, policy: o.policy, q: q}
 			r := reading{t0, time.Unix(0, int64(t0))}
-			v.verdict(v.decide(t0), r, v.retryAt(t0))
+			verdictOf(v, v.decide(t0), r, v.retryAt(t0))
 			c := d.clone()
-			c.report(o, q, nil, t0)
+			c.report(o.policy, &q.report, q.scope, nil, t0)
 		}
 		c := d.clone()
-		c.charge(o, &query{kind: Anonymous}, "id", "owner", t0)
-		c.land(o, &landing{attempt: c.Attempts[0], end: t0, failed: failures{Class: ClassTransient}})
-		c.prune(o, t0)
-		c.seen(o.RateLimit, t0)
+		c.charge(o.policy, &start{ID: "id", Owner: "owner"}, t0)
+		c.land(o.policy, &landing{attempt: c.Attempts[0], end: t0, failed: failures{Class: classify.Transient}})
+		c.prune(o.policy, t0)
+		c.seen(o.policy.RateLimit, t0)
 		b, err := c.encode()
 		require.NoError(t, err)
 		again, err := decodeDocument(b)

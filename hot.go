@@ -192,7 +192,7 @@ func (g *Guard) rebuild() {
 
 // heat puts the scope's token into the table, if a plain request gets it without a question.
 func (g *Guard) heat(t *hotTable, scope string, r reading) {
-	q := &query{kind: Anonymous, scope: scope}
+	q := &query{kind: anonymousKind, scope: scope}
 	until := never
 	if g.personal != nil {
 		pv, due := g.personal.view(g.opt, t.state.doc, scope, r.now)
@@ -210,10 +210,10 @@ func (g *Guard) heat(t *hotTable, scope string, r reading) {
 		return
 	}
 	use := t.byID[rec.ID]
-	if until = min(until, v.opt.refreshAt(rec)); until > r.now && !use.foreign.Load() {
+	if until = min(until, v.policy.refreshAt(rec)); until > r.now && !use.foreign.Load() {
 		t.add(&hotEntry{
 			scope: scope,
-			grant: Grant{Token: t.state.tokens[rec.ID], Source: SourceCache, Verdict: v.verdict(v.servedBy(rec), r, 0)},
+			grant: Grant{Token: t.state.tokens[rec.ID], Source: SourceCache, Verdict: verdictOf(v, v.servedBy(rec), r, 0)},
 			until: int64(until - t.delta), use: use, hits: &g.hot.cached,
 		})
 	}
@@ -233,10 +233,10 @@ func (g *Guard) heatPersonal(t *hotTable, r reading) {
 	if due || !pv.usable || pv.id != token.ID() { // replaced in between: whoever fetched it rebuilds
 		return
 	}
-	v := g.viewOn(&query{kind: Anonymous, scope: token.Scope, personal: pv}, t.state)
+	v := g.viewOn(&query{kind: anonymousKind, scope: token.Scope, personal: pv}, t.state)
 	e := &hotEntry{
 		scope: token.Scope,
-		grant: Grant{Token: token, Source: SourcePersonal, Verdict: v.verdict(v.decide(r.now), r, 0)},
+		grant: Grant{Token: token, Source: SourcePersonal, Verdict: verdictOf(v, v.decide(r.now), r, 0)},
 		until: int64(pv.until - t.delta), use: new(hotUse), hits: &g.hot.personal,
 	}
 	t.add(e)

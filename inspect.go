@@ -141,10 +141,10 @@ func (p *Report) describe(d *document, r reading) {
 		p.Failure = fmt.Sprintf("%d in a row, the last (%s) at %s: %s", d.Failures.Count, d.Failures.Class, r.time(d.Failures.At).Format(time.RFC3339), d.Failures.Text)
 	}
 
-	v := &view{doc: d, opt: o, q: &query{kind: Anonymous}, readable: (*record).held}
+	v := &view{doc: d, policy: o.rules(), q: &query{kind: anonymousKind}}
 	gate := func(scope string, rl ruling) {
 		if rl.until > r.now {
-			p.Gates = append(p.Gates, InspectedGate{scope, rl.reason, r.time(rl.until), v.detail(rl, r)})
+			p.Gates = append(p.Gates, InspectedGate{scope, Reason(rl.reason), r.time(rl.until), v.detail(rl, r)})
 		}
 	}
 	for _, rl := range v.limits(r.now) {
@@ -152,22 +152,22 @@ func (p *Report) describe(d *document, r reading) {
 	}
 	for scope, k := range d.Keys {
 		of := *v
-		of.q = &query{kind: Anonymous, scope: scope}
+		of.q = &query{kind: anonymousKind, scope: scope}
 		gate(scope, of.closing())
-		gate(scope, ruling{reason: ReasonUpstreamRateLimited, until: k.Pause.Until, since: k.Pause.From})
+		gate(scope, ruling{reason: dReasonUpstreamRateLimited, until: k.Pause.Until, since: k.Pause.From})
 	}
 	slices.SortFunc(p.Gates, func(a, b InspectedGate) int { return a.Until.Compare(b.Until) })
 
 	for _, a := range d.Attempts {
-		p.Attempts = append(p.Attempts, InspectedAttempt{a.ID, r.time(a.Start), r.time(a.End), a.state(r.now)})
+		p.Attempts = append(p.Attempts, InspectedAttempt{a.ID, r.time(a.Start), r.time(a.End), attemptState(&a, r.now)})
 	}
 	for _, t := range d.Tokens {
-		p.Tokens = append(p.Tokens, InspectedToken{t.ID, t.Kind, t.Scope, r.time(t.Acquired), r.time(t.Expiry), v.state(t, r.now), t.stored()})
+		p.Tokens = append(p.Tokens, InspectedToken{t.ID, Kind(t.Kind), t.Scope, r.time(t.Acquired), r.time(t.Expiry), tokenState(v, t, r.now), stored(t)})
 	}
 	slices.SortFunc(p.Tokens, func(a, b InspectedToken) int { return b.Acquired.Compare(a.Acquired) })
 }
 
-func (a *attempt) state(now instant) string {
+func attemptState(a *attempt, now instant) string {
 	switch {
 	case a.inProgress(now):
 		return "in progress"
@@ -181,8 +181,8 @@ func (a *attempt) state(now instant) string {
 	return "succeeded"
 }
 
-func (v *view) state(r *record, now instant) string {
-	_, ends := v.opt.expiry(r)
+func tokenState(v *view, r *record, now instant) string {
+	_, ends := v.policy.expiry(r)
 	switch {
 	case r.Rejected != 0:
 		return "rejected"
@@ -196,7 +196,7 @@ func (v *view) state(r *record, now instant) string {
 	return "usable"
 }
 
-func (r *record) stored() string {
+func stored(r *record) string {
 	switch {
 	case r.Value != "":
 		return "plain"

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/tokenguard/tokenguard/internal/classify"
 )
 
 // within is the largest number of starts in any half-open window.
@@ -157,7 +158,7 @@ func TestI4(t *testing.T) {
 		{"another starts", func(d *document) {
 			d.log(attempt{ID: "z", Start: at(-0.1), End: at(1), Running: true})
 		}},
-		{"backoff", func(d *document) { d.Failures = failures{Count: 3, At: at(-1), Class: ClassTransient} }},
+		{"backoff", func(d *document) { d.Failures = failures{Count: 3, At: at(-1), Class: classify.Transient} }},
 		{"retry after", func(d *document) { d.Pause = pause{at(-1), at(60)} }},
 		{"closed", func(d *document) { d.keyFor("").Closed = pause{at(-1), at(60)} }},
 		{"paused", func(d *document) { d.keyFor("").Pause = pause{at(-1), at(1)} }},
@@ -166,9 +167,9 @@ func TestI4(t *testing.T) {
 			for _, expiry := range []instant{at(60), t0 + 1, 0} { // the second is in its last stretch
 				s := scene{class: class, token: aged(-50, func(r *record) { r.Expiry = expiry }), more: func(d *document) {
 					c.doc(d)
-					d.Records = []dedupRecord{{Seq: 9, Start: at(-1), Class: class, Template: "c failure"}}
+					d.Records = []dedupRecord{{Seq: 9, Start: at(-1), Class: string(class), Template: "c failure"}}
 				}}
-				assert.Equal(t, AnswerServe, s.view(t).decide(t0).answer, "%s %s %v", c.name, class, expiry)
+				assert.Equal(t, dAnswerServe, s.view(t).decide(t0).answer, "%s %s %v", c.name, class, expiry)
 			}
 		}
 	}

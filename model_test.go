@@ -150,7 +150,7 @@ func TestLimitsAgainstTheModel(t *testing.T) {
 // wrongRules are limiters that were really written somewhere. Each is brought about by what it would have stored.
 var wrongRules = map[string]func(o RateLimits) func(*document, instant){
 	"refund on failure": func(RateLimits) func(*document, instant) {
-		return func(d *document, _ instant) { d.dropAttempts(func(a attempt) bool { return a.Failed }) }
+		return func(d *document, _ instant) { dropAttempts(d, func(a attempt) bool { return a.Failed }) }
 	},
 	"count from the start": func(RateLimits) func(*document, instant) {
 		return func(d *document, _ instant) {
@@ -165,7 +165,7 @@ var wrongRules = map[string]func(o RateLimits) func(*document, instant){
 		}
 	},
 	"ignore what is unfinished": func(RateLimits) func(*document, instant) {
-		return func(d *document, now instant) { d.dropAttempts(func(a attempt) bool { return a.inProgress(now) }) }
+		return func(d *document, now instant) { dropAttempts(d, func(a attempt) bool { return a.inProgress(now) }) }
 	},
 	"token bucket": func(o RateLimits) func(*document, instant) {
 		return func(d *document, now instant) {
@@ -185,7 +185,7 @@ var wrongRules = map[string]func(o RateLimits) func(*document, instant){
 	},
 }
 
-func (d *document) dropAttempts(del func(attempt) bool) {
+func dropAttempts(d *document, del func(attempt) bool) {
 	kept := d.Attempts[:0:0]
 	for _, a := range d.Attempts {
 		if !del(a) {

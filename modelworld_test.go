@@ -145,7 +145,7 @@ func (w *modelWorld) acquire(hang bool) error {
 		return err
 	}
 	if ex.Verdict.Answer == AnswerWait { // for one that crashed
-		w.clock.add(w.guard.opt.lease())
+		w.clock.add(w.guard.opt.policy.Lease())
 		return nil
 	}
 	var limiter Verdict
@@ -232,7 +232,7 @@ func (w *modelWorld) started(now time.Time) error {
 
 func (w *modelWorld) ended(scope string, start time.Time, hung bool, class Class, retry time.Duration) {
 	if hung {
-		w.log.ends = append(w.log.ends, start.Add(w.guard.opt.lease()))
+		w.log.ends = append(w.log.ends, start.Add(w.guard.opt.policy.Lease()))
 		return
 	}
 	end := w.clock.Now()

@@ -93,11 +93,12 @@ func (s *shelf) known(id string) (Token, bool) {
 	return t, ok
 }
 
-// readable reports whether this process can read the value of a record of whatever document.
-func (s *shelf) readable(r *record) bool {
-	known, _ := s.known(r.ID)
-	_, ok := s.vault.open(s.opt.name, r, known)
-	return ok
+// unreadable are the tokens whose values this process cannot open, as far as it has tried.
+func (s *shelf) unreadable() map[string]bool {
+	if st := s.newest(); st != nil {
+		return st.unreadable
+	}
+	return nil
 }
 
 // save commits what was found on reading.

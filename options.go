@@ -35,10 +35,10 @@ type options struct {
 	failOpen     bool
 	shadow       bool
 	candidate    *Config
-	sharing      bool     // WithFailOpenToLocalShare
-	processes    int      // its argument
-	share        *options // what holds while the store is away; nil: nothing may start
-	undivided    *options // what these are the share of, or nil
+	sharing      bool    // WithFailOpenToLocalShare
+	processes    int     // its argument
+	policy       *Policy // what the rules read of the above
+	share        *Policy // what holds while the store is away; nil: nothing may start
 	problems     []error
 }
 
@@ -84,11 +84,21 @@ func newOptions(opts []Option) (*options, error) {
 	if o.clock != nil && !o.freshnessSet {
 		o.freshness = 0
 	}
+	o.policy = o.rules()
 	o.divide()
 	if len(o.problems) > 0 {
 		return nil, errors.Join(o.problems...)
 	}
 	return o, nil
+}
+
+// rules is the part of the options that decisions read.
+func (o *options) rules() *Policy {
+	return &Policy{
+		RateLimit: LimitPolicy(o.RateLimit), Cache: CachePolicy(o.Cache), Dedup: DedupPolicy(o.Dedup),
+		Manager: ManagerPolicy(o.Manager), Predictor: PredictorPolicy(o.Predictor),
+		RefreshAhead: o.refreshAhead, RequestTimeout: o.timeout,
+	}
 }
 
 func (o *options) mistake(field, value, bound string) {

@@ -71,12 +71,3 @@ func (s *shelf) putBack(batch map[string]predict.Usage) {
 	}
 	s.pending = batch
 }
-
-// count takes a batch of outcomes in: the history forecasts and scores each before it learns from it.
-func (d *document) count(batch map[string]predict.Usage) {
-	for id, u := range batch {
-		if r := d.Tokens[id]; r != nil {
-			d.History.Learn(&r.Usage, u)
-		}
-	}
-}

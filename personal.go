@@ -15,7 +15,6 @@ import (
 
 const (
 	personalPause = time.Minute // after the function failed
-	personalAgain = time.Hour   // after a rejection, or a spent quota without a stated reset
 )
 
 type personal struct {
@@ -51,7 +50,7 @@ func (p *personal) view(o *options, doc *document, scope string, now instant) (p
 		return pv, false
 	}
 	rec := &record{Acquired: p.taken, Expiry: p.expiry}
-	expired, _ := o.expiry(rec)
+	expired, _ := o.policy.expiry(rec)
 	if now >= expired {
 		return pv, true
 	}
@@ -151,7 +150,7 @@ func (p *personal) record(id string) *record {
 	if id == "" || p.token.ID() != id {
 		return nil
 	}
-	return &record{ID: id, Kind: Personal, Scope: p.token.Scope, Acquired: p.taken, Expiry: p.expiry}
+	return &record{ID: id, Kind: personalKind, Scope: p.token.Scope, Acquired: p.taken, Expiry: p.expiry}
 }
 
 func (p *personal) current() Token {

@@ -34,10 +34,10 @@ var ErrRequest = errors.New("tokenguard: invalid request")
 func (k Kind) plain() bool { return k == "" || k == Anonymous }
 
 func (g *Guard) prepare(req Request, r reading) (*query, error) {
-	q := &query{kind: req.Kind, scope: req.Scope}
+	q := &query{kind: string(req.Kind), scope: req.Scope}
 	switch req.Kind {
 	case "":
-		q.kind = Anonymous
+		q.kind = anonymousKind
 	case Anonymous, Personal:
 	default:
 		return nil, fmt.Errorf("%w: Request.Kind: %q: want %q or %q", ErrRequest, req.Kind, Anonymous, Personal)
@@ -69,7 +69,7 @@ func canceled(err error) bool { return errors.Is(err, context.Canceled) }
 
 // report reads a failure.
 func (g *Guard) report(f Failure, r reading) report {
-	p := report{at: r.now, status: f.StatusCode, class: g.classify(f)}
+	p := report{at: r.now, status: f.StatusCode, class: string(g.classify(f))}
 	if !f.At.IsZero() {
 		p.at = min(r.instant(f.At), r.now)
 	}
@@ -79,7 +79,7 @@ func (g *Guard) report(f Failure, r reading) report {
 	switch h := p.hints; {
 	case h.HasRetryAfter:
 		p.until = p.at.plus(h.RetryAfter)
-	case !h.ResetAt.IsZero() && (p.class == ClassQuotaExhausted || h.UsedUp):
+	case !h.ResetAt.IsZero() && (p.class == classify.QuotaExhausted || h.UsedUp):
 		p.until = r.instant(h.ResetAt) // of a window that is not used up it says nothing
 	}
 	p.until = min(p.until, r.now.plus(maxReset))
@@ -212,8 +212,8 @@ func trim(s string, n int) string {
 
 // outcomeOf is an Outcome for the predictor.
 func outcomeOf(p *report, o Outcome, r reading) predict.Outcome {
-	out := predict.Outcome{At: int64(p.at), Latency: max(o.Latency, 0), Failed: p.class != ClassNone,
-		Quota: p.class == ClassQuotaExhausted, Remaining: o.Remaining, Limit: o.Limit, ResetAt: int64(r.instant(o.ResetAt))}
+	out := predict.Outcome{At: int64(p.at), Latency: max(o.Latency, 0), Failed: p.class != "",
+		Quota: p.class == classify.QuotaExhausted, Remaining: o.Remaining, Limit: o.Limit, ResetAt: int64(r.instant(o.ResetAt))}
 	if o.Limit <= 0 {
 		out.Remaining, out.Limit = p.hints.Remaining, p.hints.Limit
 	}

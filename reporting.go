@@ -3,6 +3,8 @@ package tokenguard
 import (
 	"context"
 	"fmt"
+
+	"github.com/tokenguard/tokenguard/internal/classify"
 )
 
 // How reports get into the document: those of a request before it is decided, and outcomes.
@@ -15,7 +17,7 @@ func (g *Guard) Report(ctx context.Context, o Outcome) error {
 		return ErrClosed
 	}
 	r := g.meter.read()
-	q := &query{kind: Anonymous}
+	q := &query{kind: anonymousKind}
 	if canceled(o.Failure.Err) {
 		return nil
 	}
@@ -36,7 +38,7 @@ func (g *Guard) Report(ctx context.Context, o Outcome) error {
 	}
 	q.none = q.none || o.Limit > 0 && o.Remaining <= 0
 	// A pause lasts for the Retry-After; when a window is full again says something of it only if nothing remains.
-	if !o.ResetAt.IsZero() && (q.class != ClassRateLimited || q.until == 0 && q.none) {
+	if !o.ResetAt.IsZero() && (q.class != classify.RateLimited || q.until == 0 && q.none) {
 		q.until = min(r.instant(o.ResetAt), r.now.plus(maxReset))
 	}
 	return g.reportOutcome(ctx, q, o, r)
@@ -45,27 +47,19 @@ func (g *Guard) Report(ctx context.Context, o Outcome) error {
 // reportID tells one report from another.
 type reportID struct {
 	token, text string
-	class       Class
+	class       string
 	at, until   instant
 	none        bool
 }
 
-func (p *report) reportID() reportID {
+func idOf(p *report) reportID {
 	return reportID{p.failing, p.text, p.class, p.at, p.until, p.none}
 }
 
 // counted reports whether this very report was counted before, and counts it.
 func (g *Guard) counted(q *query) bool {
-	seen, _ := g.reports.ContainsOrAdd(q.reportID(), struct{}{})
+	seen, _ := g.reports.ContainsOrAdd(idOf(&q.report), struct{}{})
 	return seen
-}
-
-// report takes in what a request or outcome reports; p is the personal token's record if it speaks of that one.
-func (d *document) report(o *options, q *query, p *record, now instant) bool {
-	if p != nil && d.Tokens[p.ID] == nil {
-		d.Tokens[p.ID] = p
-	}
-	return d.apply(o, &q.report, q.scope, now)
 }
 
 func (g *Guard) personalRecord(id string) *record {
@@ -78,33 +72,14 @@ func (g *Guard) personalRecord(id string) *record {
 // news reports whether the report changes what the document says. It also lets a failure of a known token wait for the
 // predictor, once.
 func (g *Guard) news(q *query, doc *document, r reading) bool {
-	if q.class == ClassNone {
+	if q.class == "" {
 		return false
 	}
 	// One that was counted may still be on its way into the document: only the document tells whether it is there.
-	if rec := doc.Tokens[q.failing]; rec != nil && rec.Kind == Anonymous && !g.counted(q) {
+	if rec := doc.Tokens[q.failing]; rec != nil && rec.Kind == anonymousKind && !g.counted(q) {
 		g.outcome(q.failing, outcomeOf(&q.report, Outcome{}, r))
 	}
-	return doc.wouldChange(g.opt, q, g.personalRecord(q.failing), r.now)
-}
-
-// wouldChange applies the report to copies of what it touches.
-func (d *document) wouldChange(o *options, q *query, p *record, now instant) bool {
-	switch q.class {
-	case ClassQuotaExhausted, ClassAuthInvalid, ClassRateLimited, ClassNone:
-	default:
-		return false
-	}
-	probe := newDocument()
-	if k := d.Keys[q.scope]; k != nil {
-		copied := *k
-		probe.Keys[q.scope] = &copied
-	}
-	if r := d.Tokens[q.failing]; r != nil {
-		copied := *r
-		probe.Tokens[q.failing] = &copied
-	}
-	return probe.report(o, q, p, now)
+	return doc.wouldChange(g.opt.policy, &q.report, q.scope, g.personalRecord(q.failing), r.now)
 }
 
 // submit commits a report. If the store fails, this process acts on it all the same, and stores it later.
@@ -117,7 +92,7 @@ func (g *Guard) submit(ctx context.Context, q *query) error {
 			copied := *p
 			own = &copied
 		}
-		return d.report(g.opt, &rep, own, r.now)
+		return d.report(g.opt.policy, &rep.report, rep.scope, own, r.now)
 	}
 	var r reading
 	err := g.hangs() // or the report would wait with it
@@ -127,16 +102,16 @@ func (g *Guard) submit(ctx context.Context, q *query) error {
 	if err != nil {
 		r = g.keep(c, true)
 	}
-	g.tell(Event{At: r.wall, Kind: EventReported, Scope: q.scope, Caller: q.caller, TokenID: q.failing, Verdict: Verdict{Class: q.class}, Text: q.text})
+	g.tell(Event{At: r.wall, Kind: EventReported, Scope: q.scope, Caller: q.caller, TokenID: q.failing, Verdict: Verdict{Class: Class(q.class)}, Text: q.text})
 	return err
 }
 
 // liftSuspicion drops the newest token's suspicion, if the predictor still says so on the newest document.
 func (g *Guard) liftSuspicion(ctx context.Context, q *query) error {
-	rep := *q // a commit that was given up may still look at it
+	rep, unreadable := *q, g.unreadable() // a commit that was given up may still look at it
 	_, err := g.commitOrKeep(ctx, func(d *document, r reading) bool {
-		v := &view{doc: d, q: &rep, readable: g.readable}
-		v.opt, v.whole = g.standing()
+		v := &view{doc: d, q: &rep, unreadable: unreadable}
+		g.policyNow(v, r.now)
 		if !v.decide(r.now).lifts {
 			return false
 		}
@@ -164,21 +139,21 @@ func (g *Guard) reportOutcome(ctx context.Context, q *query, o Outcome, r readin
 		return nil
 	}
 	due := false
-	if rec != nil && rec.Kind == Anonymous {
+	if rec != nil && rec.Kind == anonymousKind {
 		if again := g.counted(q); again && !o.Failure.At.IsZero() {
 			return nil
 		}
 		due = g.outcome(q.failing, outcomeOf(&q.report, o, r))
 	}
-	g.tally.outcome(q.class)
-	changes := st.doc.wouldChange(g.opt, q, own, r.now)
+	g.tally.outcome(Class(q.class))
+	changes := st.doc.wouldChange(g.opt.policy, &q.report, q.scope, own, r.now)
 	due = due && g.hangs() == nil
 	switch {
-	case changes && (q.class != ClassNone || rec != nil && rec.Suspect != 0):
+	case changes && (q.class != "" || rec != nil && rec.Suspect != 0):
 		err = g.submit(ctx, q)
 	case changes:
 		// A first success is worth remembering, but not a commit of its own.
-		g.keep(func(d *document, r reading) bool { return d.report(g.opt, q, nil, r.now) }, true)
+		g.keep(func(d *document, r reading) bool { return d.report(g.opt.policy, &q.report, q.scope, nil, r.now) }, true)
 		if due {
 			err = g.flush(ctx)
 		}

@@ -106,7 +106,7 @@ func (g *Guard) passedOn(req Request, refused *RefusedError, ans answer) (Grant,
 	if err != nil {
 		g.shadow.failed.Add(1)
 		f := failureOf(err)
-		verdict := Verdict{Step: StepRequest, Reason: ReasonRequestFailed, Answer: AnswerFail, Class: g.report(f, r).class}
+		verdict := Verdict{Step: StepRequest, Reason: ReasonRequestFailed, Answer: AnswerFail, Class: Class(g.report(f, r).class)}
 		verdict.Detail = fmt.Sprintf("request failed (%s): %s; in shadow mode, in place of the refusal %s", verdict.Class, g.masked(f.text()), refused.Verdict.Reason)
 		return Grant{}, &RequestError{Err: err, Class: verdict.Class, Verdict: verdict}
 	}

@@ -3,7 +3,6 @@ package tokenguard
 import (
 	"context"
 	"fmt"
-	"time"
 )
 
 // What a process may start while the store cannot be read or written: nothing, its share of the limits, or all of them.
@@ -44,12 +43,7 @@ func (o *options) divide() {
 	case o.processes < 2 || o.processes > most:
 		o.mistake(field, fmt.Sprint(o.processes), fmt.Sprintf("from 2 to %d, the smaller of the limits per hour and per day", most))
 	default:
-		share := *o
-		share.RateLimit.MaxRequestsPerHour /= o.processes
-		share.RateLimit.MaxRequestsPerDay /= o.processes
-		share.RateLimit.MinInterval *= time.Duration(o.processes)
-		share.undivided = o
-		o.share = &share
+		o.share = o.policy.Divided(o.processes)
 	}
 }
 
@@ -58,21 +52,20 @@ func (o *options) opens(st *state) bool {
 	return o.failOpen || o.share != nil && st != nil && st.rev > 0
 }
 
-// standing are the options that hold now. Where that is the share, whole says when the undivided ones can hold again.
-func (s *shelf) standing() (o *options, whole instant) {
+// policyNow sets the policy that holds at now: the share while the store is away and for an hour after.
+func (s *shelf) policyNow(v *view, now instant) {
+	v.policy, v.full, v.fullFrom = s.opt.policy, nil, 0
 	if s.opt.share == nil {
-		return s.opt, 0
+		return
 	}
-	now := s.meter.read().now
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.away:
-		return s.opt.share, now.plus(hour)
+		v.policy, v.full, v.fullFrom = s.opt.share, s.opt.policy, now.plus(hour)
 	case now < s.aloneUntil:
-		return s.opt.share, s.aloneUntil
+		v.policy, v.full, v.fullFrom = s.opt.share, s.opt.policy, s.aloneUntil
 	}
-	return s.opt, 0
 }
 
 // missed notes that the store did not answer, unless it was the caller who left.

@@ -42,9 +42,10 @@ func TestShareOfTheLimits(t *testing.T) {
 		WithFailOpenToLocalShare(3), WithRateLimits(RateLimits{MaxRequestsPerHour: 8, MaxRequestsPerDay: 20, MinInterval: time.Minute}),
 	})
 	require.NoError(t, err)
-	want := o.Config
+	want := *o.policy
+	want.Share = 3
 	want.RateLimit.MaxRequestsPerHour, want.RateLimit.MaxRequestsPerDay, want.RateLimit.MinInterval = 2, 6, 3*time.Minute
-	assert.Equal(t, want, o.share.Config, "backoff and all else undivided")
+	assert.Equal(t, want, *o.share, "backoff and all else undivided")
 }
 
 // thirds are the options of a process of three, of which each may start 2 an hour and 4 a day, 30 s apart.

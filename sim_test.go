@@ -210,7 +210,7 @@ func TestSimulationCatchesWrongRules(t *testing.T) {
 		"no fencing": func(w *simWorld) {
 			w.mutate = func(d *document, now instant) { // a late result ends whatever runs
 				if slices.ContainsFunc(d.Attempts, func(a attempt) bool { return a.Landed && a.End == now && a.End.sub(a.Start) > 35*time.Second }) {
-					d.dropAttempts(func(a attempt) bool { return a.inProgress(now) })
+					dropAttempts(d, func(a attempt) bool { return a.inProgress(now) })
 				}
 			}
 		},

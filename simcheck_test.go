@@ -116,7 +116,7 @@ func (c *simCheck) count(last, next *document) {
 	}
 	more := 0
 	for _, class := range []Class{ClassTransient, ClassRateLimited, ClassUnknown} {
-		more += int(next.Counts.Failures[class] - last.Counts.Failures[class])
+		more += int(next.Counts.Failures[string(class)] - last.Counts.Failures[string(class)])
 	}
 	if c.failed += more; more == 0 {
 		return // one that closes its key alone, at most
@@ -147,7 +147,7 @@ func (c *simCheck) usable(now instant, scope string) (ids []string) {
 	}
 	for id, r := range c.doc.Tokens {
 		t := c.tokens[id]
-		if r.Kind == Anonymous && t.scope == scope && now < t.expiry && r.Rejected == 0 && r.Spent == 0 && r.Value != "" {
+		if r.Kind == anonymousKind && t.scope == scope && now < t.expiry && r.Rejected == 0 && r.Spent == 0 && r.Value != "" {
 			ids = append(ids, id)
 		}
 	}

@@ -17,11 +17,12 @@ const storeTimeout = 10 * time.Second
 
 // state is one revision of the document, as this process can read it. It never changes once published.
 type state struct {
-	doc    *document
-	rev    uint64
-	epoch  string
-	dirty  bool             // healed on reading: to be committed
-	tokens map[string]Token // the values that this process can read, by ID
+	doc        *document
+	rev        uint64
+	epoch      string
+	dirty      bool             // healed on reading: to be committed
+	tokens     map[string]Token // the values that this process can read, by ID
+	unreadable map[string]bool  // those that it cannot
 }
 
 // change applies something to a document at an instant and reports whether it did. It is pure and may run again.
@@ -216,7 +217,7 @@ func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
 	if cur != nil && cur.rev > 0 && cur.epoch != snap.Epoch {
 		known = cur.doc
 	}
-	found := doc.heal(snap, anew, charged, known, r.now)
+	found := doc.heal(lineageOf(snap), anew, charged, known, r.now)
 	for _, text := range found {
 		s.find(text)
 	}
@@ -242,6 +243,7 @@ func (s *shelf) open(st *state, r reading) *state {
 	s.mu.Lock()
 	cur := s.current
 	s.mu.Unlock()
+	st.unreadable = nil
 	st.tokens = make(map[string]Token, len(st.doc.Tokens))
 	for id, rec := range st.doc.Tokens {
 		var known Token
@@ -249,9 +251,14 @@ func (s *shelf) open(st *state, r reading) *state {
 			known = cur.tokens[id]
 		}
 		if t, ok := s.vault.open(s.opt.name, rec, known); ok {
-			t.Kind, t.Scope = rec.Kind, rec.Scope
+			t.Kind, t.Scope = Kind(rec.Kind), rec.Scope
 			t.AcquiredAt, t.Expiry = r.time(rec.Acquired), r.time(rec.Expiry)
 			st.tokens[id] = t
+		} else if rec.held() {
+			if st.unreadable == nil {
+				st.unreadable = map[string]bool{}
+			}
+			st.unreadable[id] = true
 		}
 	}
 	return st
@@ -289,10 +296,10 @@ func (s *shelf) commitNow(caller context.Context, c change) (reading, error) {
 		if !c(doc, r) && !changed {
 			return nil, nil
 		}
-		doc.prune(s.opt, r.now)
-		doc.seen(s.opt.RateLimit, r.now)
+		doc.prune(s.opt.policy, r.now)
+		doc.seen(s.opt.policy.RateLimit, r.now)
 		s.meter.stamp(&doc.Clock, r.now)
-		doc.settle(snap)
+		doc.settle(lineageOf(snap))
 		next = &state{doc: doc}
 		return doc.encode()
 	})
@@ -376,4 +383,8 @@ func (s *shelf) remember(a attempt, now instant) {
 		}
 	}
 	s.charged = append(kept, a)
+}
+
+func lineageOf(snap Snapshot) lineage {
+	return lineage{Rev: snap.Rev, Epoch: snap.Epoch, Empty: len(snap.Data) == 0}
 }

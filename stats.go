@@ -152,7 +152,7 @@ func (g *Guard) Stats() Stats {
 		counted.doc.count(waits)
 		st = &counted
 	}
-	q := &query{kind: Anonymous}
+	q := &query{kind: anonymousKind}
 	if g.personal != nil {
 		q.personal, _ = g.personal.view(g.opt, st.doc, "", r.now)
 	}
@@ -166,12 +166,12 @@ func (g *Guard) Stats() Stats {
 	g.shelf.mu.Lock()
 	s.Store.Unsaved = len(g.unsaved)
 	g.shelf.mu.Unlock()
-	s.Acquisitions = v.acquisitionStats(r)
-	s.Limiter = v.limiterStats(r)
+	s.Acquisitions = acquisitionStats(v, r)
+	s.Limiter = limiterStats(v, r)
 	s.Dedup = DedupStats{Duplicates: s.Calls.Answers[StepDedup][ReasonDuplicate], Records: len(st.doc.Records)}
-	s.Cache = v.cacheStats(r, s.Calls)
-	s.Predictor = v.predictorStats(r)
-	s.Recommendation = v.recommend(r)
+	s.Cache = cacheStats(v, r, s.Calls)
+	s.Predictor = predictorStats(v, r)
+	s.Recommendation = recommend(v, r)
 	if g.shadow != nil {
 		s.Shadow = &ShadowStats{Served: g.shadow.served.Load(), Failed: g.shadow.failed.Load()}
 	}
@@ -181,9 +181,9 @@ func (g *Guard) Stats() Stats {
 	return s
 }
 
-func (v *view) acquisitionStats(r reading) AcquisitionStats {
-	hourly := v.window(r.now, ReasonHourLimit, hour, v.opt.RateLimit.MaxRequestsPerHour)
-	daily := v.window(r.now, ReasonDayLimit, day, v.opt.RateLimit.MaxRequestsPerDay)
+func acquisitionStats(v *view, r reading) AcquisitionStats {
+	hourly := v.window(r.now, dReasonHourLimit, hour, v.policy.RateLimit.MaxRequestsPerHour)
+	daily := v.window(r.now, dReasonDayLimit, day, v.policy.RateLimit.MaxRequestsPerDay)
 	ends := make([]int64, len(v.doc.Attempts))
 	for i := range v.doc.Attempts {
 		ends[i] = int64(v.doc.Attempts[i].End)
@@ -193,10 +193,10 @@ func (v *view) acquisitionStats(r reading) AcquisitionStats {
 	out := AcquisitionStats{
 		Hour: windowStats(hourly, f.Hour, r), Day: windowStats(daily, f.Day, r),
 		Attempts: v.doc.Counts.Starts, Successes: v.doc.Counts.Successes, Failures: map[Class]uint64{},
-		InProgress: v.gate(r.now).count, Concurrent: v.opt.Dedup.MaxConcurrent,
+		InProgress: v.gate(r.now).count, Concurrent: v.policy.Dedup.MaxConcurrent,
 	}
 	for _, c := range classes {
-		out.Failures[c] = v.doc.Counts.Failures[c]
+		out.Failures[c] = v.doc.Counts.Failures[string(c)]
 	}
 	if newest := v.doc.latest(); newest != nil {
 		out.LastSuccess = r.time(newest.Acquired)
@@ -209,11 +209,11 @@ func windowStats(w ruling, f predict.WindowForecast, r reading) WindowStats {
 		ExhaustedAt: r.time(instant(f.ExhaustedAt)), Probability: f.Probability}
 }
 
-func (v *view) limiterStats(r reading) LimiterStats {
+func limiterStats(v *view, r reading) LimiterStats {
 	out := LimiterStats{Open: true, NextAllowed: r.wall, ConsecutiveFailures: v.doc.Failures.Count}
 	l := v.limiter(r.now)
-	if l.answer == AnswerRefuse {
-		out.Open, out.NextAllowed, out.Binding = false, r.time(l.until), l.reason
+	if l.answer == dAnswerRefuse {
+		out.Open, out.NextAllowed, out.Binding = false, r.time(l.until), Reason(l.reason)
 	}
 	out.Detail = v.detail(l, r)
 	if b := v.backoff(); b.until > r.now {
@@ -222,7 +222,7 @@ func (v *view) limiterStats(r reading) LimiterStats {
 	if p := v.guardPause(); p.until > r.now {
 		out.RetryAfterUntil = r.time(p.until)
 	}
-	own := v.opt.RateLimit
+	own := v.policy.RateLimit
 	for _, l := range v.doc.Limits {
 		if l.PerHour != own.MaxRequestsPerHour || l.PerDay != own.MaxRequestsPerDay || l.Interval != own.MinInterval {
 			out.Mismatch = append(out.Mismatch, fmt.Sprintf("%d/h, %d/day, %v apart", l.PerHour, l.PerDay, l.Interval))
@@ -231,15 +231,15 @@ func (v *view) limiterStats(r reading) LimiterStats {
 	return out
 }
 
-func (v *view) cacheStats(r reading, calls CallStats) CacheStats {
-	out := CacheStats{Limit: v.opt.Cache.MaxTokens, Hits: calls.Answers[StepCache][ReasonCached] + calls.Answers[StepCache][ReasonPersonal]}
+func cacheStats(v *view, r reading, calls CallStats) CacheStats {
+	out := CacheStats{Limit: v.policy.Cache.MaxTokens, Hits: calls.Answers[StepCache][ReasonCached] + calls.Answers[StepCache][ReasonPersonal]}
 	var last instant
 	for _, rec := range v.doc.Tokens {
 		if rec.held() {
 			out.Size++
 			if v.serves(rec, r.now) {
 				out.Usable++
-				_, ends := v.opt.expiry(rec)
+				_, ends := v.policy.expiry(rec)
 				last = max(last, ends)
 			}
 		}
@@ -252,12 +252,12 @@ func (v *view) cacheStats(r reading, calls CallStats) CacheStats {
 }
 
 // predictorStats speaks of the newest token of all keys.
-func (v *view) predictorStats(r reading) PredictorStats {
+func predictorStats(v *view, r reading) PredictorStats {
 	var usage predict.Usage
 	if newest := v.doc.latest(); newest != nil {
 		usage = newest.Usage
 	}
-	a := predict.Assess(usage, 0, int64(r.now), v.opt.predictConfig())
+	a := v.policy.assess(usage, 0, r.now)
 	history := v.doc.History.Clone()
 	f := history.Forecast(usage, int64(r.now))
 	acc := history.Accuracy()
@@ -270,24 +270,10 @@ func (v *view) predictorStats(r reading) PredictorStats {
 	return out
 }
 
-// latest is the newest anonymous token of all keys; nil: none is known.
-func (d *document) latest() (newest *record) {
-	for _, rec := range d.Tokens {
-		if rec.Kind == Anonymous && (newest == nil || rec.Seq > newest.Seq) {
-			newest = rec
-		}
-	}
-	return newest
-}
-
-func (o *options) predictConfig() predict.Config {
-	return predict.Config{SlowAbove: o.Predictor.SlowResponse}
-}
-
 // recommend reads the decision for a caller of the default scope as advice.
-func (v *view) recommend(r reading) Recommendation {
+func recommend(v *view, r reading) Recommendation {
 	switch rl := v.decide(r.now); rl.answer {
-	case AnswerServe:
+	case dAnswerServe:
 		out := Recommendation{Action: "keep_current", Reason: "a usable token is there", Priority: "low"}
 		if t := rl.token; t != nil {
 			if f := v.doc.History.Forecast(t.Usage, int64(r.now)); f.Warn {
@@ -298,11 +284,11 @@ func (v *view) recommend(r reading) Recommendation {
 			}
 		}
 		return out
-	case AnswerStart:
+	case dAnswerStart:
 		return Recommendation{Action: "request_anonymous", Reason: v.detail(v.manager(r.now), r) + ", and every gate is open", Priority: "high"}
 	default:
 		priority := "medium"
-		if rl.answer == AnswerRefuse && rl.reason != ReasonMinInterval {
+		if rl.answer == dAnswerRefuse && rl.reason != dReasonMinInterval {
 			priority = "high"
 		}
 		return Recommendation{Action: "wait", Reason: v.detail(rl, r), Priority: priority}

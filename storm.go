@@ -118,11 +118,11 @@ func (g *Guard) settled(req *Request, v *view, rl ruling, r reading, st *state, 
 	switch {
 	case t == nil || t.state != st || st.dirty || g.personal != nil || g.opt.clock != nil:
 		return
-	case v.q.class == ClassRateLimited || v.q.until != 0:
+	case v.q.class == classify.RateLimited || v.q.until != 0:
 		return // each report moves the instant that it names
-	case err == nil && v.q.class == ClassNone:
+	case err == nil && v.q.class == "":
 		return // the hot path has it
-	case rl.step != StepDedup && rl.step != StepManager && rl.step != StepLimiter && rl.reason != ReasonCached:
+	case rl.step != dStepDedup && rl.step != dStepManager && rl.step != dStepLimiter && rl.reason != dReasonCached:
 		return
 	}
 	text, ok := g.question(req)
@@ -142,40 +142,13 @@ func (g *Guard) settled(req *Request, v *view, rl ruling, r reading, st *state, 
 	if rl.token != nil {
 		a.use = t.byID[rl.token.ID]
 	}
-	if rec := st.doc.Tokens[v.q.failing]; rec != nil && v.q.class != ClassNone {
+	if rec := st.doc.Tokens[v.q.failing]; rec != nil && v.q.class != "" {
 		p := v.q.report
 		a.tells = &p
 	}
 	if a.until > int64(g.mono()) && (err != nil || a.use != nil) && (event.Kind == "" || a.sample != nil) {
 		g.storm.slot(req, text).Store(a)
 	}
-}
-
-// steadyUntil is how long the same question, asked of the same document, surely has the same answer.
-func (v *view) steadyUntil(rl ruling, r reading) instant {
-	until := never
-	limit := func(t instant) {
-		if t > r.now {
-			until = min(until, t)
-		}
-	}
-	limit(rl.until)
-	limit(v.doc.key(v.q.scope).Pause.Until)
-	for _, rec := range v.doc.byScope[v.q.scope] {
-		counts, ends := v.opt.expiry(rec)
-		limit(counts)
-		limit(ends)
-		limit(v.opt.refreshAt(rec))
-		limit(rec.Reset)
-	}
-	if rec := v.doc.Tokens[v.q.failing]; rec != nil {
-		limit(rec.Reset)
-		limit(rec.Acquired.plus(spreading))
-		if rec.Suspect != 0 {
-			limit(rec.Suspect.plus(v.opt.Manager.Confirmation))
-		}
-	}
-	return until
 }
 
 // touch notes a use, unless one was noted a moment ago.

@@ -26,7 +26,7 @@ func (c *candidate) supposition(scope string) (s supposition) {
 	}
 	like := d.newest(scope)
 	for _, rec := range d.Tokens { // else like the last one of another scope
-		if like == nil || like.Scope != scope && rec.Kind == Anonymous && rec.Seq > like.Seq {
+		if like == nil || like.Scope != scope && rec.Kind == anonymousKind && rec.Seq > like.Seq {
 			like = rec
 		}
 	}
@@ -57,13 +57,13 @@ func (g *Guard) suppose(ctx context.Context, q *query) (grant Grant, err error, 
 			}
 			t := NewToken(name, time.Time{})
 			id = t.ID()
-			l.token = &record{ID: id, Kind: Anonymous, Scope: q.scope, Acquired: r.now, Seq: a.Seq, Used: r.now}
+			l.token = &record{ID: id, Kind: anonymousKind, Scope: q.scope, Acquired: r.now, Seq: a.Seq, Used: r.now}
 			if s.lifetime > 0 {
 				l.token.Expiry = r.now.plus(s.lifetime)
 			}
 			g.vault.store(g.opt.name, l.token, t)
 		}
-		d.land(g.opt, l)
+		d.land(g.opt.policy, l)
 	})
 	switch {
 	case err != nil:
@@ -76,10 +76,10 @@ func (g *Guard) suppose(ctx context.Context, q *query) (grant Grant, err error, 
 	v, _ := g.viewOf(q)
 	if s.value == "" {
 		g.tally.answered(ReasonRequestFailed)
-		verdict := v.verdict(ruling{step: StepRequest, answer: AnswerFail, reason: ReasonRequestFailed, failure: &s.failed}, r, v.retryAt(r.now))
-		return Grant{}, &RequestError{Err: Failed(Failure{StatusCode: s.failed.Status, Message: s.failed.said()}), Class: s.failed.Class, RetryAt: verdict.RetryAt, Verdict: verdict}, true
+		verdict := verdictOf(v, ruling{step: dStepRequest, answer: dAnswerFail, reason: dReasonRequestFailed, failure: &s.failed}, r, v.retryAt(r.now))
+		return Grant{}, &RequestError{Err: Failed(Failure{StatusCode: s.failed.Status, Message: s.failed.said()}), Class: Class(s.failed.Class), RetryAt: verdict.RetryAt, Verdict: verdict}, true
 	}
 	g.tally.answered(ReasonAcquired)
 	t, _ := g.known(id)
-	return Grant{Token: t, Source: SourceRequest, Verdict: v.verdict(ruling{step: StepRequest, answer: AnswerServe, reason: ReasonAcquired, tokenID: id}, r, 0)}, nil, true
+	return Grant{Token: t, Source: SourceRequest, Verdict: verdictOf(v, ruling{step: dStepRequest, answer: dAnswerServe, reason: dReasonAcquired, tokenID: id}, r, 0)}, nil, true
 }

@@ -147,12 +147,12 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 					serr = err
 				}
 				v, st = g.viewOf(q)
-			} else if q.class != ClassNone && st != nil {
+			} else if q.class != "" && st != nil {
 				v = g.viewOn(q, st) // the report itself waits now, too
 			}
 		}
 		rl := v.decide(r.now)
-		if serr != nil && rl.answer != AnswerServe && !g.opt.opens(st) {
+		if serr != nil && rl.answer != dAnswerServe && !g.opt.opens(st) {
 			if err := ctx.Err(); err != nil {
 				return g.left(q, err)
 			}
@@ -170,18 +170,18 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 			if err := g.liftSuspicion(ctx, q); err != nil {
 				return g.refuseStore(q, r, err)
 			}
-			if v, st = g.viewOf(q); rl.answer == AnswerServe {
+			if v, st = g.viewOf(q); rl.answer == dAnswerServe {
 				continue // from the cache now
 			}
 		}
 		switch rl.answer {
-		case AnswerServe:
+		case dAnswerServe:
 			grant, event := g.serve(v, rl, r, st, joined)
 			if serr == nil && !joined && grant.Source == SourceCache {
 				g.settled(&req, v, rl, r, st, event, grant, nil)
 			}
 			return grant, nil
-		case AnswerWait:
+		case dAnswerWait:
 			joined, placed = joined || !rl.place, placed || rl.place
 			if rl.owner == g.owner && !rl.place {
 				break // one of this process: join its flight
@@ -190,8 +190,8 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 				return g.left(q, err)
 			}
 			continue
-		case AnswerRefuse:
-			if placed && rl.reason == ReasonMinInterval && rl.window < overlapping {
+		case dAnswerRefuse:
+			if placed && rl.reason == dReasonMinInterval && rl.window < overlapping {
 				// The place became free this very moment.
 				if err := g.await(ctx); err != nil {
 					return g.left(q, err)
@@ -226,7 +226,7 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 			g.waiting.Add(-1)
 			flight := res.Val.(flown)
 			if !flight.ran {
-				if rl.answer == AnswerWait { // the lease is this process', but its flight is over: wait for its end
+				if rl.answer == dAnswerWait { // the lease is this process', but its flight is over: wait for its end
 					if err := g.await(ctx); err != nil {
 						return g.left(q, err)
 					}
@@ -320,7 +320,7 @@ func (g *Guard) Adopt(ctx context.Context, t Token) error {
 	id := g.attemptID()
 	r, err := g.commit(ctx, func(d *document, r reading) bool {
 		fresh := *rec
-		return d.adopt(g.opt, &fresh, id, g.owner, r.now)
+		return d.adopt(g.opt.policy, &fresh, id, g.owner, r.now)
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
@@ -341,7 +341,7 @@ func (g *Guard) Clear(ctx context.Context, what Clear) error {
 	if what.Suspicion != "" && what.Suspicion != "*" {
 		what.Suspicion = normalID(what.Suspicion)
 	}
-	r, err := g.commit(ctx, func(d *document, r reading) bool { return d.clear(what, r.now) })
+	r, err := g.commit(ctx, func(d *document, r reading) bool { return d.clear(clearing(what), r.now) })
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}

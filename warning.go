@@ -11,7 +11,7 @@ import (
 func (g *Guard) warn(id string, r reading) {
 	st := g.newest()
 	rec := st.doc.Tokens[id]
-	if rec == nil || rec.Kind != Anonymous {
+	if rec == nil || rec.Kind != anonymousKind {
 		return
 	}
 	if f := st.doc.History.Forecast(rec.Usage, int64(r.now)); f.Warn && g.once("token "+id) {
@@ -22,14 +22,14 @@ func (g *Guard) warn(id string, r reading) {
 // warnBudget tells once for each fill of a window that a start brought its end into sight.
 func (g *Guard) warnBudget(r reading) {
 	st := g.newest()
-	v := g.viewOn(&query{kind: Anonymous}, st)
-	stats := v.acquisitionStats(r)
+	v := g.viewOn(&query{kind: anonymousKind}, st)
+	stats := acquisitionStats(v, r)
 	for _, w := range [...]struct {
 		name   string
 		length time.Duration
-		reason Reason
+		reason reasonName
 		WindowStats
-	}{{"hour", hour, ReasonHourLimit, stats.Hour}, {"day", day, ReasonDayLimit, stats.Day}} {
+	}{{"hour", hour, dReasonHourLimit, stats.Hour}, {"day", day, dReasonDayLimit, stats.Day}} {
 		if w.ExhaustedAt.IsZero() && w.Remaining > 0 {
 			continue
 		}

@@ -7,18 +7,25 @@ import (
 
 // What a document needs before it can be decided on: after a loss, and after a clock that was wrong.
 
+// lineage is what a store says of where a document comes from.
+type lineage struct {
+	Rev   uint64
+	Epoch string
+	Empty bool // there is no document at this revision
+}
+
 // heal makes what the store gave fit for deciding: it notices a lost lineage, adds the attempts that this process
 // knows of itself but the document does not, and pulls instants in that no rule could have set this far ahead.
 // It reports what it found, for the log; empty: nothing.
 // anew says that the lineage began anew without a word of what was lost.
 // known is the last document of another lineage that this process saw, or nil.
-func (d *document) heal(snap Snapshot, anew bool, own []attempt, known *document, now instant) (found []string) {
-	switch lost := anew || snap.Rev > 0 && len(snap.Data) == 0; {
-	case lost, d.Settled && snap.Epoch != d.Epoch, d.Epoch != "" && snap.Epoch != d.Epoch:
+func (d *document) heal(line lineage, anew bool, own []attempt, known *document, now instant) (found []string) {
+	switch lost := anew || line.Rev > 0 && line.Empty; {
+	case lost, d.Settled && line.Epoch != d.Epoch, d.Epoch != "" && line.Epoch != d.Epoch:
 		d.Lost = now
 		found = append(found, "the store may have lost commits: the hour window counts as full, the day budget opens at its even pace")
 	}
-	d.settle(snap)
+	d.settle(line)
 	if known != nil && d.merge(known) {
 		found = append(found, "what this process knew of the lost state was carried over")
 	}
@@ -39,8 +46,8 @@ func (d *document) heal(snap Snapshot, anew bool, own []attempt, known *document
 const clockBack = "the clock stepped back: instants more than 25 h ahead were moved to now"
 
 // settle notes the lineage that the document belongs to.
-func (d *document) settle(snap Snapshot) {
-	d.Settled, d.Epoch = d.Settled || snap.Rev > 0, snap.Epoch
+func (d *document) settle(line lineage) {
+	d.Settled, d.Epoch = d.Settled || line.Rev > 0, line.Epoch
 }
 
 // merge takes over from a document of a lost lineage what is missing here. It opens nothing.

@@ -8,7 +8,7 @@ import (
 // know better than the report: from the outcomes that came with the token since.
 
 func (v *view) predictor(t instant) ruling {
-	out := ruling{step: StepPredictor, answer: AnswerPass}
+	out := ruling{step: dStepPredictor, answer: dAnswerPass}
 	r := v.doc.newest(v.q.scope)
 	if r == nil {
 		return out
@@ -22,11 +22,11 @@ func (v *view) predictor(t instant) ruling {
 		usage = usage.Clone()
 		usage.Merge(v.pending)
 	}
-	a := predict.Assess(usage, int64(since), int64(t), v.opt.predictConfig())
-	out.level, out.confidence, out.count, out.tokenID, out.since = Level(a.Level), a.Confidence, int(a.Points), r.ID, since
+	a := v.policy.assess(usage, since, t)
+	out.level, out.confidence, out.count, out.tokenID, out.since = a.Level, a.Confidence, int(a.Points), r.ID, since
 	helped := v.q.failing == r.ID || v.servesLifted(t) // who has the token, or gets it; a veto leaves others with nothing
-	if helped && a.Confidence > v.opt.Predictor.Confidence && a.Level != predict.Critical && a.Level != predict.Exhausted {
-		out.answer, out.reason, out.until, out.lifts = AnswerRefuse, ReasonQuotaSufficient, v.opt.refreshAt(r), true
+	if helped && a.Confidence > v.policy.Predictor.Confidence && a.Level != predict.Critical && a.Level != predict.Exhausted {
+		out.answer, out.reason, out.until, out.lifts = dAnswerRefuse, dReasonQuotaSufficient, v.policy.refreshAt(r), true
 	}
 	return out
 }

@@ -3,23 +3,27 @@ package tokenguard
 import (
 	"slices"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/classify"
 )
 
 // What an acquisition leaves in the document: the charge before RequestFunc is called, and its end.
 
-// leaseMargin is how much longer than the request timeout an acquisition may take before others go on without it.
-const leaseMargin = 5 * time.Second
-
-func (o *options) lease() time.Duration { return o.timeout + leaseMargin }
+// start is what is known of an acquisition before it runs.
+type start struct {
+	ID, Owner, Scope string
+	Class            string // of the failure that the request carried, if it did
+	Template         string // of that failure, for the dedup filter
+}
 
 // charge enters a start, before the upstream is asked. It is never taken back.
-func (d *document) charge(o *options, q *query, id, owner string, now instant) attempt {
+func (d *document) charge(policy *Policy, s *start, now instant) attempt {
 	d.Seq++
-	a := attempt{ID: id, Seq: d.Seq, Scope: q.scope, Owner: owner, Start: now, End: now.plus(o.lease()), Running: true}
+	a := attempt{ID: s.ID, Seq: d.Seq, Scope: s.Scope, Owner: s.Owner, Start: now, End: now.plus(policy.Lease()), Running: true}
 	d.log(a)
-	d.keyFor(q.scope).LastStart = now
-	if q.class != ClassNone {
-		d.Records = append(d.Records, dedupRecord{Seq: a.Seq, Start: now, Scope: q.scope, Class: q.class, Template: q.template.String()})
+	d.keyFor(s.Scope).LastStart = now
+	if s.Class != "" {
+		d.Records = append(d.Records, dedupRecord{Seq: a.Seq, Start: now, Scope: s.Scope, Class: s.Class, Template: s.Template})
 	}
 	d.Counts.Starts++
 	return a
@@ -37,7 +41,7 @@ type landing struct {
 
 // land enters the end of an attempt, once. One whose lease has passed is fenced: its token is kept, but it frees
 // nothing.
-func (d *document) land(o *options, l *landing) bool {
+func (d *document) land(policy *Policy, l *landing) bool {
 	i := slices.IndexFunc(d.Attempts, func(a attempt) bool { return a.ID == l.attempt.ID })
 	switch {
 	case i >= 0 && d.Attempts[i].Landed:
@@ -70,13 +74,13 @@ func (d *document) land(o *options, l *landing) bool {
 				k.Closed, k.Refusals, k.Last = pause{}, 0, failures{}
 			}
 		}
-		d.insert(o, &r)
+		d.insert(policy, &r)
 		return true
 	}
 	f := l.failed
 	d.Counts.failed(f.Class)
 	switch f.Class {
-	case ClassForbidden, ClassClientError, ClassAuthInvalid:
+	case classify.Forbidden, classify.ClientError, classify.AuthInvalid:
 		k := d.keyFor(l.attempt.Scope)
 		k.Refusals++
 		k.Closed = pause{From: l.end, Until: l.end.plus(doubled(closingBase, k.Refusals, closingMost))}
@@ -91,7 +95,7 @@ func (d *document) land(o *options, l *landing) bool {
 
 // adopt takes in a token that was fetched elsewhere, charged as a start that ended at once. A token that is known
 // already is not charged again.
-func (d *document) adopt(o *options, r *record, id, owner string, now instant) bool {
+func (d *document) adopt(policy *Policy, r *record, id, owner string, now instant) bool {
 	if old := d.Tokens[r.ID]; old != nil && old.held() {
 		return false
 	}
@@ -100,12 +104,19 @@ func (d *document) adopt(o *options, r *record, id, owner string, now instant) b
 	d.keyFor(r.Scope).LastStart = now
 	d.Counts.Starts++
 	r.Seq = d.Seq
-	d.insert(o, r)
+	d.insert(policy, r)
 	return true
 }
 
+// clearing says what an operator lifts.
+type clearing struct {
+	Suspicion  string // a token's ID, or "*"
+	Backoff    bool
+	RetryAfter bool
+}
+
 // clear lifts what an operator asks to lift. Attempts stay charged, rejections stay.
-func (d *document) clear(what Clear, now instant) (changed bool) {
+func (d *document) clear(what clearing, now instant) (changed bool) {
 	for id, r := range d.Tokens {
 		if (what.Suspicion == "*" || what.Suspicion == id) && (r.Suspect != 0 || r.Spent != 0) {
 			r.lift()

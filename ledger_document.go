@@ -25,6 +25,12 @@ const (
 	day           = 24 * time.Hour
 )
 
+// Whose token it is.
+const (
+	anonymousKind = "anonymous" // metered, acquired from the upstream
+	personalKind  = "personal"  // the account's own
+)
+
 // errNewer is a document written by a later version.
 var errNewer = errors.New("the state was written by a newer version of tokenguard: update this program; the state was left as it is")
 
@@ -73,7 +79,7 @@ type failures struct {
 	Count  int     `json:"count,omitempty"`
 	At     instant `json:"at,omitempty"` // end of the last one
 	ID     string  `json:"id,omitempty"` // its attempt
-	Class  Class   `json:"class,omitempty"`
+	Class  string  `json:"class,omitempty"`
 	Status int     `json:"status,omitempty"`
 	Text   string  `json:"text,omitempty"` // masked
 }
@@ -100,7 +106,7 @@ type keyState struct {
 // record is what is known of one token. It outlives the value.
 type record struct {
 	ID        string        `json:"-"`
-	Kind      Kind          `json:"kind"`
+	Kind      string        `json:"kind"`
 	Scope     string        `json:"scope,omitempty"`
 	Acquired  instant       `json:"acquired"`
 	Expiry    instant       `json:"expiry,omitempty"` // 0: not stated
@@ -135,14 +141,14 @@ func (d *document) lastFailure() *failures {
 
 // counts are totals since the document was made.
 type counts struct {
-	Starts    uint64           `json:"starts,omitempty"`
-	Successes uint64           `json:"successes,omitempty"`
-	Failures  map[Class]uint64 `json:"failures,omitempty"`
+	Starts    uint64            `json:"starts,omitempty"`
+	Successes uint64            `json:"successes,omitempty"`
+	Failures  map[string]uint64 `json:"failures,omitempty"`
 }
 
-func (c *counts) failed(class Class) {
+func (c *counts) failed(class string) {
 	if c.Failures == nil {
-		c.Failures = map[Class]uint64{}
+		c.Failures = map[string]uint64{}
 	}
 	c.Failures[class]++
 }
@@ -209,7 +215,7 @@ func (d *document) clone() *document {
 func (d *document) index() {
 	d.byScope = make(map[string][]*record, len(d.Tokens))
 	for _, r := range d.Tokens {
-		if r.Kind == Anonymous {
+		if r.Kind == anonymousKind {
 			d.byScope[r.Scope] = append(d.byScope[r.Scope], r)
 		}
 	}
@@ -276,9 +282,9 @@ func (d *document) sortAttempts() {
 }
 
 // prune drops what no rule looks at any more. It is part of every commit that changes something.
-func (d *document) prune(o *options, now instant) {
+func (d *document) prune(policy *Policy, now instant) {
 	// The last ones stay whatever the clock says: one that jumps ahead and back again frees nothing.
-	for len(d.Attempts) > o.RateLimit.MaxRequestsPerDay && d.Attempts[0].End <= now-instant(day) {
+	for len(d.Attempts) > policy.RateLimit.MaxRequestsPerDay && d.Attempts[0].End <= now-instant(day) {
 		d.Attempts = slices.Delete(d.Attempts, 0, 1)
 	}
 	for i := range d.Attempts {
@@ -286,7 +292,7 @@ func (d *document) prune(o *options, now instant) {
 			a.Running, a.Scope = false, "" // killed: charged to its lease's end, but no failure
 		}
 	}
-	d.Records = slices.DeleteFunc(d.Records, func(r dedupRecord) bool { return now >= r.Start.plus(max(o.Dedup.Window, hour)) })
+	d.Records = slices.DeleteFunc(d.Records, func(r dedupRecord) bool { return now >= r.Start.plus(max(policy.Dedup.Window, hour)) })
 	if extra := len(d.Records) - maxRecords; extra > 0 {
 		d.Records = slices.Delete(d.Records, 0, extra)
 	}
@@ -296,11 +302,11 @@ func (d *document) prune(o *options, now instant) {
 	for len(d.Keys) > maxKeys {
 		delete(d.Keys, d.leastKey())
 	}
-	if now < d.Swept.plus(o.Cache.CleanupInterval) && len(d.Tokens) <= o.Cache.MaxTokens+maxTombstones {
+	if now < d.Swept.plus(policy.Cache.CleanupInterval) && len(d.Tokens) <= policy.Cache.MaxTokens+maxTombstones {
 		return
 	}
 	d.Swept = now
-	d.sweepTokens(o, now)
+	d.sweepTokens(policy, now)
 }
 
 // leastKey is the key whose loss opens the least: of those that callers alone made with what they reported, else of
@@ -330,11 +336,49 @@ type seenLimits struct {
 }
 
 // seen notes the limits that this guard keeps, at most four different ones.
-func (d *document) seen(l RateLimits, now instant) {
+func (d *document) seen(l LimitPolicy, now instant) {
 	mine := seenLimits{l.MaxRequestsPerHour, l.MaxRequestsPerDay, l.MinInterval, now}
 	d.Limits = slices.DeleteFunc(d.Limits, func(s seenLimits) bool {
 		return s.At <= now-instant(day) || s.PerHour == mine.PerHour && s.PerDay == mine.PerDay && s.Interval == mine.Interval
 	})
 	d.Limits = append(d.Limits, mine)
 	d.Limits = d.Limits[max(0, len(d.Limits)-4):]
+}
+
+// clockState is what the document keeps of the meter.
+type clockState struct {
+	Last  instant          `json:"last"`
+	Boots map[string]int64 `json:"boots,omitempty"` // boot id: offset of its boot clock
+}
+
+// maxBoots bounds the boots, and so the machines, that a document remembers.
+const maxBoots = 8
+
+// latest is the newest anonymous token of all keys; nil: none is known.
+func (d *document) latest() (newest *record) {
+	for _, rec := range d.Tokens {
+		if rec.Kind == anonymousKind && (newest == nil || rec.Seq > newest.Seq) {
+			newest = rec
+		}
+	}
+	return newest
+}
+
+// shown is the failure's status and text.
+func (f *failures) shown() string {
+	switch {
+	case f.Status == 0:
+		return f.said()
+	case f.Text == "":
+		return fmt.Sprintf("HTTP status %d", f.Status)
+	}
+	return fmt.Sprintf("%d: %s", f.Status, f.Text)
+}
+
+// said is the failure's text; one without text still has its class.
+func (f *failures) said() string {
+	if f.Text == "" && f.Status == 0 {
+		return string(f.Class)
+	}
+	return f.Text
 }

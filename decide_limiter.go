@@ -10,13 +10,13 @@ import (
 
 // limiter names the closed gate that opens last.
 func (v *view) limiter(t instant) ruling {
-	worst := ruling{step: StepLimiter, answer: AnswerPass}
+	worst := ruling{step: dStepLimiter, answer: dAnswerPass}
 	gates := [6]ruling{v.closing()}
 	shared := v.limits(t)
 	copy(gates[1:], shared[:])
 	for _, g := range gates {
-		if g.until > t && (worst.answer == AnswerPass || g.until > worst.until) {
-			g.step, g.answer = StepLimiter, AnswerRefuse
+		if g.until > t && (worst.answer == dAnswerPass || g.until > worst.until) {
+			g.step, g.answer = dStepLimiter, dAnswerRefuse
 			worst = g
 		}
 	}
@@ -26,8 +26,8 @@ func (v *view) limiter(t instant) ruling {
 // limits are the gates that all keys share.
 func (v *view) limits(t instant) [5]ruling {
 	return [...]ruling{
-		v.window(t, ReasonHourLimit, hour, v.opt.RateLimit.MaxRequestsPerHour),
-		v.window(t, ReasonDayLimit, day, v.opt.RateLimit.MaxRequestsPerDay),
+		v.window(t, dReasonHourLimit, hour, v.policy.RateLimit.MaxRequestsPerHour),
+		v.window(t, dReasonDayLimit, day, v.policy.RateLimit.MaxRequestsPerDay),
 		v.spacing(t),
 		v.backoff(),
 		v.guardPause(),
@@ -36,7 +36,7 @@ func (v *view) limits(t instant) [5]ruling {
 
 // window counts the attempts whose end lies in the length before t, those that end in the future included: an
 // unfinished one ends at its lease, and after a step back of the clock nothing is free. Attempts are sorted by end.
-func (v *view) window(t instant, reason Reason, length time.Duration, limit int) ruling {
+func (v *view) window(t instant, reason reasonName, length time.Duration, limit int) ruling {
 	all := v.doc.Attempts
 	first, _ := slices.BinarySearchFunc(all, t-instant(length), func(a attempt, edge instant) int {
 		if a.End <= edge {
@@ -78,7 +78,7 @@ func (v *view) afterLoss(length time.Duration, limit int) instant {
 const overlapping = time.Second
 
 func (v *view) spacing(t instant) ruling {
-	out := ruling{reason: ReasonMinInterval, window: v.opt.RateLimit.MinInterval}
+	out := ruling{reason: dReasonMinInterval, window: v.policy.RateLimit.MinInterval}
 	for i := range v.doc.Attempts {
 		a := &v.doc.Attempts[i]
 		end := a.End
@@ -95,38 +95,21 @@ func (v *view) spacing(t instant) ruling {
 // backoff closes the guard after n consecutive failures for min(base * 2^(n-1), max).
 func (v *view) backoff() ruling {
 	f := &v.doc.Failures
-	out := ruling{reason: ReasonBackoff, count: f.Count, since: f.At, failure: f}
+	out := ruling{reason: dReasonBackoff, count: f.Count, since: f.At, failure: f}
 	if f.Count > 0 {
-		out.window = doubled(v.opt.RateLimit.FailureBackoffBase, f.Count, v.opt.RateLimit.MaxBackoff)
+		out.window = doubled(v.policy.RateLimit.FailureBackoffBase, f.Count, v.policy.RateLimit.MaxBackoff)
 		out.until = f.At.plus(out.window)
 	}
 	return out
 }
 
-// doubled is min(base * 2^(n-1), most).
-func doubled(base time.Duration, n int, most time.Duration) time.Duration {
-	for ; n > 1 && base < most; n-- {
-		base *= 2 // bounded: base < most <= 24 h before
-	}
-	return min(base, most)
-}
-
-// A key that RequestFunc was refused for closes alone, for closingBase doubling to closingMost.
-const (
-	closingBase = time.Hour
-	closingMost = 24 * time.Hour
-)
-
 func (v *view) closing() ruling {
 	k := v.doc.key(v.q.scope)
-	return ruling{reason: ReasonBackoff, count: k.Refusals, since: k.Closed.From, until: k.Closed.Until,
+	return ruling{reason: dReasonBackoff, count: k.Refusals, since: k.Closed.From, until: k.Closed.Until,
 		window: k.Closed.Until.sub(k.Closed.From), failure: &k.Last, scoped: true}
 }
 
-// maxRetryAfter bounds what an upstream can ask for.
-const maxRetryAfter = 24 * time.Hour
-
 func (v *view) guardPause() ruling {
 	p := v.doc.Pause
-	return ruling{reason: ReasonRetryAfter, since: p.From, until: p.Until, window: p.Until.sub(p.From)}
+	return ruling{reason: dReasonRetryAfter, since: p.From, until: p.Until, window: p.Until.sub(p.From)}
 }

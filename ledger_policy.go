@@ -1,0 +1,131 @@
+package tokenguard
+
+import (
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/predict"
+)
+
+// Policy is the part of a guard's settings that the rules read. It never changes once a guard has it. The fields of
+// the parts are those of the public configuration, which documents units, bounds and defaults.
+type Policy struct {
+	RateLimit LimitPolicy
+	Cache     CachePolicy
+	Dedup     DedupPolicy
+	Manager   ManagerPolicy
+	Predictor PredictorPolicy
+
+	RefreshAhead, RequestTimeout time.Duration
+
+	// Share is the number of processes among which the limits are divided; 0: this policy is undivided.
+	Share int
+}
+
+// LimitPolicy bounds the started acquisitions.
+type LimitPolicy struct {
+	MaxRequestsPerHour int
+	MaxRequestsPerDay  int
+	MinInterval        time.Duration
+	FailureBackoffBase time.Duration
+	MaxBackoff         time.Duration
+}
+
+// CachePolicy bounds the tokens that are kept.
+type CachePolicy struct {
+	TTL             time.Duration
+	MaxTokens       int
+	CleanupInterval time.Duration
+	Strict          bool
+}
+
+// DedupPolicy sets the dedup filter and the in-progress gate.
+type DedupPolicy struct {
+	Window        time.Duration
+	Similarity    float64
+	MaxConcurrent int
+}
+
+// ManagerPolicy sets the rules on replacing a token.
+type ManagerPolicy struct {
+	MinTokenAge       time.Duration
+	RecentWindow      time.Duration
+	Confirmation      time.Duration
+	ReplaceSpentEarly bool
+}
+
+// PredictorPolicy sets the quota predictor.
+type PredictorPolicy struct {
+	Confidence   float64
+	SlowResponse time.Duration
+}
+
+// Divided returns the policy of one of n processes that cannot reach the store: 1/n of the windows, rounded down, and
+// n times the interval. Backoff and pauses are not divided.
+func (p *Policy) Divided(n int) *Policy {
+	share := *p
+	share.Share = n
+	share.RateLimit.MaxRequestsPerHour /= n
+	share.RateLimit.MaxRequestsPerDay /= n
+	share.RateLimit.MinInterval *= time.Duration(n)
+	return &share
+}
+
+// leaseMargin is how much longer than the request timeout an acquisition may take before others go on without it.
+const leaseMargin = 5 * time.Second
+
+// Lease is how long an acquisition holds its place in the gate if its process never reports its end.
+func (p *Policy) Lease() time.Duration { return p.RequestTimeout + leaseMargin }
+
+// lastStretch is the most that a token counts as expired before a stated expiry, so that it does not expire on its way.
+const lastStretch = 10 * time.Second
+
+// expiry returns when a token counts as expired, and when it really ends. They differ in the last stretch before a
+// stated expiry, in which it still answers if nothing may be started.
+func (p *Policy) expiry(r *record) (counts, ends instant) {
+	ttl := r.Acquired.plus(p.Cache.TTL)
+	if r.Expiry == 0 {
+		return ttl, ttl
+	}
+	counts = r.Expiry - instant(min(lastStretch, max(r.Expiry.sub(r.Acquired)/10, 0)))
+	if p.Cache.Strict && ttl < counts {
+		return ttl, ttl
+	}
+	return counts, r.Expiry
+}
+
+// refreshAt is when one caller may acquire a successor while the others keep the token.
+func (p *Policy) refreshAt(r *record) instant {
+	counts, _ := p.expiry(r)
+	if p.RefreshAhead == 0 {
+		return counts
+	}
+	// A window longer than the lifetime would have every call refresh.
+	return counts - instant(min(p.RefreshAhead, counts.sub(r.Acquired)/2))
+}
+
+// assess is the predictor's reading of a usage.
+func (p *Policy) assess(u predict.Usage, since, now instant) predict.Assessment {
+	return predict.Assess(u, int64(since), int64(now), predict.Config{SlowAbove: p.Predictor.SlowResponse})
+}
+
+// doubled is min(base * 2^(n-1), most).
+func doubled(base time.Duration, n int, most time.Duration) time.Duration {
+	for ; n > 1 && base < most; n-- {
+		base *= 2 // bounded: base < most <= 24 h before
+	}
+	return min(base, most)
+}
+
+// A key that RequestFunc was refused for closes alone, for closingBase doubling to closingMost.
+const (
+	closingBase = time.Hour
+	closingMost = 24 * time.Hour
+)
+
+// maxRetryAfter bounds what an upstream can ask for.
+const maxRetryAfter = 24 * time.Hour
+
+const defaultPause = 60 * time.Second // after a rate_limited that names no time
+
+// personalAgain is how long a personal token is left alone after a rejection, or a spent quota without a stated reset.
+const personalAgain = time.Hour
