@@ -8,6 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
@@ -151,7 +154,7 @@ func (c *candidate) compare(req *Request, served bool, grant Grant, err error) {
 	default:
 		c.gained.Add(1)
 	}
-	c.real.tell(Event{At: c.real.meter.read().wall, Kind: EventCandidate, Scope: req.Scope, Caller: trim(req.Caller, maxCaller),
+	c.real.tell(Event{At: c.real.meter.read().Wall, Kind: EventCandidate, Scope: req.Scope, Caller: trim(req.Caller, maxCaller),
 		Failing: normalID(req.Failing), Verdict: verdict, Text: c.real.masked(c.unsecret(req.Failure, req.Failing).text())})
 }
 
@@ -177,18 +180,18 @@ func (c *candidate) begin(ctx context.Context) {
 		return
 	}
 	c.meter.agree(real.doc.Clock)
-	_, err = c.commit(ctx, func(d *document, _ reading) bool {
+	_, err = c.commit(ctx, func(d *ledger.Document, _ timeline.Reading) bool {
 		if d.Seq != 0 || real.doc.Seq == 0 {
 			return false
 		}
-		from := real.doc.clone()
-		d.Seq, d.Attempts, d.Failures, d.Pause, d.Keys = from.Seq, from.Attempts, from.Failures, from.Pause, from.Keys
-		d.Records, d.History, d.Lost = from.Records, from.History, from.Lost
+		from := real.doc.Clone()
+		d.Seq, d.Attempts, d.Failures, d.Pause, d.Scopes = from.Seq, from.Attempts, from.Failures, from.Pause, from.Scopes
+		d.Triggers, d.History, d.Lost = from.Triggers, from.History, from.Lost
 		for i := range d.Attempts {
 			d.Attempts[i].Running = false
 		}
 		for id, rec := range from.Tokens {
-			if rec.Kind != anonymousKind {
+			if rec.Kind != ledger.Anonymous {
 				continue
 			}
 			named := NewToken(nameFor(id), time.Time{})
@@ -198,7 +201,7 @@ func (c *candidate) begin(ctx context.Context) {
 			}
 			d.Tokens[rec.ID] = rec
 		}
-		d.index()
+		d.Index()
 		return true
 	})
 	c.begun.Store(err == nil)
@@ -221,7 +224,7 @@ func (c *candidate) stands(failing, scope string) string {
 	switch {
 	case st == nil || st.doc.Tokens[own] != nil:
 	case real != nil && real.doc.Tokens[id] != nil, c.real.shadow != nil && c.real.shadow.tokens.Contains(id):
-		if rec := st.doc.newest(scope); rec != nil {
+		if rec := st.doc.Newest(scope); rec != nil {
 			own = rec.ID
 			c.pairs.Add(id, own)
 		}

@@ -7,6 +7,10 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // What the doors in tokenguard.go share: views on the newest state, and answers.
@@ -41,56 +45,56 @@ func (g *Guard) enter() bool {
 }
 
 // viewFor is the view of this process on st, with the personal token fetched if it is due.
-func (g *Guard) viewFor(ctx context.Context, q *query, st *state, r reading) (*view, error) {
+func (g *Guard) viewFor(ctx context.Context, q *decide.Request, st *state, r timeline.Reading) (*decide.Input, error) {
 	if st == nil {
-		st = &state{doc: newDocument()}
+		st = &state{doc: ledger.New()}
 	}
 	if g.personal != nil {
-		pv, due := g.personal.view(g.opt, st.doc, q.scope, r.now)
+		pv, due := g.personal.view(g.opt, st.doc, q.Scope, r.Now)
 		if due {
-			switch err := g.personal.refresh(ctx, pv.fetches, g.opt.timeout, g.meter.read, g.ended); {
+			switch err := g.personal.refresh(ctx, pv.Fetches, g.opt.timeout, g.meter.read, g.ended); {
 			case err != nil && ctx.Err() != nil:
 				return nil, ctx.Err()
 			case g.isClosed():
 				return nil, ErrClosed
 			}
-			pv, _ = g.personal.view(g.opt, st.doc, q.scope, g.meter.read().now)
+			pv, _ = g.personal.view(g.opt, st.doc, q.Scope, g.meter.read().Now)
 			g.rebuild()
 		}
-		q.personal = pv
+		q.Personal = pv
 	}
 	return g.viewOn(q, st), nil
 }
 
 // viewOn is a view on a state; what it can read was decided when the state was opened.
-func (g *Guard) viewOn(q *query, st *state) *view {
-	v := &view{doc: st.doc, q: q, unreadable: st.unreadable, waiters: int(g.waiting.Load())}
-	g.policyNow(v, g.meter.read().now)
-	if r := st.doc.newest(q.scope); r != nil && (r.Suspect != 0 || r.Spent != 0) {
-		v.pending = g.waits(r.ID)
+func (g *Guard) viewOn(q *decide.Request, st *state) *decide.Input {
+	v := &decide.Input{Doc: st.doc, Request: q, Unreadable: st.unreadable, Waiters: int(g.waiting.Load())}
+	g.policyNow(v, g.meter.read().Now)
+	if r := st.doc.Newest(q.Scope); r != nil && (r.Suspect != 0 || r.Spent != 0) {
+		v.Pending = g.waits(r.ID)
 	}
 	return v
 }
 
 // viewOf is a view on the newest state that this process knows; the state is nil if it knows none.
-func (g *Guard) viewOf(q *query) (*view, *state) {
+func (g *Guard) viewOf(q *decide.Request) (*decide.Input, *state) {
 	st := g.newest()
 	if st == nil {
-		return &view{doc: newDocument(), policy: g.opt.policy, q: q}, nil
+		return &decide.Input{Doc: ledger.New(), Policy: g.opt.policy, Request: q}, nil
 	}
 	return g.viewOn(q, st), st
 }
 
-func (g *Guard) serve(v *view, rl ruling, r reading, st *state, joined bool) (grant Grant, event Event) {
-	if rl.reason == dReasonPersonal {
+func (g *Guard) serve(v *decide.Input, rl decide.Decision, r timeline.Reading, st *state, joined bool) (grant Grant, event Event) {
+	if rl.Reason == decide.ReasonPersonal {
 		g.tally.answered(ReasonPersonal)
 		g.hot.extend(g.shelf, st)
 		return Grant{Token: g.personal.current(), Source: SourcePersonal, Verdict: verdictOf(v, rl, r, 0)}, event
 	}
-	grant = Grant{Token: st.tokens[rl.token.ID], Source: SourceCache}
-	first := g.hot.use(rl.token.ID, r.now)
+	grant = Grant{Token: st.tokens[rl.Token.ID], Source: SourceCache}
+	first := g.hot.use(rl.Token.ID, r.Now)
 	if joined {
-		rl.step, rl.reason = dStepGate, dReasonJoined
+		rl.Step, rl.Reason = decide.StepGate, decide.ReasonJoined
 	}
 	if first || joined {
 		grant.Source = SourceShared
@@ -99,17 +103,17 @@ func (g *Guard) serve(v *view, rl ruling, r reading, st *state, joined bool) (gr
 		g.rebuild() // from now on it is one of ours
 	}
 	grant.Verdict = verdictOf(v, rl, r, 0)
-	g.tally.answered(Reason(rl.reason))
+	g.tally.answered(Reason(rl.Reason))
 	g.hot.extend(g.shelf, st)
-	if grant.Source == SourceShared || v.q.class != "" {
-		event = Event{At: r.wall, Kind: EventServed, Scope: v.q.scope, Caller: v.q.caller, TokenID: rl.token.ID, Source: grant.Source, Verdict: grant.Verdict, Failing: v.q.failing, Text: v.q.text}
+	if grant.Source == SourceShared || v.Request.Class != "" {
+		event = Event{At: r.Wall, Kind: EventServed, Scope: v.Request.Scope, Caller: v.Request.Caller, TokenID: rl.Token.ID, Source: grant.Source, Verdict: grant.Verdict, Failing: v.Request.Failing, Text: v.Request.Text}
 		g.tell(event)
 	}
 	return grant, event
 }
 
 // arrived hands out what a flight brought to the caller that started it, or to one that joined.
-func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Grant, error, bool) {
+func (g *Guard) arrived(ctx context.Context, q *decide.Request, f flown, leader bool) (Grant, error, bool) {
 	r := g.meter.read()
 	if leader {
 		g.tally.own.Add(1)
@@ -121,8 +125,8 @@ func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Gr
 	case f.err != nil:
 		// A token that is in its last stretch is better than none.
 		if v, st := g.viewOf(q); st != nil {
-			if t := v.cached(r.now); t != nil {
-				grant, _ := g.serve(v, v.servedBy(t), r, st, false)
+			if t := v.Pick(r.Now); t != nil {
+				grant, _ := g.serve(v, v.ServedBy(t), r, st, false)
 				if failed != nil {
 					grant.Verdict.Detail += "; " + failed.Verdict.Detail
 				}
@@ -137,7 +141,7 @@ func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Gr
 		return Grant{}, f.err, true
 	case leader && f.token.secret != nil:
 		v, _ := g.viewOf(q)
-		if rec := v.doc.Tokens[f.token.ID()]; rec == nil || !v.serves(rec, r.now) {
+		if rec := v.Doc.Tokens[f.token.ID()]; rec == nil || !v.Usable(rec, r.Now) {
 			return Grant{}, nil, false // this process was stopped until the token had ended
 		}
 		g.tally.answered(ReasonAcquired)
@@ -146,44 +150,44 @@ func (g *Guard) arrived(ctx context.Context, q *query, f flown, leader bool) (Gr
 	return Grant{}, nil, false
 }
 
-func (g *Guard) refuse(v *view, rl ruling, r reading) (*RefusedError, Event) {
-	err := &RefusedError{Verdict: verdictOf(v, rl, r, v.retryAt(r.now)), Cause: g.cause(v, rl, r)}
-	return err, g.refused(v.q, r, err)
+func (g *Guard) refuse(v *decide.Input, rl decide.Decision, r timeline.Reading) (*RefusedError, Event) {
+	err := &RefusedError{Verdict: verdictOf(v, rl, r, v.RetryAt(r.Now)), Cause: g.cause(v, rl, r)}
+	return err, g.refused(v.Request, r, err)
 }
 
-func (g *Guard) refused(q *query, r reading, err *RefusedError) Event {
+func (g *Guard) refused(q *decide.Request, r timeline.Reading, err *RefusedError) Event {
 	g.tally.answered(err.Verdict.Reason)
-	e := Event{At: r.wall, Kind: EventRefused, Scope: q.scope, Caller: q.caller, TokenID: err.Verdict.Evidence.TokenID, Verdict: err.Verdict, Failing: q.failing, Text: q.text}
+	e := Event{At: r.Wall, Kind: EventRefused, Scope: q.Scope, Caller: q.Caller, TokenID: err.Verdict.Evidence.TokenID, Verdict: err.Verdict, Failing: q.Failing, Text: q.Text}
 	g.tell(e)
 	return e
 }
 
-func (g *Guard) storeVerdict(q *query, err error) Verdict {
+func (g *Guard) storeVerdict(q *decide.Request, err error) Verdict {
 	detail := "the state store does not answer"
 	if err != nil {
 		detail = mask(strings.TrimPrefix(err.Error(), "tokenguard: "))
 	}
-	return Verdict{Step: StepStore, Reason: ReasonStoreUnavailable, Answer: AnswerRefuse, Detail: detail, Class: Class(q.class)}
+	return Verdict{Step: StepStore, Reason: ReasonStoreUnavailable, Answer: AnswerRefuse, Detail: detail, Class: Class(q.Class)}
 }
 
-func (g *Guard) refuseStore(q *query, r reading, cause error) (Grant, error) {
+func (g *Guard) refuseStore(q *decide.Request, r timeline.Reading, cause error) (Grant, error) {
 	err := &RefusedError{Verdict: g.storeVerdict(q, cause), Cause: cause}
 	g.refused(q, r, err)
 	return Grant{}, err
 }
 
-func closedVerdict(q *query) Verdict {
-	return Verdict{Step: StepStore, Reason: ReasonClosed, Answer: AnswerRefuse, Detail: "Close was called", Class: Class(q.class)}
+func closedVerdict(q *decide.Request) Verdict {
+	return Verdict{Step: StepStore, Reason: ReasonClosed, Answer: AnswerRefuse, Detail: "Close was called", Class: Class(q.Class)}
 }
 
-func (g *Guard) refuseClosed(q *query) (Grant, error) {
+func (g *Guard) refuseClosed(q *decide.Request) (Grant, error) {
 	err := &RefusedError{Verdict: closedVerdict(q)}
 	g.refused(q, g.meter.read(), err)
 	return Grant{}, err
 }
 
 // left ends the call of a caller that does not wait any longer.
-func (g *Guard) left(q *query, err error) (Grant, error) {
+func (g *Guard) left(q *decide.Request, err error) (Grant, error) {
 	if errors.Is(err, ErrClosed) {
 		return g.refuseClosed(q)
 	}

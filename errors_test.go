@@ -1,9 +1,10 @@
 package tokenguard
 
 import (
+	"testing"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"testing"
 )
 
 // Every reason with its step and its sentinel: no other one matches.

@@ -1,33 +1,38 @@
 package tokenguard
 
+import (
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
 // explain asks every step, also those behind the deciding one, of a copy that it may change.
-func (g *Guard) explain(q *query, st *state, r reading) Explanation {
-	q.failing = normalID(q.failing)
-	doc := st.doc.clone()
-	if q.class != "" {
-		doc.report(g.opt.policy, &q.report, q.scope, g.personalRecord(q.failing), r.now)
+func (g *Guard) explain(q *decide.Request, st *state, r timeline.Reading) Explanation {
+	q.Failing = normalID(q.Failing)
+	doc := st.doc.Clone()
+	if q.Class != "" {
+		doc.Report(g.opt.policy, &q.Report, q.Scope, g.personalRecord(q.Failing), r.Now)
 	}
 	if g.personal != nil { // what is reported may be about the personal token
-		q.personal, _ = g.personal.view(g.opt, doc, q.scope, r.now)
+		q.Personal, _ = g.personal.view(g.opt, doc, q.Scope, r.Now)
 	}
 	v := g.viewOn(q, &state{doc: doc, tokens: st.tokens, unreadable: st.unreadable})
 	// The request's own failure is an outcome of the token, too, unless it was counted before.
-	if newest := doc.newest(q.scope); q.class != "" && newest != nil && newest.ID == q.failing && !g.reports.Contains(idOf(&q.report)) {
-		v.pending.Add(outcomeOf(&q.report, Outcome{}, r))
+	if newest := doc.Newest(q.Scope); q.Class != "" && newest != nil && newest.ID == q.Failing && !g.reports.Contains(idOf(&q.Report)) {
+		v.Pending.Add(outcomeOf(&q.Report, Outcome{}, r))
 	}
-	final, steps := v.steps(r.now)
-	if final.lifts { // the refusal comes after it
-		doc.newest(q.scope).lift()
+	final, steps := v.Steps(r.Now)
+	if final.LiftsSuspicion { // the refusal comes after it
+		doc.Newest(q.Scope).ClearSuspicion()
 	}
-	retry := v.retryAt(r.now)
-	word := func(rl ruling) Verdict {
-		at := instant(0)
-		if rl.answer == dAnswerRefuse {
+	retry := v.RetryAt(r.Now)
+	word := func(rl decide.Decision) Verdict {
+		at := timeline.Instant(0)
+		if rl.Answer == decide.AnswerRefuse {
 			at = retry
 		}
 		return verdictOf(v, rl, r, at)
 	}
-	out := Explanation{At: r.wall, Verdict: word(final)}
+	out := Explanation{At: r.Wall, Verdict: word(final)}
 	for _, rl := range steps {
 		out.Steps = append(out.Steps, word(rl))
 	}

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // Step 7. One acquisition: charged and durable before RequestFunc is called, shared by all who wait, and ended whatever
@@ -27,7 +30,7 @@ type flown struct {
 
 // fly starts an acquisition if the newest document still allows it, and sees it through. It runs apart from the caller
 // that started it, on a context that keeps only that caller's values.
-func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
+func (g *Guard) fly(ctx context.Context, q *decide.Request, req Request) flown {
 	if !g.enter() {
 		return flown{}
 	}
@@ -39,17 +42,17 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 	if a.ID == "" {
 		return flown{}
 	}
-	g.remember(a, r.now)
+	g.remember(a, r.Now)
 
 	// A process that was stopped after the charge must not ask once its lease may have passed to another.
 	// The deadline is fixed before the meter is read: a stop in between must not move it.
 	before := time.Now()
-	left := g.opt.timeout - g.meter.read().now.sub(a.Start)
+	left := g.opt.timeout - g.meter.read().Now.Sub(a.Start)
 	if left <= 0 {
 		return g.landed(q, a, Token{}, fmt.Errorf("tokenguard: this process was stopped for longer than the request timeout of %v: %w", g.opt.timeout, context.DeadlineExceeded))
 	}
 	ctx, cancel := context.WithDeadline(ctx, before.Add(left))
-	req.Kind, req.Scope, req.Caller, req.Failing = Kind(q.kind), q.scope, q.caller, q.failing
+	req.Kind, req.Scope, req.Caller, req.Failing = Kind(q.Kind), q.Scope, q.Caller, q.Failing
 
 	answers := make(chan answer, 1)
 	var gone atomic.Bool // the lease passed: nobody reads answers any more
@@ -57,7 +60,7 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 		defer cancel()
 		settle("RequestFunc", func() (Token, error) {
 			// Told here, where an observer that does not return is met as a RequestFunc that does not.
-			g.tell(Event{At: r.wall, Kind: EventStarted, Scope: q.scope, Caller: q.caller, Failing: q.failing, Text: q.text})
+			g.tell(Event{At: r.Wall, Kind: EventStarted, Scope: q.Scope, Caller: q.Caller, Failing: q.Failing, Text: q.Text})
 			g.warnBudget(r)
 			if err := ctx.Err(); err != nil {
 				return Token{}, err
@@ -75,7 +78,7 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 			}
 		})
 	}()
-	patience := time.NewTimer(left + leaseMargin/2)
+	patience := time.NewTimer(left + ledger.LeaseMargin/2)
 	defer patience.Stop()
 	var suspends <-chan time.Time
 	if g.meter.boots() {
@@ -86,7 +89,7 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 		case ans := <-answers:
 			return g.landed(q, a, ans.token, ans.err)
 		case <-suspends: // Go's timers stand still in a suspend, the lease does not
-			if g.meter.read().now.sub(a.Start) >= g.opt.timeout {
+			if g.meter.read().Now.Sub(a.Start) >= g.opt.timeout {
 				cancel()
 			}
 		case <-patience.C:
@@ -99,25 +102,25 @@ func (g *Guard) fly(ctx context.Context, q *query, req Request) flown {
 		return g.landed(q, a, ans.token, ans.err)
 	default:
 	}
-	return g.landed(q, a, Token{}, fmt.Errorf("tokenguard: RequestFunc did not return within %v of the end of its context: %w", leaseMargin/2, context.DeadlineExceeded))
+	return g.landed(q, a, Token{}, fmt.Errorf("tokenguard: RequestFunc did not return within %v of the end of its context: %w", ledger.LeaseMargin/2, context.DeadlineExceeded))
 }
 
 // charge enters a start into the newest document, if that still allows it; an attempt without ID: it does not. What
 // the attempt brought is entered with it where then is given.
-func (g *Guard) charge(ctx context.Context, q *query, then func(*document, attempt, reading)) (attempt, reading, error) {
+func (g *Guard) charge(ctx context.Context, q *decide.Request, then func(*ledger.Document, ledger.Attempt, timeline.Reading)) (ledger.Attempt, timeline.Reading, error) {
 	id := g.attemptID()
 	q2 := *q
 	unreadable := g.unreadable()
-	startOn := func(charged *atomic.Pointer[attempt]) change {
-		return func(d *document, r reading) bool {
+	startOn := func(charged *atomic.Pointer[ledger.Attempt]) change {
+		return func(d *ledger.Document, r timeline.Reading) bool {
 			charged.Store(nil)
-			v := &view{doc: d, q: &q2, unreadable: unreadable}
-			g.policyNow(v, r.now)
-			if v.decide(r.now).answer != dAnswerStart {
+			v := &decide.Input{Doc: d, Request: &q2, Unreadable: unreadable}
+			g.policyNow(v, r.Now)
+			if v.Decide(r.Now).Answer != decide.AnswerStart {
 				return false
 			}
-			a := d.charge(g.opt.policy, &start{ID: id, Owner: g.owner, Scope: q2.scope, Class: q2.class, Template: q2.template.String()}, r.now)
-			d.History.Started(int64(a.Start), int64(v.limiter(r.now).until))
+			a := d.Charge(g.opt.policy, &ledger.Start{ID: id, Owner: g.owner, Scope: q2.Scope, Class: q2.Class, Template: q2.Template.String()}, r.Now)
+			d.History.Started(int64(a.Start), int64(v.Limiter(r.Now).Until))
 			if then != nil {
 				then(d, a, r)
 			}
@@ -125,16 +128,16 @@ func (g *Guard) charge(ctx context.Context, q *query, then func(*document, attem
 			return true
 		}
 	}
-	var committed, kept atomic.Pointer[attempt] // apart: a commit that was given up may still run
+	var committed, kept atomic.Pointer[ledger.Attempt] // apart: a commit that was given up may still run
 	charged := &committed
 	r, err := g.commit(ctx, startOn(charged))
 	if err != nil && g.opt.opens(g.newest()) {
 		charged = &kept
 		alone := startOn(charged)
-		r, err = g.keep(func(d *document, r reading) bool {
+		r, err = g.keep(func(d *ledger.Document, r timeline.Reading) bool {
 			ok := alone(d, r)
 			if ok { // before a look can take in a revision without it
-				g.remember(*kept.Load(), r.now)
+				g.remember(*kept.Load(), r.Now)
 			}
 			return ok
 		}, false), nil
@@ -142,18 +145,18 @@ func (g *Guard) charge(ctx context.Context, q *query, then func(*document, attem
 	if a := charged.Load(); err == nil && a != nil {
 		return *a, r, nil
 	}
-	return attempt{}, r, err
+	return ledger.Attempt{}, r, err
 }
 
 // shielded runs a flight so that a panic, Goexit or hang of a classifier, an observer or a logger in it ends that
 // flight alone: singleflight would end the process, or never answer.
-func (g *Guard) shielded(q *query, fly func() flown) flown {
+func (g *Guard) shielded(q *decide.Request, fly func() flown) flown {
 	landed := make(chan flown, 2)
 	fail := func(err error) {
 		r := g.meter.read()
 		v, _ := g.viewOf(q)
-		f := failures{Class: classify.Unknown, Text: g.masked(err.Error())}
-		verdict := verdictOf(v, ruling{step: dStepRequest, answer: dAnswerFail, reason: dReasonRequestFailed, failure: &f}, r, v.retryAt(r.now))
+		f := ledger.Streak{Class: classify.Unknown, Text: g.masked(err.Error())}
+		verdict := verdictOf(v, decide.Decision{Step: decide.StepRequest, Answer: decide.AnswerFail, Reason: decide.ReasonRequestFailed, Failure: &f}, r, v.RetryAt(r.Now))
 		landed <- flown{ran: true, err: &RequestError{Err: err, Class: Class(f.Class), RetryAt: verdict.RetryAt, Verdict: verdict}}
 	}
 	go settle("a function that an acquisition calls", func() (Token, error) {
@@ -216,23 +219,23 @@ func (e *PanicError) Unwrap() error {
 }
 
 // landed takes the answer in and makes it everybody's.
-func (g *Guard) landed(q *query, a attempt, t Token, err error) flown {
+func (g *Guard) landed(q *decide.Request, a ledger.Attempt, t Token, err error) flown {
 	r := g.meter.read()
 	l, t, failure, err := g.landing(q, a, t, err, r)
-	land := func(d *document, _ reading) bool { return d.land(g.opt.policy, l) }
+	land := func(d *ledger.Document, _ timeline.Reading) bool { return d.Complete(g.opt.policy, l) }
 	ended := a
-	if ended.Running = false; l.end < a.End {
-		ended.End = max(l.end, a.Start)
+	if ended.Running = false; l.End < a.End {
+		ended.End = max(l.End, a.Start)
 	} else {
-		ended.End = l.end
+		ended.End = l.End
 	}
-	g.remember(ended, l.end) // not as landed: should the store lose the attempt, its end is still to be taken in
+	g.remember(ended, l.End) // not as landed: should the store lose the attempt, its end is still to be taken in
 	if err != nil {
 		g.errs.Add(a.ID, err)
 	}
 	// The attempt is over for everybody in this process, whether or not the store takes it in.
 	if _, cerr := g.commit(context.Background(), land); cerr != nil {
-		g.tell(Event{At: r.wall, Kind: EventState, Text: "the end of an acquisition could not be stored and waits: " + mask(cerr.Error())})
+		g.tell(Event{At: r.Wall, Kind: EventState, Text: "the end of an acquisition could not be stored and waits: " + mask(cerr.Error())})
 		g.keep(land, true)
 	}
 	if err == nil {
@@ -243,81 +246,81 @@ func (g *Guard) landed(q *query, a attempt, t Token, err error) flown {
 			return flown{ran: true} // rejected while it was fetched again: whoever waits looks again
 		}
 		v, _ := g.viewOf(q)
-		return flown{ran: true, token: t, event: Event{At: r.wall, Kind: EventAcquired, Scope: q.scope, Caller: q.caller,
-			TokenID: t.ID(), Source: SourceRequest, Verdict: acquired(v, t.ID(), r), Took: l.took}}
+		return flown{ran: true, token: t, event: Event{At: r.Wall, Kind: EventAcquired, Scope: q.Scope, Caller: q.Caller,
+			TokenID: t.ID(), Source: SourceRequest, Verdict: acquired(v, t.ID(), r), Took: l.Took}}
 	}
 	v, _ := g.viewOf(q)
-	verdict := verdictOf(v, ruling{step: dStepRequest, answer: dAnswerFail, reason: dReasonRequestFailed, failure: &l.failed}, r, v.retryAt(r.now))
-	verdict.Class = Class(l.failed.Class)
+	verdict := verdictOf(v, decide.Decision{Step: decide.StepRequest, Answer: decide.AnswerFail, Reason: decide.ReasonRequestFailed, Failure: &l.Failed}, r, v.RetryAt(r.Now))
+	verdict.Class = Class(l.Failed.Class)
 	return flown{
-		ran: true, err: &RequestError{Err: err, Class: Class(l.failed.Class), RetryAt: verdict.RetryAt, Verdict: verdict},
-		event: Event{At: r.wall, Kind: EventFailed, Scope: q.scope, Caller: q.caller, Verdict: verdict, Took: l.took, Text: g.masked(failure.text())},
+		ran: true, err: &RequestError{Err: err, Class: Class(l.Failed.Class), RetryAt: verdict.RetryAt, Verdict: verdict},
+		event: Event{At: r.Wall, Kind: EventFailed, Scope: q.Scope, Caller: q.Caller, Verdict: verdict, Took: l.Took, Text: g.masked(failure.text())},
 	}
 }
 
 // late keeps the token of an answer that came after the lease.
-func (g *Guard) late(q *query, a attempt, ans answer) {
+func (g *Guard) late(q *decide.Request, a ledger.Attempt, ans answer) {
 	r := g.meter.read()
 	l, _, _, err := g.landing(q, a, ans.token, ans.err, r)
 	if err != nil {
 		return // the attempt has been counted as failed
 	}
-	if _, err := g.commit(context.Background(), func(d *document, _ reading) bool {
-		rec := *l.token
-		d.insert(g.opt.policy, &rec)
+	if _, err := g.commit(context.Background(), func(d *ledger.Document, _ timeline.Reading) bool {
+		rec := *l.Token
+		d.Insert(g.opt.policy, &rec)
 		return true
 	}); err == nil {
-		g.tell(Event{At: r.wall, Kind: EventAcquired, Scope: q.scope, TokenID: l.token.ID, Took: l.took, Text: "after its lease: the token is kept, the attempt stays a failure"})
+		g.tell(Event{At: r.Wall, Kind: EventAcquired, Scope: q.Scope, TokenID: l.Token.ID, Took: l.Took, Text: "after its lease: the token is kept, the attempt stays a failure"})
 	}
 }
 
 // landing reads an answer: a usable token, or what its failure means.
-func (g *Guard) landing(q *query, a attempt, t Token, err error, r reading) (*landing, Token, Failure, error) {
-	l := &landing{attempt: a, end: max(r.now, a.Start), took: r.now.sub(a.Start)}
+func (g *Guard) landing(q *decide.Request, a ledger.Attempt, t Token, err error, r timeline.Reading) (*ledger.Completion, Token, Failure, error) {
+	l := &ledger.Completion{Attempt: a, End: max(r.Now, a.Start), Took: r.Now.Sub(a.Start)}
 	upstream := !errors.As(err, new(*PanicError)) && !errors.Is(err, errGoexit)
 	if err == nil {
 		upstream = false
-		var rec *record
+		var rec *ledger.Token
 		if rec, t, err = g.take(t, q, a.Seq, r); err == nil {
-			l.token = rec
+			l.Token = rec
 			return l, t, Failure{}, nil
 		}
 	}
 	f := failureOf(err)
 	in := g.report(f, r)
 	if !upstream { // no answer of the upstream's: its words tell nothing
-		in.class, in.until = classify.Unknown, 0
+		in.Class, in.Until = classify.Unknown, 0
 	}
-	at := l.end
-	if in.at >= a.Start && in.at < l.end {
-		at = in.at
+	at := l.End
+	if in.At >= a.Start && in.At < l.End {
+		at = in.At
 	}
-	l.failed = failures{At: l.end, ID: a.ID, Class: in.class, Status: f.StatusCode, Text: in.text}
-	if until := in.until; until > at {
-		if until > at.plus(maxRetryAfter) {
-			until = at.plus(maxRetryAfter)
-			g.tell(Event{At: r.wall, Kind: EventState, Scope: q.scope, Text: fmt.Sprintf("the upstream's Retry-After of more than %v was cut to it", maxRetryAfter)})
+	l.Failed = ledger.Streak{At: l.End, ID: a.ID, Class: in.Class, Status: f.StatusCode, Text: in.Text}
+	if until := in.Until; until > at {
+		if until > at.Plus(ledger.MaxRetryAfter) {
+			until = at.Plus(ledger.MaxRetryAfter)
+			g.tell(Event{At: r.Wall, Kind: EventState, Scope: q.Scope, Text: fmt.Sprintf("the upstream's Retry-After of more than %v was cut to it", ledger.MaxRetryAfter)})
 		}
-		l.pause = pause{From: at, Until: until}
+		l.Pause = ledger.Pause{From: at, Until: until}
 	}
 	return l, Token{}, f, err
 }
 
 // expiry is when a token that was just received ends, on the meter; 0: that was not stated.
-func (t Token) expiry(r reading) instant {
+func (t Token) expiry(r timeline.Reading) timeline.Instant {
 	if t.lasts {
-		return min(r.now.plus(max(t.lifetime, 0)), never-1) // stated, however far away
+		return min(r.Now.Plus(max(t.lifetime, 0)), timeline.Never-1) // stated, however far away
 	}
-	return r.instant(t.Expiry)
+	return r.Instant(t.Expiry)
 }
 
 // take turns what RequestFunc or Adopt gave into a record, or says why it is not a usable token.
-func (g *Guard) take(t Token, q *query, seq uint64, r reading) (*record, Token, error) {
+func (g *Guard) take(t Token, q *decide.Request, seq uint64, r timeline.Reading) (*ledger.Token, Token, error) {
 	id, value := t.ID(), t.Value()
-	rec := &record{ID: id, Kind: anonymousKind, Scope: q.scope, Acquired: r.now, Seq: seq, Used: r.now}
+	rec := &ledger.Token{ID: id, Kind: ledger.Anonymous, Scope: q.Scope, Acquired: r.Now, Seq: seq, Used: r.Now}
 	rec.Expiry = t.expiry(r)
 	st := g.newest()
-	var old *record
+	var old *ledger.Token
 	if st != nil {
 		old = st.doc.Tokens[id]
 	}
@@ -326,16 +329,16 @@ func (g *Guard) take(t Token, q *query, seq uint64, r reading) (*record, Token, 
 		return nil, t, errors.New("tokenguard: the token is empty")
 	case len(value) > maxTokenSize:
 		return nil, t, fmt.Errorf("tokenguard: the token has %d bytes, at most %d are taken", len(value), maxTokenSize)
-	case rec.Expiry != 0 && rec.Expiry <= r.now:
+	case rec.Expiry != 0 && rec.Expiry <= r.Now:
 		return nil, t, fmt.Errorf("tokenguard: the token %s has expired already (where the upstream states no expiry, NewToken with a zero one)", id)
 	case old != nil && old.Rejected != 0:
 		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that was rejected", id)
-	case old != nil && old.spent(r.now):
+	case old != nil && old.IsSpent(r.Now):
 		return nil, t, fmt.Errorf("tokenguard: the token %s is the one whose quota is spent", id)
-	case id == q.failing && (q.class == classify.AuthInvalid || q.class == classify.QuotaExhausted):
+	case id == q.Failing && (q.Class == classify.AuthInvalid || q.Class == classify.QuotaExhausted):
 		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that failed", id)
 	}
 	g.vault.store(g.opt.name, rec, t)
-	t.Kind, t.Scope, t.AcquiredAt, t.Expiry = Anonymous, q.scope, r.time(rec.Acquired), r.time(rec.Expiry)
+	t.Kind, t.Scope, t.AcquiredAt, t.Expiry = Anonymous, q.Scope, r.Time(rec.Acquired), r.Time(rec.Expiry)
 	return rec, t, nil
 }

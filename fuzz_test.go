@@ -7,20 +7,23 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // Any bytes decode to an error or to a document that can be decided on, cloned, healed, pruned and encoded.
 func FuzzDocument(f *testing.F) {
-	full := scene{token: aged(-40, spent(-5)), pause: at(2), last: at(-4), more: func(d *document) {
-		d.log(attempt{ID: "a", Start: at(-1), End: at(1), Running: true})
-		d.Records = []dedupRecord{{Seq: 1, Start: at(-1), Class: classify.QuotaExhausted, Template: "x"}}
-		d.Failures = failures{Count: 2, At: at(-1), Class: classify.Transient}
+	full := scene{token: aged(-40, spent(-5)), pause: at(2), last: at(-4), more: func(d *ledger.Document) {
+		d.Charged(ledger.Attempt{ID: "a", Start: at(-1), End: at(1), Running: true})
+		d.Triggers = []ledger.Trigger{{Seq: 1, Start: at(-1), Class: classify.QuotaExhausted, Template: "x"}}
+		d.Failures = ledger.Streak{Count: 2, At: at(-1), Class: classify.Transient}
 		d.Lost = at(-10)
 	}}
 	o, err := newOptions(nil)
 	require.NoError(f, err)
-	for _, d := range []*document{newDocument(), full.view(&testing.T{}).doc} {
-		b, err := d.encode()
+	for _, d := range []*ledger.Document{ledger.New(), full.view(&testing.T{}).Doc} {
+		b, err := d.Encode()
 		require.NoError(f, err)
 		f.Add(b)
 	}
@@ -31,30 +34,30 @@ func FuzzDocument(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		d, err := decodeDocument(data)
+		d, err := ledger.Decode(data)
 		if err != nil {
 			return
 		}
-		d.heal(lineage{Rev: 1, Epoch: "e"}, false, nil, nil, t0)
+		d.Recover(ledger.Lineage{Rev: 1, Epoch: "e"}, false, nil, nil, t0)
 		for _, class := range []string{"", classify.QuotaExhausted, classify.RateLimited} {
-			q := &query{kind: anonymousKind, report: report{class: class, at: t0}}
-			if r := d.newest(""); r != nil {
-				q.failing = r.ID
+			q := &decide.Request{Kind: ledger.Anonymous, Report: ledger.Report{Class: class, At: t0}}
+			if r := d.Newest(""); r != nil {
+				q.Failing = r.ID
 			}
-			v := &view{doc: d, policy: o.policy, q: q}
-			r := reading{t0, time.Unix(0, int64(t0))}
-			verdictOf(v, v.decide(t0), r, v.retryAt(t0))
-			c := d.clone()
-			c.report(o.policy, &q.report, q.scope, nil, t0)
+			v := &decide.Input{Doc: d, Policy: o.policy, Request: q}
+			r := timeline.Reading{Now: t0, Wall: time.Unix(0, int64(t0))}
+			verdictOf(v, v.Decide(t0), r, v.RetryAt(t0))
+			c := d.Clone()
+			c.Report(o.policy, &q.Report, q.Scope, nil, t0)
 		}
-		c := d.clone()
-		c.charge(o.policy, &start{ID: "id", Owner: "owner"}, t0)
-		c.land(o.policy, &landing{attempt: c.Attempts[0], end: t0, failed: failures{Class: classify.Transient}})
-		c.prune(o.policy, t0)
-		c.seen(o.policy.RateLimit, t0)
-		b, err := c.encode()
+		c := d.Clone()
+		c.Charge(o.policy, &ledger.Start{ID: "id", Owner: "owner"}, t0)
+		c.Complete(o.policy, &ledger.Completion{Attempt: c.Attempts[0], End: t0, Failed: ledger.Streak{Class: classify.Transient}})
+		c.Prune(o.policy, t0)
+		c.NotePeer(o.policy.RateLimit, t0)
+		b, err := c.Encode()
 		require.NoError(t, err)
-		again, err := decodeDocument(b)
+		again, err := ledger.Decode(b)
 		require.NoError(t, err)
 		require.Len(t, again.Tokens, len(c.Tokens))
 	})
@@ -113,9 +116,9 @@ func FuzzAcquire(f *testing.F) {
 	})
 }
 
-func (g *Guard) newest0() *document {
+func (g *Guard) newest0() *ledger.Document {
 	if st := g.newest(); st != nil {
 		return st.doc
 	}
-	return newDocument()
+	return ledger.New()
 }

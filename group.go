@@ -3,6 +3,9 @@ package tokenguard
 import (
 	"context"
 	"runtime/debug"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // Commits that come while another is under way go together into the next one, in their order: in a storm of reports
@@ -14,13 +17,13 @@ type group struct {
 	ctx     context.Context // of the first, without its end
 	changes []change
 	done    chan struct{} // closed once it is over; what follows is set before
-	r       reading
+	r       timeline.Reading
 	err     error
 }
 
 // commit applies c to the newest document, durably. Nothing is written if c and everything that waits change nothing;
 // a c that reports no change must have made none. After an error c may still be applied.
-func (s *shelf) commit(caller context.Context, c change) (reading, error) {
+func (s *shelf) commit(caller context.Context, c change) (timeline.Reading, error) {
 	s.mu.Lock()
 	if !s.committing {
 		s.committing = true
@@ -68,7 +71,7 @@ func (s *shelf) commitGroup(g *group) {
 		}
 		close(g.done)
 	}()
-	g.r, g.err = s.commitNow(g.ctx, func(d *document, r reading) (changed bool) {
+	g.r, g.err = s.commitNow(g.ctx, func(d *ledger.Document, r timeline.Reading) (changed bool) {
 		for _, c := range g.changes {
 			changed = c(d, r) || changed
 		}

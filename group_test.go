@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // slowStore takes a while for each commit, and panics on demand.
@@ -62,8 +64,8 @@ func TestCommitsInGroups(t *testing.T) {
 					t.Error(err)
 				}
 				snap, _ := store.View(context.Background(), "storm")
-				d, err := decodeDocument(snap.Data)
-				if err != nil || d.Keys[""].Pause.Until < unixNano(at.Add(time.Minute)) {
+				d, err := ledger.Decode(snap.Data)
+				if err != nil || d.Scopes[""].Pause.Until < timeline.UnixNano(at.Add(time.Minute)) {
 					t.Errorf("report %d is not durable: %v", i, err)
 				}
 			})

@@ -6,6 +6,10 @@ import (
 	"time"
 	"unicode/utf8"
 	"unsafe"
+
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // The hot path: most calls find a usable token with an atomic load, a reading of Go's monotonic clock and a compare.
@@ -31,14 +35,14 @@ type hotPath struct {
 
 	cached, personal striped // hits
 
-	mu   sync.Mutex // serialises rebuilding; guards what follows
-	last instant    // newest use on the long way, to order uses within one instant
+	mu   sync.Mutex       // serialises rebuilding; guards what follows
+	last timeline.Instant // newest use on the long way, to order uses within one instant
 }
 
 // hotTable is an immutable picture of the tokens that may be handed out without a question.
 type hotTable struct {
 	valid  atomic.Int64         // monotonic nanoseconds until which the table is good
-	delta  instant              // meter instant = delta + monotonic nanoseconds
+	delta  timeline.Instant     // meter instant = delta + monotonic nanoseconds
 	scopes map[string]*hotEntry // what a plain request of the scope gets
 	plain  *hotEntry            // scopes[""], without the map
 	near   [nearby]*hotEntry    // most of scopes, for less than a map costs
@@ -88,14 +92,14 @@ func (h *hotPath) lookup(scope string) *hotEntry {
 	if now >= t.valid.Load() || now >= e.until {
 		return nil
 	}
-	e.use.touch(t.delta + instant(now))
+	e.use.touch(t.delta + timeline.Instant(now))
 	e.hits.add()
 	return e
 }
 
 // use notes that a token was handed out on the long way, and reports whether it is from elsewhere and went out for the
 // first time.
-func (h *hotPath) use(id string, now instant) (first bool) {
+func (h *hotPath) use(id string, now timeline.Instant) (first bool) {
 	t := h.table.Load()
 	if t == nil || t.byID[id] == nil {
 		return false
@@ -108,14 +112,14 @@ func (h *hotPath) use(id string, now instant) (first bool) {
 }
 
 // stamp carries the uses into the document.
-func (h *hotPath) stamp(d *document, now instant) {
+func (h *hotPath) stamp(d *ledger.Document, now timeline.Instant) {
 	t := h.table.Load()
 	if t == nil {
 		return
 	}
 	for id, u := range t.byID {
 		if r := d.Tokens[id]; r != nil {
-			r.Used = max(r.Used, min(instant(u.last.Load()), now.plus(time.Second)))
+			r.Used = max(r.Used, min(timeline.Instant(u.last.Load()), now.Plus(time.Second)))
 		}
 	}
 }
@@ -159,7 +163,7 @@ func (g *Guard) rebuild() {
 		return
 	}
 	r := g.meter.read() // later than mono, so that no token seems to last longer than it does
-	t := &hotTable{delta: r.now - instant(mono), scopes: map[string]*hotEntry{}, byID: make(map[string]*hotUse, len(st.tokens)), state: st}
+	t := &hotTable{delta: r.Now - timeline.Instant(mono), scopes: map[string]*hotEntry{}, byID: make(map[string]*hotUse, len(st.tokens)), state: st}
 	fresh := false
 	for id := range st.tokens {
 		if old != nil && old.byID[id] != nil {
@@ -175,7 +179,7 @@ func (g *Guard) rebuild() {
 	}
 	t.valid.Store(int64(g.goodUntil()))
 	if g.opt.clock == nil {
-		for scope := range st.doc.byScope {
+		for scope := range st.doc.ByScope {
 			g.heat(t, scope, r)
 		}
 		if g.personal != nil {
@@ -191,29 +195,29 @@ func (g *Guard) rebuild() {
 }
 
 // heat puts the scope's token into the table, if a plain request gets it without a question.
-func (g *Guard) heat(t *hotTable, scope string, r reading) {
-	q := &query{kind: anonymousKind, scope: scope}
-	until := never
+func (g *Guard) heat(t *hotTable, scope string, r timeline.Reading) {
+	q := &decide.Request{Kind: ledger.Anonymous, Scope: scope}
+	until := timeline.Never
 	if g.personal != nil {
-		pv, due := g.personal.view(g.opt, t.state.doc, scope, r.now)
-		if due || pv.usable {
+		pv, due := g.personal.view(g.opt, t.state.doc, scope, r.Now)
+		if due || pv.Usable {
 			return
 		}
-		if pv.again > r.now {
-			until = pv.again
+		if pv.Again > r.Now {
+			until = pv.Again
 		}
-		q.personal = pv
+		q.Personal = pv
 	}
 	v := g.viewOn(q, t.state)
-	rec := v.cached(r.now)
+	rec := v.Pick(r.Now)
 	if rec == nil {
 		return
 	}
 	use := t.byID[rec.ID]
-	if until = min(until, v.policy.refreshAt(rec)); until > r.now && !use.foreign.Load() {
+	if until = min(until, v.Policy.RefreshAt(rec)); until > r.Now && !use.foreign.Load() {
 		t.add(&hotEntry{
 			scope: scope,
-			grant: Grant{Token: t.state.tokens[rec.ID], Source: SourceCache, Verdict: verdictOf(v, v.servedBy(rec), r, 0)},
+			grant: Grant{Token: t.state.tokens[rec.ID], Source: SourceCache, Verdict: verdictOf(v, v.ServedBy(rec), r, 0)},
 			until: int64(until - t.delta), use: use, hits: &g.hot.cached,
 		})
 	}
@@ -227,17 +231,17 @@ func (t *hotTable) add(e *hotEntry) {
 }
 
 // heatPersonal puts the personal token into the table, for the scopes that it is good for.
-func (g *Guard) heatPersonal(t *hotTable, r reading) {
+func (g *Guard) heatPersonal(t *hotTable, r timeline.Reading) {
 	token := g.personal.current()
-	pv, due := g.personal.view(g.opt, t.state.doc, token.Scope, r.now)
-	if due || !pv.usable || pv.id != token.ID() { // replaced in between: whoever fetched it rebuilds
+	pv, due := g.personal.view(g.opt, t.state.doc, token.Scope, r.Now)
+	if due || !pv.Usable || pv.ID != token.ID() { // replaced in between: whoever fetched it rebuilds
 		return
 	}
-	v := g.viewOn(&query{kind: anonymousKind, scope: token.Scope, personal: pv}, t.state)
+	v := g.viewOn(&decide.Request{Kind: ledger.Anonymous, Scope: token.Scope, Personal: pv}, t.state)
 	e := &hotEntry{
 		scope: token.Scope,
-		grant: Grant{Token: token, Source: SourcePersonal, Verdict: verdictOf(v, v.decide(r.now), r, 0)},
-		until: int64(pv.until - t.delta), use: new(hotUse), hits: &g.hot.personal,
+		grant: Grant{Token: token, Source: SourcePersonal, Verdict: verdictOf(v, v.Decide(r.Now), r, 0)},
+		until: int64(pv.Until - t.delta), use: new(hotUse), hits: &g.hot.personal,
 	}
 	t.add(e)
 	if token.Scope == "" {
@@ -246,7 +250,7 @@ func (g *Guard) heatPersonal(t *hotTable, r reading) {
 }
 
 // acquiredHere reports whether this guard brought the token, as far as the document still knows.
-func (g *Guard) acquiredHere(d *document, r *record) bool {
+func (g *Guard) acquiredHere(d *ledger.Document, r *ledger.Token) bool {
 	for i := range d.Attempts {
 		if d.Attempts[i].Seq == r.Seq {
 			return d.Attempts[i].Owner == g.owner

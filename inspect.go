@@ -7,7 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/statefile"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // Report is what Inspect found in a state file, or InspectStore in a store. It encodes to JSON and holds no token's value.
@@ -112,7 +115,7 @@ func (p *Report) read(data []byte, now time.Time) {
 	if len(data) == 0 {
 		return
 	}
-	doc, err := decodeDocument(data)
+	doc, err := ledger.Decode(data)
 	if err != nil {
 		p.Problem = err.Error()
 		return
@@ -126,50 +129,50 @@ func (p *Report) read(data []byte, now time.Time) {
 }
 
 // describe asks the very functions that decide.
-func (p *Report) describe(d *document, r reading) {
+func (p *Report) describe(d *ledger.Document, r timeline.Reading) {
 	o, _ := newOptions(nil)
 	if n := len(d.Limits); n > 0 {
 		l := d.Limits[n-1]
 		o.RateLimit.MaxRequestsPerHour, o.RateLimit.MaxRequestsPerDay, o.RateLimit.MinInterval = l.PerHour, l.PerDay, l.Interval
 		p.Limits = fmt.Sprintf("%d/h, %d/day, %v apart", l.PerHour, l.PerDay, l.Interval)
 	}
-	p.At, p.LostAt = r.wall, r.time(d.Lost)
+	p.At, p.LostAt = r.Wall, r.Time(d.Lost)
 	p.Starts, p.Successes = d.Counts.Starts, d.Counts.Successes
 	acc := d.History.Accuracy()
 	p.Accuracy = Accuracy{acc.Count, acc.ShareRight, acc.Brier, acc.BaseBrier, acc.Skill}
 	if d.Failures.Count > 0 {
-		p.Failure = fmt.Sprintf("%d in a row, the last (%s) at %s: %s", d.Failures.Count, d.Failures.Class, r.time(d.Failures.At).Format(time.RFC3339), d.Failures.Text)
+		p.Failure = fmt.Sprintf("%d in a row, the last (%s) at %s: %s", d.Failures.Count, d.Failures.Class, r.Time(d.Failures.At).Format(time.RFC3339), d.Failures.Text)
 	}
 
-	v := &view{doc: d, policy: o.rules(), q: &query{kind: anonymousKind}}
-	gate := func(scope string, rl ruling) {
-		if rl.until > r.now {
-			p.Gates = append(p.Gates, InspectedGate{scope, Reason(rl.reason), r.time(rl.until), v.detail(rl, r)})
+	v := &decide.Input{Doc: d, Policy: o.rules(), Request: &decide.Request{Kind: ledger.Anonymous}}
+	gate := func(scope string, rl decide.Decision) {
+		if rl.Until > r.Now {
+			p.Gates = append(p.Gates, InspectedGate{scope, Reason(rl.Reason), r.Time(rl.Until), v.RuleText(rl, r)})
 		}
 	}
-	for _, rl := range v.limits(r.now) {
+	for _, rl := range v.Limits(r.Now) {
 		gate("", rl)
 	}
-	for scope, k := range d.Keys {
+	for scope, k := range d.Scopes {
 		of := *v
-		of.q = &query{kind: anonymousKind, scope: scope}
-		gate(scope, of.closing())
-		gate(scope, ruling{reason: dReasonUpstreamRateLimited, until: k.Pause.Until, since: k.Pause.From})
+		of.Request = &decide.Request{Kind: ledger.Anonymous, Scope: scope}
+		gate(scope, of.Closing())
+		gate(scope, decide.Decision{Reason: decide.ReasonUpstreamRateLimited, Until: k.Pause.Until, Since: k.Pause.From})
 	}
 	slices.SortFunc(p.Gates, func(a, b InspectedGate) int { return a.Until.Compare(b.Until) })
 
 	for _, a := range d.Attempts {
-		p.Attempts = append(p.Attempts, InspectedAttempt{a.ID, r.time(a.Start), r.time(a.End), attemptState(&a, r.now)})
+		p.Attempts = append(p.Attempts, InspectedAttempt{a.ID, r.Time(a.Start), r.Time(a.End), attemptState(&a, r.Now)})
 	}
 	for _, t := range d.Tokens {
-		p.Tokens = append(p.Tokens, InspectedToken{t.ID, Kind(t.Kind), t.Scope, r.time(t.Acquired), r.time(t.Expiry), tokenState(v, t, r.now), stored(t)})
+		p.Tokens = append(p.Tokens, InspectedToken{t.ID, Kind(t.Kind), t.Scope, r.Time(t.Acquired), r.Time(t.Expiry), tokenState(v, t, r.Now), stored(t)})
 	}
 	slices.SortFunc(p.Tokens, func(a, b InspectedToken) int { return b.Acquired.Compare(a.Acquired) })
 }
 
-func attemptState(a *attempt, now instant) string {
+func attemptState(a *ledger.Attempt, now timeline.Instant) string {
 	switch {
-	case a.inProgress(now):
+	case a.InProgress(now):
 		return "in progress"
 	case a.Adopted:
 		return "adopted"
@@ -181,22 +184,22 @@ func attemptState(a *attempt, now instant) string {
 	return "succeeded"
 }
 
-func tokenState(v *view, r *record, now instant) string {
-	_, ends := v.policy.expiry(r)
+func tokenState(v *decide.Input, r *ledger.Token, now timeline.Instant) string {
+	_, ends := v.Policy.Expiry(r)
 	switch {
 	case r.Rejected != 0:
 		return "rejected"
 	case now >= ends:
 		return "expired"
-	case r.spent(now):
+	case r.IsSpent(now):
 		return "spent"
-	case r.suspect(now):
+	case r.IsSuspect(now):
 		return "suspect"
 	}
 	return "usable"
 }
 
-func stored(r *record) string {
+func stored(r *ledger.Token) string {
 	switch {
 	case r.Value != "":
 		return "plain"

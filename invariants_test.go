@@ -18,6 +18,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // within is the largest number of starts in any half-open window.
@@ -119,10 +122,10 @@ func TestI1andI2(t *testing.T) {
 
 // I3: to see it fail, drop one of the conditions of serves, or dead from cached.
 func TestI3(t *testing.T) {
-	for name, change := range map[string]func(*record){
-		"rejected": func(r *record) { r.Rejected = at(-1) }, "spent": spent(-1), "expired": func(r *record) { r.Expiry = t0 },
+	for name, change := range map[string]func(*ledger.Token){
+		"rejected": func(r *ledger.Token) { r.Rejected = at(-1) }, "spent": spent(-1), "expired": func(r *ledger.Token) { r.Expiry = t0 },
 	} {
-		assert.NotEqual(t, AnswerServe, scene{token: aged(-40, change)}.view(t).decide(t0).answer, name)
+		assert.NotEqual(t, AnswerServe, scene{token: aged(-40, change)}.view(t).Decide(t0).Answer, name)
 	}
 	bubble(t, func(t *testing.T, r *rig) {
 		r.up.replies = append(r.up.replies, gives("a", 2*time.Hour), gives("b", 2*time.Hour), gives("c", 30*time.Minute), gives("d", time.Hour))
@@ -153,23 +156,23 @@ func TestI3(t *testing.T) {
 func TestI4(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		doc  func(*document)
+		doc  func(*ledger.Document)
 	}{
-		{"another starts", func(d *document) {
-			d.log(attempt{ID: "z", Start: at(-0.1), End: at(1), Running: true})
+		{"another starts", func(d *ledger.Document) {
+			d.Charged(ledger.Attempt{ID: "z", Start: at(-0.1), End: at(1), Running: true})
 		}},
-		{"backoff", func(d *document) { d.Failures = failures{Count: 3, At: at(-1), Class: classify.Transient} }},
-		{"retry after", func(d *document) { d.Pause = pause{at(-1), at(60)} }},
-		{"closed", func(d *document) { d.keyFor("").Closed = pause{at(-1), at(60)} }},
-		{"paused", func(d *document) { d.keyFor("").Pause = pause{at(-1), at(1)} }},
+		{"backoff", func(d *ledger.Document) { d.Failures = ledger.Streak{Count: 3, At: at(-1), Class: classify.Transient} }},
+		{"retry after", func(d *ledger.Document) { d.Pause = ledger.Pause{From: at(-1), Until: at(60)} }},
+		{"closed", func(d *ledger.Document) { d.ScopeFor("").Closed = ledger.Pause{From: at(-1), Until: at(60)} }},
+		{"paused", func(d *ledger.Document) { d.ScopeFor("").Pause = ledger.Pause{From: at(-1), Until: at(1)} }},
 	} {
 		for _, class := range []Class{ClassNone, ClassQuotaExhausted, ClassAuthInvalid, ClassForbidden, ClassTransient, ClassClientError, ClassUnknown} {
-			for _, expiry := range []instant{at(60), t0 + 1, 0} { // the second is in its last stretch
-				s := scene{class: class, token: aged(-50, func(r *record) { r.Expiry = expiry }), more: func(d *document) {
+			for _, expiry := range []timeline.Instant{at(60), t0 + 1, 0} { // the second is in its last stretch
+				s := scene{class: class, token: aged(-50, func(r *ledger.Token) { r.Expiry = expiry }), more: func(d *ledger.Document) {
 					c.doc(d)
-					d.Records = []dedupRecord{{Seq: 9, Start: at(-1), Class: string(class), Template: "c failure"}}
+					d.Triggers = []ledger.Trigger{{Seq: 9, Start: at(-1), Class: string(class), Template: "c failure"}}
 				}}
-				assert.Equal(t, dAnswerServe, s.view(t).decide(t0).answer, "%s %s %v", c.name, class, expiry)
+				assert.Equal(t, decide.AnswerServe, s.view(t).Decide(t0).Answer, "%s %s %v", c.name, class, expiry)
 			}
 		}
 	}
@@ -260,7 +263,7 @@ func TestI7(t *testing.T) {
 	}
 	assert.Equal(t, 1, up.count(), "restarts acquire nothing")
 	data := inside[strings.Index(inside, `{"version"`):]
-	var doc document
+	var doc ledger.Document
 	require.NoError(t, json.NewDecoder(strings.NewReader(data)).Decode(&doc))
 	require.Len(t, doc.Attempts, 1)
 	assert.True(t, doc.Attempts[0].Running)
@@ -311,15 +314,15 @@ func TestI9(t *testing.T) {
 			_, _ = r.Acquire(t.Context(), Request{Caller: fmt.Sprint("caller", i), Failing: fmt.Sprint("stranger", i), Failure: f, Scope: fmt.Sprint("s", i)})
 			require.NoError(t, r.Report(t.Context(), Outcome{TokenID: fmt.Sprint("stranger", i), Failure: unauth}))
 		}
-		for i := range maxKeys + 200 {
+		for i := range ledger.MaxScopes + 200 {
 			_, _ = r.Acquire(t.Context(), Request{Scope: fmt.Sprint("p", i), Failure: slow})
 		}
-		assert.LessOrEqual(t, len(r.newest().doc.Keys), maxKeys)
-		assert.NotZero(t, r.newest().doc.Keys["s0"].LastStart, "what a start left is kept")
+		assert.LessOrEqual(t, len(r.newest().doc.Scopes), ledger.MaxScopes)
+		assert.NotZero(t, r.newest().doc.Scopes["s0"].LastStart, "what a start left is kept")
 		time.Sleep(allDay) // the pauses are over
 		require.NoError(t, r.Adopt(t.Context(), NewToken("x", time.Time{})))
 		doc := r.newest().doc
-		b, err := doc.encode()
+		b, err := doc.Encode()
 		require.NoError(t, err)
 		assert.LessOrEqual(t, len(doc.Tokens), 2)
 		assert.Less(t, len(b), 16<<10, "%s", b)

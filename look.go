@@ -4,6 +4,8 @@ import (
 	"context"
 	"runtime/debug"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // How calls look at a store that others write to: together, and no longer than a token that is known can wait for.
@@ -25,7 +27,7 @@ type glance struct {
 }
 
 // lookTogether is reload for all who call it while a look is under way.
-func (s *shelf) lookTogether(ctx context.Context, st *state) (*state, reading, error) {
+func (s *shelf) lookTogether(ctx context.Context, st *state) (*state, timeline.Reading, error) {
 	defer s.announce()
 	s.mu.Lock()
 	l, slow := s.looking, s.slow

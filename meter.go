@@ -3,6 +3,9 @@ package tokenguard
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // meter turns the machine's clocks into one that no step frees anything on.
@@ -28,7 +31,7 @@ func newMeter(clock Clock) *meter {
 	if m.base.Year() != 2000 {
 		m.boot = bootID()
 	}
-	m.offset.Store(int64(unixNano(m.base)) - m.progress())
+	m.offset.Store(int64(timeline.UnixNano(m.base)) - m.progress())
 	return m
 }
 
@@ -42,27 +45,27 @@ func (m *meter) progress() int64 {
 	return int64(time.Since(m.base))
 }
 
-func (m *meter) read() reading {
+func (m *meter) read() timeline.Reading {
 	if m.clock != nil {
 		wall := m.clock.Now().Round(0)
-		return reading{unixNano(wall), wall}
+		return timeline.Reading{Now: timeline.UnixNano(wall), Wall: wall}
 	}
-	now := instant(m.offset.Load() + m.progress())
+	now := timeline.Instant(m.offset.Load() + m.progress())
 	if m.remote.Load() {
-		return reading{now, time.Unix(0, int64(now))}
+		return timeline.Reading{Now: now, Wall: time.Unix(0, int64(now))}
 	}
-	return reading{now, m.wall().Round(0)}
+	return timeline.Reading{Now: now, Wall: m.wall().Round(0)}
 }
 
 // follow takes over the store's clock.
-func (m *meter) follow(now time.Time) reading {
+func (m *meter) follow(now time.Time) timeline.Reading {
 	m.remote.Store(true)
-	m.offset.Store(int64(unixNano(now)) - m.progress())
-	return reading{unixNano(now), now.Round(0)}
+	m.offset.Store(int64(timeline.UnixNano(now)) - m.progress())
+	return timeline.Reading{Now: timeline.UnixNano(now), Wall: now.Round(0)}
 }
 
 // agree brings the meter in line with what the document says of this boot and of the last instant.
-func (m *meter) agree(c clockState) {
+func (m *meter) agree(c ledger.ClockState) {
 	if m.clock != nil || m.remote.Load() {
 		return
 	}
@@ -74,13 +77,13 @@ func (m *meter) agree(c clockState) {
 		}
 		m.agreed.Store(true)
 	}
-	if p := m.progress(); instant(m.offset.Load()+p) < c.Last {
+	if p := m.progress(); timeline.Instant(m.offset.Load()+p) < c.Last {
 		m.offset.Store(int64(c.Last) - p)
 	}
 }
 
 // stamp records the instant of a commit and this boot's offset.
-func (m *meter) stamp(c *clockState, now instant) {
+func (m *meter) stamp(c *ledger.ClockState, now timeline.Instant) {
 	c.Last = max(c.Last, now)
 	if m.clock != nil {
 		c.Last = now // a user's clock that steps back takes the document along
@@ -90,7 +93,7 @@ func (m *meter) stamp(c *clockState, now instant) {
 	}
 	boots := make(map[string]int64, len(c.Boots)+1)
 	for id, o := range c.Boots {
-		if len(boots) < maxBoots-1 {
+		if len(boots) < ledger.MaxBoots-1 {
 			boots[id] = o
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 	"pgregory.net/rapid"
 )
 
@@ -35,7 +37,7 @@ func (m *modelLog) opens(scope string, now time.Time) time.Time {
 	for _, w := range []struct {
 		length time.Duration
 		limit  int
-	}{{hour, m.limits.MaxRequestsPerHour}, {day, m.limits.MaxRequestsPerDay}} {
+	}{{ledger.Hour, m.limits.MaxRequestsPerHour}, {ledger.Day, m.limits.MaxRequestsPerDay}} {
 		for m.within(latestOf(now, m.ends, w.length, w.limit), w.length) >= w.limit {
 			panic("the model contradicts itself")
 		}
@@ -123,11 +125,11 @@ func (m *modelLog) pull(now time.Time) {
 // those decide after a step back.
 func (m *modelLog) forget(now time.Time) {
 	slices.SortFunc(m.ends, time.Time.Compare)
-	for len(m.ends) > m.limits.MaxRequestsPerDay && !m.ends[0].After(now.Add(-day)) {
+	for len(m.ends) > m.limits.MaxRequestsPerDay && !m.ends[0].After(now.Add(-ledger.Day)) {
 		m.ends = m.ends[1:]
 	}
 	for scope, p := range m.closed {
-		if !p.until.After(now.Add(-day)) && !m.started[scope].After(now.Add(-day)) {
+		if !p.until.After(now.Add(-ledger.Day)) && !m.started[scope].After(now.Add(-ledger.Day)) {
 			delete(m.closed, scope)
 			delete(m.refusals, scope)
 		}
@@ -148,44 +150,48 @@ func TestLimitsAgainstTheModel(t *testing.T) {
 }
 
 // wrongRules are limiters that were really written somewhere. Each is brought about by what it would have stored.
-var wrongRules = map[string]func(o RateLimits) func(*document, instant){
-	"refund on failure": func(RateLimits) func(*document, instant) {
-		return func(d *document, _ instant) { dropAttempts(d, func(a attempt) bool { return a.Failed }) }
+var wrongRules = map[string]func(o RateLimits) func(*ledger.Document, timeline.Instant){
+	"refund on failure": func(RateLimits) func(*ledger.Document, timeline.Instant) {
+		return func(d *ledger.Document, _ timeline.Instant) {
+			dropAttempts(d, func(a ledger.Attempt) bool { return a.Failed })
+		}
 	},
-	"count from the start": func(RateLimits) func(*document, instant) {
-		return func(d *document, _ instant) {
+	"count from the start": func(RateLimits) func(*ledger.Document, timeline.Instant) {
+		return func(d *ledger.Document, _ timeline.Instant) {
 			for i := range d.Attempts {
 				d.Attempts[i].End = d.Attempts[i].Start
 			}
 		}
 	},
-	"prune by count": func(o RateLimits) func(*document, instant) {
-		return func(d *document, _ instant) {
+	"prune by count": func(o RateLimits) func(*ledger.Document, timeline.Instant) {
+		return func(d *ledger.Document, _ timeline.Instant) {
 			d.Attempts = d.Attempts[max(0, len(d.Attempts)-max(1, o.MaxRequestsPerHour-1)):]
 		}
 	},
-	"ignore what is unfinished": func(RateLimits) func(*document, instant) {
-		return func(d *document, now instant) { dropAttempts(d, func(a attempt) bool { return a.inProgress(now) }) }
+	"ignore what is unfinished": func(RateLimits) func(*ledger.Document, timeline.Instant) {
+		return func(d *ledger.Document, now timeline.Instant) {
+			dropAttempts(d, func(a ledger.Attempt) bool { return a.InProgress(now) })
+		}
 	},
-	"token bucket": func(o RateLimits) func(*document, instant) {
-		return func(d *document, now instant) {
-			refill := hour / time.Duration(o.MaxRequestsPerHour)
-			level, last := time.Duration(o.MaxRequestsPerHour)*refill, instant(0)
+	"token bucket": func(o RateLimits) func(*ledger.Document, timeline.Instant) {
+		return func(d *ledger.Document, now timeline.Instant) {
+			refill := ledger.Hour / time.Duration(o.MaxRequestsPerHour)
+			level, last := time.Duration(o.MaxRequestsPerHour)*refill, timeline.Instant(0)
 			for _, a := range d.Attempts {
-				level = min(level+a.End.sub(max(last, a.End-instant(hour))), hour) - refill
+				level = min(level+a.End.Sub(max(last, a.End-timeline.Instant(ledger.Hour))), ledger.Hour) - refill
 				last = a.End
 			}
-			level = min(level+now.sub(max(last, now-instant(hour))), hour)
-			spent := int((hour - level + refill - 1) / refill)
+			level = min(level+now.Sub(max(last, now-timeline.Instant(ledger.Hour))), ledger.Hour)
+			spent := int((ledger.Hour - level + refill - 1) / refill)
 			d.Attempts = d.Attempts[max(0, len(d.Attempts)-max(spent, 1)):]
 		}
 	},
-	"forget the backoff over a restart": func(RateLimits) func(*document, instant) {
-		return func(d *document, _ instant) { d.Failures = failures{} }
+	"forget the backoff over a restart": func(RateLimits) func(*ledger.Document, timeline.Instant) {
+		return func(d *ledger.Document, _ timeline.Instant) { d.Failures = ledger.Streak{} }
 	},
 }
 
-func dropAttempts(d *document, del func(attempt) bool) {
+func dropAttempts(d *ledger.Document, del func(ledger.Attempt) bool) {
 	kept := d.Attempts[:0:0]
 	for _, a := range d.Attempts {
 		if !del(a) {

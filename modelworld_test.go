@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // modelWorld drives real guards on one store beside the model.
@@ -47,7 +50,7 @@ func (c *modelClock) add(d time.Duration) {
 // mutantStore changes each document on its way into the store, as a limiter with a wrong rule would have.
 type mutantStore struct {
 	Store
-	mutate func(d *document, now instant)
+	mutate func(d *ledger.Document, now timeline.Instant)
 	now    func() time.Time
 }
 
@@ -57,18 +60,18 @@ func (s *mutantStore) Update(ctx context.Context, name string, fn func(Snapshot)
 		if err != nil || data == nil || s.mutate == nil {
 			return data, err
 		}
-		d, err := decodeDocument(data)
+		d, err := ledger.Decode(data)
 		if err != nil {
 			return nil, err
 		}
-		s.mutate(d, unixNano(s.now()))
-		return d.encode()
+		s.mutate(d, timeline.UnixNano(s.now()))
+		return d.Encode()
 	})
 }
 
 var modelScopes = []string{"", "a", "b"}
 
-func newModelWorld(pick func(string, int) int, mutate func(*document, instant)) (*modelWorld, error) {
+func newModelWorld(pick func(string, int) int, mutate func(*ledger.Document, timeline.Instant)) (*modelWorld, error) {
 	w := &modelWorld{pick: pick, clock: &modelClock{now: time.Unix(1.8e9, 0)}, hung: make(chan struct{})}
 	durations := func(label string, ds ...time.Duration) time.Duration { return ds[pick(label, len(ds))] }
 	base := durations("base", time.Second, time.Minute, 10*time.Minute)
@@ -216,10 +219,10 @@ func (w *modelWorld) started(now time.Time) error {
 		if now.Sub(s) < w.log.limits.MinInterval {
 			return fmt.Errorf("starts at %v and %v", s, now)
 		}
-		if now.Sub(s) < hour {
+		if now.Sub(s) < ledger.Hour {
 			inHour++
 		}
-		if now.Sub(s) < day {
+		if now.Sub(s) < ledger.Day {
 			inDay++
 		}
 	}
@@ -242,13 +245,13 @@ func (w *modelWorld) ended(scope string, start time.Time, hung bool, class Class
 		delete(w.log.closed, scope)
 		return
 	}
-	if retry = min(retry, day); end.Add(retry).After(w.log.pause.until) && retry > 0 {
+	if retry = min(retry, ledger.Day); end.Add(retry).After(w.log.pause.until) && retry > 0 {
 		w.log.pause = modelPause{end.Add(retry), retry}
 	}
 	switch class {
 	case ClassForbidden, ClassClientError, ClassAuthInvalid:
 		w.log.refusals[scope]++
-		length := modelBackoff(time.Hour, w.log.refusals[scope], day)
+		length := modelBackoff(time.Hour, w.log.refusals[scope], ledger.Day)
 		w.log.closed[scope] = modelPause{end.Add(length), length}
 	default:
 		w.log.failed++

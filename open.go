@@ -6,6 +6,9 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/tokenguard/tokenguard/internal/template"
 )
@@ -73,7 +76,7 @@ func (g *Guard) learned() {
 
 // noticed reports what was found in the state.
 func (g *Guard) noticed(text string) {
-	g.tell(Event{At: g.meter.read().wall, Kind: EventState, Text: text})
+	g.tell(Event{At: g.meter.read().Wall, Kind: EventState, Text: text})
 }
 
 // newest is the newest state that this process knows, or nil.
@@ -103,6 +106,6 @@ func (s *shelf) unreadable() map[string]bool {
 
 // save commits what was found on reading.
 func (g *Guard) save(ctx context.Context) error {
-	_, err := g.commit(ctx, func(*document, reading) bool { return false })
+	_, err := g.commit(ctx, func(*ledger.Document, timeline.Reading) bool { return false })
 	return err
 }

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"strconv"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
 )
 
 // Option sets one thing of a Guard. Options apply in order: a later one goes over an earlier one, field by field, and
@@ -35,10 +37,10 @@ type options struct {
 	failOpen     bool
 	shadow       bool
 	candidate    *Config
-	sharing      bool    // WithFailOpenToLocalShare
-	processes    int     // its argument
-	policy       *Policy // what the rules read of the above
-	share        *Policy // what holds while the store is away; nil: nothing may start
+	sharing      bool           // WithFailOpenToLocalShare
+	processes    int            // its argument
+	policy       *ledger.Policy // what the rules read of the above
+	share        *ledger.Policy // what holds while the store is away; nil: nothing may start
 	problems     []error
 }
 
@@ -93,10 +95,10 @@ func newOptions(opts []Option) (*options, error) {
 }
 
 // rules is the part of the options that decisions read.
-func (o *options) rules() *Policy {
-	return &Policy{
-		RateLimit: LimitPolicy(o.RateLimit), Cache: CachePolicy(o.Cache), Dedup: DedupPolicy(o.Dedup),
-		Manager: ManagerPolicy(o.Manager), Predictor: PredictorPolicy(o.Predictor),
+func (o *options) rules() *ledger.Policy {
+	return &ledger.Policy{
+		RateLimit: ledger.LimitPolicy(o.RateLimit), Cache: ledger.CachePolicy(o.Cache), Dedup: ledger.DedupPolicy(o.Dedup),
+		Manager: ledger.ManagerPolicy(o.Manager), Predictor: ledger.PredictorPolicy(o.Predictor),
 		RefreshAhead: o.refreshAhead, RequestTimeout: o.timeout,
 	}
 }

@@ -7,6 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -24,59 +27,59 @@ type personal struct {
 
 	mu     sync.Mutex // guards what follows
 	token  Token
-	taken  instant
-	expiry instant
-	failed instant // when fetch failed last
-	why    string  // it failed, masked
-	ended  uint64  // fetches that were not given up
+	taken  timeline.Instant
+	expiry timeline.Instant
+	failed timeline.Instant // when fetch failed last
+	why    string           // it failed, masked
+	ended  uint64           // fetches that were not given up
 }
 
 // view is what a decision needs to know.
-func (p *personal) view(o *options, doc *document, scope string, now instant) (pv personalView, due bool) {
+func (p *personal) view(o *options, doc *ledger.Document, scope string, now timeline.Instant) (pv decide.Personal, due bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pv.known, pv.fetches = true, p.ended
-	if p.failed != 0 && now < p.failed.plus(personalPause) {
-		pv.again = p.failed.plus(personalPause)
-		pv.note = "the personal token could not be fetched, so an anonymous one is used: " + p.why
+	pv.Known, pv.Fetches = true, p.ended
+	if p.failed != 0 && now < p.failed.Plus(personalPause) {
+		pv.Again = p.failed.Plus(personalPause)
+		pv.Note = "the personal token could not be fetched, so an anonymous one is used: " + p.why
 		return pv, false
 	}
 	if p.token.secret == nil {
 		return pv, true
 	}
-	pv.id, pv.taken = p.token.ID(), p.taken
+	pv.ID, pv.Taken = p.token.ID(), p.taken
 	if p.token.Scope != "" && p.token.Scope != scope {
-		pv.note = "the personal token is for another scope, so an anonymous one is used"
+		pv.Note = "the personal token is for another scope, so an anonymous one is used"
 		return pv, false
 	}
-	rec := &record{Acquired: p.taken, Expiry: p.expiry}
-	expired, _ := o.policy.expiry(rec)
+	rec := &ledger.Token{Acquired: p.taken, Expiry: p.expiry}
+	expired, _ := o.policy.Expiry(rec)
 	if now >= expired {
 		return pv, true
 	}
-	if r := doc.Tokens[pv.id]; r != nil {
-		pv.reset = r.Reset
+	if r := doc.Tokens[pv.ID]; r != nil {
+		pv.Reset = r.Reset
 		switch {
 		case r.Rejected != 0:
-			pv.again, pv.note = r.Rejected.plus(personalAgain), "the personal token is rejected, so an anonymous one is used"
+			pv.Again, pv.Note = r.Rejected.Plus(ledger.PersonalAgain), "the personal token is rejected, so an anonymous one is used"
 		case r.Spent != 0:
-			pv.again, pv.note = r.Reset, "the personal token is spent, so an anonymous one is used"
+			pv.Again, pv.Note = r.Reset, "the personal token is spent, so an anonymous one is used"
 		}
-		if now < pv.again {
+		if now < pv.Again {
 			return pv, false
 		}
-		if p.taken < pv.again {
+		if p.taken < pv.Again {
 			return pv, true
 		}
-		pv.note = ""
+		pv.Note = ""
 	}
-	pv.usable, pv.until, pv.again = true, expired, 0
+	pv.Usable, pv.Until, pv.Again = true, expired, 0
 	return pv, false
 }
 
 // refresh calls the function, one call for all who need it, on the context of the one that came first. seen is how many
 // fetches had ended when it was due.
-func (p *personal) refresh(ctx context.Context, seen uint64, timeout time.Duration, read func() reading, ended <-chan struct{}) error {
+func (p *personal) refresh(ctx context.Context, seen uint64, timeout time.Duration, read func() timeline.Reading, ended <-chan struct{}) error {
 	for {
 		ch := p.calls.DoChan("", func() (any, error) { return nil, p.once(ctx, seen, timeout, read) })
 		select {
@@ -96,7 +99,7 @@ func (p *personal) refresh(ctx context.Context, seen uint64, timeout time.Durati
 // errLeft ends a fetch whose caller left. It is a failure of nothing.
 var errLeft = errors.New("tokenguard: the caller left")
 
-func (p *personal) once(ctx context.Context, seen uint64, timeout time.Duration, read func() reading) error {
+func (p *personal) once(ctx context.Context, seen uint64, timeout time.Duration, read func() timeline.Reading) error {
 	p.mu.Lock()
 	late := p.ended != seen
 	p.mu.Unlock()
@@ -119,7 +122,7 @@ func (p *personal) once(ctx context.Context, seen uint64, timeout time.Duration,
 	case ans.err != nil:
 	case ans.token.Value() == "":
 		ans.err = errors.New("tokenguard: the personal token is empty")
-	case expiry != 0 && expiry <= r.now: // asked again on each call otherwise
+	case expiry != 0 && expiry <= r.Now: // asked again on each call otherwise
 		ans.err = errors.New("tokenguard: the personal token has expired already")
 	}
 	if ans.err != nil && ctx.Err() != nil {
@@ -133,24 +136,24 @@ func (p *personal) once(ctx context.Context, seen uint64, timeout time.Duration,
 	defer p.mu.Unlock()
 	p.ended++
 	if ans.err != nil {
-		p.failed, p.why = r.now, why
+		p.failed, p.why = r.Now, why
 		return ans.err
 	}
 	t := ans.token
-	p.taken, p.expiry, p.failed, p.why = r.now, expiry, 0, ""
-	t.Kind, t.AcquiredAt, t.Expiry = Personal, r.time(p.taken), r.time(p.expiry)
+	p.taken, p.expiry, p.failed, p.why = r.Now, expiry, 0, ""
+	t.Kind, t.AcquiredAt, t.Expiry = Personal, r.Time(p.taken), r.Time(p.expiry)
 	p.token = t
 	return nil
 }
 
 // record is the personal token as the document knows tokens, to keep what is reported about it. It has no value.
-func (p *personal) record(id string) *record {
+func (p *personal) record(id string) *ledger.Token {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if id == "" || p.token.ID() != id {
 		return nil
 	}
-	return &record{ID: id, Kind: personalKind, Scope: p.token.Scope, Acquired: p.taken, Expiry: p.expiry}
+	return &ledger.Token{ID: id, Kind: ledger.Personal, Scope: p.token.Scope, Acquired: p.taken, Expiry: p.expiry}
 }
 
 func (p *personal) current() Token {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/tokenguard/tokenguard/internal/ledger"
 )
 
 // Of two callers that find the personal token due, the second may come to fetch it when the first has just done so.
@@ -16,10 +17,10 @@ func TestPersonalTokenIsNotFetchedTwiceForOneNeed(t *testing.T) {
 		calls++
 		return NewTokenIn("mine", time.Hour), nil
 	}))
-	pv, due := g.personal.view(g.opt, newDocument(), "", g.meter.read().now)
+	pv, due := g.personal.view(g.opt, ledger.New(), "", g.meter.read().Now)
 	require.True(t, due)
 	for range 3 {
-		require.NoError(t, g.personal.refresh(t.Context(), pv.fetches, time.Second, g.meter.read, nil))
+		require.NoError(t, g.personal.refresh(t.Context(), pv.Fetches, time.Second, g.meter.read, nil))
 	}
 	assert.Equal(t, 1, calls)
 }

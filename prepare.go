@@ -10,9 +10,12 @@ import (
 	"unicode/utf8"
 
 	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/predict"
 	"github.com/tokenguard/tokenguard/internal/redact"
 	"github.com/tokenguard/tokenguard/internal/template"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // What callers hand in, made fit for deciding: checked, cut, classified, masked.
@@ -33,11 +36,11 @@ var ErrRequest = errors.New("tokenguard: invalid request")
 // plain reports whether a request of this kind means an anonymous token.
 func (k Kind) plain() bool { return k == "" || k == Anonymous }
 
-func (g *Guard) prepare(req Request, r reading) (*query, error) {
-	q := &query{kind: string(req.Kind), scope: req.Scope}
+func (g *Guard) prepare(req Request, r timeline.Reading) (*decide.Request, error) {
+	q := &decide.Request{Kind: string(req.Kind), Scope: req.Scope}
 	switch req.Kind {
 	case "":
-		q.kind = anonymousKind
+		q.Kind = ledger.Anonymous
 	case Anonymous, Personal:
 	default:
 		return nil, fmt.Errorf("%w: Request.Kind: %q: want %q or %q", ErrRequest, req.Kind, Anonymous, Personal)
@@ -49,18 +52,18 @@ func (g *Guard) prepare(req Request, r reading) (*query, error) {
 		return nil, fmt.Errorf("%w: Request.Scope: not valid UTF-8", ErrRequest)
 	}
 	caller := trim(req.Caller, maxCaller)
-	q.caller = caller
+	q.Caller = caller
 	if req.Failure.IsZero() || canceled(req.Failure.Err) {
 		return q, nil
 	}
 	text := req.Failure.text()
-	q.report = g.report(req.Failure, r)
+	q.Report = g.report(req.Failure, r)
 	if raw := req.Failing; raw != "" && !isTokenID(raw) && strings.Contains(text, raw) {
 		text = without(trim(text, 2*maxText), raw, TokenID(raw))
-		q.text = g.masked(text)
+		q.Text = g.masked(text)
 	}
-	q.failing = normalID(req.Failing)
-	q.template = g.template(caller, text)
+	q.Failing = normalID(req.Failing)
+	q.Template = g.template(caller, text)
 	return q, nil
 }
 
@@ -68,22 +71,22 @@ func (g *Guard) prepare(req Request, r reading) (*query, error) {
 func canceled(err error) bool { return errors.Is(err, context.Canceled) }
 
 // report reads a failure.
-func (g *Guard) report(f Failure, r reading) report {
-	p := report{at: r.now, status: f.StatusCode, class: string(g.classify(f))}
+func (g *Guard) report(f Failure, r timeline.Reading) ledger.Report {
+	p := ledger.Report{At: r.Now, Status: f.StatusCode, Class: string(g.classify(f))}
 	if !f.At.IsZero() {
-		p.at = min(r.instant(f.At), r.now)
+		p.At = min(r.Instant(f.At), r.Now)
 	}
 	text := f.text()
-	p.text = g.masked(text)
-	p.hints = classify.ReadHints(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: text}, r.time(p.at))
-	switch h := p.hints; {
+	p.Text = g.masked(text)
+	p.Hints = classify.ReadHints(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: text}, r.Time(p.At))
+	switch h := p.Hints; {
 	case h.HasRetryAfter:
-		p.until = p.at.plus(h.RetryAfter)
-	case !h.ResetAt.IsZero() && (p.class == classify.QuotaExhausted || h.UsedUp):
-		p.until = r.instant(h.ResetAt) // of a window that is not used up it says nothing
+		p.Until = p.At.Plus(h.RetryAfter)
+	case !h.ResetAt.IsZero() && (p.Class == classify.QuotaExhausted || h.UsedUp):
+		p.Until = r.Instant(h.ResetAt) // of a window that is not used up it says nothing
 	}
-	p.until = min(p.until, r.now.plus(maxReset))
-	p.none = p.hints.UsedUp
+	p.Until = min(p.Until, r.Now.Plus(maxReset))
+	p.None = p.Hints.UsedUp
 	return p
 }
 
@@ -211,16 +214,16 @@ func trim(s string, n int) string {
 }
 
 // outcomeOf is an Outcome for the predictor.
-func outcomeOf(p *report, o Outcome, r reading) predict.Outcome {
-	out := predict.Outcome{At: int64(p.at), Latency: max(o.Latency, 0), Failed: p.class != "",
-		Quota: p.class == classify.QuotaExhausted, Remaining: o.Remaining, Limit: o.Limit, ResetAt: int64(r.instant(o.ResetAt))}
+func outcomeOf(p *ledger.Report, o Outcome, r timeline.Reading) predict.Outcome {
+	out := predict.Outcome{At: int64(p.At), Latency: max(o.Latency, 0), Failed: p.Class != "",
+		Quota: p.Class == classify.QuotaExhausted, Remaining: o.Remaining, Limit: o.Limit, ResetAt: int64(r.Instant(o.ResetAt))}
 	if o.Limit <= 0 {
-		out.Remaining, out.Limit = p.hints.Remaining, p.hints.Limit
+		out.Remaining, out.Limit = p.Hints.Remaining, p.Hints.Limit
 	}
-	if p.hints.HasRetryAfter {
-		out.RetryAt = int64(p.until)
+	if p.Hints.HasRetryAfter {
+		out.RetryAt = int64(p.Until)
 	} else if out.ResetAt == 0 {
-		out.ResetAt = int64(p.until)
+		out.ResetAt = int64(p.Until)
 	}
 	return out
 }

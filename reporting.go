@@ -5,6 +5,9 @@ import (
 	"fmt"
 
 	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // How reports get into the document: those of a request before it is decided, and outcomes.
@@ -17,7 +20,7 @@ func (g *Guard) Report(ctx context.Context, o Outcome) error {
 		return ErrClosed
 	}
 	r := g.meter.read()
-	q := &query{kind: anonymousKind}
+	q := &decide.Request{Kind: ledger.Anonymous}
 	if canceled(o.Failure.Err) {
 		return nil
 	}
@@ -30,16 +33,16 @@ func (g *Guard) Report(ctx context.Context, o Outcome) error {
 	if g.candidate != nil {
 		defer g.candidate.report(ctx, o)
 	}
-	q.failing = normalID(o.TokenID)
-	q.report.at = r.now
+	q.Failing = normalID(o.TokenID)
+	q.Report.At = r.Now
 	if !o.Failure.IsZero() {
-		q.report = g.report(o.Failure, r)
-		q.failing = normalID(o.TokenID)
+		q.Report = g.report(o.Failure, r)
+		q.Failing = normalID(o.TokenID)
 	}
-	q.none = q.none || o.Limit > 0 && o.Remaining <= 0
+	q.None = q.None || o.Limit > 0 && o.Remaining <= 0
 	// A pause lasts for the Retry-After; when a window is full again says something of it only if nothing remains.
-	if !o.ResetAt.IsZero() && (q.class != classify.RateLimited || q.until == 0 && q.none) {
-		q.until = min(r.instant(o.ResetAt), r.now.plus(maxReset))
+	if !o.ResetAt.IsZero() && (q.Class != classify.RateLimited || q.Until == 0 && q.None) {
+		q.Until = min(r.Instant(o.ResetAt), r.Now.Plus(maxReset))
 	}
 	return g.reportOutcome(ctx, q, o, r)
 }
@@ -48,21 +51,21 @@ func (g *Guard) Report(ctx context.Context, o Outcome) error {
 type reportID struct {
 	token, text string
 	class       string
-	at, until   instant
+	at, until   timeline.Instant
 	none        bool
 }
 
-func idOf(p *report) reportID {
-	return reportID{p.failing, p.text, p.class, p.at, p.until, p.none}
+func idOf(p *ledger.Report) reportID {
+	return reportID{p.Failing, p.Text, p.Class, p.At, p.Until, p.None}
 }
 
 // counted reports whether this very report was counted before, and counts it.
-func (g *Guard) counted(q *query) bool {
-	seen, _ := g.reports.ContainsOrAdd(idOf(&q.report), struct{}{})
+func (g *Guard) counted(q *decide.Request) bool {
+	seen, _ := g.reports.ContainsOrAdd(idOf(&q.Report), struct{}{})
 	return seen
 }
 
-func (g *Guard) personalRecord(id string) *record {
+func (g *Guard) personalRecord(id string) *ledger.Token {
 	if g.personal == nil {
 		return nil
 	}
@@ -71,30 +74,30 @@ func (g *Guard) personalRecord(id string) *record {
 
 // news reports whether the report changes what the document says. It also lets a failure of a known token wait for the
 // predictor, once.
-func (g *Guard) news(q *query, doc *document, r reading) bool {
-	if q.class == "" {
+func (g *Guard) news(q *decide.Request, doc *ledger.Document, r timeline.Reading) bool {
+	if q.Class == "" {
 		return false
 	}
 	// One that was counted may still be on its way into the document: only the document tells whether it is there.
-	if rec := doc.Tokens[q.failing]; rec != nil && rec.Kind == anonymousKind && !g.counted(q) {
-		g.outcome(q.failing, outcomeOf(&q.report, Outcome{}, r))
+	if rec := doc.Tokens[q.Failing]; rec != nil && rec.Kind == ledger.Anonymous && !g.counted(q) {
+		g.outcome(q.Failing, outcomeOf(&q.Report, Outcome{}, r))
 	}
-	return doc.wouldChange(g.opt.policy, &q.report, q.scope, g.personalRecord(q.failing), r.now)
+	return doc.WouldChange(g.opt.policy, &q.Report, q.Scope, g.personalRecord(q.Failing), r.Now)
 }
 
 // submit commits a report. If the store fails, this process acts on it all the same, and stores it later.
-func (g *Guard) submit(ctx context.Context, q *query) error {
-	p := g.personalRecord(q.failing)
+func (g *Guard) submit(ctx context.Context, q *decide.Request) error {
+	p := g.personalRecord(q.Failing)
 	rep := *q
-	c := func(d *document, r reading) bool {
-		var own *record
+	c := func(d *ledger.Document, r timeline.Reading) bool {
+		var own *ledger.Token
 		if p != nil {
 			copied := *p
 			own = &copied
 		}
-		return d.report(g.opt.policy, &rep.report, rep.scope, own, r.now)
+		return d.Report(g.opt.policy, &rep.Report, rep.Scope, own, r.Now)
 	}
-	var r reading
+	var r timeline.Reading
 	err := g.hangs() // or the report would wait with it
 	if err == nil {
 		r, err = g.commit(ctx, c)
@@ -102,21 +105,21 @@ func (g *Guard) submit(ctx context.Context, q *query) error {
 	if err != nil {
 		r = g.keep(c, true)
 	}
-	g.tell(Event{At: r.wall, Kind: EventReported, Scope: q.scope, Caller: q.caller, TokenID: q.failing, Verdict: Verdict{Class: Class(q.class)}, Text: q.text})
+	g.tell(Event{At: r.Wall, Kind: EventReported, Scope: q.Scope, Caller: q.Caller, TokenID: q.Failing, Verdict: Verdict{Class: Class(q.Class)}, Text: q.Text})
 	return err
 }
 
 // liftSuspicion drops the newest token's suspicion, if the predictor still says so on the newest document.
-func (g *Guard) liftSuspicion(ctx context.Context, q *query) error {
+func (g *Guard) liftSuspicion(ctx context.Context, q *decide.Request) error {
 	rep, unreadable := *q, g.unreadable() // a commit that was given up may still look at it
-	_, err := g.commitOrKeep(ctx, func(d *document, r reading) bool {
-		v := &view{doc: d, q: &rep, unreadable: unreadable}
-		g.policyNow(v, r.now)
-		if !v.decide(r.now).lifts {
+	_, err := g.commitOrKeep(ctx, func(d *ledger.Document, r timeline.Reading) bool {
+		v := &decide.Input{Doc: d, Request: &rep, Unreadable: unreadable}
+		g.policyNow(v, r.Now)
+		if !v.Decide(r.Now).LiftsSuspicion {
 			return false
 		}
-		newest := d.newest(q.scope)
-		newest.lift()
+		newest := d.Newest(q.Scope)
+		newest.ClearSuspicion()
 		newest.Heard = 0 // the predictor answers whoever says it again
 		return true
 	})
@@ -124,36 +127,38 @@ func (g *Guard) liftSuspicion(ctx context.Context, q *query) error {
 }
 
 // reportOutcome takes an Outcome in.
-func (g *Guard) reportOutcome(ctx context.Context, q *query, o Outcome, r reading) error {
+func (g *Guard) reportOutcome(ctx context.Context, q *decide.Request, o Outcome, r timeline.Reading) error {
 	st, _, err := g.look(ctx)
 	if st == nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
-	rec, own := st.doc.Tokens[q.failing], g.personalRecord(q.failing)
+	rec, own := st.doc.Tokens[q.Failing], g.personalRecord(q.Failing)
 	switch {
 	case rec != nil:
-		q.scope = rec.Scope
+		q.Scope = rec.Scope
 	case own != nil:
-		q.scope = own.Scope
+		q.Scope = own.Scope
 	default:
 		return nil
 	}
 	due := false
-	if rec != nil && rec.Kind == anonymousKind {
+	if rec != nil && rec.Kind == ledger.Anonymous {
 		if again := g.counted(q); again && !o.Failure.At.IsZero() {
 			return nil
 		}
-		due = g.outcome(q.failing, outcomeOf(&q.report, o, r))
+		due = g.outcome(q.Failing, outcomeOf(&q.Report, o, r))
 	}
-	g.tally.outcome(Class(q.class))
-	changes := st.doc.wouldChange(g.opt.policy, &q.report, q.scope, own, r.now)
+	g.tally.outcome(Class(q.Class))
+	changes := st.doc.WouldChange(g.opt.policy, &q.Report, q.Scope, own, r.Now)
 	due = due && g.hangs() == nil
 	switch {
-	case changes && (q.class != "" || rec != nil && rec.Suspect != 0):
+	case changes && (q.Class != "" || rec != nil && rec.Suspect != 0):
 		err = g.submit(ctx, q)
 	case changes:
 		// A first success is worth remembering, but not a commit of its own.
-		g.keep(func(d *document, r reading) bool { return d.report(g.opt.policy, &q.report, q.scope, nil, r.now) }, true)
+		g.keep(func(d *ledger.Document, r timeline.Reading) bool {
+			return d.Report(g.opt.policy, &q.Report, q.Scope, nil, r.Now)
+		}, true)
 		if due {
 			err = g.flush(ctx)
 		}
@@ -163,7 +168,7 @@ func (g *Guard) reportOutcome(ctx context.Context, q *query, o Outcome, r readin
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
-	g.warn(q.failing, r)
+	g.warn(q.Failing, r)
 	return nil
 }
 
@@ -175,6 +180,6 @@ func (g *Guard) flush(ctx context.Context) error {
 	if !waits {
 		return nil
 	}
-	_, err := g.commit(ctx, func(*document, reading) bool { return true })
+	_, err := g.commit(ctx, func(*ledger.Document, timeline.Reading) bool { return true })
 	return err
 }

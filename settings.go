@@ -3,6 +3,8 @@ package tokenguard
 import (
 	"context"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
 )
 
 // Config returns the settings in force: the defaults under what the options set.
@@ -28,10 +30,10 @@ func (g *Guard) Attempts(ctx context.Context) ([]Attempt, error) {
 	out := make([]Attempt, 0, len(st.doc.Attempts))
 	for i := range st.doc.Attempts {
 		a := &st.doc.Attempts[i]
-		if r.now.sub(a.End) >= day {
+		if r.Now.Sub(a.End) >= ledger.Day {
 			continue
 		}
-		out = append(out, Attempt{Start: r.time(a.Start), End: r.time(a.End), InProgress: a.inProgress(r.now), Failed: a.Failed, Adopted: a.Adopted})
+		out = append(out, Attempt{Start: r.Time(a.Start), End: r.Time(a.End), InProgress: a.InProgress(r.Now), Failed: a.Failed, Adopted: a.Adopted})
 	}
 	return out, nil
 }

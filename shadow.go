@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/tokenguard/tokenguard/internal/decide"
+
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
@@ -88,7 +90,7 @@ func (g *Guard) passOn(ctx context.Context, req Request, refused *RefusedError) 
 	case <-bounded.Done():
 		ans.err = fmt.Errorf("tokenguard: RequestFunc did not return within %v: %w", g.opt.timeout, bounded.Err())
 	case <-g.ended:
-		return g.refuseClosed(&query{scope: req.Scope, caller: req.Caller})
+		return g.refuseClosed(&decide.Request{Scope: req.Scope, Caller: req.Caller})
 	}
 	if ans.err != nil && ctx.Err() != nil {
 		return Grant{}, ctx.Err()
@@ -106,12 +108,12 @@ func (g *Guard) passedOn(req Request, refused *RefusedError, ans answer) (Grant,
 	if err != nil {
 		g.shadow.failed.Add(1)
 		f := failureOf(err)
-		verdict := Verdict{Step: StepRequest, Reason: ReasonRequestFailed, Answer: AnswerFail, Class: Class(g.report(f, r).class)}
+		verdict := Verdict{Step: StepRequest, Reason: ReasonRequestFailed, Answer: AnswerFail, Class: Class(g.report(f, r).Class)}
 		verdict.Detail = fmt.Sprintf("request failed (%s): %s; in shadow mode, in place of the refusal %s", verdict.Class, g.masked(f.text()), refused.Verdict.Reason)
 		return Grant{}, &RequestError{Err: err, Class: verdict.Class, Verdict: verdict}
 	}
 	g.shadow.served.Add(1)
-	t.Kind, t.Scope, t.AcquiredAt, t.Expiry = Anonymous, req.Scope, r.wall, r.time(t.expiry(r))
+	t.Kind, t.Scope, t.AcquiredAt, t.Expiry = Anonymous, req.Scope, r.Wall, r.Time(t.expiry(r))
 	if _, ok := g.known(t.ID()); !ok {
 		g.shadow.tokens.Add(t.ID(), passedOn{t, g.shadow.stands(req.Failing)})
 		g.masks.Purge() // texts that were read before may hold its value

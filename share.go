@@ -3,6 +3,10 @@ package tokenguard
 import (
 	"context"
 	"fmt"
+
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // What a process may start while the store cannot be read or written: nothing, its share of the limits, or all of them.
@@ -53,8 +57,8 @@ func (o *options) opens(st *state) bool {
 }
 
 // policyNow sets the policy that holds at now: the share while the store is away and for an hour after.
-func (s *shelf) policyNow(v *view, now instant) {
-	v.policy, v.full, v.fullFrom = s.opt.policy, nil, 0
+func (s *shelf) policyNow(v *decide.Input, now timeline.Instant) {
+	v.Policy, v.Full, v.FullFrom = s.opt.policy, nil, 0
 	if s.opt.share == nil {
 		return
 	}
@@ -62,9 +66,9 @@ func (s *shelf) policyNow(v *view, now instant) {
 	defer s.mu.Unlock()
 	switch {
 	case s.away:
-		v.policy, v.full, v.fullFrom = s.opt.share, s.opt.policy, now.plus(hour)
+		v.Policy, v.Full, v.FullFrom = s.opt.share, s.opt.policy, now.Plus(ledger.Hour)
 	case now < s.aloneUntil:
-		v.policy, v.full, v.fullFrom = s.opt.share, s.opt.policy, s.aloneUntil
+		v.Policy, v.Full, v.FullFrom = s.opt.share, s.opt.policy, s.aloneUntil
 	}
 }
 
@@ -73,7 +77,7 @@ func (s *shelf) missed(caller context.Context, err error) {
 	if caller.Err() != nil {
 		return
 	}
-	now := s.meter.read().now
+	now := s.meter.read().Now
 	s.mu.Lock()
 	first := !s.away && now >= s.aloneUntil
 	s.away = true
@@ -89,16 +93,16 @@ func (s *shelf) missed(caller context.Context, err error) {
 // reached notes that the store answers. Until the hour window has passed over the outage, what the others started in it
 // may be missing in the document.
 func (s *shelf) reached() {
-	now := s.meter.read().now
+	now := s.meter.read().Now
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.away {
-		s.away, s.aloneUntil = false, now.plus(hour)
+		s.away, s.aloneUntil = false, now.Plus(ledger.Hour)
 	}
 }
 
 // commitOrKeep commits c. Where the store does not take it and the guard may act without, c counts in this process alone.
-func (s *shelf) commitOrKeep(ctx context.Context, c change) (reading, error) {
+func (s *shelf) commitOrKeep(ctx context.Context, c change) (timeline.Reading, error) {
 	r, err := s.commit(ctx, c)
 	if err != nil && s.opt.opens(s.newest()) {
 		return s.keep(c, false), nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/tokenguard/tokenguard/internal/ledger"
 	"golang.org/x/time/rate"
 	"pgregory.net/rapid"
 )
@@ -137,9 +138,9 @@ func TestShareAfterTheOutage(t *testing.T) {
 		for _, g := range []*Guard{r.Guard, other} {
 			doc := g.newest().doc
 			require.Len(t, doc.Attempts, 2)
-			assert.Equal(t, 90*time.Second, time.Duration(g.meter.read().now.sub(doc.Attempts[0].End)))
+			assert.Equal(t, 90*time.Second, time.Duration(g.meter.read().Now.Sub(doc.Attempts[0].End)))
 			assert.True(t, doc.Attempts[1].Landed)
-			assert.Equal(t, 1*time.Minute, time.Duration(g.meter.read().now.sub(doc.Attempts[1].End)))
+			assert.Equal(t, 1*time.Minute, time.Duration(g.meter.read().Now.Sub(doc.Attempts[1].End)))
 			assert.EqualValues(t, 2, doc.Counts.Successes)
 		}
 		_, err = other.Acquire(t.Context(), Request{Scope: "c"})
@@ -199,7 +200,7 @@ func TestSharesKeepTheLimits(t *testing.T) {
 			}
 			clock.add(time.Duration(rapid.IntRange(1, 30).Draw(t, "minutes")) * time.Minute)
 		}
-		for window, limit := range map[time.Duration]int{hour: perHour, day: perDay} {
+		for window, limit := range map[time.Duration]int{ledger.Hour: perHour, ledger.Day: perDay} {
 			for i := limit; i < len(starts); i++ {
 				if starts[i].Sub(starts[i-limit]) < window {
 					t.Fatalf("%d starts in %v, the limit is %d", limit+1, starts[i].Sub(starts[i-limit]), limit)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // A simulation of many processes on one store. Whatever touches the store or the upstream stops at a gate, and only a
@@ -208,14 +210,14 @@ func TestSimulationCatchesWrongRules(t *testing.T) {
 	wrong := map[string]func(*simWorld){
 		"the wall clock alone": func(w *simWorld) { w.noBoot = true },
 		"no fencing": func(w *simWorld) {
-			w.mutate = func(d *document, now instant) { // a late result ends whatever runs
-				if slices.ContainsFunc(d.Attempts, func(a attempt) bool { return a.Landed && a.End == now && a.End.sub(a.Start) > 35*time.Second }) {
-					dropAttempts(d, func(a attempt) bool { return a.inProgress(now) })
+			w.mutate = func(d *ledger.Document, now timeline.Instant) { // a late result ends whatever runs
+				if slices.ContainsFunc(d.Attempts, func(a ledger.Attempt) bool { return a.Landed && a.End == now && a.End.Sub(a.Start) > 35*time.Second }) {
+					dropAttempts(d, func(a ledger.Attempt) bool { return a.InProgress(now) })
 				}
 			}
 		},
 		"forget rejections": func(w *simWorld) {
-			w.mutate = func(d *document, _ instant) {
+			w.mutate = func(d *ledger.Document, _ timeline.Instant) {
 				for _, r := range d.Tokens {
 					r.Rejected = 0
 				}

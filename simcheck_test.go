@@ -5,34 +5,37 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // simCheck is what the outside sees: the upstream, the bytes that were committed, what callers got. It shares no rule
 // with the guard.
 type simCheck struct {
-	asks   []instant // when the upstream was asked, true time
-	doc    *document // newest committed
+	asks   []timeline.Instant // when the upstream was asked, true time
+	doc    *ledger.Document   // newest committed
 	tokens map[string]simToken
 	ids    []string
-	offset instant // document time minus true time, once known
+	offset timeline.Instant // document time minus true time, once known
 
 	failed   int // in a row, by the totals that the document keeps
-	failedAt instant
+	failedAt timeline.Instant
 }
 
 type simToken struct {
 	scope  string
-	expiry instant // true time
+	expiry timeline.Instant // true time
 }
 
 // issue hands out a new secret.
-func (c *simCheck) issue(scope string, now instant, life time.Duration) string {
+func (c *simCheck) issue(scope string, now timeline.Instant, life time.Duration) string {
 	secret := fmt.Sprintf("secret %d", len(c.tokens))
 	if c.tokens == nil {
 		c.tokens = map[string]simToken{}
 	}
 	id := TokenID(secret)
-	c.tokens[id] = simToken{scope, now.plus(life)}
+	c.tokens[id] = simToken{scope, now.Plus(life)}
 	c.ids = append(c.ids, id)
 	return secret
 }
@@ -45,17 +48,17 @@ func (c *simCheck) someToken(roll int) string {
 }
 
 // asked is I1 as the upstream sees it.
-func (c *simCheck) asked(now instant) error {
+func (c *simCheck) asked(now timeline.Instant) error {
 	c.asks = append(c.asks, now)
 	inHour, inDay := 0, 0
 	for i, at := range c.asks {
-		if i < len(c.asks)-1 && now.sub(at) < 300*time.Second {
-			return fmt.Errorf("I1: the upstream was asked twice within %v", now.sub(at))
+		if i < len(c.asks)-1 && now.Sub(at) < 300*time.Second {
+			return fmt.Errorf("I1: the upstream was asked twice within %v", now.Sub(at))
 		}
-		if now.sub(at) < time.Hour {
+		if now.Sub(at) < time.Hour {
 			inHour++
 		}
-		if now.sub(at) < 24*time.Hour {
+		if now.Sub(at) < 24*time.Hour {
 			inDay++
 		}
 	}
@@ -67,7 +70,7 @@ func (c *simCheck) asked(now instant) error {
 
 // committed is I2 and I7: what each commit may not do.
 func (c *simCheck) committed(w *simWorld, data []byte) error {
-	next, err := decodeDocument(data)
+	next, err := ledger.Decode(data)
 	if err != nil {
 		return fmt.Errorf("I7: %w", err)
 	}
@@ -78,28 +81,28 @@ func (c *simCheck) committed(w *simWorld, data []byte) error {
 		return nil
 	}
 	if next.Clock.Last < last.Clock.Last {
-		return fmt.Errorf("I8: the meter went back by %v", last.Clock.Last.sub(next.Clock.Last))
+		return fmt.Errorf("I8: the meter went back by %v", last.Clock.Last.Sub(next.Clock.Last))
 	}
 	if drift := next.Clock.Last - w.now() - c.offset; drift != 0 {
 		return fmt.Errorf("I8: the meter and true time differ by %v", time.Duration(drift))
 	}
 	for _, a := range last.Attempts {
-		i := slices.IndexFunc(next.Attempts, func(b attempt) bool { return a.ID == b.ID })
-		if i < 0 && a.End > next.Clock.Last-instant(24*time.Hour) {
+		i := slices.IndexFunc(next.Attempts, func(b ledger.Attempt) bool { return a.ID == b.ID })
+		if i < 0 && a.End > next.Clock.Last-timeline.Instant(24*time.Hour) {
 			return fmt.Errorf("I7: attempt %s is gone", a.ID)
 		}
 	}
 	for id, r := range last.Tokens {
-		if now := next.Tokens[id]; r.Rejected != 0 && (now == nil || now.Rejected == 0) && next.Clock.Last < r.Rejected.plus(7*24*time.Hour) {
+		if now := next.Tokens[id]; r.Rejected != 0 && (now == nil || now.Rejected == 0) && next.Clock.Last < r.Rejected.Plus(7*24*time.Hour) {
 			return fmt.Errorf("I7: the rejection of %s is gone", id)
 		}
 	}
 	c.count(last, next)
 	for _, a := range next.Attempts {
-		if slices.ContainsFunc(last.Attempts, func(b attempt) bool { return a.ID == b.ID }) {
+		if slices.ContainsFunc(last.Attempts, func(b ledger.Attempt) bool { return a.ID == b.ID }) {
 			continue
 		}
-		if c.failed > 0 && a.Start < c.failedAt.plus(min(600*time.Second<<min(c.failed-1, 3), 3600*time.Second)) {
+		if c.failed > 0 && a.Start < c.failedAt.Plus(min(600*time.Second<<min(c.failed-1, 3), 3600*time.Second)) {
 			return fmt.Errorf("I2: %s started in the backoff", a.ID)
 		}
 		if a.Start < next.Pause.Until && next.Pause == last.Pause {
@@ -110,7 +113,7 @@ func (c *simCheck) committed(w *simWorld, data []byte) error {
 }
 
 // count follows the consecutive failures that close the whole guard.
-func (c *simCheck) count(last, next *document) {
+func (c *simCheck) count(last, next *ledger.Document) {
 	if next.Counts.Successes > last.Counts.Successes {
 		c.failed = 0
 	}
@@ -122,7 +125,7 @@ func (c *simCheck) count(last, next *document) {
 		return // one that closes its key alone, at most
 	}
 	for _, a := range next.Attempts {
-		i := slices.IndexFunc(last.Attempts, func(b attempt) bool { return a.ID == b.ID })
+		i := slices.IndexFunc(last.Attempts, func(b ledger.Attempt) bool { return a.ID == b.ID })
 		if i >= 0 && a.Landed && a.Failed && !last.Attempts[i].Landed {
 			c.failedAt = max(c.failedAt, a.Start)
 		}
@@ -141,13 +144,13 @@ func (c *simCheck) deadNow() map[string]bool {
 }
 
 // usable are the tokens of the scope that everybody may have.
-func (c *simCheck) usable(now instant, scope string) (ids []string) {
+func (c *simCheck) usable(now timeline.Instant, scope string) (ids []string) {
 	if c.doc == nil {
 		return nil
 	}
 	for id, r := range c.doc.Tokens {
 		t := c.tokens[id]
-		if r.Kind == anonymousKind && t.scope == scope && now < t.expiry && r.Rejected == 0 && r.Spent == 0 && r.Value != "" {
+		if r.Kind == ledger.Anonymous && t.scope == scope && now < t.expiry && r.Rejected == 0 && r.Spent == 0 && r.Value != "" {
 			ids = append(ids, id)
 		}
 	}
@@ -156,7 +159,7 @@ func (c *simCheck) usable(now instant, scope string) (ids []string) {
 
 // answered is I3 and I4, for a caller that reports nothing. before are the tokens that were usable when it called, dead
 // those that were rejected by then.
-func (c *simCheck) answered(now instant, req Request, before []string, dead map[string]bool, grant Grant, err error) error {
+func (c *simCheck) answered(now timeline.Instant, req Request, before []string, dead map[string]bool, grant Grant, err error) error {
 	if err == nil {
 		id := grant.Token.ID()
 		switch t := c.tokens[id]; {
@@ -165,7 +168,7 @@ func (c *simCheck) answered(now instant, req Request, before []string, dead map[
 		case dead[id]:
 			return fmt.Errorf("I3: the rejected token %s was handed out", id)
 		case now >= t.expiry:
-			return fmt.Errorf("I3: the token %s was handed out %v after its expiry", id, now.sub(t.expiry))
+			return fmt.Errorf("I3: the token %s was handed out %v after its expiry", id, now.Sub(t.expiry))
 		}
 		return nil
 	}

@@ -11,13 +11,16 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 type simWorld struct {
 	random  *rand.Rand
 	begin   time.Time
 	step    atomic.Int64 // of the wall clock
-	mutate  func(d *document, now instant)
+	mutate  func(d *ledger.Document, now timeline.Instant)
 	noBoot  bool // the wall clock alone
 	nextID  int
 	procs   []*simProc // alive
@@ -85,7 +88,7 @@ func (w *simWorld) ticks() int64 { return int64(time.Since(w.begin)) + int64(100
 func (w *simWorld) wall() time.Time {
 	return time.Now().Add(time.Duration(w.step.Load())).AddDate(26, 0, 0)
 }
-func (w *simWorld) now() instant { return instant(w.ticks()) }
+func (w *simWorld) now() timeline.Instant { return timeline.Instant(w.ticks()) }
 
 // simStore is the store as one process sees it.
 type simStore struct{ proc *simProc }
@@ -137,10 +140,10 @@ func (w *simWorld) mutated(data []byte) []byte {
 	if w.mutate == nil {
 		return data
 	}
-	d, err := decodeDocument(data)
+	d, err := ledger.Decode(data)
 	if err == nil {
 		w.mutate(d, d.Clock.Last)
-		data, err = d.encode()
+		data, err = d.Encode()
 	}
 	w.fail(err)
 	return data
@@ -166,7 +169,7 @@ func (w *simWorld) birth() error {
 	if !w.noBoot {
 		g.meter.boot, g.meter.ticks = "this boot", w.ticks
 	}
-	g.meter.offset.Store(int64(unixNano(w.wall())) - g.meter.progress())
+	g.meter.offset.Store(int64(timeline.UnixNano(w.wall())) - g.meter.progress())
 	g.owner = fmt.Sprintf("p%d", p.id)
 	g.jitter = func(d time.Duration) time.Duration { return d / 2 }
 	p.guard = g

@@ -7,7 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/predict"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // The guard's side of the store: what it saw last, when it looks again, and how it commits.
@@ -17,7 +19,7 @@ const storeTimeout = 10 * time.Second
 
 // state is one revision of the document, as this process can read it. It never changes once published.
 type state struct {
-	doc        *document
+	doc        *ledger.Document
 	rev        uint64
 	epoch      string
 	dirty      bool             // healed on reading: to be committed
@@ -26,7 +28,7 @@ type state struct {
 }
 
 // change applies something to a document at an instant and reports whether it did. It is pure and may run again.
-type change func(d *document, r reading) bool
+type change func(d *ledger.Document, r timeline.Reading) bool
 
 // shelf is the part of the guard that talks to the store. mu is a leaf: nothing of the user's, no store and no other
 // lock is touched under it.
@@ -44,7 +46,7 @@ type shelf struct {
 	mu         sync.Mutex               // guards what follows
 	current    *state                   // newest revision seen
 	checked    time.Duration            // on Go's monotonic clock since meter.base: when the store was last looked at
-	charged    []attempt                // own attempts of the last day, in case the store loses them
+	charged    []ledger.Attempt         // own attempts of the last day, in case the store loses them
 	unsaved    []change                 // what could not be committed yet
 	settled    uint64                   // how many were, so far
 	pending    map[string]predict.Usage // outcomes by token ID that wait for a commit
@@ -56,14 +58,14 @@ type shelf struct {
 	slow    error         // the last look took long and failed; nil: it did not
 	slowAt  time.Duration // when that was
 
-	away       bool    // the store did not answer when it was last asked
-	aloneUntil instant // and for so long the share of WithFailOpenToLocalShare goes on to hold
+	away       bool             // the store did not answer when it was last asked
+	aloneUntil timeline.Instant // and for so long the share of WithFailOpenToLocalShare goes on to hold
 
 	found []string // for the log: told once the store has returned
 
-	publish func()                   // tells the guard of a new revision
-	stamp   func(*document, instant) // carries the order of use into the document
-	notice  func(text string)        // tells the log of what was found
+	publish func()                                   // tells the guard of a new revision
+	stamp   func(*ledger.Document, timeline.Instant) // carries the order of use into the document
+	notice  func(text string)                        // tells the log of what was found
 
 	jitter func(time.Duration) time.Duration // below its argument: how much longer a poll pauses
 }
@@ -72,26 +74,26 @@ func (s *shelf) mono() time.Duration { return time.Since(s.meter.base) }
 
 // look returns the newest revision that the guard has to know: another process' commit is seen at most the freshness
 // later. If the store fails it returns what was known last, possibly nil, and the error.
-func (s *shelf) look(ctx context.Context) (*state, reading, error) {
+func (s *shelf) look(ctx context.Context) (*state, timeline.Reading, error) {
 	_, r, err := s.newer(ctx)
 	return s.steppedBack(s.newest(), r), r, err // what was learned during a slow look counts, too
 }
 
 // steppedBack pulls in what lies too far ahead after a step back of the clock, also where no revision is new.
-func (s *shelf) steppedBack(st *state, r reading) *state {
-	if st == nil || r.now >= st.doc.Clock.Last {
+func (s *shelf) steppedBack(st *state, r timeline.Reading) *state {
+	if st == nil || r.Now >= st.doc.Clock.Last {
 		return st
 	}
 	next := *st
-	next.doc, next.dirty = st.doc.clone(), true
-	if !next.doc.ahead(r.now) {
+	next.doc, next.dirty = st.doc.Clone(), true
+	if !next.doc.ClampFuture(r.Now) {
 		return st
 	}
-	s.notice(clockBack)
+	s.notice(ledger.ClockBack)
 	return s.accept(s.open(&next, r), r)
 }
 
-func (s *shelf) newer(ctx context.Context) (*state, reading, error) {
+func (s *shelf) newer(ctx context.Context) (*state, timeline.Reading, error) {
 	s.mu.Lock()
 	st, checked := s.current, s.checked
 	s.mu.Unlock()
@@ -106,13 +108,13 @@ func (s *shelf) newer(ctx context.Context) (*state, reading, error) {
 }
 
 // reload looks at the store and tells what it found.
-func (s *shelf) reload(ctx context.Context, st *state) (*state, reading, error) {
+func (s *shelf) reload(ctx context.Context, st *state) (*state, timeline.Reading, error) {
 	defer s.announce()
 	return s.ask(ctx, st)
 }
 
 // ask looks at the store, at its revision alone if that tells enough.
-func (s *shelf) ask(caller context.Context, st *state) (*state, reading, error) {
+func (s *shelf) ask(caller context.Context, st *state) (*state, timeline.Reading, error) {
 	ctx, cancel := context.WithTimeout(caller, storeTimeout)
 	defer cancel()
 	if rv, ok := s.store.(Revisioner); ok && st != nil && !s.meter.remote.Load() {
@@ -150,7 +152,7 @@ func (s *shelf) touch() {
 }
 
 // accept publishes a revision unless a newer one is known, and returns the newest.
-func (s *shelf) accept(next *state, r reading) *state {
+func (s *shelf) accept(next *state, r timeline.Reading) *state {
 	s.mu.Lock()
 	cur := s.current
 	// What is known already wakes nobody: those who wait would look again, and wake each other without end.
@@ -188,7 +190,7 @@ func (s *shelf) announce() {
 }
 
 // absorb turns a snapshot into a state. A revision that is known already keeps its decoded document.
-func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
+func (s *shelf) absorb(snap Snapshot) (*state, timeline.Reading, error) {
 	if s.opt.clock != nil && !snap.Now.IsZero() { // New could not ask it
 		return nil, s.meter.read(), errTwoClocks
 	}
@@ -199,10 +201,10 @@ func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
 	if cur != nil && cur.rev == snap.Rev && cur.epoch == snap.Epoch {
 		return cur, r, nil
 	}
-	doc := newDocument()
+	doc := ledger.New()
 	if len(snap.Data) > 0 {
 		var err error
-		if doc, err = decodeDocument(snap.Data); err != nil {
+		if doc, err = ledger.Decode(snap.Data); err != nil {
 			return nil, r, err
 		}
 	}
@@ -213,11 +215,11 @@ func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
 	// Whoever finds no document begins one, and cannot know that there was another. Who knew that one says so, until it
 	// is saved.
 	anew := cur != nil && cur.rev > 0 && doc.Lost == 0 && (cur.epoch != snap.Epoch || cur.dirty && cur.doc.Lost != 0)
-	var known *document
+	var known *ledger.Document
 	if cur != nil && cur.rev > 0 && cur.epoch != snap.Epoch {
 		known = cur.doc
 	}
-	found := doc.heal(lineageOf(snap), anew, charged, known, r.now)
+	found := doc.Recover(lineageOf(snap), anew, charged, known, r.Now)
 	for _, text := range found {
 		s.find(text)
 	}
@@ -231,7 +233,7 @@ func (s *shelf) absorb(snap Snapshot) (*state, reading, error) {
 var errTwoClocks = &ConfigError{Field: "WithClock", Value: "a clock", Bound: "none beside a store that has its own"}
 
 // clock reads the clock that decides: the store's if it has one.
-func (s *shelf) clock(snap Snapshot) reading {
+func (s *shelf) clock(snap Snapshot) timeline.Reading {
 	if !snap.Now.IsZero() {
 		return s.meter.follow(snap.Now)
 	}
@@ -239,7 +241,7 @@ func (s *shelf) clock(snap Snapshot) reading {
 }
 
 // open makes the tokens of a state that this process can read.
-func (s *shelf) open(st *state, r reading) *state {
+func (s *shelf) open(st *state, r timeline.Reading) *state {
 	s.mu.Lock()
 	cur := s.current
 	s.mu.Unlock()
@@ -252,9 +254,9 @@ func (s *shelf) open(st *state, r reading) *state {
 		}
 		if t, ok := s.vault.open(s.opt.name, rec, known); ok {
 			t.Kind, t.Scope = Kind(rec.Kind), rec.Scope
-			t.AcquiredAt, t.Expiry = r.time(rec.Acquired), r.time(rec.Expiry)
+			t.AcquiredAt, t.Expiry = r.Time(rec.Acquired), r.Time(rec.Expiry)
 			st.tokens[id] = t
-		} else if rec.held() {
+		} else if rec.HasValue() {
 			if st.unreadable == nil {
 				st.unreadable = map[string]bool{}
 			}
@@ -267,12 +269,12 @@ func (s *shelf) open(st *state, r reading) *state {
 var errLost = errors.New("the store did not answer in time")
 
 // commitNow is one update of the store, with everything that waits.
-func (s *shelf) commitNow(caller context.Context, c change) (reading, error) {
+func (s *shelf) commitNow(caller context.Context, c change) (timeline.Reading, error) {
 	ctx, cancel := context.WithTimeoutCause(caller, storeTimeout, errLost)
 	defer cancel()
 	var (
 		next  *state // set by the last run of the function
-		r     reading
+		r     timeline.Reading
 		saved uint64
 		batch = s.take()
 	)
@@ -283,7 +285,7 @@ func (s *shelf) commitNow(caller context.Context, c change) (reading, error) {
 			return nil, err
 		}
 		r = now
-		doc, changed := st.doc.clone(), st.dirty
+		doc, changed := st.doc.Clone(), st.dirty
 		s.mu.Lock()
 		unsaved := s.unsaved
 		saved = s.settled + uint64(len(unsaved))
@@ -291,17 +293,17 @@ func (s *shelf) commitNow(caller context.Context, c change) (reading, error) {
 		for _, u := range unsaved {
 			changed = u(doc, r) || changed
 		}
-		doc.count(batch)
-		s.stamp(doc, r.now)
+		doc.CountUses(batch)
+		s.stamp(doc, r.Now)
 		if !c(doc, r) && !changed {
 			return nil, nil
 		}
-		doc.prune(s.opt.policy, r.now)
-		doc.seen(s.opt.policy.RateLimit, r.now)
-		s.meter.stamp(&doc.Clock, r.now)
-		doc.settle(lineageOf(snap))
+		doc.Prune(s.opt.policy, r.Now)
+		doc.NotePeer(s.opt.policy.RateLimit, r.Now)
+		s.meter.stamp(&doc.Clock, r.Now)
+		doc.SetLineage(lineageOf(snap))
 		next = &state{doc: doc}
-		return doc.encode()
+		return doc.Encode()
 	})
 	if err != nil {
 		s.putBack(batch)
@@ -336,7 +338,7 @@ const maxUnsaved = 256
 
 // keep applies c to what this process knows. The next commit that works saves it: again applies c to whatever
 // document it finds, which c must bear.
-func (s *shelf) keep(c change, again bool) reading {
+func (s *shelf) keep(c change, again bool) timeline.Reading {
 	r := s.meter.read()
 	if again {
 		s.mu.Lock()
@@ -349,10 +351,10 @@ func (s *shelf) keep(c change, again bool) reading {
 		s.mu.Lock()
 		st := s.current
 		s.mu.Unlock()
-		next := &state{doc: newDocument()}
+		next := &state{doc: ledger.New()}
 		if st != nil {
 			*next = *st
-			next.doc = st.doc.clone()
+			next.doc = st.doc.Clone()
 		}
 		next.dirty = true
 		if !c(next.doc, r) {
@@ -373,18 +375,18 @@ func (s *shelf) keep(c change, again bool) reading {
 }
 
 // remember keeps an own attempt for as long as it counts.
-func (s *shelf) remember(a attempt, now instant) {
+func (s *shelf) remember(a ledger.Attempt, now timeline.Instant) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	kept := make([]attempt, 0, len(s.charged)+1)
+	kept := make([]ledger.Attempt, 0, len(s.charged)+1)
 	for _, b := range s.charged {
-		if b.ID != a.ID && b.End > now-instant(day) {
+		if b.ID != a.ID && b.End > now-timeline.Instant(ledger.Day) {
 			kept = append(kept, b)
 		}
 	}
 	s.charged = append(kept, a)
 }
 
-func lineageOf(snap Snapshot) lineage {
-	return lineage{Rev: snap.Rev, Epoch: snap.Epoch, Empty: len(snap.Data) == 0}
+func lineageOf(snap Snapshot) ledger.Lineage {
+	return ledger.Lineage{Rev: snap.Rev, Epoch: snap.Epoch, Empty: len(snap.Data) == 0}
 }

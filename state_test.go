@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // What a guard makes of its store's faults, of secrets at rest, and of the machine's clocks.
@@ -101,7 +103,7 @@ func TestTokenIsStoredLater(t *testing.T) {
 		require.NoError(t, g.flush(t.Context()))
 		snap, err := store.View(t.Context(), "n")
 		require.NoError(t, err)
-		d, err := decodeDocument(snap.Data)
+		d, err := ledger.Decode(snap.Data)
 		require.NoError(t, err)
 		require.Len(t, d.Attempts, 1)
 		require.True(t, d.Attempts[0].Landed)
@@ -304,39 +306,39 @@ func TestInspectStore(t *testing.T) {
 func meterOf(boot string, wall *time.Time, ticks *time.Duration) *meter {
 	m := newMeter(nil)
 	m.boot, m.wall, m.ticks = boot, func() time.Time { return *wall }, func() int64 { return int64(*ticks) }
-	m.offset.Store(int64(unixNano(*wall)) - m.progress())
+	m.offset.Store(int64(timeline.UnixNano(*wall)) - m.progress())
 	return m
 }
 
 func TestMeter(t *testing.T) {
 	wall, ticks := time.Unix(1.8e9, 0), 5*time.Hour
-	var doc clockState
+	var doc ledger.ClockState
 	a := meterOf("boot", &wall, &ticks)
-	a.stamp(&doc, a.read().now)
+	a.stamp(&doc, a.read().Now)
 	begin := doc.Last
 	for _, step := range []time.Duration{-time.Second, -400 * 24 * time.Hour, 900 * 24 * time.Hour} {
 		wall = wall.Add(step)
 		a.agree(doc)
-		require.Equal(t, begin, a.read().now, "a step of %v in a process", step)
+		require.Equal(t, begin, a.read().Now, "a step of %v in a process", step)
 		b := meterOf("boot", &wall, &ticks)
 		b.agree(doc)
-		require.Equal(t, begin, b.read().now, "a step of %v before a process", step)
+		require.Equal(t, begin, b.read().Now, "a step of %v before a process", step)
 		r := a.read()
-		require.Equal(t, r.now.plus(time.Hour), r.instant(wall.Add(time.Hour)), "an expiry is a duration")
+		require.Equal(t, r.Now.Plus(time.Hour), r.Instant(wall.Add(time.Hour)), "an expiry is a duration")
 	}
 	ticks += 3 * time.Hour // a suspend counts: the boot clock went on
-	require.Equal(t, begin.plus(3*time.Hour), a.read().now)
-	a.stamp(&doc, a.read().now)
+	require.Equal(t, begin.Plus(3*time.Hour), a.read().Now)
+	a.stamp(&doc, a.read().Now)
 
 	wall = time.Unix(1.8e9, 0).Add(24 * time.Hour)
 	ticks = time.Minute
 	c := meterOf("next boot", &wall, &ticks)
 	c.agree(doc)
-	require.Equal(t, begin.plus(24*time.Hour), c.read().now, "forward over a reboot is trusted")
+	require.Equal(t, begin.Plus(24*time.Hour), c.read().Now, "forward over a reboot is trusted")
 	wall = time.Unix(1.8e9, 0).Add(-24 * time.Hour)
 	d := meterOf("another boot", &wall, &ticks)
 	d.agree(doc)
-	require.Equal(t, doc.Last, d.read().now, "back over a reboot is not")
+	require.Equal(t, doc.Last, d.read().Now, "back over a reboot is not")
 }
 
 // A suspend in the middle of an acquisition: its context ends soon after the resume, as its lease has.
@@ -351,7 +353,7 @@ func TestSuspendEndsTheRequest(t *testing.T) {
 			return Token{}, ctx.Err()
 		})
 		g.meter.boot, g.meter.ticks = "boot", func() int64 { return int64(time.Since(begin)) + suspended.Load() }
-		g.meter.offset.Store(int64(unixNano(begin)))
+		g.meter.offset.Store(int64(timeline.UnixNano(begin)))
 		_, err := g.Acquire(t.Context(), Request{})
 		require.Error(t, err)
 		require.LessOrEqual(t, time.Since(begin), 3*time.Second)
@@ -364,11 +366,11 @@ func TestMetersAgree(t *testing.T) {
 	a := meterOf("boot", &wall, &ticks)
 	wall = wall.Add(2 * time.Hour)
 	b := meterOf("boot", &wall, &ticks)
-	b.agree(clockState{}) // both saw the empty document
-	var doc clockState
-	a.stamp(&doc, a.read().now)
+	b.agree(ledger.ClockState{}) // both saw the empty document
+	var doc ledger.ClockState
+	a.stamp(&doc, a.read().Now)
 	b.agree(doc)
-	require.Equal(t, a.read().now, b.read().now)
+	require.Equal(t, a.read().Now, b.read().Now)
 }
 
 // A user's clock that was wrong blocks for at most 25 h more, and that is said once.

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/predict"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // statsTimeout bounds the look at the store that Stats takes.
@@ -144,22 +147,22 @@ func (g *Guard) Stats() Stats {
 	defer cancel()
 	st, r, err := g.look(ctx)
 	if st == nil {
-		st = &state{doc: newDocument()}
+		st = &state{doc: ledger.New()}
 	}
 	if waits := g.allWait(); len(waits) > 0 {
 		counted := *st
-		counted.doc = st.doc.clone()
-		counted.doc.count(waits)
+		counted.doc = st.doc.Clone()
+		counted.doc.CountUses(waits)
 		st = &counted
 	}
-	q := &query{kind: anonymousKind}
+	q := &decide.Request{Kind: ledger.Anonymous}
 	if g.personal != nil {
-		q.personal, _ = g.personal.view(g.opt, st.doc, "", r.now)
+		q.Personal, _ = g.personal.view(g.opt, st.doc, "", r.Now)
 	}
 	v := g.viewOn(q, st)
-	s := Stats{Guard: g.opt.name, At: r.wall, Calls: g.tally.calls(g.hot.cached.sum(), g.hot.personal.sum())}
+	s := Stats{Guard: g.opt.name, At: r.Wall, Calls: g.tally.calls(g.hot.cached.sum(), g.hot.personal.sum())}
 	s.Calls.Waiting = g.waiting.Load()
-	s.Store = StoreStats{Revision: st.rev, LostAt: r.time(st.doc.Lost)}
+	s.Store = StoreStats{Revision: st.rev, LostAt: r.Time(st.doc.Lost)}
 	if err != nil {
 		s.Store.Error = mask(err.Error())
 	}
@@ -168,7 +171,7 @@ func (g *Guard) Stats() Stats {
 	g.shelf.mu.Unlock()
 	s.Acquisitions = acquisitionStats(v, r)
 	s.Limiter = limiterStats(v, r)
-	s.Dedup = DedupStats{Duplicates: s.Calls.Answers[StepDedup][ReasonDuplicate], Records: len(st.doc.Records)}
+	s.Dedup = DedupStats{Duplicates: s.Calls.Answers[StepDedup][ReasonDuplicate], Records: len(st.doc.Triggers)}
 	s.Cache = cacheStats(v, r, s.Calls)
 	s.Predictor = predictorStats(v, r)
 	s.Recommendation = recommend(v, r)
@@ -181,49 +184,49 @@ func (g *Guard) Stats() Stats {
 	return s
 }
 
-func acquisitionStats(v *view, r reading) AcquisitionStats {
-	hourly := v.window(r.now, dReasonHourLimit, hour, v.policy.RateLimit.MaxRequestsPerHour)
-	daily := v.window(r.now, dReasonDayLimit, day, v.policy.RateLimit.MaxRequestsPerDay)
-	ends := make([]int64, len(v.doc.Attempts))
-	for i := range v.doc.Attempts {
-		ends[i] = int64(v.doc.Attempts[i].End)
+func acquisitionStats(v *decide.Input, r timeline.Reading) AcquisitionStats {
+	hourly := v.Window(r.Now, decide.ReasonHourLimit, ledger.Hour, v.Policy.RateLimit.MaxRequestsPerHour)
+	daily := v.Window(r.Now, decide.ReasonDayLimit, ledger.Day, v.Policy.RateLimit.MaxRequestsPerDay)
+	ends := make([]int64, len(v.Doc.Attempts))
+	for i := range v.Doc.Attempts {
+		ends[i] = int64(v.Doc.Attempts[i].End)
 	}
-	history := v.doc.History.Clone()
-	f := history.Budget(int64(r.now), ends, hourly.limit, daily.limit)
+	history := v.Doc.History.Clone()
+	f := history.Budget(int64(r.Now), ends, hourly.Limit, daily.Limit)
 	out := AcquisitionStats{
 		Hour: windowStats(hourly, f.Hour, r), Day: windowStats(daily, f.Day, r),
-		Attempts: v.doc.Counts.Starts, Successes: v.doc.Counts.Successes, Failures: map[Class]uint64{},
-		InProgress: v.gate(r.now).count, Concurrent: v.policy.Dedup.MaxConcurrent,
+		Attempts: v.Doc.Counts.Starts, Successes: v.Doc.Counts.Successes, Failures: map[Class]uint64{},
+		InProgress: v.Gate(r.Now).Count, Concurrent: v.Policy.Dedup.MaxConcurrent,
 	}
 	for _, c := range classes {
-		out.Failures[c] = v.doc.Counts.Failures[string(c)]
+		out.Failures[c] = v.Doc.Counts.Failures[string(c)]
 	}
-	if newest := v.doc.latest(); newest != nil {
-		out.LastSuccess = r.time(newest.Acquired)
+	if newest := v.Doc.Latest(); newest != nil {
+		out.LastSuccess = r.Time(newest.Acquired)
 	}
 	return out
 }
 
-func windowStats(w ruling, f predict.WindowForecast, r reading) WindowStats {
-	return WindowStats{Used: w.count, Limit: w.limit, Remaining: max(w.limit-w.count, 0),
-		ExhaustedAt: r.time(instant(f.ExhaustedAt)), Probability: f.Probability}
+func windowStats(w decide.Decision, f predict.WindowForecast, r timeline.Reading) WindowStats {
+	return WindowStats{Used: w.Count, Limit: w.Limit, Remaining: max(w.Limit-w.Count, 0),
+		ExhaustedAt: r.Time(timeline.Instant(f.ExhaustedAt)), Probability: f.Probability}
 }
 
-func limiterStats(v *view, r reading) LimiterStats {
-	out := LimiterStats{Open: true, NextAllowed: r.wall, ConsecutiveFailures: v.doc.Failures.Count}
-	l := v.limiter(r.now)
-	if l.answer == dAnswerRefuse {
-		out.Open, out.NextAllowed, out.Binding = false, r.time(l.until), Reason(l.reason)
+func limiterStats(v *decide.Input, r timeline.Reading) LimiterStats {
+	out := LimiterStats{Open: true, NextAllowed: r.Wall, ConsecutiveFailures: v.Doc.Failures.Count}
+	l := v.Limiter(r.Now)
+	if l.Answer == decide.AnswerRefuse {
+		out.Open, out.NextAllowed, out.Binding = false, r.Time(l.Until), Reason(l.Reason)
 	}
-	out.Detail = v.detail(l, r)
-	if b := v.backoff(); b.until > r.now {
-		out.BackoffUntil = r.time(b.until)
+	out.Detail = v.RuleText(l, r)
+	if b := v.Backoff(); b.Until > r.Now {
+		out.BackoffUntil = r.Time(b.Until)
 	}
-	if p := v.guardPause(); p.until > r.now {
-		out.RetryAfterUntil = r.time(p.until)
+	if p := v.GuardPause(); p.Until > r.Now {
+		out.RetryAfterUntil = r.Time(p.Until)
 	}
-	own := v.policy.RateLimit
-	for _, l := range v.doc.Limits {
+	own := v.Policy.RateLimit
+	for _, l := range v.Doc.Limits {
 		if l.PerHour != own.MaxRequestsPerHour || l.PerDay != own.MaxRequestsPerDay || l.Interval != own.MinInterval {
 			out.Mismatch = append(out.Mismatch, fmt.Sprintf("%d/h, %d/day, %v apart", l.PerHour, l.PerDay, l.Interval))
 		}
@@ -231,20 +234,20 @@ func limiterStats(v *view, r reading) LimiterStats {
 	return out
 }
 
-func cacheStats(v *view, r reading, calls CallStats) CacheStats {
-	out := CacheStats{Limit: v.policy.Cache.MaxTokens, Hits: calls.Answers[StepCache][ReasonCached] + calls.Answers[StepCache][ReasonPersonal]}
-	var last instant
-	for _, rec := range v.doc.Tokens {
-		if rec.held() {
+func cacheStats(v *decide.Input, r timeline.Reading, calls CallStats) CacheStats {
+	out := CacheStats{Limit: v.Policy.Cache.MaxTokens, Hits: calls.Answers[StepCache][ReasonCached] + calls.Answers[StepCache][ReasonPersonal]}
+	var last timeline.Instant
+	for _, rec := range v.Doc.Tokens {
+		if rec.HasValue() {
 			out.Size++
-			if v.serves(rec, r.now) {
+			if v.Usable(rec, r.Now) {
 				out.Usable++
-				_, ends := v.policy.expiry(rec)
+				_, ends := v.Policy.Expiry(rec)
 				last = max(last, ends)
 			}
 		}
 	}
-	out.Expiry = r.time(last)
+	out.Expiry = r.Time(last)
 	if answered := calls.Total - calls.Left; answered > 0 {
 		out.HitRate = float64(out.Hits) / float64(answered)
 	}
@@ -252,17 +255,17 @@ func cacheStats(v *view, r reading, calls CallStats) CacheStats {
 }
 
 // predictorStats speaks of the newest token of all keys.
-func predictorStats(v *view, r reading) PredictorStats {
+func predictorStats(v *decide.Input, r timeline.Reading) PredictorStats {
 	var usage predict.Usage
-	if newest := v.doc.latest(); newest != nil {
+	if newest := v.Doc.Latest(); newest != nil {
 		usage = newest.Usage
 	}
-	a := v.policy.assess(usage, 0, r.now)
-	history := v.doc.History.Clone()
-	f := history.Forecast(usage, int64(r.now))
+	a := v.Policy.Assess(usage, 0, r.Now)
+	history := v.Doc.History.Clone()
+	f := history.Forecast(usage, int64(r.Now))
 	acc := history.Accuracy()
 	out := PredictorStats{Level: Level(a.Level), Confidence: a.Confidence, Reason: a.Reason,
-		Probability: f.Probability, UsesLeft: -1, ExhaustedAt: r.time(instant(f.ExhaustedAt)), Forecast: f.Reason,
+		Probability: f.Probability, UsesLeft: -1, ExhaustedAt: r.Time(timeline.Instant(f.ExhaustedAt)), Forecast: f.Reason,
 		Accuracy: Accuracy{acc.Count, acc.ShareRight, acc.Brier, acc.BaseBrier, acc.Skill}}
 	if f.HasUses {
 		out.UsesLeft = f.UsesLeft
@@ -271,26 +274,26 @@ func predictorStats(v *view, r reading) PredictorStats {
 }
 
 // recommend reads the decision for a caller of the default scope as advice.
-func recommend(v *view, r reading) Recommendation {
-	switch rl := v.decide(r.now); rl.answer {
-	case dAnswerServe:
+func recommend(v *decide.Input, r timeline.Reading) Recommendation {
+	switch rl := v.Decide(r.Now); rl.Answer {
+	case decide.AnswerServe:
 		out := Recommendation{Action: "keep_current", Reason: "a usable token is there", Priority: "low"}
-		if t := rl.token; t != nil {
-			if f := v.doc.History.Forecast(t.Usage, int64(r.now)); f.Warn {
+		if t := rl.Token; t != nil {
+			if f := v.Doc.History.Forecast(t.Usage, int64(r.Now)); f.Warn {
 				out.Reason, out.Priority = "the token's quota is forecast to run out: "+f.Reason, "medium"
 			}
-			if t.suspect(r.now) {
+			if t.IsSuspect(r.Now) {
 				out.Reason, out.Priority = "the token's quota is in doubt", "medium"
 			}
 		}
 		return out
-	case dAnswerStart:
-		return Recommendation{Action: "request_anonymous", Reason: v.detail(v.manager(r.now), r) + ", and every gate is open", Priority: "high"}
+	case decide.AnswerStart:
+		return Recommendation{Action: "request_anonymous", Reason: v.RuleText(v.Manager(r.Now), r) + ", and every gate is open", Priority: "high"}
 	default:
 		priority := "medium"
-		if rl.answer == dAnswerRefuse && rl.reason != dReasonMinInterval {
+		if rl.Answer == decide.AnswerRefuse && rl.Reason != decide.ReasonMinInterval {
 			priority = "high"
 		}
-		return Recommendation{Action: "wait", Reason: v.detail(rl, r), Priority: priority}
+		return Recommendation{Action: "wait", Reason: v.RuleText(rl, r), Priority: priority}
 	}
 }

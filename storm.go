@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // In a storm like calls get like answers: an answer is remembered for as long as the document is the same, its gate is
@@ -37,7 +40,7 @@ type stormAnswer struct {
 	use    *hotUse       // of the grant's token
 	event  Event
 	sample *sample
-	tells  *report // counts for the predictor; nil: names no token that is known
+	tells  *ledger.Report // counts for the predictor; nil: names no token that is known
 }
 
 // question returns the text of the request's failure, if calls like this one may share an answer: classifying looks at
@@ -92,11 +95,11 @@ func (g *Guard) repeat(req *Request) *stormAnswer {
 	if now >= a.until {
 		return nil
 	}
-	at := t.delta + instant(now)
+	at := t.delta + timeline.Instant(now)
 	if a.tells != nil {
 		p := *a.tells
-		p.at = at
-		g.outcome(p.failing, outcomeOf(&p, Outcome{}, reading{now: at}))
+		p.At = at
+		g.outcome(p.Failing, outcomeOf(&p, Outcome{}, timeline.Reading{Now: at}))
 	}
 	if a.err != nil {
 		g.tally.answered(a.err.Verdict.Reason)
@@ -106,32 +109,32 @@ func (g *Guard) repeat(req *Request) *stormAnswer {
 	}
 	if a.event.Kind != "" && !a.sample.skips(now) {
 		e := a.event
-		e.At = g.meter.read().wall
+		e.At = g.meter.read().Wall
 		g.tell(e)
 	}
 	return a
 }
 
 // settled remembers the answer to a question, if asking again changes nothing.
-func (g *Guard) settled(req *Request, v *view, rl ruling, r reading, st *state, event Event, grant Grant, err *RefusedError) {
+func (g *Guard) settled(req *Request, v *decide.Input, rl decide.Decision, r timeline.Reading, st *state, event Event, grant Grant, err *RefusedError) {
 	t := g.hot.table.Load()
 	switch {
 	case t == nil || t.state != st || st.dirty || g.personal != nil || g.opt.clock != nil:
 		return
-	case v.q.class == classify.RateLimited || v.q.until != 0:
+	case v.Request.Class == classify.RateLimited || v.Request.Until != 0:
 		return // each report moves the instant that it names
-	case err == nil && v.q.class == "":
+	case err == nil && v.Request.Class == "":
 		return // the hot path has it
-	case rl.step != dStepDedup && rl.step != dStepManager && rl.step != dStepLimiter && rl.reason != dReasonCached:
+	case rl.Step != decide.StepDedup && rl.Step != decide.StepManager && rl.Step != decide.StepLimiter && rl.Reason != decide.ReasonCached:
 		return
 	}
 	text, ok := g.question(req)
 	if !ok {
 		return
 	}
-	until := v.steadyUntil(rl, r)
+	until := v.StableUntil(rl, r)
 	if err != nil && !err.Verdict.RetryAt.IsZero() {
-		until = min(until, r.instant(err.Verdict.RetryAt))
+		until = min(until, r.Instant(err.Verdict.RetryAt))
 	}
 	a := &stormAnswer{scope: strings.Clone(req.Scope), caller: strings.Clone(req.Caller), failing: strings.Clone(req.Failing),
 		text: strings.Clone(text), status: req.Failure.StatusCode, state: st, grant: grant, err: err, event: event,
@@ -139,11 +142,11 @@ func (g *Guard) settled(req *Request, v *view, rl ruling, r reading, st *state, 
 	if event.Kind != "" {
 		a.sample = g.diary.sample(&event)
 	}
-	if rl.token != nil {
-		a.use = t.byID[rl.token.ID]
+	if rl.Token != nil {
+		a.use = t.byID[rl.Token.ID]
 	}
-	if rec := st.doc.Tokens[v.q.failing]; rec != nil && v.q.class != "" {
-		p := v.q.report
+	if rec := st.doc.Tokens[v.Request.Failing]; rec != nil && v.Request.Class != "" {
+		p := v.Request.Report
 		a.tells = &p
 	}
 	if a.until > int64(g.mono()) && (err != nil || a.use != nil) && (event.Kind == "" || a.sample != nil) {
@@ -152,7 +155,7 @@ func (g *Guard) settled(req *Request, v *view, rl ruling, r reading, st *state, 
 }
 
 // touch notes a use, unless one was noted a moment ago.
-func (u *hotUse) touch(at instant) {
+func (u *hotUse) touch(at timeline.Instant) {
 	if int64(at)-u.last.Load() > int64(usedStep) {
 		u.last.Store(int64(at))
 	}

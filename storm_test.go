@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tokenguard/tokenguard/internal/ledger"
 )
 
 // countingStore counts what the guard asks of its store.
@@ -178,7 +179,7 @@ func TestStormStillReports(t *testing.T) {
 		require.NoError(t, g.Close())
 		snap, err := store.View(context.Background(), "storm")
 		require.NoError(t, err)
-		doc, err := decodeDocument(snap.Data)
+		doc, err := ledger.Decode(snap.Data)
 		require.NoError(t, err)
 		require.EqualValues(t, calls+1, doc.Tokens[token.ID()].Usage.Calls, "each call of the storm is an observation")
 	})

@@ -3,6 +3,10 @@ package tokenguard
 import (
 	"context"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // Step 7 of a candidate: an acquisition that is only supposed.
@@ -11,22 +15,22 @@ import (
 type supposition struct {
 	value    string        // stands for a token; empty: it fails
 	lifetime time.Duration // 0: not stated
-	failed   failures
+	failed   ledger.Streak
 	pause    time.Duration // what is left of a Retry-After
 }
 
 func (c *candidate) supposition(scope string) (s supposition) {
 	real := c.real.newest() // begin saw one
-	d, now := real.doc, c.real.meter.read().now
-	if k := d.key(scope); k.Closed.Until > now {
+	d, now := real.doc, c.real.meter.read().Now
+	if k := d.Scope(scope); k.Closed.Until > now {
 		return supposition{failed: k.Last}
 	}
 	if d.Failures.Count > 0 {
-		return supposition{failed: d.Failures, pause: max(d.Pause.Until.sub(now), 0)}
+		return supposition{failed: d.Failures, pause: max(d.Pause.Until.Sub(now), 0)}
 	}
-	like := d.newest(scope)
+	like := d.Newest(scope)
 	for _, rec := range d.Tokens { // else like the last one of another scope
-		if like == nil || like.Scope != scope && rec.Kind == anonymousKind && rec.Seq > like.Seq {
+		if like == nil || like.Scope != scope && rec.Kind == ledger.Anonymous && rec.Seq > like.Seq {
 			like = rec
 		}
 	}
@@ -35,20 +39,20 @@ func (c *candidate) supposition(scope string) (s supposition) {
 	}
 	s.value = nameFor(like.ID)
 	if like.Expiry != 0 {
-		s.lifetime = like.Expiry.sub(like.Acquired)
+		s.lifetime = like.Expiry.Sub(like.Acquired)
 	}
 	return s
 }
 
 // suppose is step 7 of a candidate: an acquisition that takes no time, charged and ended in one commit.
-func (g *Guard) suppose(ctx context.Context, q *query) (grant Grant, err error, done bool) {
-	s := g.supposed(q.scope)
+func (g *Guard) suppose(ctx context.Context, q *decide.Request) (grant Grant, err error, done bool) {
+	s := g.supposed(q.Scope)
 	var id string
-	a, r, err := g.charge(ctx, q, func(d *document, a attempt, r reading) {
-		l := &landing{attempt: a, end: r.now, failed: s.failed}
-		l.failed.ID, l.failed.At = a.ID, r.now
+	a, r, err := g.charge(ctx, q, func(d *ledger.Document, a ledger.Attempt, r timeline.Reading) {
+		l := &ledger.Completion{Attempt: a, End: r.Now, Failed: s.failed}
+		l.Failed.ID, l.Failed.At = a.ID, r.Now
 		if s.pause > 0 {
-			l.pause = pause{From: r.now, Until: r.now.plus(s.pause)}
+			l.Pause = ledger.Pause{From: r.Now, Until: r.Now.Plus(s.pause)}
 		}
 		if s.value != "" {
 			name := s.value
@@ -57,13 +61,13 @@ func (g *Guard) suppose(ctx context.Context, q *query) (grant Grant, err error, 
 			}
 			t := NewToken(name, time.Time{})
 			id = t.ID()
-			l.token = &record{ID: id, Kind: anonymousKind, Scope: q.scope, Acquired: r.now, Seq: a.Seq, Used: r.now}
+			l.Token = &ledger.Token{ID: id, Kind: ledger.Anonymous, Scope: q.Scope, Acquired: r.Now, Seq: a.Seq, Used: r.Now}
 			if s.lifetime > 0 {
-				l.token.Expiry = r.now.plus(s.lifetime)
+				l.Token.Expiry = r.Now.Plus(s.lifetime)
 			}
-			g.vault.store(g.opt.name, l.token, t)
+			g.vault.store(g.opt.name, l.Token, t)
 		}
-		d.land(g.opt.policy, l)
+		d.Complete(g.opt.policy, l)
 	})
 	switch {
 	case err != nil:
@@ -76,10 +80,10 @@ func (g *Guard) suppose(ctx context.Context, q *query) (grant Grant, err error, 
 	v, _ := g.viewOf(q)
 	if s.value == "" {
 		g.tally.answered(ReasonRequestFailed)
-		verdict := verdictOf(v, ruling{step: dStepRequest, answer: dAnswerFail, reason: dReasonRequestFailed, failure: &s.failed}, r, v.retryAt(r.now))
-		return Grant{}, &RequestError{Err: Failed(Failure{StatusCode: s.failed.Status, Message: s.failed.said()}), Class: Class(s.failed.Class), RetryAt: verdict.RetryAt, Verdict: verdict}, true
+		verdict := verdictOf(v, decide.Decision{Step: decide.StepRequest, Answer: decide.AnswerFail, Reason: decide.ReasonRequestFailed, Failure: &s.failed}, r, v.RetryAt(r.Now))
+		return Grant{}, &RequestError{Err: Failed(Failure{StatusCode: s.failed.Status, Message: s.failed.Message()}), Class: Class(s.failed.Class), RetryAt: verdict.RetryAt, Verdict: verdict}, true
 	}
 	g.tally.answered(ReasonAcquired)
 	t, _ := g.known(id)
-	return Grant{Token: t, Source: SourceRequest, Verdict: verdictOf(v, ruling{step: dStepRequest, answer: dAnswerServe, reason: dReasonAcquired, tokenID: id}, r, 0)}, nil, true
+	return Grant{Token: t, Source: SourceRequest, Verdict: verdictOf(v, decide.Decision{Step: decide.StepRequest, Answer: decide.AnswerServe, Reason: decide.ReasonAcquired, TokenID: id}, r, 0)}, nil, true
 }

@@ -8,10 +8,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/singleflight"
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/tokenguard/tokenguard/internal/template"
+	"golang.org/x/sync/singleflight"
 )
 
 // Guard stands in front of a RequestFunc. It acquires almost never and still hands every caller a usable token whenever
@@ -122,7 +125,7 @@ func (g *Guard) enforce(ctx context.Context, req Request) (Grant, error) {
 }
 
 // acquire walks the request through the steps until one answers.
-func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, error) {
+func (g *Guard) acquire(ctx context.Context, q *decide.Request, req Request) (Grant, error) {
 	joined, placed, waited := false, false, false
 	for reported := false; ; {
 		if g.isClosed() {
@@ -140,23 +143,23 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 		// 0. What the request reports comes first.
 		if !reported {
 			reported = true
-			if g.news(q, v.doc, r) {
+			if g.news(q, v.Doc, r) {
 				if err := g.submit(ctx, q); err == nil {
 					continue
 				} else if serr == nil {
 					serr = err
 				}
 				v, st = g.viewOf(q)
-			} else if q.class != "" && st != nil {
+			} else if q.Class != "" && st != nil {
 				v = g.viewOn(q, st) // the report itself waits now, too
 			}
 		}
-		rl := v.decide(r.now)
-		if serr != nil && rl.answer != dAnswerServe && !g.opt.opens(st) {
+		rl := v.Decide(r.Now)
+		if serr != nil && rl.Answer != decide.AnswerServe && !g.opt.opens(st) {
 			if err := ctx.Err(); err != nil {
 				return g.left(q, err)
 			}
-			t := v.cached(r.now) // nothing may be started: what is about to be replaced still serves
+			t := v.Pick(r.Now) // nothing may be started: what is about to be replaced still serves
 			if t == nil && !waited && g.isBack(ctx) {
 				waited = true
 				continue
@@ -164,34 +167,34 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 			if t == nil {
 				return g.refuseStore(q, r, serr)
 			}
-			rl = v.servedBy(t)
+			rl = v.ServedBy(t)
 		}
-		if rl.lifts && serr == nil {
+		if rl.LiftsSuspicion && serr == nil {
 			if err := g.liftSuspicion(ctx, q); err != nil {
 				return g.refuseStore(q, r, err)
 			}
-			if v, st = g.viewOf(q); rl.answer == dAnswerServe {
+			if v, st = g.viewOf(q); rl.Answer == decide.AnswerServe {
 				continue // from the cache now
 			}
 		}
-		switch rl.answer {
-		case dAnswerServe:
+		switch rl.Answer {
+		case decide.AnswerServe:
 			grant, event := g.serve(v, rl, r, st, joined)
 			if serr == nil && !joined && grant.Source == SourceCache {
 				g.settled(&req, v, rl, r, st, event, grant, nil)
 			}
 			return grant, nil
-		case dAnswerWait:
-			joined, placed = joined || !rl.place, placed || rl.place
-			if rl.owner == g.owner && !rl.place {
+		case decide.AnswerWait:
+			joined, placed = joined || !rl.Place, placed || rl.Place
+			if rl.Owner == g.owner && !rl.Place {
 				break // one of this process: join its flight
 			}
 			if err := g.await(ctx); err != nil {
 				return g.left(q, err)
 			}
 			continue
-		case dAnswerRefuse:
-			if placed && rl.reason == dReasonMinInterval && rl.window < overlapping {
+		case decide.AnswerRefuse:
+			if placed && rl.Reason == decide.ReasonMinInterval && rl.Window < decide.Overlapping {
 				// The place became free this very moment.
 				if err := g.await(ctx); err != nil {
 					return g.left(q, err)
@@ -216,7 +219,7 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 			continue
 		}
 		leader := false
-		ch := g.joining.DoChan(q.scope, func() (any, error) {
+		ch := g.joining.DoChan(q.Scope, func() (any, error) {
 			leader = true
 			return g.shielded(q, func() flown { return g.fly(context.WithoutCancel(ctx), q, req) }), nil
 		})
@@ -226,7 +229,7 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 			g.waiting.Add(-1)
 			flight := res.Val.(flown)
 			if !flight.ran {
-				if rl.answer == dAnswerWait { // the lease is this process', but its flight is over: wait for its end
+				if rl.Answer == decide.AnswerWait { // the lease is this process', but its flight is over: wait for its end
 					if err := g.await(ctx); err != nil {
 						return g.left(q, err)
 					}
@@ -252,7 +255,7 @@ func (g *Guard) acquire(ctx context.Context, q *query, req Request) (Grant, erro
 // where an acquisition failed. When ctx ends first, the error is both ctx's and the last refusal.
 func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 	if !req.Failure.IsZero() && req.Failure.At.IsZero() {
-		req.Failure.At = g.meter.read().wall // asking again is no new failure
+		req.Failure.At = g.meter.read().Wall // asking again is no new failure
 	}
 	for {
 		changed := g.nextChange()
@@ -278,11 +281,11 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 	}
 	if g.isClosed() {
 		err := &RefusedError{Verdict: closedVerdict(q)}
-		return Explanation{At: g.meter.read().wall, Verdict: err.Verdict}, err
+		return Explanation{At: g.meter.read().Wall, Verdict: err.Verdict}, err
 	}
 	st, r, err := g.look(ctx)
 	if st == nil {
-		st = &state{doc: newDocument()}
+		st = &state{doc: ledger.New()}
 	}
 	e := g.explain(q, st, r)
 	if err == nil || g.opt.opens(st) || e.Verdict.Answer == AnswerServe {
@@ -293,7 +296,7 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 		return e, nil
 	}
 	refused := &RefusedError{Verdict: g.storeVerdict(q, err), Cause: err}
-	return Explanation{At: r.wall, Verdict: refused.Verdict}, refused
+	return Explanation{At: r.Wall, Verdict: refused.Verdict}, refused
 }
 
 // Adopt takes in a token that was fetched elsewhere, for the key of its Scope. It is charged as a start, but no limit
@@ -318,14 +321,14 @@ func (g *Guard) Adopt(ctx context.Context, t Token) error {
 		return fmt.Errorf("%w: %w", ErrRequest, err)
 	}
 	id := g.attemptID()
-	r, err := g.commit(ctx, func(d *document, r reading) bool {
+	r, err := g.commit(ctx, func(d *ledger.Document, r timeline.Reading) bool {
 		fresh := *rec
-		return d.adopt(g.opt.policy, &fresh, id, g.owner, r.now)
+		return d.Adopt(g.opt.policy, &fresh, id, g.owner, r.Now)
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
-	g.tell(Event{At: r.wall, Kind: EventAdopted, Scope: t.Scope, TokenID: t.ID()})
+	g.tell(Event{At: r.Wall, Kind: EventAdopted, Scope: t.Scope, TokenID: t.ID()})
 	if g.candidate != nil {
 		g.candidate.adopt(ctx, t)
 	}
@@ -341,11 +344,11 @@ func (g *Guard) Clear(ctx context.Context, what Clear) error {
 	if what.Suspicion != "" && what.Suspicion != "*" {
 		what.Suspicion = normalID(what.Suspicion)
 	}
-	r, err := g.commit(ctx, func(d *document, r reading) bool { return d.clear(clearing(what), r.now) })
+	r, err := g.commit(ctx, func(d *ledger.Document, r timeline.Reading) bool { return d.Clear(ledger.Clearing(what), r.Now) })
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
-	g.tell(Event{At: r.wall, Kind: EventCleared, TokenID: what.Suspicion})
+	g.tell(Event{At: r.Wall, Kind: EventCleared, TokenID: what.Suspicion})
 	if g.candidate != nil {
 		g.candidate.clear(ctx, what)
 	}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"unsafe"
 
+	"github.com/tokenguard/tokenguard/internal/ledger"
+
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
@@ -43,7 +45,7 @@ func newVault(o *options, alarm func(string)) (*vault, error) {
 }
 
 // store puts a token's value where it belongs: sealed or plain into the record, or into this process alone.
-func (v *vault) store(name string, r *record, t Token) {
+func (v *vault) store(name string, r *ledger.Token, t Token) {
 	switch c := t.credential(); {
 	case v.local != nil:
 		v.local.Add(r.ID, &c)
@@ -61,8 +63,8 @@ func (v *vault) store(name string, r *record, t Token) {
 func sealed(name, id string) []byte { return []byte("tokenguard\x00" + name + "\x00" + id) }
 
 // open returns the token of a record, if this process can read it. known is the one it made of it before.
-func (v *vault) open(name string, r *record, known Token) (Token, bool) {
-	if !r.held() {
+func (v *vault) open(name string, r *ledger.Token, known Token) (Token, bool) {
+	if !r.HasValue() {
 		return Token{}, false
 	}
 	if known.secret != nil {
@@ -93,7 +95,7 @@ func (v *vault) open(name string, r *record, known Token) (Token, bool) {
 }
 
 // checked refuses a value that is not the one its ID names.
-func (v *vault) checked(r *record, value string) (Token, bool) {
+func (v *vault) checked(r *ledger.Token, value string) (Token, bool) {
 	if TokenID(value) != r.ID {
 		return Token{}, false
 	}

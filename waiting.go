@@ -109,7 +109,7 @@ func (g *Guard) sleepUntil(ctx context.Context, at time.Time, changed <-chan str
 		return g.sleepOn(ctx, s, at.Sub(g.opt.clock.Now()), changed)
 	}
 	for {
-		d := at.Sub(g.meter.read().wall)
+		d := at.Sub(g.meter.read().Wall)
 		if d <= 0 {
 			return nil
 		}

@@ -3,44 +3,48 @@ package tokenguard
 import (
 	"fmt"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // Early warnings: that a token, or the budget of an hour or a day, is forecast to run out.
 
 // warn tells once for each token that its end is near. It is asked when outcomes were stored.
-func (g *Guard) warn(id string, r reading) {
+func (g *Guard) warn(id string, r timeline.Reading) {
 	st := g.newest()
 	rec := st.doc.Tokens[id]
-	if rec == nil || rec.Kind != anonymousKind {
+	if rec == nil || rec.Kind != ledger.Anonymous {
 		return
 	}
-	if f := st.doc.History.Forecast(rec.Usage, int64(r.now)); f.Warn && g.once("token "+id) {
-		g.tell(Event{At: r.wall, Kind: EventWarning, Scope: rec.Scope, TokenID: id, Text: "the token's quota is forecast to run out: " + f.Reason})
+	if f := st.doc.History.Forecast(rec.Usage, int64(r.Now)); f.Warn && g.once("token "+id) {
+		g.tell(Event{At: r.Wall, Kind: EventWarning, Scope: rec.Scope, TokenID: id, Text: "the token's quota is forecast to run out: " + f.Reason})
 	}
 }
 
 // warnBudget tells once for each fill of a window that a start brought its end into sight.
-func (g *Guard) warnBudget(r reading) {
+func (g *Guard) warnBudget(r timeline.Reading) {
 	st := g.newest()
-	v := g.viewOn(&query{kind: anonymousKind}, st)
+	v := g.viewOn(&decide.Request{Kind: ledger.Anonymous}, st)
 	stats := acquisitionStats(v, r)
 	for _, w := range [...]struct {
 		name   string
 		length time.Duration
-		reason reasonName
+		reason decide.Reason
 		WindowStats
-	}{{"hour", hour, dReasonHourLimit, stats.Hour}, {"day", day, dReasonDayLimit, stats.Day}} {
+	}{{"hour", ledger.Hour, decide.ReasonHourLimit, stats.Hour}, {"day", ledger.Day, decide.ReasonDayLimit, stats.Day}} {
 		if w.ExhaustedAt.IsZero() && w.Remaining > 0 {
 			continue
 		}
-		if !g.once(fmt.Sprintf("%s %d", w.name, int64(r.now)/int64(w.length))) {
+		if !g.once(fmt.Sprintf("%s %d", w.name, int64(r.Now)/int64(w.length))) {
 			continue
 		}
 		text := fmt.Sprintf("the budget of the %s is forecast to run out at %s: %d of %d used", w.name, w.ExhaustedAt.Format(time.RFC3339), w.Used, w.Limit)
 		if w.Remaining == 0 {
 			text = fmt.Sprintf("the budget of the %s is used up: %d of %d", w.name, w.Used, w.Limit)
 		}
-		g.tell(Event{At: r.wall, Kind: EventWarning, Text: text + " (" + budgetSettings[w.reason] + ")"})
+		g.tell(Event{At: r.Wall, Kind: EventWarning, Text: text + " (" + decide.BudgetSettings[w.reason] + ")"})
 	}
 }
 

@@ -1,9 +1,10 @@
-package tokenguard
+package ledger
 
 import (
 	"time"
 
 	"github.com/tokenguard/tokenguard/internal/predict"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // Policy is the part of a guard's settings that the rules read. It never changes once a guard has it. The fields of
@@ -70,46 +71,46 @@ func (p *Policy) Divided(n int) *Policy {
 	return &share
 }
 
-// leaseMargin is how much longer than the request timeout an acquisition may take before others go on without it.
-const leaseMargin = 5 * time.Second
+// LeaseMargin is how much longer than the request timeout an acquisition may take before others go on without it.
+const LeaseMargin = 5 * time.Second
 
 // Lease is how long an acquisition holds its place in the gate if its process never reports its end.
-func (p *Policy) Lease() time.Duration { return p.RequestTimeout + leaseMargin }
+func (p *Policy) Lease() time.Duration { return p.RequestTimeout + LeaseMargin }
 
 // lastStretch is the most that a token counts as expired before a stated expiry, so that it does not expire on its way.
 const lastStretch = 10 * time.Second
 
-// expiry returns when a token counts as expired, and when it really ends. They differ in the last stretch before a
+// Expiry returns when a token counts as expired, and when it really ends. They differ in the last stretch before a
 // stated expiry, in which it still answers if nothing may be started.
-func (p *Policy) expiry(r *record) (counts, ends instant) {
-	ttl := r.Acquired.plus(p.Cache.TTL)
+func (p *Policy) Expiry(r *Token) (counts, ends timeline.Instant) {
+	ttl := r.Acquired.Plus(p.Cache.TTL)
 	if r.Expiry == 0 {
 		return ttl, ttl
 	}
-	counts = r.Expiry - instant(min(lastStretch, max(r.Expiry.sub(r.Acquired)/10, 0)))
+	counts = r.Expiry - timeline.Instant(min(lastStretch, max(r.Expiry.Sub(r.Acquired)/10, 0)))
 	if p.Cache.Strict && ttl < counts {
 		return ttl, ttl
 	}
 	return counts, r.Expiry
 }
 
-// refreshAt is when one caller may acquire a successor while the others keep the token.
-func (p *Policy) refreshAt(r *record) instant {
-	counts, _ := p.expiry(r)
+// RefreshAt is when one caller may acquire a successor while the others keep the token.
+func (p *Policy) RefreshAt(r *Token) timeline.Instant {
+	counts, _ := p.Expiry(r)
 	if p.RefreshAhead == 0 {
 		return counts
 	}
 	// A window longer than the lifetime would have every call refresh.
-	return counts - instant(min(p.RefreshAhead, counts.sub(r.Acquired)/2))
+	return counts - timeline.Instant(min(p.RefreshAhead, counts.Sub(r.Acquired)/2))
 }
 
-// assess is the predictor's reading of a usage.
-func (p *Policy) assess(u predict.Usage, since, now instant) predict.Assessment {
+// Assess is the predictor's reading of a usage.
+func (p *Policy) Assess(u predict.Usage, since, now timeline.Instant) predict.Assessment {
 	return predict.Assess(u, int64(since), int64(now), predict.Config{SlowAbove: p.Predictor.SlowResponse})
 }
 
-// doubled is min(base * 2^(n-1), most).
-func doubled(base time.Duration, n int, most time.Duration) time.Duration {
+// Doubled is min(base * 2^(n-1), most).
+func Doubled(base time.Duration, n int, most time.Duration) time.Duration {
 	for ; n > 1 && base < most; n-- {
 		base *= 2 // bounded: base < most <= 24 h before
 	}
@@ -122,10 +123,10 @@ const (
 	closingMost = 24 * time.Hour
 )
 
-// maxRetryAfter bounds what an upstream can ask for.
-const maxRetryAfter = 24 * time.Hour
+// MaxRetryAfter bounds what an upstream can ask for.
+const MaxRetryAfter = 24 * time.Hour
 
 const defaultPause = 60 * time.Second // after a rate_limited that names no time
 
-// personalAgain is how long a personal token is left alone after a rejection, or a spent quota without a stated reset.
-const personalAgain = time.Hour
+// PersonalAgain is how long a personal token is left alone after a rejection, or a spent quota without a stated reset.
+const PersonalAgain = time.Hour

@@ -1,69 +1,71 @@
-package tokenguard
+package ledger
 
 import (
 	"maps"
 	"slices"
+
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // What a document needs before it can be decided on: after a loss, and after a clock that was wrong.
 
-// lineage is what a store says of where a document comes from.
-type lineage struct {
+// Lineage is what a store says of where a document comes from.
+type Lineage struct {
 	Rev   uint64
 	Epoch string
 	Empty bool // there is no document at this revision
 }
 
-// heal makes what the store gave fit for deciding: it notices a lost lineage, adds the attempts that this process
+// Recover makes what the store gave fit for deciding: it notices a lost lineage, adds the attempts that this process
 // knows of itself but the document does not, and pulls instants in that no rule could have set this far ahead.
 // It reports what it found, for the log; empty: nothing.
 // anew says that the lineage began anew without a word of what was lost.
 // known is the last document of another lineage that this process saw, or nil.
-func (d *document) heal(line lineage, anew bool, own []attempt, known *document, now instant) (found []string) {
+func (d *Document) Recover(line Lineage, anew bool, own []Attempt, known *Document, now timeline.Instant) (found []string) {
 	switch lost := anew || line.Rev > 0 && line.Empty; {
 	case lost, d.Settled && line.Epoch != d.Epoch, d.Epoch != "" && line.Epoch != d.Epoch:
 		d.Lost = now
 		found = append(found, "the store may have lost commits: the hour window counts as full, the day budget opens at its even pace")
 	}
-	d.settle(line)
+	d.SetLineage(line)
 	if known != nil && d.merge(known) {
 		found = append(found, "what this process knew of the lost state was carried over")
 	}
 	for _, a := range own {
-		if a.End <= now-instant(day) || slices.ContainsFunc(d.Attempts, func(b attempt) bool { return a.ID == b.ID }) {
+		if a.End <= now-timeline.Instant(Day) || slices.ContainsFunc(d.Attempts, func(b Attempt) bool { return a.ID == b.ID }) {
 			continue
 		}
-		d.log(a)
+		d.Charged(a)
 		d.Seq = max(d.Seq, a.Seq)
 		found = append(found, "an attempt of this process was missing in the state and is charged again")
 	}
-	if d.ahead(now) {
-		found = append(found, clockBack)
+	if d.ClampFuture(now) {
+		found = append(found, ClockBack)
 	}
 	return found
 }
 
-const clockBack = "the clock stepped back: instants more than 25 h ahead were moved to now"
+const ClockBack = "the clock stepped back: instants more than 25 h ahead were moved to now"
 
-// settle notes the lineage that the document belongs to.
-func (d *document) settle(line lineage) {
+// SetLineage notes the lineage that the document belongs to.
+func (d *Document) SetLineage(line Lineage) {
 	d.Settled, d.Epoch = d.Settled || line.Rev > 0, line.Epoch
 }
 
 // merge takes over from a document of a lost lineage what is missing here. It opens nothing.
-func (d *document) merge(known *document) (changed bool) {
+func (d *Document) merge(known *Document) (changed bool) {
 	if d.Seq == 0 && len(d.Tokens) == 0 {
 		d.History, d.Counts = known.History.Clone(), known.Counts
 		d.Counts.Failures = maps.Clone(known.Counts.Failures)
 	}
 	for _, a := range known.Attempts {
-		if !slices.ContainsFunc(d.Attempts, func(b attempt) bool { return a.ID == b.ID }) {
+		if !slices.ContainsFunc(d.Attempts, func(b Attempt) bool { return a.ID == b.ID }) {
 			d.Attempts, changed = append(d.Attempts, a), true
 		}
 	}
 	d.sortAttempts()
 	d.Seq = max(d.Seq, known.Seq)
-	later := func(p *pause, q pause) {
+	later := func(p *Pause, q Pause) {
 		if q.Until > p.Until {
 			*p, changed = q, true
 		}
@@ -72,8 +74,8 @@ func (d *document) merge(known *document) (changed bool) {
 	if known.Failures.At > d.Failures.At {
 		d.Failures, changed = known.Failures, true
 	}
-	for scope, k := range known.Keys {
-		own := d.keyFor(scope)
+	for scope, k := range known.Scopes {
+		own := d.ScopeFor(scope)
 		later(&own.Pause, k.Pause)
 		if k.Closed.Until > own.Closed.Until {
 			own.Refusals, own.Last = k.Refusals, k.Last
@@ -94,29 +96,29 @@ func (d *document) merge(known *document) (changed bool) {
 			own.Suspect, own.Reset, changed = max(own.Suspect, r.Suspect), max(own.Reset, r.Reset), true
 		}
 	}
-	for _, r := range known.Records {
-		if !slices.ContainsFunc(d.Records, func(b dedupRecord) bool { return r.Seq == b.Seq && r.Start == b.Start }) {
-			d.Records, changed = append(d.Records, r), true
+	for _, r := range known.Triggers {
+		if !slices.ContainsFunc(d.Triggers, func(b Trigger) bool { return r.Seq == b.Seq && r.Start == b.Start }) {
+			d.Triggers, changed = append(d.Triggers, r), true
 		}
 	}
-	slices.SortStableFunc(d.Records, func(a, b dedupRecord) int { return -cmpDesc(a.Start, b.Start) })
-	d.index()
+	slices.SortStableFunc(d.Triggers, func(a, b Trigger) int { return -cmpDesc(a.Start, b.Start) })
+	d.Index()
 	return changed
 }
 
-// ahead pulls in every instant that lies further ahead than any rule sets one, as after a clock that was wrong.
+// ClampFuture pulls in every instant that lies further ahead than any rule sets one, as after a clock that was wrong.
 // Anything less far ahead stays and counts: a step back frees nothing.
-func (d *document) ahead(now instant) (moved bool) {
-	const furthest = day + hour // a Retry-After of 24 h, counted from a lease's end
-	limit := now.plus(furthest)
-	pull := func(t *instant, to instant) {
+func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
+	const furthest = Day + Hour // a Retry-After of 24 h, counted from a lease's end
+	limit := now.Plus(furthest)
+	pull := func(t *timeline.Instant, to timeline.Instant) {
 		if *t > limit {
 			*t, moved = to, true
 		}
 	}
-	pullPause := func(p *pause) {
+	pullPause := func(p *Pause) {
 		if p.Until > limit {
-			*p, moved = pause{now, now.plus(min(p.Until.sub(p.From), day))}, true
+			*p, moved = Pause{now, now.Plus(min(p.Until.Sub(p.From), Day))}, true
 		}
 	}
 	for i := range d.Attempts {
@@ -129,13 +131,13 @@ func (d *document) ahead(now instant) (moved bool) {
 	pull(&d.Clock.Last, now)
 	pull(&d.Lost, now)
 	pull(&d.Swept, now)
-	for _, k := range d.Keys {
+	for _, k := range d.Scopes {
 		pull(&k.LastStart, now)
 		pullPause(&k.Pause)
 		pullPause(&k.Closed)
 	}
-	for i := range d.Records {
-		pull(&d.Records[i].Start, now)
+	for i := range d.Triggers {
+		pull(&d.Triggers[i].Start, now)
 	}
 	for _, r := range d.Tokens {
 		if r.Acquired > limit { // its age says nothing any more: it is as if taken in now

@@ -1,0 +1,215 @@
+package decide
+
+import (
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/predict"
+	"github.com/tokenguard/tokenguard/internal/template"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// The decision: a pure function of the document, the options, the request and the instant. No clock, no lock, no
+// I/O below this line; the doors (tokenguard.go) read the clock and the store and carry out what is decided here.
+
+// Request is a request, prepared for deciding: classified, masked, its instants on the meter.
+type Request struct {
+	Kind          string
+	Scope, Caller string
+	ledger.Report                   // what the request says of a token
+	Template      template.Template // of caller and failure text
+	Personal      Personal
+}
+
+// Personal is what this process knows of the personal token.
+type Personal struct {
+	Known   bool // a function is set
+	ID      string
+	Taken   timeline.Instant // when it was fetched
+	Reset   timeline.Instant // when its quota is full again, as far as that was stated
+	Usable  bool             // it may go to somebody
+	Until   timeline.Instant // when it is due to be fetched again, if usable
+	Again   timeline.Instant // when it may be usable again; 0: not known
+	Note    string           // why it is not usable
+	Fetches uint64           // how many had ended
+}
+
+// Input is everything a step looks at. Steps take the instant as a parameter of its own, so that they can be asked
+// about a later one.
+type Input struct {
+	Doc        *ledger.Document
+	Policy     *ledger.Policy
+	Full       *ledger.Policy   // set where policy is a share: what it is the share of
+	FullFrom   timeline.Instant // and when that can hold again
+	Request    *Request
+	Unreadable map[string]bool // tokens whose value this process cannot open, by ID
+	Outage     Outage
+	Waiters    int              // callers that wait in this guard
+	Pending    predict.Usage    // outcomes of the key's newest token that wait for a commit
+	later      timeline.Instant // not 0: retryAt asks, at this instant, about later: the caller is then refused for quota again
+}
+
+// Decision is a step's verdict before it is put into words.
+type Decision struct {
+	Step   Step
+	Answer Answer
+	Reason Reason
+	Until  timeline.Instant // when this rule opens; never: waiting does not help
+
+	Token *ledger.Token // dAnswerServe from the cache
+	Place bool          // the gate waits for a place, not for this key
+	Owner string        // of the acquisition that the gate waits for
+
+	Count, Limit   int
+	Window         time.Duration
+	Since          timeline.Instant
+	TokenID        string
+	Similarity     float64
+	Level          predict.Level
+	Confidence     float64
+	LiftsSuspicion bool           // the predictor does not share the suspicion of the key's newest token
+	Failure        *ledger.Streak // behind a backoff or Retry-After
+	scoped         bool           // the limiter speaks of this key alone
+}
+
+// Outage says how far the store can be relied on.
+type Outage struct {
+	Away     bool // it could not be read or written just now
+	MayStart bool // acquisitions may start all the same, within this process' share
+}
+
+// Readable reports whether this process can read the token's value.
+func (in *Input) Readable(r *ledger.Token) bool { return r.HasValue() && !in.Unreadable[r.ID] }
+
+// Decide walks the request through the steps and returns the ruling that answers it. Without the store a cached token
+// still serves, also one that is about to be replaced, and nothing else happens.
+func (in *Input) Decide(now timeline.Instant) Decision {
+	d := in.walk(now)
+	if !in.Outage.Away || in.Outage.MayStart || d.Answer == AnswerServe {
+		return d
+	}
+	if token := in.Pick(now); token != nil {
+		return in.ServedBy(token)
+	}
+	return Decision{Step: StepStore, Answer: AnswerRefuse, Reason: ReasonStoreUnavailable, Until: timeline.Never}
+}
+
+func (in *Input) walk(now timeline.Instant) Decision {
+	// 1. Dedup filter: a duplicate can be answered by steps 2 and 3 alone.
+	dup := in.dedup(now)
+
+	// 2. Token cache. A token in its last stretch, or due for a refresh, answers if nothing may be started.
+	token := in.Pick(now)
+	served := in.ServedBy(token)
+	switch {
+	case in.servesPersonal(now):
+		return Decision{Step: StepCache, Answer: AnswerServe, Reason: ReasonPersonal, TokenID: in.Request.Personal.ID}
+	case in.Request.Kind == ledger.Personal:
+		return Decision{Step: StepCache, Answer: AnswerRefuse, Reason: ReasonPersonalUnavailable, Until: timeline.Never}
+	case token != nil && now < in.Policy.RefreshAt(token):
+		return served
+	}
+
+	// 3. In-progress gate. Whoever the upstream told to wait is not handed the next token instead.
+	gate := in.Gate(now)
+	if gate.Answer != AnswerPass && !in.paused(now) && !(gate.Place && dup.Answer == AnswerRefuse) {
+		if token != nil {
+			return served
+		}
+		return gate
+	}
+
+	refusal := dup
+	if refusal.Answer == AnswerPass {
+		// 4. Decision manager.
+		refusal = in.Manager(now)
+	}
+	replacing := refusal.Reason == ReasonQuotaSpent
+	if refusal.Answer == AnswerPass {
+		// 5. Limiter.
+		refusal = in.Limiter(now)
+	}
+	if refusal.Answer == AnswerPass && replacing {
+		// 6. Quota predictor.
+		refusal = in.predictor(now)
+	}
+	switch {
+	case refusal.Answer == AnswerPass: // 7. Request.
+		return Decision{Step: StepRequest, Answer: AnswerStart, Reason: ReasonAcquired}
+	case refusal.LiftsSuspicion && in.servesLifted(now): // who reported nothing of it has the token
+		served = in.ServedBy(in.Doc.Newest(in.Request.Scope))
+		served.LiftsSuspicion = true
+		return served
+	case token != nil:
+		served.LiftsSuspicion = refusal.LiftsSuspicion
+		return served
+	}
+	return refusal
+}
+
+// servesLifted reports whether this caller has the key's newest token once its suspicion is lifted.
+func (in *Input) servesLifted(t timeline.Instant) bool {
+	r := *in.Doc.Newest(in.Request.Scope)
+	r.ClearSuspicion()
+	return in.Usable(&r, t) && !in.reportedDead(r.ID, 0, t)
+}
+
+func (in *Input) ServedBy(r *ledger.Token) Decision {
+	if r == nil {
+		return Decision{}
+	}
+	return Decision{Step: StepCache, Answer: AnswerServe, Reason: ReasonCached, Token: r, TokenID: r.ID, Since: r.Acquired}
+}
+
+// RetryAt is when this caller could next have a token: the earlier of the latest opening among all closed gates and
+// the next instant at which a known token becomes usable. never: waiting alone changes nothing.
+func (in *Input) RetryAt(now timeline.Instant) timeline.Instant {
+	at := in.retryAtUnder(now)
+	if in.Full != nil {
+		all := *in
+		all.Policy = in.Full
+		at = min(at, max(in.FullFrom, all.retryAtUnder(in.FullFrom)))
+	}
+	return at
+}
+
+// retryAtUnder is retryAt under the options that hold now.
+func (in *Input) retryAtUnder(now timeline.Instant) timeline.Instant {
+	usable := in.nextUsable(now)
+	if in.Request.Kind == ledger.Personal {
+		return usable
+	}
+	ask := *in
+	ask.later = now
+	// When the last of today's gates opens another may have closed, such as resets_soon: ask again from there.
+	const rounds = 8
+	at := now
+	for range rounds {
+		next := ask.latestOpening(at)
+		if next <= at {
+			return min(at, usable)
+		}
+		at = next
+		if at >= usable {
+			return usable
+		}
+	}
+	return min(at, usable)
+}
+
+// latestOpening is the latest opening among the gates that are closed at t; t if none is.
+func (in *Input) latestOpening(t timeline.Instant) timeline.Instant {
+	latest := t
+	m := in.Manager(t)
+	for _, g := range [...]Decision{in.dedup(t), in.Gate(t), m, in.Limiter(t)} {
+		if g.Answer == AnswerRefuse {
+			latest = max(latest, g.Until)
+		}
+	}
+	if m.Reason == ReasonQuotaSpent {
+		if p := in.predictor(t); p.Answer == AnswerRefuse && !in.servesLifted(t) {
+			latest = max(latest, p.Until)
+		}
+	}
+	return latest
+}

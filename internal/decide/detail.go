@@ -1,0 +1,136 @@
+package decide
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// Detail is a decision in words. Instants are absolute, so that the words stay true for as long as the decision does.
+func (in *Input) Detail(d Decision, r timeline.Reading) string {
+	out := in.RuleText(d, r)
+	if in.Full != nil && d.Step == StepLimiter {
+		out += fmt.Sprintf("; the store is unavailable, or was in the last hour: this process keeps to its share of 1/%d", in.Policy.Share)
+	}
+	if in.Request.Class != "" && in.Request.Failing == "" && (d.Answer == AnswerRefuse || d.Answer == AnswerServe) {
+		out += "; the failure names no token, so it marks none"
+	}
+	switch p := &in.Request.Personal; {
+	case d.Reason == ReasonPersonal:
+	case p.Note != "":
+		out += "; " + p.Note
+	case p.Usable && d.Answer == AnswerServe:
+		out += "; this caller says that the personal token failed, so an anonymous one is used"
+	}
+	return out
+}
+
+func (in *Input) RuleText(d Decision, r timeline.Reading) string {
+	clock := func(t timeline.Instant) string { return r.Time(t).Format(time.RFC3339) }
+	switch d.Reason {
+	case ReasonDuplicate:
+		return fmt.Sprintf("an acquisition for a failure that is %.0f %% the same was started at %s; it answers for %v, until %s",
+			100*d.Similarity, clock(d.Since), d.Window, clock(d.Until))
+	case ReasonCached:
+		return fmt.Sprintf("token %s of %s", d.TokenID, clock(d.Since))
+	case ReasonPersonal:
+		return "the personal token is usable"
+	case ReasonPersonalUnavailable:
+		if in.Request.Personal.Known {
+			return "the personal token is not usable, and nothing is acquired for a request of this kind"
+		}
+		return "no personal token is configured (WithPersonalToken), and nothing is acquired for a request of this kind"
+	case ReasonAcquired:
+		if d.TokenID != "" {
+			return fmt.Sprintf("token %s was acquired", d.TokenID)
+		}
+		return "an acquisition is started"
+	case ReasonRequestFailed:
+		return fmt.Sprintf("request failed (%s): %s", d.Failure.Class, d.Failure.Summary())
+	case ReasonJoined:
+		if d.Answer == AnswerServe {
+			return fmt.Sprintf("token %s was acquired by another call while this one waited", d.TokenID)
+		}
+		if d.Place {
+			return fmt.Sprintf("%d acquisitions of other keys are in progress, at most %d may be: waiting for a place", d.Count, d.Limit)
+		}
+		return fmt.Sprintf("an acquisition of this key is in progress since %s, at most until %s", clock(d.Since), clock(d.Until))
+	case ReasonTooManyWaiters:
+		return fmt.Sprintf("%d callers wait already, the bound is %d", d.Count, d.Limit)
+	case ReasonUpstreamRateLimited:
+		return fmt.Sprintf("the upstream limited the rate of this key at %s: nothing is asked of it until %s", clock(d.Since), clock(d.Until))
+	case ReasonForbidden:
+		return "the failure is a ban, a permission or a policy: another token would meet the same"
+	case ReasonPersonalUsable:
+		return "the personal token is usable for others"
+	case ReasonNotQuotaFailure:
+		if in.Request.Class == classify.AuthInvalid && in.Request.Failing == d.TokenID {
+			return fmt.Sprintf("token %s is of %s, and one that fails within %v may not have spread yet: try the call once more with it", d.TokenID, clock(d.Since), ledger.Spreading)
+		}
+		return fmt.Sprintf("token %s of %s is known, and nothing says that its quota is used up; this opens at %s", d.TokenID, clock(d.Since), clock(d.Until))
+	case ReasonTokenTooNew:
+		return fmt.Sprintf("token %s is of %s and is not replaced before it is %v old; this opens at %s", d.TokenID, clock(d.Since), d.Window, clock(d.Until))
+	case ReasonRecentAcquisition:
+		return fmt.Sprintf("an acquisition of this key was started at %s, less than %v ago; this opens at %s", clock(d.Since), d.Window, clock(d.Until))
+	case ReasonResetsSoon:
+		return fmt.Sprintf("the quota of token %s is full again at %s, which is waited for", d.TokenID, clock(d.Until))
+	case ReasonHourLimit, ReasonDayLimit:
+		if d.Since != 0 {
+			return fmt.Sprintf("the state was lost at %s: the window of %v counts as full until %s", clock(d.Since), d.Window, clock(d.Until))
+		}
+		return fmt.Sprintf("%d of %d starts in the last %v; the next opens at %s (%s)", d.Count, d.Limit, d.Window, clock(d.Until), BudgetSettings[d.Reason])
+	case ReasonMinInterval:
+		return fmt.Sprintf("the last attempt ended at %s, the next may start %v later, at %s", clock(d.Since), d.Window, clock(d.Until))
+	case ReasonBackoff:
+		if d.scoped {
+			return fmt.Sprintf("refusals of this scope in a row: %d, the last (%s) at %s; closed for %v, until %s",
+				d.Count, d.Failure.Class, clock(d.Since), d.Window, clock(d.Until))
+		}
+		return fmt.Sprintf("failures in a row: %d, the last (%s) at %s; backing off for %v, until %s",
+			d.Count, d.Failure.Class, clock(d.Since), d.Window, clock(d.Until))
+	case ReasonRetryAfter:
+		return fmt.Sprintf("the upstream asked at %s to be left alone for %v, until %s", clock(d.Since), d.Window, clock(d.Until))
+	case ReasonQuotaSufficient:
+		return fmt.Sprintf("%d outcomes since the report say that the level is %s (confidence %.2f): the suspicion is lifted", d.Count, d.Level, d.Confidence)
+	case ReasonNoToken:
+		return "no token of this key is known"
+	case ReasonExpired, ReasonExpiring, ReasonRejected, ReasonUnreadable, ReasonQuotaSpent:
+		return fmt.Sprintf("token %s of %s: %s", d.TokenID, clock(d.Since), goOnWords[d.Reason])
+	}
+	switch d.Step {
+	case StepDedup:
+		if in.Request.Class == "" {
+			return "the request carries no failure"
+		}
+		return fmt.Sprintf("like none of the last starts of this key and class (%d compared)", d.Count)
+	case StepCache:
+		return "no usable token for this caller"
+	case StepGate:
+		return fmt.Sprintf("%d acquisitions in progress, at most %d", d.Count, d.Limit)
+	case StepLimiter:
+		return "every window, the spacing and the backoff are open"
+	case StepPredictor:
+		if d.Level == "" {
+			return "not consulted"
+		}
+		return fmt.Sprintf("level %s, confidence %.2f, from %d outcomes since the suspicion", d.Level, d.Confidence, d.Count)
+	}
+	return ""
+}
+
+// BudgetSettings are what an operator would change.
+var BudgetSettings = map[Reason]string{
+	ReasonHourLimit: "rate_limit.max_requests_per_hour",
+	ReasonDayLimit:  "rate_limit.max_requests_per_day",
+}
+
+var goOnWords = map[Reason]string{
+	ReasonExpired:    "it has expired",
+	ReasonExpiring:   "it expires soon, and this call may refresh it",
+	ReasonRejected:   "it was rejected",
+	ReasonUnreadable: "this process cannot read it",
+	ReasonQuotaSpent: "its quota is used up",
+}

@@ -1,0 +1,33 @@
+package decide
+
+import (
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// StableUntil is how long the same question, asked of the same document, surely has the same answer.
+func (in *Input) StableUntil(d Decision, r timeline.Reading) timeline.Instant {
+	until := timeline.Never
+	limit := func(t timeline.Instant) {
+		if t > r.Now {
+			until = min(until, t)
+		}
+	}
+	limit(d.Until)
+	limit(in.Doc.Scope(in.Request.Scope).Pause.Until)
+	for _, rec := range in.Doc.ByScope[in.Request.Scope] {
+		counts, ends := in.Policy.Expiry(rec)
+		limit(counts)
+		limit(ends)
+		limit(in.Policy.RefreshAt(rec))
+		limit(rec.Reset)
+	}
+	if rec := in.Doc.Tokens[in.Request.Failing]; rec != nil {
+		limit(rec.Reset)
+		limit(rec.Acquired.Plus(ledger.Spreading))
+		if rec.Suspect != 0 {
+			limit(rec.Suspect.Plus(in.Policy.Manager.Confirmation))
+		}
+	}
+	return until
+}

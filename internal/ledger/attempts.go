@@ -1,0 +1,147 @@
+package ledger
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// What an acquisition leaves in the document: the charge before RequestFunc is called, and its end.
+
+// Start is what is known of an acquisition before it runs.
+type Start struct {
+	ID, Owner, Scope string
+	Class            string // of the failure that the request carried, if it did
+	Template         string // of that failure, for the dedup filter
+}
+
+// Charge enters a start, before the upstream is asked. It is never taken back.
+func (d *Document) Charge(policy *Policy, s *Start, now timeline.Instant) Attempt {
+	d.Seq++
+	a := Attempt{ID: s.ID, Seq: d.Seq, Scope: s.Scope, Owner: s.Owner, Start: now, End: now.Plus(policy.Lease()), Running: true}
+	d.Charged(a)
+	d.ScopeFor(s.Scope).LastStart = now
+	if s.Class != "" {
+		d.Triggers = append(d.Triggers, Trigger{Seq: a.Seq, Start: now, Scope: s.Scope, Class: s.Class, Template: s.Template})
+	}
+	d.Counts.Starts++
+	return a
+}
+
+// Completion is how an acquisition ended.
+type Completion struct {
+	Attempt Attempt
+	End     timeline.Instant
+	Token   *Token // of a success
+	Failed  Streak
+	Pause   Pause // Retry-After
+	Took    time.Duration
+}
+
+// Complete enters the end of an attempt, once. One whose lease has passed is fenced: its token is kept, but it frees
+// nothing.
+func (d *Document) Complete(policy *Policy, l *Completion) bool {
+	i := slices.IndexFunc(d.Attempts, func(a Attempt) bool { return a.ID == l.Attempt.ID })
+	switch {
+	case i >= 0 && d.Attempts[i].Landed:
+		return false
+	case i < 0 && l.Token == nil: // more than a day ago
+		return false
+	}
+	inTime := i >= 0 && d.Attempts[i].InProgress(l.End)
+	if i >= 0 {
+		a := &d.Attempts[i]
+		a.Landed, a.Failed = true, l.Token == nil
+		a.Running, a.Scope = false, ""
+		if inTime {
+			a.End = max(l.End, a.Start)
+		} else {
+			a.End = max(l.End, a.End) // a process that was stopped may have asked when it went on
+		}
+		d.sortAttempts()
+	}
+	if l.Pause.Until > d.Pause.Until {
+		d.Pause = l.Pause
+	}
+	if l.Token != nil {
+		r := *l.Token
+		r.Prior = d.Failures.Count
+		d.Counts.Successes++
+		if inTime {
+			d.Failures = Streak{}
+			if k := d.Scopes[l.Attempt.Scope]; k != nil {
+				k.Closed, k.Refusals, k.Last = Pause{}, 0, Streak{}
+			}
+		}
+		d.Insert(policy, &r)
+		return true
+	}
+	f := l.Failed
+	d.Counts.failed(f.Class)
+	switch f.Class {
+	case classify.Forbidden, classify.ClientError, classify.AuthInvalid:
+		k := d.ScopeFor(l.Attempt.Scope)
+		k.Refusals++
+		k.Closed = Pause{From: l.End, Until: l.End.Plus(Doubled(closingBase, k.Refusals, closingMost))}
+		f.Count = k.Refusals
+		k.Last = f
+	default:
+		f.Count, f.At = d.Failures.Count+1, max(f.At, d.Failures.At) // its end may have waited for the store
+		d.Failures = f
+	}
+	return true
+}
+
+// Adopt takes in a token that was fetched elsewhere, charged as a start that ended at once. A token that is known
+// already is not charged again.
+func (d *Document) Adopt(policy *Policy, r *Token, id, owner string, now timeline.Instant) bool {
+	if old := d.Tokens[r.ID]; old != nil && old.HasValue() {
+		return false
+	}
+	d.Seq++
+	d.Charged(Attempt{ID: id, Seq: d.Seq, Owner: owner, Start: now, End: now, Adopted: true})
+	d.ScopeFor(r.Scope).LastStart = now
+	d.Counts.Starts++
+	r.Seq = d.Seq
+	d.Insert(policy, r)
+	return true
+}
+
+// Clearing says what an operator lifts.
+type Clearing struct {
+	Suspicion  string // a token's ID, or "*"
+	Backoff    bool
+	RetryAfter bool
+}
+
+// Clear lifts what an operator asks to lift. Attempts stay charged, rejections stay.
+func (d *Document) Clear(what Clearing, now timeline.Instant) (changed bool) {
+	for id, r := range d.Tokens {
+		if (what.Suspicion == "*" || what.Suspicion == id) && (r.Suspect != 0 || r.Spent != 0) {
+			r.ClearSuspicion()
+			changed = true
+		}
+		if what.Backoff && r.Prior != 0 { // a rejection would bring the failures before it back
+			r.Prior, changed = 0, true
+		}
+	}
+	if what.Backoff {
+		changed = changed || d.Failures.Count > 0
+		d.Failures = Streak{}
+	}
+	if what.RetryAfter {
+		changed = changed || d.Pause.Until != 0
+		d.Pause = Pause{}
+	}
+	for _, k := range d.Scopes {
+		if what.Backoff && k.Closed.Until != 0 {
+			k.Closed, k.Refusals, k.Last, changed = Pause{}, 0, Streak{}, true
+		}
+		if what.RetryAfter && k.Pause.Until != 0 {
+			k.Pause, changed = Pause{From: now}, true // what was reported until now is dealt with
+		}
+	}
+	return changed
+}

@@ -1,0 +1,387 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/predict"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// documentVersion is the newest layout that this code writes. A document of a newer one is left alone.
+const documentVersion = 1
+
+// Bounds of what the document keeps beside the attempts of a day and the cached tokens.
+const (
+	MaxScopes     = 1024               // scopes with a pause, a closing or a recent start
+	maxTombstones = 512                // tokens known without their value
+	maxTriggers   = 256                // dedup records
+	tombstoneLife = 7 * 24 * time.Hour // how long a rejection outlives its token
+	Hour          = time.Hour
+	Day           = 24 * time.Hour
+)
+
+// Whose token it is.
+const (
+	Anonymous = "anonymous" // metered, acquired from the upstream
+	Personal  = "personal"  // the account's own
+)
+
+// errNewer is a document written by a later version.
+var errNewer = errors.New("the state was written by a newer version of tokenguard: update this program; the state was left as it is")
+
+// Document is all that outlives a process. Values are immutable once published: changes go to a clone.
+type Document struct {
+	Version int              `json:"version"`
+	Epoch   string           `json:"epoch,omitempty"`
+	Settled bool             `json:"settled,omitempty"` // Epoch was seen on a document that existed
+	Lost    timeline.Instant `json:"lost,omitempty"`    // when commits may have been lost: the windows count as full
+	Clock   ClockState       `json:"clock"`
+	Swept   timeline.Instant `json:"swept,omitempty"`
+
+	Seq      uint64            `json:"seq,omitempty"` // numbers the attempts, for order and fencing
+	Attempts []Attempt         `json:"attempts,omitempty"`
+	Failures Streak            `json:"failures,omitzero"`
+	Pause    Pause             `json:"pause,omitzero"` // Retry-After of the whole guard
+	Scopes   map[string]*Scope `json:"keys,omitempty"` // by scope, anonymous
+	Tokens   map[string]*Token `json:"tokens,omitempty"`
+	Triggers []Trigger         `json:"records,omitempty"`
+	History  predict.History   `json:"history,omitzero"`
+	Counts   Totals            `json:"counts,omitzero"`
+	Limits   []PeerLimits      `json:"limits,omitempty"` // of the guards that share it, to show a mismatch
+
+	ByScope map[string][]*Token `json:"-"` // anonymous records, newest first; derived
+}
+
+// Attempt is one started acquisition. While it runs, End is its lease's deadline.
+type Attempt struct {
+	ID      string           `json:"id"`
+	Seq     uint64           `json:"seq"`
+	Scope   string           `json:"scope,omitempty"` // while it runs
+	Owner   string           `json:"owner,omitempty"`
+	Start   timeline.Instant `json:"start"`
+	End     timeline.Instant `json:"end"`
+	Running bool             `json:"running,omitempty"`
+	Adopted bool             `json:"adopted,omitempty"`
+	Landed  bool             `json:"landed,omitempty"` // its end is known, not only its lease
+	Failed  bool             `json:"failed,omitempty"`
+}
+
+// InProgress reports whether somebody may still be asking the upstream.
+func (a *Attempt) InProgress(now timeline.Instant) bool { return a.Running && now < a.End }
+
+// Streak are the consecutive failed acquisitions and the last of them.
+type Streak struct {
+	Count  int              `json:"count,omitempty"`
+	At     timeline.Instant `json:"at,omitempty"` // end of the last one
+	ID     string           `json:"id,omitempty"` // its attempt
+	Class  string           `json:"class,omitempty"`
+	Status int              `json:"status,omitempty"`
+	Text   string           `json:"text,omitempty"` // masked
+}
+
+// Pause is a stretch in which the upstream wants to be left alone.
+type Pause struct {
+	From  timeline.Instant `json:"from,omitempty"`
+	Until timeline.Instant `json:"until,omitempty"`
+}
+
+// cleared reports whether an operator ended the pause after what happened at this instant. Who waits reports the same
+// again whenever it asks.
+func (p Pause) cleared(at, now timeline.Instant) bool {
+	return p.Until == 0 && at <= p.From && p.From <= now
+}
+
+// Scope is what is known of one scope beside its tokens.
+type Scope struct {
+	LastStart timeline.Instant `json:"last_start,omitempty"`
+	Pause     Pause            `json:"pause,omitzero"`     // rate_limited was reported
+	Closed    Pause            `json:"closed,omitzero"`    // RequestFunc was refused for this key alone
+	Refusals  int              `json:"refusals,omitempty"` // in a row
+	Last      Streak           `json:"last,omitzero"`      // the refusal that closed it
+}
+
+// Token is what is known of one token. It outlives the value.
+type Token struct {
+	ID        string           `json:"-"`
+	Kind      string           `json:"kind"`
+	Scope     string           `json:"scope,omitempty"`
+	Acquired  timeline.Instant `json:"acquired"`
+	Expiry    timeline.Instant `json:"expiry,omitempty"` // 0: not stated
+	Seq       uint64           `json:"seq,omitempty"`
+	Value     string           `json:"value,omitempty"`
+	Sealed    []byte           `json:"sealed,omitempty"`
+	Private   bool             `json:"private,omitempty"` // the value is in the memory of the process that acquired it
+	Used      timeline.Instant `json:"used,omitempty"`
+	Succeeded bool             `json:"succeeded,omitempty"`
+	Prior     int              `json:"prior,omitempty"` // consecutive failures before it
+	Suspect   timeline.Instant `json:"suspect,omitempty"`
+	Heard     timeline.Instant `json:"heard,omitempty"` // newest refusal for quota that was taken in
+	Spent     timeline.Instant `json:"spent,omitempty"`
+	Reset     timeline.Instant `json:"reset,omitempty"` // when the upstream says that the quota is full again
+	Rejected  timeline.Instant `json:"rejected,omitempty"`
+	Usage     predict.Usage    `json:"usage,omitzero"`
+	Ended     bool             `json:"ended,omitempty"` // its usage went into the history
+}
+
+func (r *Token) HasValue() bool { return r.Value != "" || r.Sealed != nil || r.Private }
+
+// LastFailure is the newest of all, also of those that closed their key alone.
+func (d *Document) LastFailure() *Streak {
+	last := &d.Failures
+	for _, k := range d.Scopes {
+		if k.Last.At > last.At {
+			last = &k.Last
+		}
+	}
+	return last
+}
+
+// Totals are totals since the document was made.
+type Totals struct {
+	Starts    uint64            `json:"starts,omitempty"`
+	Successes uint64            `json:"successes,omitempty"`
+	Failures  map[string]uint64 `json:"failures,omitempty"`
+}
+
+func (c *Totals) failed(class string) {
+	if c.Failures == nil {
+		c.Failures = map[string]uint64{}
+	}
+	c.Failures[class]++
+}
+
+func New() *Document {
+	return &Document{Version: documentVersion, Scopes: map[string]*Scope{}, Tokens: map[string]*Token{}}
+}
+
+// Decode reads a document. It never panics, whatever the bytes are.
+func Decode(data []byte) (*Document, error) {
+	d := New()
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if err := dec.Decode(d); err != nil {
+		return nil, fmt.Errorf("the state does not decode: %w", err)
+	}
+	if d.Version > documentVersion {
+		return nil, errNewer
+	}
+	if d.Version < 1 {
+		return nil, fmt.Errorf("the state names version %d: not a state of tokenguard", d.Version)
+	}
+	if d.Scopes == nil {
+		d.Scopes = map[string]*Scope{}
+	}
+	if d.Tokens == nil {
+		d.Tokens = map[string]*Token{}
+	}
+	maps.DeleteFunc(d.Scopes, func(_ string, k *Scope) bool { return k == nil })
+	maps.DeleteFunc(d.Tokens, func(_ string, r *Token) bool { return r == nil })
+	for id, r := range d.Tokens {
+		r.ID = id
+	}
+	d.Index()
+	return d, nil
+}
+
+func (d *Document) Encode() ([]byte, error) { return json.Marshal(d) }
+
+// Clone copies everything that a change may touch.
+func (d *Document) Clone() *Document {
+	c := *d
+	c.Clock.Boots = maps.Clone(d.Clock.Boots)
+	c.Attempts = slices.Clone(d.Attempts)
+	c.Triggers = slices.Clone(d.Triggers)
+	c.Scopes = make(map[string]*Scope, len(d.Scopes))
+	for scope, k := range d.Scopes {
+		v := *k
+		c.Scopes[scope] = &v
+	}
+	c.Tokens = make(map[string]*Token, len(d.Tokens))
+	for id, r := range d.Tokens {
+		v := *r
+		v.Usage = r.Usage.Clone()
+		c.Tokens[id] = &v
+	}
+	c.History = d.History.Clone()
+	c.Counts.Failures = maps.Clone(d.Counts.Failures)
+	c.Limits = slices.Clone(d.Limits)
+	c.Index()
+	return &c
+}
+
+// Index derives byScope.
+func (d *Document) Index() {
+	d.ByScope = make(map[string][]*Token, len(d.Tokens))
+	for _, r := range d.Tokens {
+		if r.Kind == Anonymous {
+			d.ByScope[r.Scope] = append(d.ByScope[r.Scope], r)
+		}
+	}
+	for _, rs := range d.ByScope {
+		slices.SortFunc(rs, func(a, b *Token) int {
+			if a.Seq != b.Seq {
+				return cmpDesc(a.Seq, b.Seq)
+			}
+			if a.Acquired != b.Acquired {
+				return cmpDesc(a.Acquired, b.Acquired)
+			}
+			return cmpDesc(a.ID, b.ID)
+		})
+	}
+}
+
+func cmpDesc[T uint64 | timeline.Instant | string](a, b T) int {
+	if a > b {
+		return -1
+	}
+	if a < b {
+		return 1
+	}
+	return 0
+}
+
+// Newest is the key's newest known anonymous token, or nil.
+func (d *Document) Newest(scope string) *Token {
+	if rs := d.ByScope[scope]; len(rs) > 0 {
+		return rs[0]
+	}
+	return nil
+}
+
+// noScope is what is known of a scope that nothing is known of. It is never written.
+var noScope Scope
+
+func (d *Document) Scope(scope string) *Scope {
+	if k := d.Scopes[scope]; k != nil {
+		return k
+	}
+	return &noScope
+}
+
+// ScopeFor is key for writing.
+func (d *Document) ScopeFor(scope string) *Scope {
+	k := d.Scopes[scope]
+	if k == nil {
+		k = &Scope{}
+		d.Scopes[scope] = k
+	}
+	return k
+}
+
+// Charged enters an attempt.
+func (d *Document) Charged(a Attempt) {
+	d.Attempts = append(d.Attempts, a)
+	d.sortAttempts()
+}
+
+// sortAttempts keeps the log in the order of ends, which is what the windows count by.
+func (d *Document) sortAttempts() {
+	slices.SortStableFunc(d.Attempts, func(a, b Attempt) int { return -cmpDesc(a.End, b.End) })
+}
+
+// Prune drops what no rule looks at any more. It is part of every commit that changes something.
+func (d *Document) Prune(policy *Policy, now timeline.Instant) {
+	// The last ones stay whatever the clock says: one that jumps ahead and back again frees nothing.
+	for len(d.Attempts) > policy.RateLimit.MaxRequestsPerDay && d.Attempts[0].End <= now-timeline.Instant(Day) {
+		d.Attempts = slices.Delete(d.Attempts, 0, 1)
+	}
+	for i := range d.Attempts {
+		if a := &d.Attempts[i]; a.Running && now >= a.End {
+			a.Running, a.Scope = false, "" // killed: charged to its lease's end, but no failure
+		}
+	}
+	d.Triggers = slices.DeleteFunc(d.Triggers, func(r Trigger) bool { return now >= r.Start.Plus(max(policy.Dedup.Window, Hour)) })
+	if extra := len(d.Triggers) - maxTriggers; extra > 0 {
+		d.Triggers = slices.Delete(d.Triggers, 0, extra)
+	}
+	maps.DeleteFunc(d.Scopes, func(_ string, k *Scope) bool {
+		return k.Pause.Until <= now && (k.Pause.Until != 0 || k.Pause.From <= now-timeline.Instant(Day)) && k.Closed.Until <= now-timeline.Instant(Day) && k.LastStart <= now-timeline.Instant(Day)
+	})
+	for len(d.Scopes) > MaxScopes {
+		delete(d.Scopes, d.evictionCandidate())
+	}
+	if now < d.Swept.Plus(policy.Cache.CleanupInterval) && len(d.Tokens) <= policy.Cache.MaxTokens+maxTombstones {
+		return
+	}
+	d.Swept = now
+	d.sweepTokens(policy, now)
+}
+
+// evictionCandidate is the key whose loss opens the least: of those that callers alone made with what they reported, else of
+// all, the one whose gates open first.
+func (d *Document) evictionCandidate() string {
+	var least string
+	lowest := [2]timeline.Instant{timeline.Never, timeline.Never}
+	for scope, k := range d.Scopes {
+		reported := timeline.Instant(0)
+		if k.LastStart != 0 || k.Closed.Until != 0 || len(d.ByScope[scope]) > 0 {
+			reported = 1
+		}
+		rank := [2]timeline.Instant{reported, max(k.Pause.Until, k.Closed.Until, k.LastStart)}
+		if slices.Compare(rank[:], lowest[:]) < 0 {
+			least, lowest = scope, rank
+		}
+	}
+	return least
+}
+
+// PeerLimits are the limits of a guard that committed lately.
+type PeerLimits struct {
+	PerHour  int              `json:"hour"`
+	PerDay   int              `json:"day"`
+	Interval time.Duration    `json:"interval"`
+	At       timeline.Instant `json:"at"`
+}
+
+// NotePeer notes the limits that this guard keeps, at most four different ones.
+func (d *Document) NotePeer(l LimitPolicy, now timeline.Instant) {
+	mine := PeerLimits{l.MaxRequestsPerHour, l.MaxRequestsPerDay, l.MinInterval, now}
+	d.Limits = slices.DeleteFunc(d.Limits, func(s PeerLimits) bool {
+		return s.At <= now-timeline.Instant(Day) || s.PerHour == mine.PerHour && s.PerDay == mine.PerDay && s.Interval == mine.Interval
+	})
+	d.Limits = append(d.Limits, mine)
+	d.Limits = d.Limits[max(0, len(d.Limits)-4):]
+}
+
+// ClockState is what the document keeps of the meter.
+type ClockState struct {
+	Last  timeline.Instant `json:"last"`
+	Boots map[string]int64 `json:"boots,omitempty"` // boot id: offset of its boot clock
+}
+
+// MaxBoots bounds the boots, and so the machines, that a document remembers.
+const MaxBoots = 8
+
+// Latest is the newest anonymous token of all keys; nil: none is known.
+func (d *Document) Latest() (newest *Token) {
+	for _, rec := range d.Tokens {
+		if rec.Kind == Anonymous && (newest == nil || rec.Seq > newest.Seq) {
+			newest = rec
+		}
+	}
+	return newest
+}
+
+// Summary is the failure's status and text.
+func (f *Streak) Summary() string {
+	switch {
+	case f.Status == 0:
+		return f.Message()
+	case f.Text == "":
+		return fmt.Sprintf("HTTP status %d", f.Status)
+	}
+	return fmt.Sprintf("%d: %s", f.Status, f.Text)
+}
+
+// Message is the failure's text; one without text still has its class.
+func (f *Streak) Message() string {
+	if f.Text == "" && f.Status == 0 {
+		return string(f.Class)
+	}
+	return f.Text
+}
