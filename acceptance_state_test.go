@@ -144,10 +144,15 @@ func TestAcceptStoreDown(t *testing.T) {
 	require.ErrorIs(t, err, gone)
 	assert.NotEmpty(t, u.Stats().Store.Error)
 
-	open := u.open(append(onStore(s), tokenguard.WithFailOpenDespiteUnavailableStore())...)
+	open := u.open(append(onStore(s), tokenguard.WithFailOpenToLocalShare(1))...)
 	_, err = open.Token(t.Context())
-	require.NoError(t, err)
+	require.ErrorIs(t, err, tokenguard.ErrStore, "a process that has seen no document bounds nothing")
+	s.set(func() { s.down = nil })
+	require.Equal(t, 1, open.Stats().Acquisitions.Day.Used)
+	s.set(func() { s.down = gone })
 	_, err = open.Acquire(t.Context(), scoped("2"))
+	require.NoError(t, err)
+	_, err = open.Acquire(t.Context(), scoped("3"))
 	assert.ErrorIs(t, err, tokenguard.ErrRateLimited, "it still meters itself")
 	s.set(func() { s.down = nil }) // else Close says that what was started is not stored
 }

@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"github.com/tokenguard/tokenguard/internal/ledger"
-	"github.com/tokenguard/tokenguard/internal/timeline"
+	"github.com/tokenguard/tokenguard/internal/replica"
+	"github.com/tokenguard/tokenguard/internal/secrets"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 )
@@ -81,7 +82,7 @@ func newCandidate(real *Guard) (*candidate, error) {
 		o.statePath += candidateSuffix
 	}
 	o.personal, o.observer, o.shadow = nil, nil, false
-	o.failOpen, o.share = false, nil
+	o.processes, o.sharing = 0, false
 	o.logger = slog.New(slog.DiscardHandler)
 	var err error
 	if c.Guard, err = newGuard(real.request, &o); err != nil {
@@ -154,7 +155,7 @@ func (c *candidate) compare(req *Request, served bool, grant Grant, err error) {
 	default:
 		c.gained.Add(1)
 	}
-	c.real.tell(Event{At: c.real.meter.read().Wall, Kind: EventCandidate, Scope: req.Scope, Caller: trim(req.Caller, maxCaller),
+	c.real.tell(Event{At: c.real.meter.Read().Wall, Kind: EventCandidate, Scope: req.Scope, Caller: trim(req.Caller, maxCaller),
 		Failing: normalID(req.Failing), Verdict: verdict, Text: c.real.masked(c.unsecret(req.Failure, req.Failing).text())})
 }
 
@@ -175,16 +176,17 @@ func (c *candidate) begin(ctx context.Context) {
 	if c.begun.Load() {
 		return
 	}
-	real, _, err := c.real.look(ctx)
+	real, _, err := c.real.replica.Look(ctx)
 	if err != nil {
 		return
 	}
-	c.meter.agree(real.doc.Clock)
-	_, err = c.commit(ctx, func(d *ledger.Document, _ timeline.Reading) bool {
-		if d.Seq != 0 || real.doc.Seq == 0 {
+	c.meter.Agree(real.Doc.Clock)
+	_, err = c.replica.Commit(ctx, func(draft *replica.Draft) bool {
+		d := draft.Doc
+		if d.Seq != 0 || real.Doc.Seq == 0 {
 			return false
 		}
-		from := real.doc.Clone()
+		from := real.Doc.Clone()
 		d.Seq, d.Attempts, d.Failures, d.Pause, d.Scopes = from.Seq, from.Attempts, from.Failures, from.Pause, from.Scopes
 		d.Triggers, d.History, d.Lost = from.Triggers, from.History, from.Lost
 		for i := range d.Attempts {
@@ -196,8 +198,8 @@ func (c *candidate) begin(ctx context.Context) {
 			}
 			named := NewToken(nameFor(id), time.Time{})
 			rec.ID, rec.Value, rec.Sealed, rec.Private = named.ID(), "", nil, false
-			if real.tokens[id].secret != nil {
-				c.vault.store(c.opt.name, rec, named)
+			if real.Secrets[id] != nil {
+				c.keeper.Seal(rec, named.hidden())
 			}
 			d.Tokens[rec.ID] = rec
 		}
@@ -220,11 +222,11 @@ func (c *candidate) stands(failing, scope string) string {
 		return own
 	}
 	own := TokenID(nameFor(id))
-	real, st := c.real.newest(), c.newest()
+	real, st := c.real.replica.Newest(), c.replica.Newest()
 	switch {
-	case st == nil || st.doc.Tokens[own] != nil:
-	case real != nil && real.doc.Tokens[id] != nil, c.real.shadow != nil && c.real.shadow.tokens.Contains(id):
-		if rec := st.doc.Newest(scope); rec != nil {
+	case st == nil || st.Doc.Tokens[own] != nil:
+	case real != nil && real.Doc.Tokens[id] != nil, c.real.shadow != nil && c.real.shadow.tokens.Contains(id):
+		if rec := st.Doc.Newest(scope); rec != nil {
 			own = rec.ID
 			c.pairs.Add(id, own)
 		}
@@ -240,7 +242,7 @@ func (c *candidate) unsecret(f Failure, failing string) Failure {
 	}
 	text := trim(f.text(), 2*maxText)
 	clean := c.real.hide(text)
-	if !isTokenID(failing) {
+	if !secrets.IsID(failing) {
 		clean = without(clean, failing, TokenID(failing))
 	}
 	if clean != text {
@@ -255,8 +257,8 @@ func (c *candidate) report(ctx context.Context, o Outcome) {
 		return
 	}
 	scope := ""
-	if st := c.real.newest(); st != nil {
-		if rec := st.doc.Tokens[normalID(o.TokenID)]; rec != nil {
+	if st := c.real.replica.Newest(); st != nil {
+		if rec := st.Doc.Tokens[normalID(o.TokenID)]; rec != nil {
 			scope = rec.Scope
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
@@ -45,53 +46,66 @@ func (g *Guard) enter() bool {
 }
 
 // viewFor is the view of this process on st, with the personal token fetched if it is due.
-func (g *Guard) viewFor(ctx context.Context, q *decide.Request, st *state, r timeline.Reading) (*decide.Input, error) {
+func (g *Guard) viewFor(ctx context.Context, q *decide.Request, st *replica.Revision, r timeline.Reading) (*decide.Input, error) {
 	if st == nil {
-		st = &state{doc: ledger.New()}
+		st = &replica.Revision{Doc: ledger.New()}
 	}
 	if g.personal != nil {
-		pv, due := g.personal.view(g.opt, st.doc, q.Scope, r.Now)
+		pv, due := g.personal.view(g.opt, st.Doc, q.Scope, r.Now)
 		if due {
-			switch err := g.personal.refresh(ctx, pv.Fetches, g.opt.timeout, g.meter.read, g.ended); {
+			switch err := g.personal.refresh(ctx, pv.Fetches, g.opt.timeout, g.meter.Read, g.ended); {
 			case err != nil && ctx.Err() != nil:
 				return nil, ctx.Err()
 			case g.isClosed():
 				return nil, ErrClosed
 			}
-			pv, _ = g.personal.view(g.opt, st.doc, q.Scope, g.meter.read().Now)
+			pv, _ = g.personal.view(g.opt, st.Doc, q.Scope, g.meter.Read().Now)
 			g.rebuild()
 		}
 		q.Personal = pv
 	}
-	return g.viewOn(q, st), nil
+	return g.viewOn(q, st, r.Now), nil
 }
 
-// viewOn is a view on a state; what it can read was decided when the state was opened.
-func (g *Guard) viewOn(q *decide.Request, st *state) *decide.Input {
-	v := &decide.Input{Doc: st.doc, Request: q, Unreadable: st.unreadable, Waiters: int(g.waiting.Load())}
-	g.policyNow(v, g.meter.read().Now)
-	if r := st.doc.Newest(q.Scope); r != nil && (r.Suspect != 0 || r.Spent != 0) {
-		v.Pending = g.waits(r.ID)
+// viewOn is what a decision about q on a revision looks at.
+func (g *Guard) viewOn(q *decide.Request, st *replica.Revision, now timeline.Instant) *decide.Input {
+	v := &decide.Input{Doc: st.Doc, Request: q, Unreadable: st.Unreadable, Waiters: int(g.waiting.Load())}
+	limit(v, g.replica.LimitsAt(now))
+	if r := st.Doc.Newest(q.Scope); r != nil && (r.Suspect != 0 || r.Spent != 0) {
+		v.Pending = g.replica.Pending(r.ID)
 	}
 	return v
 }
 
-// viewOf is a view on the newest state that this process knows; the state is nil if it knows none.
-func (g *Guard) viewOf(q *decide.Request) (*decide.Input, *state) {
-	st := g.newest()
+// limit sets the policy that holds.
+func limit(v *decide.Input, l replica.Limits) {
+	v.Policy, v.Full, v.FullFrom = l.Policy, l.Full, l.FullFrom
+}
+
+// onDraft is what a decision about q on a draft looks at. It is pure.
+func onDraft(d *replica.Draft, q *decide.Request) *decide.Input {
+	v := &decide.Input{Doc: d.Doc, Request: q, Unreadable: d.Unreadable}
+	limit(v, d.Limits)
+	return v
+}
+
+// viewOf is a view on the newest revision that this process knows; the revision is nil if it knows none.
+func (g *Guard) viewOf(q *decide.Request, now timeline.Instant) (*decide.Input, *replica.Revision) {
+	st := g.replica.Newest()
 	if st == nil {
 		return &decide.Input{Doc: ledger.New(), Policy: g.opt.policy, Request: q}, nil
 	}
-	return g.viewOn(q, st), st
+	return g.viewOn(q, st, now), st
 }
 
-func (g *Guard) serve(v *decide.Input, rl decide.Decision, r timeline.Reading, st *state, joined bool) (grant Grant, event Event) {
+func (g *Guard) serve(v *decide.Input, rl decide.Decision, r timeline.Reading, st *replica.Revision, joined bool) (grant Grant, event Event) {
 	if rl.Reason == decide.ReasonPersonal {
 		g.tally.answered(ReasonPersonal)
-		g.hot.extend(g.shelf, st)
+		g.hot.extend(st, g.trustedUntil())
 		return Grant{Token: g.personal.current(), Source: SourcePersonal, Verdict: verdictOf(v, rl, r, 0)}, event
 	}
-	grant = Grant{Token: st.tokens[rl.Token.ID], Source: SourceCache}
+	grant = Grant{Source: SourceCache}
+	grant.Token, _ = tokenIn(st, rl.Token.ID)
 	first := g.hot.use(rl.Token.ID, r.Now)
 	if joined {
 		rl.Step, rl.Reason = decide.StepGate, decide.ReasonJoined
@@ -104,7 +118,7 @@ func (g *Guard) serve(v *decide.Input, rl decide.Decision, r timeline.Reading, s
 	}
 	grant.Verdict = verdictOf(v, rl, r, 0)
 	g.tally.answered(Reason(rl.Reason))
-	g.hot.extend(g.shelf, st)
+	g.hot.extend(st, g.trustedUntil())
 	if grant.Source == SourceShared || v.Request.Class != "" {
 		event = Event{At: r.Wall, Kind: EventServed, Scope: v.Request.Scope, Caller: v.Request.Caller, TokenID: rl.Token.ID, Source: grant.Source, Verdict: grant.Verdict, Failing: v.Request.Failing, Text: v.Request.Text}
 		g.tell(event)
@@ -114,7 +128,7 @@ func (g *Guard) serve(v *decide.Input, rl decide.Decision, r timeline.Reading, s
 
 // arrived hands out what a flight brought to the caller that started it, or to one that joined.
 func (g *Guard) arrived(ctx context.Context, q *decide.Request, f flown, leader bool) (Grant, error, bool) {
-	r := g.meter.read()
+	r := g.meter.Read()
 	if leader {
 		g.tally.own.Add(1)
 	}
@@ -124,7 +138,7 @@ func (g *Guard) arrived(ctx context.Context, q *decide.Request, f flown, leader 
 		return Grant{}, nil, false
 	case f.err != nil:
 		// A token that is in its last stretch is better than none.
-		if v, st := g.viewOf(q); st != nil {
+		if v, st := g.viewOf(q, r.Now); st != nil {
 			if t := v.Pick(r.Now); t != nil {
 				grant, _ := g.serve(v, v.ServedBy(t), r, st, false)
 				if failed != nil {
@@ -140,7 +154,7 @@ func (g *Guard) arrived(ctx context.Context, q *decide.Request, f flown, leader 
 		g.tally.answered(ReasonRequestFailed)
 		return Grant{}, f.err, true
 	case leader && f.token.secret != nil:
-		v, _ := g.viewOf(q)
+		v, _ := g.viewOf(q, r.Now)
 		if rec := v.Doc.Tokens[f.token.ID()]; rec == nil || !v.Usable(rec, r.Now) {
 			return Grant{}, nil, false // this process was stopped until the token had ended
 		}
@@ -182,7 +196,7 @@ func closedVerdict(q *decide.Request) Verdict {
 
 func (g *Guard) refuseClosed(q *decide.Request) (Grant, error) {
 	err := &RefusedError{Verdict: closedVerdict(q)}
-	g.refused(q, g.meter.read(), err)
+	g.refused(q, g.meter.Read(), err)
 	return Grant{}, err
 }
 

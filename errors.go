@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/panics"
 )
 
 // What a refusal is, for errors.Is. Every refusal is ErrRefused; the others say of which sort. The reasons that each
@@ -114,4 +116,37 @@ func (e *RequestError) Unwrap() error { return e.Err }
 // RetryAfter returns how long to wait from now until a token could be had, as RefusedError.RetryAfter.
 func (e *RequestError) RetryAfter(now time.Time) (d time.Duration, ok bool) {
 	return retryAfter(e.RetryAt, now)
+}
+
+// PanicError is a panic in a user-supplied function.
+type PanicError struct {
+	Func  string // RequestFunc, WithPersonalToken, or Store for what several calls share
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("tokenguard: %s panicked: %s", e.Func, mask(fmt.Sprint(e.Value)))
+}
+
+// Unwrap returns the value that the function panicked with, if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// panicError is a caught panic as callers see it.
+func panicError(p *panics.Error) error {
+	return &PanicError{Func: p.Func, Value: p.Value, Stack: p.Stack}
+}
+
+// foreignError is the error of a user-supplied function as callers see it.
+func foreignError(err error) error {
+	if p, ok := err.(*panics.Error); ok { // not errors.As: the function may return the panic of another guard
+		return panicError(p)
+	}
+	if err != nil && errors.Is(err, panics.ErrGoexit) {
+		return fmt.Errorf("tokenguard: %w", err)
+	}
+	return err
 }

@@ -2,20 +2,21 @@ package tokenguard
 
 import (
 	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // explain asks every step, also those behind the deciding one, of a copy that it may change.
-func (g *Guard) explain(q *decide.Request, st *state, r timeline.Reading) Explanation {
+func (g *Guard) explain(q *decide.Request, st *replica.Revision, r timeline.Reading) Explanation {
 	q.Failing = normalID(q.Failing)
-	doc := st.doc.Clone()
+	doc := st.Doc.Clone()
 	if q.Class != "" {
 		doc.Report(g.opt.policy, &q.Report, q.Scope, g.personalRecord(q.Failing), r.Now)
 	}
 	if g.personal != nil { // what is reported may be about the personal token
 		q.Personal, _ = g.personal.view(g.opt, doc, q.Scope, r.Now)
 	}
-	v := g.viewOn(q, &state{doc: doc, tokens: st.tokens, unreadable: st.unreadable})
+	v := g.viewOn(q, &replica.Revision{Doc: doc, Unreadable: st.Unreadable}, r.Now)
 	// The request's own failure is an outcome of the token, too, unless it was counted before.
 	if newest := doc.Newest(q.Scope); q.Class != "" && newest != nil && newest.ID == q.Failing && !g.reports.Contains(idOf(&q.Report)) {
 		v.Pending.Add(outcomeOf(&q.Report, Outcome{}, r))

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
 	"github.com/tokenguard/tokenguard/internal/classify"
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/panics"
+	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
@@ -42,12 +43,12 @@ func (g *Guard) fly(ctx context.Context, q *decide.Request, req Request) flown {
 	if a.ID == "" {
 		return flown{}
 	}
-	g.remember(a, r.Now)
+	g.replica.RememberAttempt(a, r.Now)
 
 	// A process that was stopped after the charge must not ask once its lease may have passed to another.
 	// The deadline is fixed before the meter is read: a stop in between must not move it.
 	before := time.Now()
-	left := g.opt.timeout - g.meter.read().Now.Sub(a.Start)
+	left := g.opt.timeout - g.meter.Read().Now.Sub(a.Start)
 	if left <= 0 {
 		return g.landed(q, a, Token{}, fmt.Errorf("tokenguard: this process was stopped for longer than the request timeout of %v: %w", g.opt.timeout, context.DeadlineExceeded))
 	}
@@ -58,7 +59,7 @@ func (g *Guard) fly(ctx context.Context, q *decide.Request, req Request) flown {
 	var gone atomic.Bool // the lease passed: nobody reads answers any more
 	go func() {
 		defer cancel()
-		settle("RequestFunc", func() (Token, error) {
+		call("RequestFunc", func() (Token, error) {
 			// Told here, where an observer that does not return is met as a RequestFunc that does not.
 			g.tell(Event{At: r.Wall, Kind: EventStarted, Scope: q.Scope, Caller: q.Caller, Failing: q.Failing, Text: q.Text})
 			g.warnBudget(r)
@@ -81,7 +82,7 @@ func (g *Guard) fly(ctx context.Context, q *decide.Request, req Request) flown {
 	patience := time.NewTimer(left + ledger.LeaseMargin/2)
 	defer patience.Stop()
 	var suspends <-chan time.Time
-	if g.meter.boots() {
+	if g.meter.Boots() {
 		suspends = time.Tick(time.Second)
 	}
 	for waits := true; waits; {
@@ -89,7 +90,7 @@ func (g *Guard) fly(ctx context.Context, q *decide.Request, req Request) flown {
 		case ans := <-answers:
 			return g.landed(q, a, ans.token, ans.err)
 		case <-suspends: // Go's timers stand still in a suspend, the lease does not
-			if g.meter.read().Now.Sub(a.Start) >= g.opt.timeout {
+			if g.meter.Read().Now.Sub(a.Start) >= g.opt.timeout {
 				cancel()
 			}
 		case <-patience.C:
@@ -107,22 +108,20 @@ func (g *Guard) fly(ctx context.Context, q *decide.Request, req Request) flown {
 
 // charge enters a start into the newest document, if that still allows it; an attempt without ID: it does not. What
 // the attempt brought is entered with it where then is given.
-func (g *Guard) charge(ctx context.Context, q *decide.Request, then func(*ledger.Document, ledger.Attempt, timeline.Reading)) (ledger.Attempt, timeline.Reading, error) {
+func (g *Guard) charge(ctx context.Context, q *decide.Request, then func(*replica.Draft, ledger.Attempt)) (ledger.Attempt, timeline.Reading, error) {
 	id := g.attemptID()
 	q2 := *q
-	unreadable := g.unreadable()
-	startOn := func(charged *atomic.Pointer[ledger.Attempt]) change {
-		return func(d *ledger.Document, r timeline.Reading) bool {
+	start := func(charged *atomic.Pointer[ledger.Attempt]) replica.Change {
+		return func(d *replica.Draft) bool {
 			charged.Store(nil)
-			v := &decide.Input{Doc: d, Request: &q2, Unreadable: unreadable}
-			g.policyNow(v, r.Now)
-			if v.Decide(r.Now).Answer != decide.AnswerStart {
+			v := onDraft(d, &q2)
+			if v.Decide(d.At.Now).Answer != decide.AnswerStart {
 				return false
 			}
-			a := d.Charge(g.opt.policy, &ledger.Start{ID: id, Owner: g.owner, Scope: q2.Scope, Class: q2.Class, Template: q2.Template.String()}, r.Now)
-			d.History.Started(int64(a.Start), int64(v.Limiter(r.Now).Until))
+			a := d.Doc.Charge(g.opt.policy, &ledger.Start{ID: id, Owner: g.owner, Scope: q2.Scope, Class: q2.Class, Template: q2.Template.String()}, d.At.Now)
+			d.Doc.History.Started(int64(a.Start), int64(v.Limiter(d.At.Now).Until))
 			if then != nil {
-				then(d, a, r)
+				then(d, a)
 			}
 			charged.Store(&a)
 			return true
@@ -130,14 +129,14 @@ func (g *Guard) charge(ctx context.Context, q *decide.Request, then func(*ledger
 	}
 	var committed, kept atomic.Pointer[ledger.Attempt] // apart: a commit that was given up may still run
 	charged := &committed
-	r, err := g.commit(ctx, startOn(charged))
-	if err != nil && g.opt.opens(g.newest()) {
+	r, err := g.replica.Commit(ctx, start(charged))
+	if err != nil && g.replica.MayStart(g.replica.Newest()) {
 		charged = &kept
-		alone := startOn(charged)
-		r, err = g.keep(func(d *ledger.Document, r timeline.Reading) bool {
-			ok := alone(d, r)
-			if ok { // before a look can take in a revision without it
-				g.remember(*kept.Load(), r.Now)
+		alone := start(charged)
+		r, err = g.replica.ApplyLocally(func(d *replica.Draft) bool {
+			ok := alone(d)
+			if ok { // before a read can publish a revision without it
+				g.replica.RememberAttempt(*kept.Load(), d.At.Now)
 			}
 			return ok
 		}, false), nil
@@ -153,13 +152,13 @@ func (g *Guard) charge(ctx context.Context, q *decide.Request, then func(*ledger
 func (g *Guard) shielded(q *decide.Request, fly func() flown) flown {
 	landed := make(chan flown, 2)
 	fail := func(err error) {
-		r := g.meter.read()
-		v, _ := g.viewOf(q)
+		r := g.meter.Read()
+		v, _ := g.viewOf(q, r.Now)
 		f := ledger.Streak{Class: classify.Unknown, Text: g.masked(err.Error())}
 		verdict := verdictOf(v, decide.Decision{Step: decide.StepRequest, Answer: decide.AnswerFail, Reason: decide.ReasonRequestFailed, Failure: &f}, r, v.RetryAt(r.Now))
 		landed <- flown{ran: true, err: &RequestError{Err: err, Class: Class(f.Class), RetryAt: verdict.RetryAt, Verdict: verdict}}
 	}
-	go settle("a function that an acquisition calls", func() (Token, error) {
+	go call("a function that an acquisition calls", func() (Token, error) {
 		f := fly()
 		if f.event.Kind != "" {
 			g.tell(f.event)
@@ -177,7 +176,7 @@ func (g *Guard) shielded(q *decide.Request, fly func() flown) flown {
 }
 
 // longest is how long a flight takes whatever RequestFunc and the store do, if the user's other functions return.
-func (o *options) longest() time.Duration { return o.policy.Lease() + 2*storeTimeout }
+func (o *options) longest() time.Duration { return o.policy.Lease() + 2*replica.StoreTimeout }
 
 var errHang = errors.New("tokenguard: a function that an acquisition calls did not return")
 
@@ -186,70 +185,43 @@ type answer struct {
 	err   error
 }
 
-var errGoexit = errors.New("ended its goroutine (runtime.Goexit)")
-
-// settle runs a function of the user's so that a panic or Goexit in it is an answer, too.
-func settle(name string, fetch func() (Token, error), done func(answer)) {
-	ans := answer{err: fmt.Errorf("tokenguard: %s %w", name, errGoexit)}
-	defer func() {
-		if p := recover(); p != nil {
-			ans = answer{err: &PanicError{Func: name, Value: p, Stack: debug.Stack()}}
-		}
-		done(ans)
-	}()
-	token, err := fetch()
-	ans = answer{token, err}
-}
-
-// PanicError is a panic in a function of the user's.
-type PanicError struct {
-	Func  string // RequestFunc, WithPersonalToken, or Store for what several calls share
-	Value any
-	Stack []byte
-}
-
-func (e *PanicError) Error() string {
-	return fmt.Sprintf("tokenguard: %s panicked: %s", e.Func, mask(fmt.Sprint(e.Value)))
-}
-
-// Unwrap returns the value that the function panicked with, if it is an error.
-func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
-	return err
+// call runs a user-supplied function that brings a token, whatever becomes of it.
+func call(name string, fetch func() (Token, error), done func(answer)) {
+	panics.Call(name, fetch, func(t Token, err error) { done(answer{t, foreignError(err)}) })
 }
 
 // landed takes the answer in and makes it everybody's.
 func (g *Guard) landed(q *decide.Request, a ledger.Attempt, t Token, err error) flown {
-	r := g.meter.read()
+	r := g.meter.Read()
 	l, t, failure, err := g.landing(q, a, t, err, r)
-	land := func(d *ledger.Document, _ timeline.Reading) bool { return d.Complete(g.opt.policy, l) }
+	land := func(d *replica.Draft) bool { return d.Doc.Complete(g.opt.policy, l) }
 	ended := a
 	if ended.Running = false; l.End < a.End {
 		ended.End = max(l.End, a.Start)
 	} else {
 		ended.End = l.End
 	}
-	g.remember(ended, l.End) // not as landed: should the store lose the attempt, its end is still to be taken in
+	g.replica.RememberAttempt(ended, l.End) // not as landed: should the store lose the attempt, its end is still to be taken in
 	if err != nil {
 		g.errs.Add(a.ID, err)
 	}
 	// The attempt is over for everybody in this process, whether or not the store takes it in.
-	if _, cerr := g.commit(context.Background(), land); cerr != nil {
+	if _, cerr := g.replica.Commit(context.Background(), land); cerr != nil {
 		g.tell(Event{At: r.Wall, Kind: EventState, Text: "the end of an acquisition could not be stored and waits: " + mask(cerr.Error())})
-		g.keep(land, true)
+		g.replica.ApplyLocally(land, true)
 	}
 	if err == nil {
 		if known, ok := g.known(t.ID()); ok {
 			t = known
 		}
-		if st := g.newest(); st != nil && st.doc.Tokens[t.ID()] != nil && st.doc.Tokens[t.ID()].Rejected != 0 {
+		if st := g.replica.Newest(); st != nil && st.Doc.Tokens[t.ID()] != nil && st.Doc.Tokens[t.ID()].Rejected != 0 {
 			return flown{ran: true} // rejected while it was fetched again: whoever waits looks again
 		}
-		v, _ := g.viewOf(q)
+		v, _ := g.viewOf(q, r.Now)
 		return flown{ran: true, token: t, event: Event{At: r.Wall, Kind: EventAcquired, Scope: q.Scope, Caller: q.Caller,
 			TokenID: t.ID(), Source: SourceRequest, Verdict: acquired(v, t.ID(), r), Took: l.Took}}
 	}
-	v, _ := g.viewOf(q)
+	v, _ := g.viewOf(q, r.Now)
 	verdict := verdictOf(v, decide.Decision{Step: decide.StepRequest, Answer: decide.AnswerFail, Reason: decide.ReasonRequestFailed, Failure: &l.Failed}, r, v.RetryAt(r.Now))
 	verdict.Class = Class(l.Failed.Class)
 	return flown{
@@ -260,14 +232,14 @@ func (g *Guard) landed(q *decide.Request, a ledger.Attempt, t Token, err error) 
 
 // late keeps the token of an answer that came after the lease.
 func (g *Guard) late(q *decide.Request, a ledger.Attempt, ans answer) {
-	r := g.meter.read()
+	r := g.meter.Read()
 	l, _, _, err := g.landing(q, a, ans.token, ans.err, r)
 	if err != nil {
 		return // the attempt has been counted as failed
 	}
-	if _, err := g.commit(context.Background(), func(d *ledger.Document, _ timeline.Reading) bool {
+	if _, err := g.replica.Commit(context.Background(), func(d *replica.Draft) bool {
 		rec := *l.Token
-		d.Insert(g.opt.policy, &rec)
+		d.Doc.Insert(g.opt.policy, &rec)
 		return true
 	}); err == nil {
 		g.tell(Event{At: r.Wall, Kind: EventAcquired, Scope: q.Scope, TokenID: l.Token.ID, Took: l.Took, Text: "after its lease: the token is kept, the attempt stays a failure"})
@@ -277,7 +249,7 @@ func (g *Guard) late(q *decide.Request, a ledger.Attempt, ans answer) {
 // landing reads an answer: a usable token, or what its failure means.
 func (g *Guard) landing(q *decide.Request, a ledger.Attempt, t Token, err error, r timeline.Reading) (*ledger.Completion, Token, Failure, error) {
 	l := &ledger.Completion{Attempt: a, End: max(r.Now, a.Start), Took: r.Now.Sub(a.Start)}
-	upstream := !errors.As(err, new(*PanicError)) && !errors.Is(err, errGoexit)
+	upstream := !errors.As(err, new(*PanicError)) && !errors.Is(err, panics.ErrGoexit)
 	if err == nil {
 		upstream = false
 		var rec *ledger.Token
@@ -319,10 +291,10 @@ func (g *Guard) take(t Token, q *decide.Request, seq uint64, r timeline.Reading)
 	id, value := t.ID(), t.Value()
 	rec := &ledger.Token{ID: id, Kind: ledger.Anonymous, Scope: q.Scope, Acquired: r.Now, Seq: seq, Used: r.Now}
 	rec.Expiry = t.expiry(r)
-	st := g.newest()
+	st := g.replica.Newest()
 	var old *ledger.Token
 	if st != nil {
-		old = st.doc.Tokens[id]
+		old = st.Doc.Tokens[id]
 	}
 	switch {
 	case value == "":
@@ -338,7 +310,7 @@ func (g *Guard) take(t Token, q *decide.Request, seq uint64, r timeline.Reading)
 	case id == q.Failing && (q.Class == classify.AuthInvalid || q.Class == classify.QuotaExhausted):
 		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that failed", id)
 	}
-	g.vault.store(g.opt.name, rec, t)
+	g.keeper.Seal(rec, t.hidden())
 	t.Kind, t.Scope, t.AcquiredAt, t.Expiry = Anonymous, q.Scope, r.Time(rec.Acquired), r.Time(rec.Expiry)
 	return rec, t, nil
 }

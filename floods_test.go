@@ -37,13 +37,13 @@ func TestFloods(t *testing.T) {
 		}
 		runtime.GC()
 		runtime.ReadMemStats(&after)
-		b, err := r.newest().doc.Encode()
+		b, err := r.replica.Newest().Doc.Encode()
 		require.NoError(t, err)
 		t.Logf("document %d bytes, %d KiB more in memory", len(b), (int64(after.HeapAlloc)-int64(before.HeapAlloc))>>10)
 		assert.Less(t, len(b), 64<<10)
 		assert.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(24<<20))
-		assert.Len(t, r.newest().doc.Tokens, 1)
-		assert.LessOrEqual(t, len(r.newest().doc.Triggers), 1)
+		assert.Len(t, r.replica.Newest().Doc.Tokens, 1)
+		assert.LessOrEqual(t, len(r.replica.Newest().Doc.Triggers), 1)
 	})
 }
 
@@ -53,7 +53,7 @@ func TestLargeTokensStayWithinADocument(t *testing.T) {
 		for i := range 100 {
 			require.NoError(t, r.Adopt(t.Context(), NewTokenIn(fmt.Sprint(i, strings.Repeat("x", maxTokenSize-8)), allDay)))
 		}
-		b, err := r.newest().doc.Encode()
+		b, err := r.replica.Newest().Doc.Encode()
 		require.NoError(t, err)
 		assert.Less(t, len(b), 4<<20)
 		assert.True(t, strings.HasPrefix(r.must(Request{}).Token.Value(), "99"))

@@ -117,8 +117,8 @@ func FuzzAcquire(f *testing.F) {
 }
 
 func (g *Guard) newest0() *ledger.Document {
-	if st := g.newest(); st != nil {
-		return st.doc
+	if st := g.replica.Newest(); st != nil {
+		return st.Doc
 	}
 	return ledger.New()
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
@@ -138,9 +139,9 @@ func TestCommitIsLeft(t *testing.T) {
 		}
 		wg.Wait()
 		require.Error(t, r.Report(t.Context(), Outcome{TokenID: token.ID(), Failure: limited(2 * time.Minute)}))
-		require.LessOrEqual(t, time.Since(start), 3*time.Second+storeTimeout, "nobody waits longer than for one commit")
+		require.LessOrEqual(t, time.Since(start), 3*time.Second+replica.StoreTimeout, "nobody waits longer than for one commit")
 		store.takes.Store(0)
-		time.Sleep(storeTimeout)
+		time.Sleep(replica.StoreTimeout)
 		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: token.ID()}))
 		snap, _ := store.View(t.Context(), "hangs")
 		require.Contains(t, string(snap.Data), "pause", "what was reported meanwhile is stored")
@@ -161,8 +162,6 @@ func TestCloseWaitsForCommits(t *testing.T) {
 		time.Sleep(3 * time.Second) // the second one's has begun
 		require.NoError(t, r.Close())
 		synctest.Wait()
-		r.shelf.mu.Lock()
-		defer r.shelf.mu.Unlock()
-		require.False(t, r.committing)
+		require.False(t, r.replica.Committing())
 	}, WithStore(store), WithName("closing"))
 }

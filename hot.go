@@ -9,6 +9,7 @@ import (
 
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
@@ -48,7 +49,7 @@ type hotTable struct {
 	near   [nearby]*hotEntry    // most of scopes, for less than a map costs
 	other  *hotEntry            // the personal token, where it is good for any scope
 	byID   map[string]*hotUse
-	state  *state
+	state  *replica.Revision
 }
 
 const nearby = 64
@@ -132,24 +133,18 @@ func (h *hotPath) clear() {
 }
 
 // extend declares the table good for a while, after the long way came to the same answer.
-func (h *hotPath) extend(s *shelf, st *state) {
+func (h *hotPath) extend(st *replica.Revision, until time.Duration) {
 	if t := h.table.Load(); t != nil && t.state == st {
-		t.valid.Store(int64(s.goodUntil()))
+		t.valid.Store(int64(until))
 	}
 }
 
-// goodUntil is how long the hot path may trust what is known now.
-func (s *shelf) goodUntil() time.Duration {
-	if s.opt.clock != nil || s.shared && s.opt.freshness == 0 {
-		return 0 // each call takes the long way
+// trustedUntil is how long the hot path may trust what is known now.
+func (g *Guard) trustedUntil() time.Duration {
+	if g.opt.clock != nil || g.replica.Shared() && g.opt.freshness == 0 {
+		return 0 // each call takes the slow path
 	}
-	until := s.mono() + hotLife
-	if s.shared {
-		s.mu.Lock()
-		until = min(until, s.checked+s.opt.freshness)
-		s.mu.Unlock()
-	}
-	return until
+	return min(g.meter.Mono()+hotLife, g.replica.FreshUntil())
 }
 
 // rebuild makes the table for the newest state, whichever of those who published one comes last.
@@ -158,28 +153,28 @@ func (g *Guard) rebuild() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	old := h.table.Load()
-	st, mono := g.newest(), int64(g.mono())
+	st, mono := g.replica.Newest(), int64(g.meter.Mono())
 	if st == nil || g.isClosed() {
 		return
 	}
-	r := g.meter.read() // later than mono, so that no token seems to last longer than it does
-	t := &hotTable{delta: r.Now - timeline.Instant(mono), scopes: map[string]*hotEntry{}, byID: make(map[string]*hotUse, len(st.tokens)), state: st}
+	r := g.meter.Read() // later than mono, so that no token seems to last longer than it does
+	t := &hotTable{delta: r.Now - timeline.Instant(mono), scopes: map[string]*hotEntry{}, byID: make(map[string]*hotUse, len(st.Secrets)), state: st}
 	fresh := false
-	for id := range st.tokens {
+	for id := range st.Secrets {
 		if old != nil && old.byID[id] != nil {
 			t.byID[id] = old.byID[id]
 			continue
 		}
 		fresh = true
 		u := &hotUse{}
-		rec := st.doc.Tokens[id]
+		rec := st.Doc.Tokens[id]
 		u.last.Store(int64(rec.Used))
-		u.foreign.Store(!g.acquiredHere(st.doc, rec))
+		u.foreign.Store(!g.acquiredHere(st.Doc, rec))
 		t.byID[id] = u
 	}
-	t.valid.Store(int64(g.goodUntil()))
+	t.valid.Store(int64(g.trustedUntil()))
 	if g.opt.clock == nil {
-		for scope := range st.doc.ByScope {
+		for scope := range st.Doc.ByScope {
 			g.heat(t, scope, r)
 		}
 		if g.personal != nil {
@@ -199,7 +194,7 @@ func (g *Guard) heat(t *hotTable, scope string, r timeline.Reading) {
 	q := &decide.Request{Kind: ledger.Anonymous, Scope: scope}
 	until := timeline.Never
 	if g.personal != nil {
-		pv, due := g.personal.view(g.opt, t.state.doc, scope, r.Now)
+		pv, due := g.personal.view(g.opt, t.state.Doc, scope, r.Now)
 		if due || pv.Usable {
 			return
 		}
@@ -208,16 +203,17 @@ func (g *Guard) heat(t *hotTable, scope string, r timeline.Reading) {
 		}
 		q.Personal = pv
 	}
-	v := g.viewOn(q, t.state)
+	v := g.viewOn(q, t.state, r.Now)
 	rec := v.Pick(r.Now)
 	if rec == nil {
 		return
 	}
 	use := t.byID[rec.ID]
+	token, _ := tokenIn(t.state, rec.ID)
 	if until = min(until, v.Policy.RefreshAt(rec)); until > r.Now && !use.foreign.Load() {
 		t.add(&hotEntry{
 			scope: scope,
-			grant: Grant{Token: t.state.tokens[rec.ID], Source: SourceCache, Verdict: verdictOf(v, v.ServedBy(rec), r, 0)},
+			grant: Grant{Token: token, Source: SourceCache, Verdict: verdictOf(v, v.ServedBy(rec), r, 0)},
 			until: int64(until - t.delta), use: use, hits: &g.hot.cached,
 		})
 	}
@@ -233,11 +229,11 @@ func (t *hotTable) add(e *hotEntry) {
 // heatPersonal puts the personal token into the table, for the scopes that it is good for.
 func (g *Guard) heatPersonal(t *hotTable, r timeline.Reading) {
 	token := g.personal.current()
-	pv, due := g.personal.view(g.opt, t.state.doc, token.Scope, r.Now)
+	pv, due := g.personal.view(g.opt, t.state.Doc, token.Scope, r.Now)
 	if due || !pv.Usable || pv.ID != token.ID() { // replaced in between: whoever fetched it rebuilds
 		return
 	}
-	v := g.viewOn(&decide.Request{Kind: ledger.Anonymous, Scope: token.Scope, Personal: pv}, t.state)
+	v := g.viewOn(&decide.Request{Kind: ledger.Anonymous, Scope: token.Scope, Personal: pv}, t.state, r.Now)
 	e := &hotEntry{
 		scope: token.Scope,
 		grant: Grant{Token: token, Source: SourcePersonal, Verdict: verdictOf(v, v.Decide(r.Now), r, 0)},

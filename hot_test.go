@@ -24,7 +24,7 @@ func TestNewestTableStands(t *testing.T) {
 		})
 	}
 	all.Wait()
-	require.Same(t, g.newest(), g.hot.table.Load().state)
+	require.Same(t, g.replica.Newest(), g.hot.table.Load().state)
 }
 
 // Scopes that lie at one place of the hot table keep their own tokens.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/meter"
 	"github.com/tokenguard/tokenguard/internal/statefile"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
@@ -120,12 +121,12 @@ func (p *Report) read(data []byte, now time.Time) {
 		p.Problem = err.Error()
 		return
 	}
-	m := newMeter(nil)
+	m := meter.New(nil)
 	if !now.IsZero() {
-		m.follow(now)
+		m.Follow(now)
 	}
-	m.agree(doc.Clock)
-	p.describe(doc, m.read())
+	m.Agree(doc.Clock)
+	p.describe(doc, m.Read())
 }
 
 // describe asks the very functions that decide.

@@ -139,7 +139,7 @@ func TestI3(t *testing.T) {
 				assert.NotEqual(t, a, grant.Token.ID(), "its reporter never gets it")
 			}
 		}
-		require.NotZero(t, r.newest().doc.Tokens[a].Rejected)
+		require.NotZero(t, r.replica.Newest().Doc.Tokens[a].Rejected)
 		b := r.must(Request{}).Token
 		assert.Equal(t, "b", b.Value())
 		time.Sleep(time.Until(b.Expiry) - time.Nanosecond)
@@ -229,7 +229,7 @@ func TestI6(t *testing.T) {
 				start := time.Now()
 				_, err := r.Acquire(ctx, Request{})
 				require.Error(t, err)
-				require.Len(t, r.newest().doc.Attempts, 1, "charged")
+				require.Len(t, r.replica.Newest().Doc.Attempts, 1, "charged")
 				if name == "leaver" {
 					time.Sleep(20 * time.Second) // its acquisition runs on
 				}
@@ -317,11 +317,11 @@ func TestI9(t *testing.T) {
 		for i := range ledger.MaxScopes + 200 {
 			_, _ = r.Acquire(t.Context(), Request{Scope: fmt.Sprint("p", i), Failure: slow})
 		}
-		assert.LessOrEqual(t, len(r.newest().doc.Scopes), ledger.MaxScopes)
-		assert.NotZero(t, r.newest().doc.Scopes["s0"].LastStart, "what a start left is kept")
+		assert.LessOrEqual(t, len(r.replica.Newest().Doc.Scopes), ledger.MaxScopes)
+		assert.NotZero(t, r.replica.Newest().Doc.Scopes["s0"].LastStart, "what a start left is kept")
 		time.Sleep(allDay) // the pauses are over
 		require.NoError(t, r.Adopt(t.Context(), NewToken("x", time.Time{})))
-		doc := r.newest().doc
+		doc := r.replica.Newest().Doc
 		b, err := doc.Encode()
 		require.NoError(t, err)
 		assert.LessOrEqual(t, len(doc.Tokens), 2)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tokenguard/tokenguard/internal/replica"
 )
 
 // hanging is a store that does not answer while it hangs, not even to the end of a context.
@@ -78,7 +79,7 @@ func TestStoreThatHangs(t *testing.T) {
 			}
 		})
 		all.Wait()
-		require.Equal(t, lookTimeout, time.Since(start), "one wait for all")
+		require.Equal(t, replica.LookTimeout, time.Since(start), "one wait for all")
 		require.EqualValues(t, 1, store.looks.Load()-before, "one look for all")
 
 		start = time.Now()
@@ -90,7 +91,7 @@ func TestStoreThatHangs(t *testing.T) {
 		refused := r.no(ReasonStoreUnavailable, Request{Scope: "other"})
 		require.ErrorIs(t, refused, ErrStore)
 		r.no(ReasonStoreUnavailable, Request{Failure: quota, Failing: token.ID()})
-		require.LessOrEqual(t, time.Since(start), 2*slowLook, "but a moment, who has no token")
+		require.LessOrEqual(t, time.Since(start), 2*replica.SlowLook, "but a moment, who has no token")
 		require.LessOrEqual(t, store.looks.Load()-before, int64(2))
 
 		store.release()
@@ -150,13 +151,13 @@ func TestRejectedDuringASlowLook(t *testing.T) {
 		store.hang()
 		defer store.release()
 		go func() { _, _ = r.Acquire(context.Background(), Request{}) }()
-		time.Sleep(lookTimeout * 3 / 4)
+		time.Sleep(replica.LookTimeout * 3 / 4)
 		joined := make(chan error)
 		go func() {
 			_, err := r.Acquire(context.Background(), Request{})
 			joined <- err
 		}()
-		time.Sleep(lookTimeout / 2)
+		time.Sleep(replica.LookTimeout / 2)
 		require.ErrorIs(t, r.Report(t.Context(), Outcome{TokenID: token.ID(), Failure: unauth}), ErrStore)
 		require.ErrorIs(t, <-joined, ErrStore)
 	}, WithStore(store), WithName("rejected"))

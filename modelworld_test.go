@@ -142,7 +142,7 @@ func (w *modelWorld) acquire(hang bool) error {
 	w.log.pull(now) // whoever looks pulls
 	ex, err := w.guard.Explain(context.Background(), Request{Scope: scope})
 	if err == nil {
-		err = w.guard.save(context.Background()) // Acquire does it, too, but at most once a second
+		err = w.guard.replica.Save(context.Background()) // Acquire does it, too, but at most once a second
 	}
 	if err != nil {
 		return err

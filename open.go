@@ -3,22 +3,24 @@ package tokenguard
 import (
 	"context"
 	"hash/maphash"
-	"math/rand/v2"
-	"time"
-
-	"github.com/tokenguard/tokenguard/internal/ledger"
-	"github.com/tokenguard/tokenguard/internal/timeline"
+	"unsafe"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/tokenguard/tokenguard/internal/meter"
+	"github.com/tokenguard/tokenguard/internal/replica"
+	"github.com/tokenguard/tokenguard/internal/secrets"
 	"github.com/tokenguard/tokenguard/internal/template"
 )
 
 // newGuard makes a guard of options that are complete.
 func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
-	g = &Guard{request: request, ended: make(chan struct{}), changed: make(chan struct{})}
-	g.shelf = &shelf{opt: o, meter: newMeter(o.clock), owner: newOwner(), publish: g.learned, notice: g.noticed, stamp: g.hot.stamp, jitter: rand.N[time.Duration]}
-	g.life, g.end = context.WithCancel(context.Background())
-	if g.vault, err = newVault(o, g.find); err != nil {
+	g = &Guard{opt: o, request: request, owner: newOwner(), ended: make(chan struct{}), meter: meter.New(o.clock)}
+	private := 0
+	if o.noTokens {
+		private = o.Cache.MaxTokens
+	}
+	if g.keeper, err = secrets.NewKeeper(o.name, o.keys, private, g.addNotice); err != nil {
 		return nil, err
 	}
 	g.templates, _ = lru.New[templateKey, template.Template](memoSize)
@@ -32,80 +34,71 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	if o.shadow {
 		g.shadow = newShadow()
 	}
-	g.diary.init(o, g.meter.base)
+	g.diary.init(o, g.meter.Base())
 	g.storm.seed = maphash.MakeSeed()
-	if err = g.openStore(); err != nil {
+	store, shared, err := g.openStore()
+	if err != nil {
 		return nil, err
 	}
+	g.hot.base = g.meter.Base()
+	g.replica = replica.New(replica.Config{
+		Policy: o.policy, Processes: o.processes, Freshness: o.freshness, EachCall: o.clock != nil || o.freshness == 0,
+		OwnClock: o.clock != nil, TwoClocks: errTwoClocks, Meter: g.meter, Keeper: g.keeper, Ended: g.ended,
+		Publish: g.rebuild, Stamp: g.hot.stamp, Notice: g.noticed, Panicked: panicError,
+	}, storeOf(store, o.name, shared))
 	return g, nil
 }
 
-// openStore gives the guard its store. Nothing is read before the first call, but for a store with a clock of its own,
-// which must not stand beside a clock of the user's.
-func (g *Guard) openStore() error {
-	s, o := g.shelf, g.opt
-	g.hot.base = s.meter.base
+// openStore returns the guard's store and whether others may write to it. Nothing is read before the first call, but for
+// a store with a clock of its own, which must not stand beside one of the user's.
+func (g *Guard) openStore() (store Store, shared bool, err error) {
+	o := g.opt
 	switch {
 	case o.store != nil:
-		s.store, s.shared = o.store, true
 		if o.clock == nil {
-			return nil
+			return o.store, true, nil
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), replica.StoreTimeout)
 		defer cancel()
-		if snap, err := s.store.View(ctx, o.name); err == nil && !snap.Now.IsZero() {
-			return errTwoClocks
+		if snap, err := o.store.View(ctx, o.name); err == nil && !snap.Now.IsZero() {
+			return nil, false, errTwoClocks
 		}
+		return o.store, true, nil
 	case o.stateFile:
-		file, err := openStateFile(o, g.find)
-		if err != nil {
-			return err
-		}
-		s.store, s.shared, s.own = file, true, true
-	default:
-		s.store, s.own = NewMemoryStore(), true
+		g.own, err = openStateFile(o, g.addNotice)
+		return g.own, true, err
 	}
-	return nil
+	g.own = NewMemoryStore()
+	return g.own, false, nil
 }
 
-// learned takes a new revision in: the hot path is rebuilt, waiters look again.
-func (g *Guard) learned() {
-	g.rebuild()
-	g.wake()
+var errTwoClocks = &ConfigError{Field: "WithClock", Value: "a clock", Bound: "none beside a store that has its own"}
+
+// addNotice keeps a text for the log, until the store has returned. It may come before the replica is made.
+func (g *Guard) addNotice(text string) {
+	if g.replica != nil {
+		g.replica.AddNotice(text)
+	}
 }
 
 // noticed reports what was found in the state.
 func (g *Guard) noticed(text string) {
-	g.tell(Event{At: g.meter.read().Wall, Kind: EventState, Text: text})
+	g.tell(Event{At: g.meter.Read().Wall, Kind: EventState, Text: text})
 }
 
-// newest is the newest state that this process knows, or nil.
-func (s *shelf) newest() *state {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.current
+// tokenIn is a token of a revision that this process can read.
+func tokenIn(rev *replica.Revision, id string) (Token, bool) {
+	s, rec := rev.Secrets[id], rev.Doc.Tokens[id]
+	if s == nil || rec == nil {
+		return Token{}, false
+	}
+	return Token{Kind: Kind(rec.Kind), Scope: rec.Scope, AcquiredAt: rev.At.Time(rec.Acquired), Expiry: rev.At.Time(rec.Expiry), secret: unsafe.Pointer(s)}, true
 }
 
 // known is the token of this ID that this process can read.
-func (s *shelf) known(id string) (Token, bool) {
-	st := s.newest()
-	if st == nil {
-		return Token{}, false
+func (g *Guard) known(id string) (Token, bool) {
+	if rev := g.replica.Newest(); rev != nil {
+		return tokenIn(rev, id)
 	}
-	t, ok := st.tokens[id]
-	return t, ok
-}
-
-// unreadable are the tokens whose values this process cannot open, as far as it has tried.
-func (s *shelf) unreadable() map[string]bool {
-	if st := s.newest(); st != nil {
-		return st.unreadable
-	}
-	return nil
-}
-
-// save commits what was found on reading.
-func (g *Guard) save(ctx context.Context) error {
-	_, err := g.commit(ctx, func(*ledger.Document, timeline.Reading) bool { return false })
-	return err
+	return Token{}, false
 }

@@ -34,13 +34,11 @@ type options struct {
 	clock        Clock
 	logger       *slog.Logger
 	observer     func(Event)
-	failOpen     bool
 	shadow       bool
 	candidate    *Config
 	sharing      bool           // WithFailOpenToLocalShare
 	processes    int            // its argument
 	policy       *ledger.Policy // what the rules read of the above
-	share        *ledger.Policy // what holds while the store is away; nil: nothing may start
 	problems     []error
 }
 
@@ -87,7 +85,7 @@ func newOptions(opts []Option) (*options, error) {
 		o.freshness = 0
 	}
 	o.policy = o.rules()
-	o.divide()
+	o.checkShare()
 	if len(o.problems) > 0 {
 		return nil, errors.Join(o.problems...)
 	}
@@ -296,12 +294,6 @@ func WithObserver(observe func(Event)) Option {
 		}
 	}
 }
-
-// WithFailOpenDespiteUnavailableStore lets acquisitions start while the store cannot be read or written. The worst case
-// is that every process meters only what it did itself: N processes start up to N times the limits, and a process that
-// restarts meanwhile starts anew. WithFailOpenToLocalShare bounds this. Without either such calls are refused with
-// ErrStore; cached tokens are served either way.
-func WithFailOpenDespiteUnavailableStore() Option { return func(o *options) { o.failOpen = true } }
 
 // WithShadowModeRefusingNothing lets a team look before it enforces. The guard decides, records and counts as ever, and
 // hands out the tokens that it has, but a call that it would refuse goes to RequestFunc: on the caller's own context,

@@ -27,7 +27,7 @@ func TestDefaultsOfOptions(t *testing.T) {
 	assert.False(t, o.logger.Enabled(t.Context(), slog.LevelError), "the default logger is silent")
 	for what, set := range map[string]bool{
 		"store": o.store != nil, "state file": o.stateFile, "keys": o.keys != nil, "no tokens": o.noTokens, "name": o.named,
-		"clock": o.clock != nil, "observer": o.observer != nil, "personal": o.personal != nil, "fail open": o.failOpen,
+		"clock": o.clock != nil, "observer": o.observer != nil, "personal": o.personal != nil, "fail open": o.sharing,
 	} {
 		assert.False(t, set, what)
 	}
@@ -55,7 +55,7 @@ func TestEveryOptionSets(t *testing.T) {
 		WithClock(stoppedClock{}),
 		WithLogger(logger),
 		WithObserver(func(e Event) { events = append(events, e) }),
-		WithFailOpenDespiteUnavailableStore(),
+		WithFailOpenToLocalShare(1),
 	})
 	require.NoError(t, err)
 	assert.Equal(t, everyFieldSet, o.Config)
@@ -75,7 +75,7 @@ func TestEveryOptionSets(t *testing.T) {
 	assert.Same(t, logger, o.logger)
 	o.observer(Event{Guard: "x"})
 	assert.Equal(t, []Event{{Guard: "x"}}, events)
-	assert.True(t, o.failOpen)
+	assert.True(t, o.sharing)
 
 	o, err = newOptions([]Option{WithStateFile("a.json"), WithClock(stoppedClock{})})
 	require.NoError(t, err)

@@ -109,7 +109,7 @@ func (p *personal) once(ctx context.Context, seen uint64, timeout time.Duration,
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	answers := make(chan answer, 1)
-	go settle("WithPersonalToken", func() (Token, error) { return p.fetch(bounded) }, func(ans answer) { answers <- ans })
+	go call("WithPersonalToken", func() (Token, error) { return p.fetch(bounded) }, func(ans answer) { answers <- ans })
 	var ans answer
 	select {
 	case ans = <-answers:

@@ -14,6 +14,7 @@ import (
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/predict"
 	"github.com/tokenguard/tokenguard/internal/redact"
+	"github.com/tokenguard/tokenguard/internal/secrets"
 	"github.com/tokenguard/tokenguard/internal/template"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
@@ -58,7 +59,7 @@ func (g *Guard) prepare(req Request, r timeline.Reading) (*decide.Request, error
 	}
 	text := req.Failure.text()
 	q.Report = g.report(req.Failure, r)
-	if raw := req.Failing; raw != "" && !isTokenID(raw) && strings.Contains(text, raw) {
+	if raw := req.Failing; raw != "" && !secrets.IsID(raw) && strings.Contains(text, raw) {
 		text = without(trim(text, 2*maxText), raw, TokenID(raw))
 		q.Text = g.masked(text)
 	}
@@ -129,9 +130,9 @@ type templateKey struct{ caller, text string }
 // hide replaces the values of the tokens that this process knows by their IDs. Masking alone knows a secret only by
 // its looks.
 func (g *Guard) hide(text string) string {
-	if st := g.newest(); st != nil {
-		for id, t := range st.tokens {
-			text = without(text, t.Value(), id)
+	if st := g.replica.Newest(); st != nil {
+		for id, s := range st.Secrets {
+			text = without(text, s.Value, id)
 		}
 	}
 	if g.personal != nil {

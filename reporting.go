@@ -7,6 +7,7 @@ import (
 	"github.com/tokenguard/tokenguard/internal/classify"
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
@@ -19,7 +20,7 @@ func (g *Guard) Report(ctx context.Context, o Outcome) error {
 	if g.isClosed() {
 		return ErrClosed
 	}
-	r := g.meter.read()
+	r := g.meter.Read()
 	q := &decide.Request{Kind: ledger.Anonymous}
 	if canceled(o.Failure.Err) {
 		return nil
@@ -80,7 +81,7 @@ func (g *Guard) news(q *decide.Request, doc *ledger.Document, r timeline.Reading
 	}
 	// One that was counted may still be on its way into the document: only the document tells whether it is there.
 	if rec := doc.Tokens[q.Failing]; rec != nil && rec.Kind == ledger.Anonymous && !g.counted(q) {
-		g.outcome(q.Failing, outcomeOf(&q.Report, Outcome{}, r))
+		g.replica.AddOutcome(q.Failing, outcomeOf(&q.Report, Outcome{}, r))
 	}
 	return doc.WouldChange(g.opt.policy, &q.Report, q.Scope, g.personalRecord(q.Failing), r.Now)
 }
@@ -89,21 +90,21 @@ func (g *Guard) news(q *decide.Request, doc *ledger.Document, r timeline.Reading
 func (g *Guard) submit(ctx context.Context, q *decide.Request) error {
 	p := g.personalRecord(q.Failing)
 	rep := *q
-	c := func(d *ledger.Document, r timeline.Reading) bool {
+	c := func(d *replica.Draft) bool {
 		var own *ledger.Token
 		if p != nil {
 			copied := *p
 			own = &copied
 		}
-		return d.Report(g.opt.policy, &rep.Report, rep.Scope, own, r.Now)
+		return d.Doc.Report(g.opt.policy, &rep.Report, rep.Scope, own, d.At.Now)
 	}
 	var r timeline.Reading
-	err := g.hangs() // or the report would wait with it
+	err := g.replica.Hangs() // or the report would wait with it
 	if err == nil {
-		r, err = g.commit(ctx, c)
+		r, err = g.replica.Commit(ctx, c)
 	}
 	if err != nil {
-		r = g.keep(c, true)
+		r = g.replica.ApplyLocally(c, true)
 	}
 	g.tell(Event{At: r.Wall, Kind: EventReported, Scope: q.Scope, Caller: q.Caller, TokenID: q.Failing, Verdict: Verdict{Class: Class(q.Class)}, Text: q.Text})
 	return err
@@ -111,14 +112,13 @@ func (g *Guard) submit(ctx context.Context, q *decide.Request) error {
 
 // liftSuspicion drops the newest token's suspicion, if the predictor still says so on the newest document.
 func (g *Guard) liftSuspicion(ctx context.Context, q *decide.Request) error {
-	rep, unreadable := *q, g.unreadable() // a commit that was given up may still look at it
-	_, err := g.commitOrKeep(ctx, func(d *ledger.Document, r timeline.Reading) bool {
-		v := &decide.Input{Doc: d, Request: &rep, Unreadable: unreadable}
-		g.policyNow(v, r.Now)
-		if !v.Decide(r.Now).LiftsSuspicion {
+	rep := *q // a commit that was given up may still look at it
+	_, err := g.replica.CommitOrApply(ctx, func(d *replica.Draft) bool {
+		v := onDraft(d, &rep)
+		if !v.Decide(d.At.Now).LiftsSuspicion {
 			return false
 		}
-		newest := d.Newest(q.Scope)
+		newest := d.Doc.Newest(q.Scope)
 		newest.ClearSuspicion()
 		newest.Heard = 0 // the predictor answers whoever says it again
 		return true
@@ -128,11 +128,11 @@ func (g *Guard) liftSuspicion(ctx context.Context, q *decide.Request) error {
 
 // reportOutcome takes an Outcome in.
 func (g *Guard) reportOutcome(ctx context.Context, q *decide.Request, o Outcome, r timeline.Reading) error {
-	st, _, err := g.look(ctx)
+	st, _, err := g.replica.Look(ctx)
 	if st == nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
-	rec, own := st.doc.Tokens[q.Failing], g.personalRecord(q.Failing)
+	rec, own := st.Doc.Tokens[q.Failing], g.personalRecord(q.Failing)
 	switch {
 	case rec != nil:
 		q.Scope = rec.Scope
@@ -146,40 +146,28 @@ func (g *Guard) reportOutcome(ctx context.Context, q *decide.Request, o Outcome,
 		if again := g.counted(q); again && !o.Failure.At.IsZero() {
 			return nil
 		}
-		due = g.outcome(q.Failing, outcomeOf(&q.Report, o, r))
+		due = g.replica.AddOutcome(q.Failing, outcomeOf(&q.Report, o, r))
 	}
 	g.tally.outcome(Class(q.Class))
-	changes := st.doc.WouldChange(g.opt.policy, &q.Report, q.Scope, own, r.Now)
-	due = due && g.hangs() == nil
+	changes := st.Doc.WouldChange(g.opt.policy, &q.Report, q.Scope, own, r.Now)
+	due = due && g.replica.Hangs() == nil
 	switch {
 	case changes && (q.Class != "" || rec != nil && rec.Suspect != 0):
 		err = g.submit(ctx, q)
 	case changes:
 		// A first success is worth remembering, but not a commit of its own.
-		g.keep(func(d *ledger.Document, r timeline.Reading) bool {
-			return d.Report(g.opt.policy, &q.Report, q.Scope, nil, r.Now)
+		g.replica.ApplyLocally(func(d *replica.Draft) bool {
+			return d.Doc.Report(g.opt.policy, &q.Report, q.Scope, nil, d.At.Now)
 		}, true)
 		if due {
-			err = g.flush(ctx)
+			err = g.replica.Flush(ctx)
 		}
 	case due:
-		err = g.flush(ctx)
+		err = g.replica.Flush(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
 	g.warn(q.Failing, r)
 	return nil
-}
-
-// flush commits what waits, after the commits that are under way.
-func (g *Guard) flush(ctx context.Context) error {
-	g.shelf.mu.Lock()
-	waits := len(g.shelf.pending) > 0 || len(g.shelf.unsaved) > 0 || g.shelf.committing
-	g.shelf.mu.Unlock()
-	if !waits {
-		return nil
-	}
-	_, err := g.commit(ctx, func(*ledger.Document, timeline.Reading) bool { return true })
-	return err
 }

@@ -23,13 +23,13 @@ type Attempt struct {
 
 // Attempts returns the charged attempts that the day window still looks at, oldest first, after one look at the store.
 func (g *Guard) Attempts(ctx context.Context) ([]Attempt, error) {
-	st, r, err := g.look(ctx)
+	st, r, err := g.replica.Look(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]Attempt, 0, len(st.doc.Attempts))
-	for i := range st.doc.Attempts {
-		a := &st.doc.Attempts[i]
+	out := make([]Attempt, 0, len(st.Doc.Attempts))
+	for i := range st.Doc.Attempts {
+		a := &st.Doc.Attempts[i]
 		if r.Now.Sub(a.End) >= ledger.Day {
 			continue
 		}

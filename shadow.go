@@ -83,7 +83,7 @@ func (g *Guard) passOn(ctx context.Context, req Request, refused *RefusedError) 
 	defer cancel()
 	req.Kind, req.Caller, req.Failing = Anonymous, trim(req.Caller, maxCaller), normalID(req.Failing)
 	answers := make(chan answer, 1)
-	go settle("RequestFunc", func() (Token, error) { return g.request(bounded, req) }, func(ans answer) { answers <- ans })
+	go call("RequestFunc", func() (Token, error) { return g.request(bounded, req) }, func(ans answer) { answers <- ans })
 	var ans answer
 	select {
 	case ans = <-answers:
@@ -100,7 +100,7 @@ func (g *Guard) passOn(ctx context.Context, req Request, refused *RefusedError) 
 
 // passedOn hands out what RequestFunc gave in place of a refusal.
 func (g *Guard) passedOn(req Request, refused *RefusedError, ans answer) (Grant, error) {
-	r := g.meter.read()
+	r := g.meter.Read()
 	t, err := ans.token, ans.err
 	if err == nil && t.Value() == "" {
 		err = errors.New("tokenguard: the token is empty")

@@ -21,12 +21,10 @@ func TestMistakesInTheShare(t *testing.T) {
 	const field = "tokenguard: WithFailOpenToLocalShare is "
 	for want, opts := range map[string][]Option{
 		"": {WithFailOpenToLocalShare(10), limits(10, 20)}, // known only after all options
-		field + "0, must be from 2 to 3, the smaller of the limits per hour and per day":                         {WithFailOpenToLocalShare(0)},
-		field + "1, must be from 2 to 3, the smaller of the limits per hour and per day":                         {WithFailOpenToLocalShare(1)},
-		field + "4, must be from 2 to 3, the smaller of the limits per hour and per day":                         {WithFailOpenToLocalShare(4)},
-		field + "11, must be from 2 to 10, the smaller of the limits per hour and per day":                       {WithFailOpenToLocalShare(11), limits(20, 10)},
-		field + "2, must be left out where the limits per hour and per day leave no share: the smaller one is 1": {WithFailOpenToLocalShare(2), limits(1, 20)},
-		field + "set beside WithFailOpenDespiteUnavailableStore, must be the only one of the two":                {WithFailOpenToLocalShare(2), WithFailOpenDespiteUnavailableStore()},
+		field + "0, must be from 1 to 3, the smaller of the limits per hour and per day":   {WithFailOpenToLocalShare(0)},
+		field + "4, must be from 1 to 3, the smaller of the limits per hour and per day":   {WithFailOpenToLocalShare(4)},
+		field + "11, must be from 1 to 10, the smaller of the limits per hour and per day": {WithFailOpenToLocalShare(11), limits(20, 10)},
+		field + "2, must be from 1 to 1, the smaller of the limits per hour and per day":   {WithFailOpenToLocalShare(2), limits(1, 20)},
 	} {
 		_, err := newOptions(opts)
 		if want == "" {
@@ -46,7 +44,7 @@ func TestShareOfTheLimits(t *testing.T) {
 	want := *o.policy
 	want.Share = 3
 	want.RateLimit.MaxRequestsPerHour, want.RateLimit.MaxRequestsPerDay, want.RateLimit.MinInterval = 2, 6, 3*time.Minute
-	assert.Equal(t, want, *o.share, "backoff and all else undivided")
+	assert.Equal(t, want, *o.policy.Divided(o.processes), "backoff and all else undivided")
 }
 
 // thirds are the options of a process of three, of which each may start 2 an hour and 4 a day, 30 s apart.
@@ -136,11 +134,11 @@ func TestShareAfterTheOutage(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, alone.Token.ID(), grant.Token.ID(), "the others have the token, too")
 		for _, g := range []*Guard{r.Guard, other} {
-			doc := g.newest().doc
+			doc := g.replica.Newest().Doc
 			require.Len(t, doc.Attempts, 2)
-			assert.Equal(t, 90*time.Second, time.Duration(g.meter.read().Now.Sub(doc.Attempts[0].End)))
+			assert.Equal(t, 90*time.Second, time.Duration(g.meter.Read().Now.Sub(doc.Attempts[0].End)))
 			assert.True(t, doc.Attempts[1].Landed)
-			assert.Equal(t, 1*time.Minute, time.Duration(g.meter.read().Now.Sub(doc.Attempts[1].End)))
+			assert.Equal(t, 1*time.Minute, time.Duration(g.meter.Read().Now.Sub(doc.Attempts[1].End)))
 			assert.EqualValues(t, 2, doc.Counts.Successes)
 		}
 		_, err = other.Acquire(t.Context(), Request{Scope: "c"})

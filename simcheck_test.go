@@ -69,7 +69,7 @@ func (c *simCheck) asked(now timeline.Instant) error {
 }
 
 // committed is I2 and I7: what each commit may not do.
-func (c *simCheck) committed(w *simWorld, data []byte) error {
+func (c *simCheck) committed(w *simWorld, data []byte, began timeline.Instant) error {
 	next, err := ledger.Decode(data)
 	if err != nil {
 		return fmt.Errorf("I7: %w", err)
@@ -77,14 +77,15 @@ func (c *simCheck) committed(w *simWorld, data []byte) error {
 	last := c.doc
 	c.doc = next
 	if last == nil {
-		c.offset = next.Clock.Last - w.now()
+		c.offset = next.Clock.Last - began
 		return nil
 	}
 	if next.Clock.Last < last.Clock.Last {
 		return fmt.Errorf("I8: the meter went back by %v", last.Clock.Last.Sub(next.Clock.Last))
 	}
-	if drift := next.Clock.Last - w.now() - c.offset; drift != 0 {
-		return fmt.Errorf("I8: the meter and true time differ by %v", time.Duration(drift))
+	// A commit is at the instant at which it was asked for, or at that of a later one that came before it.
+	if at := next.Clock.Last - c.offset; at < began || at > w.now() {
+		return fmt.Errorf("I8: the meter and true time differ by %v", time.Duration(at-w.now()))
 	}
 	for _, a := range last.Attempts {
 		i := slices.IndexFunc(next.Attempts, func(b ledger.Attempt) bool { return a.ID == b.ID })

@@ -104,6 +104,7 @@ func (s simStore) View(ctx context.Context, _ string) (Snapshot, error) {
 }
 
 func (s simStore) Update(ctx context.Context, _ string, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
+	began := s.proc.world.now()
 	out := s.proc.pass(ctx, "update")
 	if out.err != nil {
 		return Snapshot{}, out.err
@@ -122,7 +123,7 @@ func (s simStore) Update(ctx context.Context, _ string, fn func(Snapshot) ([]byt
 		data = w.mutated(data)
 		w.older, snap = snap, Snapshot{Data: data, Rev: snap.Rev + 1}
 		w.snap = snap
-		w.fail(w.check.committed(w, data))
+		w.fail(w.check.committed(w, data, began))
 	}
 	w.mu.Unlock()
 	if err != nil || data == nil {
@@ -165,13 +166,13 @@ func (w *simWorld) birth() error {
 	if err != nil {
 		return err
 	}
-	g.meter.wall = w.wall
-	if !w.noBoot {
-		g.meter.boot, g.meter.ticks = "this boot", w.ticks
+	boot := "this boot"
+	if w.noBoot {
+		boot = ""
 	}
-	g.meter.offset.Store(int64(timeline.UnixNano(w.wall())) - g.meter.progress())
+	g.meter.Simulate(w.wall, boot, w.ticks)
 	g.owner = fmt.Sprintf("p%d", p.id)
-	g.jitter = func(d time.Duration) time.Duration { return d / 2 }
+	g.replica.Jitter = func(d time.Duration) time.Duration { return d / 2 }
 	p.guard = g
 	w.procs, w.all = append(w.procs, p), append(w.all, p)
 	return nil
@@ -251,9 +252,7 @@ func (w *simWorld) ask(p *simProc, n int, req Request) {
 		} else {
 			w.stats.refused++
 		}
-		p.guard.shelf.mu.Lock()
-		private := len(p.guard.unsaved) > 0 // it knows more than the shared state
-		p.guard.shelf.mu.Unlock()
+		private := p.guard.replica.Unsaved() > 0 // it knows more than the shared state
 		if !p.dead && !(err != nil && private) {
 			w.fail(w.check.answered(w.now(), req, before, dead, grant, err))
 		}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/tokenguard/tokenguard/internal/ledger"
-	"github.com/tokenguard/tokenguard/internal/timeline"
+	"github.com/tokenguard/tokenguard/internal/secrets"
 )
 
 // What a guard makes of its store's faults, of secrets at rest, and of the machine's clocks.
@@ -100,7 +100,7 @@ func TestTokenIsStoredLater(t *testing.T) {
 			require.Equal(t, "a secret", token.Value())
 		}
 		store.fault(nil, false)
-		require.NoError(t, g.flush(t.Context()))
+		require.NoError(t, g.replica.Flush(t.Context()))
 		snap, err := store.View(t.Context(), "n")
 		require.NoError(t, err)
 		d, err := ledger.Decode(snap.Data)
@@ -216,12 +216,14 @@ func TestSecretsAtRest(t *testing.T) {
 	require.Equal(t, "usable", report.Tokens[0].State)
 
 	// A sealed value opens nowhere but in its place.
-	st := g.newest()
-	moved := *st.doc.Tokens[TokenID(secret)]
-	_, ok := g.vault.open("another name", &moved, Token{})
+	st := g.replica.Newest()
+	moved := *st.Doc.Tokens[TokenID(secret)]
+	elsewhere, err := secrets.NewKeeper("another name", [][]byte{rotated, old}, 0, func(string) {})
+	require.NoError(t, err)
+	_, ok := elsewhere.Open(&moved)
 	require.False(t, ok)
 	moved.ID = TokenID("another")
-	_, ok = g.vault.open(g.opt.name, &moved, Token{})
+	_, ok = g.keeper.Open(&moved)
 	require.False(t, ok)
 }
 
@@ -302,45 +304,6 @@ func TestInspectStore(t *testing.T) {
 	require.ErrorIs(t, err, ErrStore)
 }
 
-// meterOf is a machine's meter with clocks that the test moves.
-func meterOf(boot string, wall *time.Time, ticks *time.Duration) *meter {
-	m := newMeter(nil)
-	m.boot, m.wall, m.ticks = boot, func() time.Time { return *wall }, func() int64 { return int64(*ticks) }
-	m.offset.Store(int64(timeline.UnixNano(*wall)) - m.progress())
-	return m
-}
-
-func TestMeter(t *testing.T) {
-	wall, ticks := time.Unix(1.8e9, 0), 5*time.Hour
-	var doc ledger.ClockState
-	a := meterOf("boot", &wall, &ticks)
-	a.stamp(&doc, a.read().Now)
-	begin := doc.Last
-	for _, step := range []time.Duration{-time.Second, -400 * 24 * time.Hour, 900 * 24 * time.Hour} {
-		wall = wall.Add(step)
-		a.agree(doc)
-		require.Equal(t, begin, a.read().Now, "a step of %v in a process", step)
-		b := meterOf("boot", &wall, &ticks)
-		b.agree(doc)
-		require.Equal(t, begin, b.read().Now, "a step of %v before a process", step)
-		r := a.read()
-		require.Equal(t, r.Now.Plus(time.Hour), r.Instant(wall.Add(time.Hour)), "an expiry is a duration")
-	}
-	ticks += 3 * time.Hour // a suspend counts: the boot clock went on
-	require.Equal(t, begin.Plus(3*time.Hour), a.read().Now)
-	a.stamp(&doc, a.read().Now)
-
-	wall = time.Unix(1.8e9, 0).Add(24 * time.Hour)
-	ticks = time.Minute
-	c := meterOf("next boot", &wall, &ticks)
-	c.agree(doc)
-	require.Equal(t, begin.Plus(24*time.Hour), c.read().Now, "forward over a reboot is trusted")
-	wall = time.Unix(1.8e9, 0).Add(-24 * time.Hour)
-	d := meterOf("another boot", &wall, &ticks)
-	d.agree(doc)
-	require.Equal(t, doc.Last, d.read().Now, "back over a reboot is not")
-}
-
 // A suspend in the middle of an acquisition: its context ends soon after the resume, as its lease has.
 func TestSuspendEndsTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -352,25 +315,11 @@ func TestSuspendEndsTheRequest(t *testing.T) {
 			<-ctx.Done()
 			return Token{}, ctx.Err()
 		})
-		g.meter.boot, g.meter.ticks = "boot", func() int64 { return int64(time.Since(begin)) + suspended.Load() }
-		g.meter.offset.Store(int64(timeline.UnixNano(begin)))
+		g.meter.Simulate(time.Now, "boot", func() int64 { return int64(time.Since(begin)) + suspended.Load() })
 		_, err := g.Acquire(t.Context(), Request{})
 		require.Error(t, err)
 		require.LessOrEqual(t, time.Since(begin), 3*time.Second)
 	})
-}
-
-// Two processes that guessed from a wall clock that stepped in between agree on the first one's guess.
-func TestMetersAgree(t *testing.T) {
-	wall, ticks := time.Unix(1.8e9, 0), 5*time.Hour
-	a := meterOf("boot", &wall, &ticks)
-	wall = wall.Add(2 * time.Hour)
-	b := meterOf("boot", &wall, &ticks)
-	b.agree(ledger.ClockState{}) // both saw the empty document
-	var doc ledger.ClockState
-	a.stamp(&doc, a.read().Now)
-	b.agree(doc)
-	require.Equal(t, a.read().Now, b.read().Now)
 }
 
 // A user's clock that was wrong blocks for at most 25 h more, and that is said once.

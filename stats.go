@@ -8,6 +8,7 @@ import (
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/predict"
+	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
@@ -145,33 +146,31 @@ type Recommendation struct {
 func (g *Guard) Stats() Stats {
 	ctx, cancel := context.WithTimeout(context.Background(), statsTimeout)
 	defer cancel()
-	st, r, err := g.look(ctx)
+	st, r, err := g.replica.Look(ctx)
 	if st == nil {
-		st = &state{doc: ledger.New()}
+		st = &replica.Revision{Doc: ledger.New()}
 	}
-	if waits := g.allWait(); len(waits) > 0 {
+	if waits := g.replica.AllPending(); len(waits) > 0 {
 		counted := *st
-		counted.doc = st.doc.Clone()
-		counted.doc.CountUses(waits)
+		counted.Doc = st.Doc.Clone()
+		counted.Doc.CountUses(waits)
 		st = &counted
 	}
 	q := &decide.Request{Kind: ledger.Anonymous}
 	if g.personal != nil {
-		q.Personal, _ = g.personal.view(g.opt, st.doc, "", r.Now)
+		q.Personal, _ = g.personal.view(g.opt, st.Doc, "", r.Now)
 	}
-	v := g.viewOn(q, st)
+	v := g.viewOn(q, st, r.Now)
 	s := Stats{Guard: g.opt.name, At: r.Wall, Calls: g.tally.calls(g.hot.cached.sum(), g.hot.personal.sum())}
 	s.Calls.Waiting = g.waiting.Load()
-	s.Store = StoreStats{Revision: st.rev, LostAt: r.Time(st.doc.Lost)}
+	s.Store = StoreStats{Revision: st.Rev, LostAt: r.Time(st.Doc.Lost)}
 	if err != nil {
 		s.Store.Error = mask(err.Error())
 	}
-	g.shelf.mu.Lock()
-	s.Store.Unsaved = len(g.unsaved)
-	g.shelf.mu.Unlock()
+	s.Store.Unsaved = g.replica.Unsaved()
 	s.Acquisitions = acquisitionStats(v, r)
 	s.Limiter = limiterStats(v, r)
-	s.Dedup = DedupStats{Duplicates: s.Calls.Answers[StepDedup][ReasonDuplicate], Records: len(st.doc.Triggers)}
+	s.Dedup = DedupStats{Duplicates: s.Calls.Answers[StepDedup][ReasonDuplicate], Records: len(st.Doc.Triggers)}
 	s.Cache = cacheStats(v, r, s.Calls)
 	s.Predictor = predictorStats(v, r)
 	s.Recommendation = recommend(v, r)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/replica"
 )
 
 // Store keeps one small document per name. Any engine with an atomic update will do; it knows nothing of what the
@@ -42,6 +44,28 @@ type Watcher interface {
 // process changed the document.
 type Revisioner interface {
 	Revision(ctx context.Context, name string) (rev uint64, err error)
+}
+
+// storeOf is a store as the replica uses it, under one name.
+func storeOf(s Store, name string, shared bool) replica.Store {
+	out := replica.Store{
+		Shared: shared,
+		View: func(ctx context.Context) (replica.Snapshot, error) {
+			snap, err := s.View(ctx, name)
+			return replica.Snapshot(snap), err
+		},
+		Update: func(ctx context.Context, fn func(replica.Snapshot) ([]byte, error)) (replica.Snapshot, error) {
+			snap, err := s.Update(ctx, name, func(snap Snapshot) ([]byte, error) { return fn(replica.Snapshot(snap)) })
+			return replica.Snapshot(snap), err
+		},
+	}
+	if r, ok := s.(Revisioner); ok {
+		out.Revision = func(ctx context.Context) (uint64, error) { return r.Revision(ctx, name) }
+	}
+	if w, ok := s.(Watcher); ok {
+		out.Watch = func(ctx context.Context) <-chan struct{} { return w.Watch(ctx, name) }
+	}
+	return out
 }
 
 // NewMemoryStore returns a Store that lives as long as the process. Guards that share one share their limits; New

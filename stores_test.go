@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/tokenguard/tokenguard/internal/replica"
 )
 
 // faulty is a memory store that misbehaves on demand.
@@ -104,7 +105,7 @@ func TestReportIsKeptWhileTheStoreFails(t *testing.T) {
 		defer other.Close()
 		_, err := other.Acquire(t.Context(), Request{})
 		require.NoError(t, err)
-		assert.NotZero(t, other.newest().doc.Tokens[id].Rejected, "and stores it later")
+		assert.NotZero(t, other.replica.Newest().Doc.Tokens[id].Rejected, "and stores it later")
 	}, named(s)...)
 }
 
@@ -114,7 +115,7 @@ func TestStoreThatRunsTheFunctionTwice(t *testing.T) {
 		id := r.must(Request{}).Token.ID()
 		time.Sleep(time.Minute)
 		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: unauth}))
-		doc := r.newest().doc
+		doc := r.replica.Newest().Doc
 		assert.Len(t, doc.Attempts, 1)
 		assert.Equal(t, 1, doc.Failures.Count)
 		assert.EqualValues(t, 1, doc.Counts.Starts)
@@ -140,9 +141,9 @@ func TestStoresClock(t *testing.T) {
 	s := &faulty{Store: NewMemoryStore(), now: func() time.Time { return time.Now().Add(ahead) }}
 	bubble(t, func(t *testing.T, r *rig) {
 		grant := r.must(Request{})
-		assert.Equal(t, time.Now().Add(ahead).Unix(), grant.Token.AcquiredAt.Unix())
+		assert.Equal(t, time.Now().Unix(), grant.Token.AcquiredAt.Unix(), "people are told their own time")
 		refused := r.no(ReasonMinInterval, Request{Scope: "b"})
-		assert.Equal(t, 300*time.Second, refused.Verdict.RetryAt.Sub(time.Now().Add(ahead)))
+		assert.Equal(t, 300*time.Second, time.Until(refused.Verdict.RetryAt))
 	}, named(s)...)
 	_, err := New(new(upstream).request, append(named(s), WithClock(&setClock{now: time.Now()}))...)
 	var mistake *ConfigError
@@ -274,7 +275,7 @@ func TestFirstOutcomeOfAFleetWaits(t *testing.T) {
 			if fleet {
 				s.now = time.Now
 			}
-			r.jitter = func(d time.Duration) time.Duration { return d / 4 }
+			r.replica.Jitter = func(d time.Duration) time.Duration { return d / 4 }
 			id := r.must(Request{}).Token.ID()
 			writes := counts.writes
 			stored := func() int {
@@ -286,11 +287,11 @@ func TestFirstOutcomeOfAFleetWaits(t *testing.T) {
 				return
 			}
 			assert.Zero(t, stored())
-			time.Sleep(flushInterval*3/4 - time.Nanosecond)
+			time.Sleep(replica.FlushInterval*3/4 - time.Nanosecond)
 			assert.Zero(t, stored())
 			time.Sleep(time.Nanosecond)
 			assert.Equal(t, 1, stored())
-			time.Sleep(flushInterval - time.Nanosecond)
+			time.Sleep(replica.FlushInterval - time.Nanosecond)
 			assert.Equal(t, 1, stored())
 			time.Sleep(time.Nanosecond)
 			assert.Equal(t, 2, stored())

@@ -11,6 +11,7 @@ import (
 	"github.com/tokenguard/tokenguard/internal/classify"
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
@@ -33,7 +34,7 @@ type stormAnswer struct {
 	scope, caller, failing, text string
 	status                       int
 
-	state  *state
+	state  *replica.Revision
 	until  int64 // monotonic nanoseconds
 	grant  Grant
 	err    *RefusedError // nil: grant
@@ -91,7 +92,7 @@ func (g *Guard) repeat(req *Request) *stormAnswer {
 	if a == nil || a.state != t.state || !a.to(req, text) {
 		return nil
 	}
-	now := int64(g.mono())
+	now := int64(g.meter.Mono())
 	if now >= a.until {
 		return nil
 	}
@@ -99,7 +100,7 @@ func (g *Guard) repeat(req *Request) *stormAnswer {
 	if a.tells != nil {
 		p := *a.tells
 		p.At = at
-		g.outcome(p.Failing, outcomeOf(&p, Outcome{}, timeline.Reading{Now: at}))
+		g.replica.AddOutcome(p.Failing, outcomeOf(&p, Outcome{}, timeline.Reading{Now: at}))
 	}
 	if a.err != nil {
 		g.tally.answered(a.err.Verdict.Reason)
@@ -109,17 +110,17 @@ func (g *Guard) repeat(req *Request) *stormAnswer {
 	}
 	if a.event.Kind != "" && !a.sample.skips(now) {
 		e := a.event
-		e.At = g.meter.read().Wall
+		e.At = g.meter.Read().Wall
 		g.tell(e)
 	}
 	return a
 }
 
 // settled remembers the answer to a question, if asking again changes nothing.
-func (g *Guard) settled(req *Request, v *decide.Input, rl decide.Decision, r timeline.Reading, st *state, event Event, grant Grant, err *RefusedError) {
+func (g *Guard) settled(req *Request, v *decide.Input, rl decide.Decision, r timeline.Reading, st *replica.Revision, event Event, grant Grant, err *RefusedError) {
 	t := g.hot.table.Load()
 	switch {
-	case t == nil || t.state != st || st.dirty || g.personal != nil || g.opt.clock != nil:
+	case t == nil || t.state != st || st.Dirty || g.personal != nil || g.opt.clock != nil:
 		return
 	case v.Request.Class == classify.RateLimited || v.Request.Until != 0:
 		return // each report moves the instant that it names
@@ -138,18 +139,18 @@ func (g *Guard) settled(req *Request, v *decide.Input, rl decide.Decision, r tim
 	}
 	a := &stormAnswer{scope: strings.Clone(req.Scope), caller: strings.Clone(req.Caller), failing: strings.Clone(req.Failing),
 		text: strings.Clone(text), status: req.Failure.StatusCode, state: st, grant: grant, err: err, event: event,
-		until: min(int64(until-t.delta), int64(g.goodUntil()))}
+		until: min(int64(until-t.delta), int64(g.trustedUntil()))}
 	if event.Kind != "" {
 		a.sample = g.diary.sample(&event)
 	}
 	if rl.Token != nil {
 		a.use = t.byID[rl.Token.ID]
 	}
-	if rec := st.doc.Tokens[v.Request.Failing]; rec != nil && v.Request.Class != "" {
+	if rec := st.Doc.Tokens[v.Request.Failing]; rec != nil && v.Request.Class != "" {
 		p := v.Request.Report
 		a.tells = &p
 	}
-	if a.until > int64(g.mono()) && (err != nil || a.use != nil) && (event.Kind == "" || a.sample != nil) {
+	if a.until > int64(g.meter.Mono()) && (err != nil || a.use != nil) && (event.Kind == "" || a.sample != nil) {
 		g.storm.slot(req, text).Store(a)
 	}
 }

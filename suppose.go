@@ -6,7 +6,7 @@ import (
 
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
-	"github.com/tokenguard/tokenguard/internal/timeline"
+	"github.com/tokenguard/tokenguard/internal/replica"
 )
 
 // Step 7 of a candidate: an acquisition that is only supposed.
@@ -20,8 +20,8 @@ type supposition struct {
 }
 
 func (c *candidate) supposition(scope string) (s supposition) {
-	real := c.real.newest() // begin saw one
-	d, now := real.doc, c.real.meter.read().Now
+	real := c.real.replica.Newest() // begin saw one
+	d, now := real.Doc, c.real.meter.Read().Now
 	if k := d.Scope(scope); k.Closed.Until > now {
 		return supposition{failed: k.Last}
 	}
@@ -48,7 +48,8 @@ func (c *candidate) supposition(scope string) (s supposition) {
 func (g *Guard) suppose(ctx context.Context, q *decide.Request) (grant Grant, err error, done bool) {
 	s := g.supposed(q.Scope)
 	var id string
-	a, r, err := g.charge(ctx, q, func(d *ledger.Document, a ledger.Attempt, r timeline.Reading) {
+	a, r, err := g.charge(ctx, q, func(draft *replica.Draft, a ledger.Attempt) {
+		d, r := draft.Doc, draft.At
 		l := &ledger.Completion{Attempt: a, End: r.Now, Failed: s.failed}
 		l.Failed.ID, l.Failed.At = a.ID, r.Now
 		if s.pause > 0 {
@@ -65,7 +66,7 @@ func (g *Guard) suppose(ctx context.Context, q *decide.Request) (grant Grant, er
 			if s.lifetime > 0 {
 				l.Token.Expiry = r.Now.Plus(s.lifetime)
 			}
-			g.vault.store(g.opt.name, l.Token, t)
+			g.keeper.Seal(l.Token, t.hidden())
 		}
 		d.Complete(g.opt.policy, l)
 	})
@@ -77,7 +78,7 @@ func (g *Guard) suppose(ctx context.Context, q *decide.Request) (grant Grant, er
 		return Grant{}, nil, false
 	}
 	g.tally.own.Add(1)
-	v, _ := g.viewOf(q)
+	v, _ := g.viewOf(q, r.Now)
 	if s.value == "" {
 		g.tally.answered(ReasonRequestFailed)
 		verdict := verdictOf(v, decide.Decision{Step: decide.StepRequest, Answer: decide.AnswerFail, Reason: decide.ReasonRequestFailed, Failure: &s.failed}, r, v.RetryAt(r.Now))

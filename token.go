@@ -1,8 +1,6 @@
 package tokenguard
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unsafe"
+
+	"github.com/tokenguard/tokenguard/internal/secrets"
 )
 
 // Kind says whose token it is.
@@ -36,18 +36,16 @@ type Token struct {
 
 	// The secret hides behind an unsafe.Pointer, because diff printers (testify's among them) follow every typed
 	// pointer, also the unexported ones. It is written once, by newToken.
-	secret   unsafe.Pointer // *credential
+	secret   unsafe.Pointer // *secrets.Secret
 	lifetime time.Duration  // from NewTokenIn: turned into Expiry on receipt
 	lasts    bool           // lifetime was stated
 }
-
-type credential struct{ value, id string }
 
 // NewToken makes a Token from a secret and the instant at which the upstream says it expires.
 // A zero expiry means that none was stated. One beyond the year 2262, the end of 64 bits of nanoseconds, comes back as
 // that end.
 func NewToken(value string, expiry time.Time) Token {
-	return Token{Expiry: expiry, secret: unsafe.Pointer(&credential{value, TokenID(value)})}
+	return Token{Expiry: expiry, secret: unsafe.Pointer(secrets.New(value))}
 }
 
 // NewTokenIn makes a Token from a secret and its lifetime, for upstreams that send expires_in. The guard turns the
@@ -59,48 +57,33 @@ func NewTokenIn(value string, lifetime time.Duration) Token {
 	return t
 }
 
-func (t Token) credential() credential {
+// noSecret is that of the zero Token.
+var noSecret secrets.Secret
+
+func (t Token) hidden() *secrets.Secret {
 	if t.secret == nil {
-		return credential{}
+		return &noSecret
 	}
-	return *(*credential)(t.secret)
+	return (*secrets.Secret)(t.secret)
 }
 
 // Value returns the secret. It is the only way to it.
-func (t Token) Value() string { return t.credential().value }
+func (t Token) Value() string { return t.hidden().Value }
 
 // ID returns a name for the token that is safe to log and to store: "tk_" and 16 hex digits of a SHA-256 of the
 // value. It is empty for the zero Token.
-func (t Token) ID() string { return t.credential().id }
+func (t Token) ID() string { return t.hidden().ID }
 
 // TokenID returns the ID of the token with this value, for callers that hold only the value.
 // The ID of an empty value is empty.
-func TokenID(value string) string {
-	if value == "" {
-		return ""
-	}
-	sum := sha256.Sum256([]byte("tokenguard:" + value))
-	return "tk_" + hex.EncodeToString(sum[:8])
-}
+func TokenID(value string) string { return secrets.ID(value) }
 
 // normalID takes an ID as it is and hashes anything else, so that a secret handed in by mistake goes no further.
 func normalID(s string) string {
-	if isTokenID(s) {
+	if secrets.IsID(s) {
 		return s
 	}
-	return TokenID(s)
-}
-
-func isTokenID(s string) bool {
-	if len(s) != 19 || s[:3] != "tk_" {
-		return false
-	}
-	for _, c := range []byte(s[3:]) {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
+	return secrets.ID(s)
 }
 
 // String describes the token without its secret.

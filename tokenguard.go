@@ -10,7 +10,9 @@ import (
 
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
-	"github.com/tokenguard/tokenguard/internal/timeline"
+	"github.com/tokenguard/tokenguard/internal/meter"
+	"github.com/tokenguard/tokenguard/internal/replica"
+	"github.com/tokenguard/tokenguard/internal/secrets"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/tokenguard/tokenguard/internal/template"
@@ -28,9 +30,14 @@ import (
 // A Guard is safe for concurrent use. It needs Close only to hand over what it has not stored yet and to release a
 // state file; it runs nothing while nobody calls.
 type Guard struct {
-	*shelf
+	opt      *options
+	owner    string // names this process in the document
 	request  RequestFunc
 	personal *personal
+	meter    *meter.Meter
+	keeper   *secrets.Keeper
+	replica  *replica.Replica
+	own      Store // New opened it; nil: the caller did
 
 	shadow    *shadow                        // nil: refusals are refusals
 	candidate *candidate                     // nil: there is none
@@ -48,13 +55,10 @@ type Guard struct {
 	diary     diary
 	tally     tally
 
-	mu       sync.Mutex // guards what follows
-	closed   bool
-	ended    chan struct{}  // closed by Close
-	flights  sync.WaitGroup // own acquisitions in progress; Add under mu
-	changed  chan struct{}  // closed and replaced with each new revision
-	awaiting int            // callers in await
-	polling  bool
+	mu      sync.Mutex // guards what follows
+	closed  bool
+	ended   chan struct{}  // closed by Close
+	flights sync.WaitGroup // own acquisitions in progress; Add under mu
 
 	waiting atomic.Int64 // callers in await or on a flight
 }
@@ -117,7 +121,7 @@ func (g *Guard) enforce(ctx context.Context, req Request) (Grant, error) {
 		}
 		return a.grant, nil
 	}
-	q, err := g.prepare(req, g.meter.read())
+	q, err := g.prepare(req, g.meter.Read())
 	if err != nil {
 		return Grant{}, err
 	}
@@ -131,9 +135,9 @@ func (g *Guard) acquire(ctx context.Context, q *decide.Request, req Request) (Gr
 		if g.isClosed() {
 			return g.refuseClosed(q)
 		}
-		st, r, serr := g.look(ctx)
-		if serr == nil && st.dirty && g.diary.mayRetry() {
-			_ = g.save(ctx) // a store that fails meets the next look, too
+		st, r, serr := g.replica.Look(ctx)
+		if serr == nil && st.Dirty && g.diary.mayRetry() {
+			_ = g.replica.Save(ctx) // a store that fails meets the next look, too
 			continue
 		}
 		v, err := g.viewFor(ctx, q, st, r)
@@ -149,18 +153,18 @@ func (g *Guard) acquire(ctx context.Context, q *decide.Request, req Request) (Gr
 				} else if serr == nil {
 					serr = err
 				}
-				v, st = g.viewOf(q)
+				v, st = g.viewOf(q, r.Now)
 			} else if q.Class != "" && st != nil {
-				v = g.viewOn(q, st) // the report itself waits now, too
+				v = g.viewOn(q, st, r.Now) // the report itself waits now, too
 			}
 		}
 		rl := v.Decide(r.Now)
-		if serr != nil && rl.Answer != decide.AnswerServe && !g.opt.opens(st) {
+		if serr != nil && rl.Answer != decide.AnswerServe && !g.replica.MayStart(st) {
 			if err := ctx.Err(); err != nil {
 				return g.left(q, err)
 			}
 			t := v.Pick(r.Now) // nothing may be started: what is about to be replaced still serves
-			if t == nil && !waited && g.isBack(ctx) {
+			if t == nil && !waited && g.replica.IsBack(ctx) {
 				waited = true
 				continue
 			}
@@ -173,7 +177,7 @@ func (g *Guard) acquire(ctx context.Context, q *decide.Request, req Request) (Gr
 			if err := g.liftSuspicion(ctx, q); err != nil {
 				return g.refuseStore(q, r, err)
 			}
-			if v, st = g.viewOf(q); rl.Answer == decide.AnswerServe {
+			if v, st = g.viewOf(q, r.Now); rl.Answer == decide.AnswerServe {
 				continue // from the cache now
 			}
 		}
@@ -255,10 +259,10 @@ func (g *Guard) acquire(ctx context.Context, q *decide.Request, req Request) (Gr
 // where an acquisition failed. When ctx ends first, the error is both ctx's and the last refusal.
 func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 	if !req.Failure.IsZero() && req.Failure.At.IsZero() {
-		req.Failure.At = g.meter.read().Wall // asking again is no new failure
+		req.Failure.At = g.meter.Read().Wall // asking again is no new failure
 	}
 	for {
-		changed := g.nextChange()
+		changed := g.replica.Changed()
 		grant, err := g.Acquire(ctx, req)
 		refused, ok := err.(*RefusedError) // not errors.As: RequestFunc's error may hold the refusal of another guard
 		if !ok || refused.Verdict.RetryAt.IsZero() {
@@ -275,20 +279,20 @@ func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 // refusal of a guard that is closed or cannot reach its store; the Explanation then holds its verdict alone.
 func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 	req.Failing = g.shadow.stands(req.Failing)
-	q, err := g.prepare(req, g.meter.read())
+	q, err := g.prepare(req, g.meter.Read())
 	if err != nil {
 		return Explanation{}, err
 	}
 	if g.isClosed() {
 		err := &RefusedError{Verdict: closedVerdict(q)}
-		return Explanation{At: g.meter.read().Wall, Verdict: err.Verdict}, err
+		return Explanation{At: g.meter.Read().Wall, Verdict: err.Verdict}, err
 	}
-	st, r, err := g.look(ctx)
+	st, r, err := g.replica.Look(ctx)
 	if st == nil {
-		st = &state{doc: ledger.New()}
+		st = &replica.Revision{Doc: ledger.New()}
 	}
 	e := g.explain(q, st, r)
-	if err == nil || g.opt.opens(st) || e.Verdict.Answer == AnswerServe {
+	if err == nil || g.replica.MayStart(st) || e.Verdict.Answer == AnswerServe {
 		return e, nil
 	}
 	if served := e.Steps[1]; served.Answer == AnswerServe { // nothing may be started: what is cached still serves
@@ -306,24 +310,24 @@ func (g *Guard) Adopt(ctx context.Context, t Token) error {
 	if t.Kind == Personal {
 		return fmt.Errorf("%w: Token.Kind: personal tokens come from WithPersonalToken", ErrRequest)
 	}
-	q, err := g.prepare(Request{Scope: t.Scope}, g.meter.read())
+	q, err := g.prepare(Request{Scope: t.Scope}, g.meter.Read())
 	if err != nil {
 		return err
 	}
 	if g.isClosed() {
 		return ErrClosed
 	}
-	if _, _, err := g.look(ctx); err != nil {
+	if _, _, err := g.replica.Look(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
-	rec, t, err := g.take(t, q, 0, g.meter.read())
+	rec, t, err := g.take(t, q, 0, g.meter.Read())
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRequest, err)
 	}
 	id := g.attemptID()
-	r, err := g.commit(ctx, func(d *ledger.Document, r timeline.Reading) bool {
+	r, err := g.replica.Commit(ctx, func(d *replica.Draft) bool {
 		fresh := *rec
-		return d.Adopt(g.opt.policy, &fresh, id, g.owner, r.Now)
+		return d.Doc.Adopt(g.opt.policy, &fresh, id, g.owner, d.At.Now)
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
@@ -344,7 +348,7 @@ func (g *Guard) Clear(ctx context.Context, what Clear) error {
 	if what.Suspicion != "" && what.Suspicion != "*" {
 		what.Suspicion = normalID(what.Suspicion)
 	}
-	r, err := g.commit(ctx, func(d *ledger.Document, r timeline.Reading) bool { return d.Clear(ledger.Clearing(what), r.Now) })
+	r, err := g.replica.Commit(ctx, func(d *replica.Draft) bool { return d.Doc.Clear(ledger.Clearing(what), d.At.Now) })
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
@@ -379,12 +383,12 @@ func (g *Guard) Close() error {
 	case <-over:
 	case <-patience.C: // a store or an observer does not return; that observer may be the one that called Close
 	}
-	g.endLook()
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	g.replica.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), replica.StoreTimeout)
 	defer cancel()
-	err := g.flush(ctx)
-	if g.own {
-		err = errors.Join(err, g.store.Close())
+	err := g.replica.Flush(ctx)
+	if g.own != nil {
+		err = errors.Join(err, g.own.Close())
 	}
 	return err
 }

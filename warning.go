@@ -13,20 +13,20 @@ import (
 
 // warn tells once for each token that its end is near. It is asked when outcomes were stored.
 func (g *Guard) warn(id string, r timeline.Reading) {
-	st := g.newest()
-	rec := st.doc.Tokens[id]
+	st := g.replica.Newest()
+	rec := st.Doc.Tokens[id]
 	if rec == nil || rec.Kind != ledger.Anonymous {
 		return
 	}
-	if f := st.doc.History.Forecast(rec.Usage, int64(r.Now)); f.Warn && g.once("token "+id) {
+	if f := st.Doc.History.Forecast(rec.Usage, int64(r.Now)); f.Warn && g.once("token "+id) {
 		g.tell(Event{At: r.Wall, Kind: EventWarning, Scope: rec.Scope, TokenID: id, Text: "the token's quota is forecast to run out: " + f.Reason})
 	}
 }
 
 // warnBudget tells once for each fill of a window that a start brought its end into sight.
 func (g *Guard) warnBudget(r timeline.Reading) {
-	st := g.newest()
-	v := g.viewOn(&decide.Request{Kind: ledger.Anonymous}, st)
+	st := g.replica.Newest()
+	v := g.viewOn(&decide.Request{Kind: ledger.Anonymous}, st, r.Now)
 	stats := acquisitionStats(v, r)
 	for _, w := range [...]struct {
 		name   string

@@ -41,7 +41,7 @@ type Document struct {
 	Epoch   string           `json:"epoch,omitempty"`
 	Settled bool             `json:"settled,omitempty"` // Epoch was seen on a document that existed
 	Lost    timeline.Instant `json:"lost,omitempty"`    // when commits may have been lost: the windows count as full
-	Clock   ClockState       `json:"clock"`
+	Clock   Clock            `json:"clock"`
 	Swept   timeline.Instant `json:"swept,omitempty"`
 
 	Seq      uint64            `json:"seq,omitempty"` // numbers the attempts, for order and fencing
@@ -348,8 +348,8 @@ func (d *Document) NotePeer(l LimitPolicy, now timeline.Instant) {
 	d.Limits = d.Limits[max(0, len(d.Limits)-4):]
 }
 
-// ClockState is what the document keeps of the meter.
-type ClockState struct {
+// Clock is what the document keeps of the meter.
+type Clock struct {
 	Last  timeline.Instant `json:"last"`
 	Boots map[string]int64 `json:"boots,omitempty"` // boot id: offset of its boot clock
 }

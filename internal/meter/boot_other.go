@@ -1,6 +1,6 @@
 //go:build !linux
 
-package tokenguard
+package meter
 
 func bootID() string { return "" }
 

@@ -1,0 +1,170 @@
+// Package meter turns the clocks of a machine, a store or a test into one on which no step frees anything.
+package meter
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// Clock is a clock of the user's.
+type Clock interface{ Now() time.Time }
+
+// Meter tells the instant at which decisions are made.
+//
+// With a clock of the user's, or of the store, that clock is the meter. Otherwise, on Linux, the meter is the clock
+// since boot plus an offset that the document fixes for each boot, so that all processes of a boot agree and a step
+// of the wall clock changes nothing. Elsewhere it is the wall clock at the start of the process plus Go's monotonic
+// clock. In both cases it never falls behind the last instant that the document has seen.
+type Meter struct {
+	clock  Clock            // nil: the machine's
+	wall   func() time.Time // the machine's wall clock
+	base   time.Time        // with a monotonic reading
+	boot   string           // this boot's id; empty: no boot clock
+	ticks  func() int64     // the boot clock
+	offset atomic.Int64     // meter = offset + progress of the boot clock, or of Go's monotonic clock since base
+	remote atomic.Bool      // the store's clock decides: offset follows it
+	agreed atomic.Bool      // a document has fixed the offset; from then on it only grows
+}
+
+// New makes a meter on clock, or on the machine's clocks if that is nil.
+func New(clock Clock) *Meter {
+	m := &Meter{clock: clock, wall: time.Now, base: time.Now(), ticks: bootTime}
+	// testing/synctest starts its clock in 2000 and fakes Go's clocks alone.
+	if m.base.Year() != 2000 {
+		m.boot = bootID()
+	}
+	m.offset.Store(int64(timeline.UnixNano(m.base)) - m.progress())
+	return m
+}
+
+// Base is where Mono counts from.
+func (m *Meter) Base() time.Time { return m.base }
+
+// Mono is Go's monotonic clock since Base. It stands still while the machine is suspended.
+func (m *Meter) Mono() time.Duration { return time.Since(m.base) }
+
+// Boots reports whether the clock since boot is the meter.
+func (m *Meter) Boots() bool { return m.clock == nil && m.boot != "" && !m.remote.Load() }
+
+// Remote reports whether a store's clock is the meter.
+func (m *Meter) Remote() bool { return m.remote.Load() }
+
+func (m *Meter) progress() int64 {
+	if m.boot != "" && !m.remote.Load() {
+		return m.ticks()
+	}
+	return int64(time.Since(m.base))
+}
+
+// Sample is one reading of the machine's clocks, which At turns into an instant.
+type Sample struct {
+	wall     time.Time
+	progress int64
+	offset   int64
+	agreed   bool
+}
+
+// Sample reads the clocks.
+func (m *Meter) Sample() Sample {
+	if m.clock != nil {
+		return Sample{wall: m.clock.Now().Round(0)}
+	}
+	return Sample{wall: m.wall().Round(0), progress: m.progress(), offset: m.offset.Load(), agreed: m.agreed.Load()}
+}
+
+// At is the instant of a sample by a document's clock. It reads no clock, so that a store may ask it again.
+func (m *Meter) At(s Sample, c ledger.Clock) timeline.Reading {
+	if m.clock != nil {
+		return timeline.Reading{Now: timeline.UnixNano(s.wall), Wall: s.wall}
+	}
+	offset, _ := m.agreedOffset(s, c)
+	now := timeline.Instant(offset + s.progress)
+	if !m.remote.Load() {
+		now = max(now, c.Last) // the sample may be older than another process's commit
+	}
+	return timeline.Reading{Now: now, Wall: s.wall}
+}
+
+// Remotely is a sample beside the clock of a store, which decides. What people and upstreams state stays wall time of
+// this machine.
+func (s Sample) Remotely(now time.Time) timeline.Reading {
+	return timeline.Reading{Now: timeline.UnixNano(now), Wall: s.wall}
+}
+
+// agreedOffset is the offset that a document asks for, and whether it names this boot. Until it does, the offset is this
+// process's guess from the wall clock, which another process may have read before a step.
+func (m *Meter) agreedOffset(s Sample, c ledger.Clock) (offset int64, named bool) {
+	offset = s.offset
+	o, named := c.Boots[m.boot]
+	if named = named && m.boot != "" && !m.remote.Load(); named && (!s.agreed || o > offset) {
+		offset = o
+	}
+	return offset, named
+}
+
+// Read reads the clocks as the last document has set them.
+func (m *Meter) Read() timeline.Reading {
+	s := m.Sample()
+	if m.clock != nil {
+		return timeline.Reading{Now: timeline.UnixNano(s.wall), Wall: s.wall}
+	}
+	return timeline.Reading{Now: timeline.Instant(s.offset + s.progress), Wall: s.wall}
+}
+
+// Follow takes over the clock of a store.
+func (m *Meter) Follow(now time.Time) {
+	m.remote.Store(true)
+	m.offset.Store(int64(timeline.UnixNano(now)) - m.progress())
+}
+
+// Agree brings the meter in line with what the document says of this boot and of the last instant.
+func (m *Meter) Agree(c ledger.Clock) {
+	if m.clock != nil || m.remote.Load() {
+		return
+	}
+	s := m.Sample()
+	offset, named := m.agreedOffset(s, c)
+	m.offset.Store(max(offset, int64(c.Last)-s.progress))
+	if named {
+		m.agreed.Store(true)
+	}
+}
+
+// maxBoots bounds the boots, and so the machines, that a document remembers.
+const maxBoots = 8
+
+// Stamp records the instant of a commit, and this boot's offset as of the sample.
+func (m *Meter) Stamp(c *ledger.Clock, s Sample, now timeline.Instant) {
+	offset, named := m.agreedOffset(s, *c)
+	if !named {
+		offset = max(offset, int64(c.Last)-s.progress)
+	}
+	c.Last = max(c.Last, now)
+	if m.clock != nil {
+		c.Last = now // a user's clock that steps back takes the document along
+	}
+	if !m.Boots() {
+		return
+	}
+	boots := make(map[string]int64, len(c.Boots)+1)
+	for id, o := range c.Boots {
+		if len(boots) < maxBoots-1 {
+			boots[id] = o
+		}
+	}
+	boots[m.boot] = offset
+	c.Boots = boots
+}
+
+// Simulate replaces the machine's clocks, for tests: its wall clock, the id of the boot ("": there is no boot clock)
+// and the time since boot in nanoseconds.
+func (m *Meter) Simulate(wall func() time.Time, boot string, ticks func() int64) {
+	m.wall, m.boot = wall, boot
+	if ticks != nil {
+		m.ticks = ticks
+	}
+	m.offset.Store(int64(timeline.UnixNano(wall())) - m.progress())
+}

@@ -1,0 +1,61 @@
+package meter
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
+)
+
+// meterOf is a machine's meter with clocks that the test moves.
+func meterOf(boot string, wall *time.Time, ticks *time.Duration) *Meter {
+	m := New(nil)
+	m.Simulate(func() time.Time { return *wall }, boot, func() int64 { return int64(*ticks) })
+	return m
+}
+
+func TestMeter(t *testing.T) {
+	wall, ticks := time.Unix(1.8e9, 0), 5*time.Hour
+	var doc ledger.Clock
+	a := meterOf("boot", &wall, &ticks)
+	a.Stamp(&doc, a.Sample(), a.Read().Now)
+	begin := doc.Last
+	for _, step := range []time.Duration{-time.Second, -400 * 24 * time.Hour, 900 * 24 * time.Hour} {
+		wall = wall.Add(step)
+		a.Agree(doc)
+		require.Equal(t, begin, a.Read().Now, "a step of %v in a process", step)
+		b := meterOf("boot", &wall, &ticks)
+		b.Agree(doc)
+		require.Equal(t, begin, b.Read().Now, "a step of %v before a process", step)
+		r := a.Read()
+		require.Equal(t, r.Now.Plus(time.Hour), r.Instant(wall.Add(time.Hour)), "an expiry is a duration")
+	}
+	ticks += 3 * time.Hour // a suspend counts: the boot clock went on
+	require.Equal(t, begin.Plus(3*time.Hour), a.Read().Now)
+	a.Stamp(&doc, a.Sample(), a.Read().Now)
+
+	wall = time.Unix(1.8e9, 0).Add(24 * time.Hour)
+	ticks = time.Minute
+	c := meterOf("next boot", &wall, &ticks)
+	c.Agree(doc)
+	require.Equal(t, begin.Plus(24*time.Hour), c.Read().Now, "forward over a reboot is trusted")
+	wall = time.Unix(1.8e9, 0).Add(-24 * time.Hour)
+	d := meterOf("another boot", &wall, &ticks)
+	d.Agree(doc)
+	require.Equal(t, doc.Last, d.Read().Now, "back over a reboot is not")
+}
+
+// Two processes that guessed from a wall clock that stepped in between agree on the first one's guess.
+func TestMetersAgree(t *testing.T) {
+	wall, ticks := time.Unix(1.8e9, 0), 5*time.Hour
+	a := meterOf("boot", &wall, &ticks)
+	wall = wall.Add(2 * time.Hour)
+	b := meterOf("boot", &wall, &ticks)
+	b.Agree(ledger.Clock{}) // both saw the empty document
+	var doc ledger.Clock
+	a.Stamp(&doc, a.Sample(), a.Read().Now)
+	b.Agree(doc)
+	require.Equal(t, a.Read().Now, b.Read().Now)
+}

@@ -1,0 +1,203 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/panics"
+	"github.com/tokenguard/tokenguard/internal/predict"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// ErrNoAnswer is a store that did not return in time.
+var ErrNoAnswer = errors.New("the store did not answer in time")
+
+// batch is the next commit while one is in progress. In a storm of reports that each move an instant, a store that
+// takes milliseconds to be durable is written to as often as it can take, and each report is still durable before it
+// returns.
+type batch struct {
+	ctx     context.Context // of the first, without its end
+	changes []Change
+	done    chan struct{} // closed once it is over; what follows is set before
+	at      timeline.Reading
+	err     error
+}
+
+// Commit applies c to the newest document, durably. Nothing is written if c and everything that waits change nothing.
+// Commits that come while another is in progress go together into the next one, in their order. After an error c may
+// still be applied.
+func (r *Replica) Commit(caller context.Context, c Change) (timeline.Reading, error) {
+	r.mu.Lock()
+	if !r.committing {
+		r.committing = true
+		r.mu.Unlock()
+		defer r.flushNotices() // by then others may commit: it calls foreign code
+		defer r.commitNext()
+		return r.commitNow(caller, c)
+	}
+	if r.batch == nil {
+		r.batch = &batch{ctx: context.WithoutCancel(caller), done: make(chan struct{})}
+	}
+	b := r.batch
+	b.changes = append(b.changes, c)
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeoutCause(caller, StoreTimeout, ErrNoAnswer)
+	defer cancel()
+	select {
+	case <-b.done:
+		r.flushNotices() // here, where a panic in foreign code meets a caller
+		return b.at, b.err
+	case <-ctx.Done():
+		err := context.Cause(ctx)
+		r.markAway(caller, err)
+		return r.Meter.Read(), err
+	}
+}
+
+// commitNext begins the commit of the changes that came meanwhile.
+func (r *Replica) commitNext() {
+	r.mu.Lock()
+	b := r.batch
+	r.batch, r.committing = nil, b != nil
+	r.mu.Unlock()
+	if b != nil {
+		go r.commitBatch(b)
+	}
+}
+
+func (r *Replica) commitBatch(b *batch) {
+	defer r.commitNext()
+	panics.Call("Store", func() (timeline.Reading, error) {
+		return r.commitNow(b.ctx, func(d *Draft) (changed bool) {
+			for _, c := range b.changes {
+				changed = c(d) || changed
+			}
+			return changed
+		})
+	}, func(at timeline.Reading, err error) {
+		b.at, b.err = at, r.foreign(err)
+		close(b.done)
+	})
+}
+
+// foreign is the error of a call of the store as callers see it.
+func (r *Replica) foreign(err error) error {
+	if p, ok := errors.AsType[*panics.Error](err); ok && r.Panicked != nil {
+		return r.Panicked(p)
+	}
+	return err
+}
+
+// commitNow is one update of the store, with everything that waits. The function that the store runs is pure: what it
+// needs of this process was read before, and what it finds is set aside for afterwards.
+func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading, error) {
+	ctx, cancel := context.WithTimeoutCause(caller, StoreTimeout, ErrNoAnswer)
+	defer cancel()
+	known, usage := r.basis(), r.takePending()
+	var (
+		next *ledger.Document // of the last run of the function; nil: it changed nothing
+		l    loaded
+	)
+	snap, err := r.store.Update(ctx, func(snap Snapshot) (_ []byte, err error) {
+		next = nil
+		if l, err = r.load(snap, known); err != nil {
+			return nil, err
+		}
+		draft := r.draft(l.doc.Clone(), l.at, known)
+		changed := l.dirty
+		for _, u := range known.unsaved {
+			changed = u(draft) || changed
+		}
+		draft.Doc.CountUses(usage)
+		r.Stamp(draft.Doc, l.at.Now)
+		if !c(draft) && !changed {
+			return nil, nil
+		}
+		doc := draft.Doc
+		doc.Prune(r.Policy, l.at.Now)
+		doc.NotePeer(r.Policy.RateLimit, l.at.Now)
+		r.Meter.Stamp(&doc.Clock, known.sample, l.at.Now)
+		doc.SetLineage(lineageOf(snap))
+		next = doc
+		return doc.Encode()
+	})
+	for _, text := range l.notices {
+		r.AddNotice(text)
+	}
+	if err != nil {
+		r.restorePending(usage)
+		r.markAway(caller, err)
+		return r.Meter.Read(), err
+	}
+	r.markBack()
+	r.touch()
+	if next == nil {
+		r.restorePending(usage)
+		// The newest document is known now, though nothing was written. A caller that went on deciding on an older one
+		// would ask again without end.
+		if err := r.accept(snap); err != nil {
+			return r.Meter.Read(), fmt.Errorf("the store gave a document that cannot be read: %w", err)
+		}
+		return l.at, nil
+	}
+	r.follow(snap, next)
+	r.mu.Lock()
+	if n := known.saved + uint64(len(known.unsaved)); n > r.saved { // else another commit took the same along
+		r.unsaved = r.unsaved[n-r.saved:]
+		r.saved = n
+	}
+	r.mu.Unlock()
+	r.publish(r.open(&Revision{Doc: next, Rev: snap.Rev, Epoch: snap.Epoch}, l.at))
+	return l.at, nil
+}
+
+// Flush commits what waits, after the commits that are in progress.
+func (r *Replica) Flush(ctx context.Context) error {
+	r.mu.Lock()
+	waits := len(r.pending) > 0 || len(r.unsaved) > 0 || r.committing
+	r.mu.Unlock()
+	if !waits {
+		return nil
+	}
+	_, err := r.Commit(ctx, func(*Draft) bool { return true })
+	return err
+}
+
+// Save commits what was changed on reading.
+func (r *Replica) Save(ctx context.Context) error {
+	_, err := r.Commit(ctx, func(*Draft) bool { return false })
+	return err
+}
+
+// Committing reports whether a commit is in progress.
+func (r *Replica) Committing() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.committing
+}
+
+// takePending takes the outcomes that wait.
+func (r *Replica) takePending() map[string]predict.Usage {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	usage := r.pending
+	r.pending = nil
+	return usage
+}
+
+// restorePending puts outcomes back that were not committed.
+func (r *Replica) restorePending(usage map[string]predict.Usage) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, newer := range r.pending {
+		u := usage[id]
+		u.Merge(newer)
+		if usage == nil {
+			usage = map[string]predict.Usage{}
+		}
+		usage[id] = u
+	}
+	r.pending = usage
+}

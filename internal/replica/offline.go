@@ -1,0 +1,140 @@
+package replica
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/redact"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// offline is what is known of the store's last answers.
+type offline struct {
+	away       bool             // it did not answer when it was last asked
+	aloneUntil timeline.Instant // and for so long the share of the limits goes on to hold
+}
+
+// Limits is the policy that holds at an instant. Where that is a share, Full is what it is the share of, and FullFrom
+// when that can hold again.
+type Limits struct {
+	Policy, Full *ledger.Policy
+	FullFrom     timeline.Instant
+}
+
+// limits are the share while the store is away and for an hour after, so that the others can first tell what they
+// started.
+func (r *Replica) limits(o offline, now timeline.Instant) Limits {
+	switch {
+	case r.share == nil:
+	case o.away:
+		return Limits{r.share, r.Policy, now.Plus(ledger.Hour)}
+	case now < o.aloneUntil:
+		return Limits{r.share, r.Policy, o.aloneUntil}
+	}
+	return Limits{Policy: r.Policy}
+}
+
+// LimitsAt are the limits that hold at now.
+func (r *Replica) LimitsAt(now timeline.Instant) Limits {
+	if r.share == nil {
+		return Limits{Policy: r.Policy}
+	}
+	r.mu.Lock()
+	o := r.offline
+	r.mu.Unlock()
+	return r.limits(o, now)
+}
+
+// MayStart reports whether this process may start acquisitions without the store, knowing rev: one that has seen no
+// document since its own start cannot bound anything.
+func (r *Replica) MayStart(rev *Revision) bool { return r.share != nil && rev != nil && rev.Rev > 0 }
+
+// markAway notes that the store did not answer, unless it was the caller who left.
+func (r *Replica) markAway(caller context.Context, err error) {
+	if caller.Err() != nil {
+		return
+	}
+	now := r.Meter.Read().Now
+	r.mu.Lock()
+	first := !r.offline.away && now >= r.offline.aloneUntil
+	r.offline.away = true
+	r.mu.Unlock()
+	if first && r.share != nil {
+		r.AddNotice(fmt.Sprintf("the store is unavailable and the guard keeps to its share of 1/%d: %s", r.Processes, redact.Secrets(err.Error(), maxNotice)))
+	}
+}
+
+// maxNotice bounds foreign text in a notice, in bytes.
+const maxNotice = 300
+
+// markBack ends an outage. For one hour more the document may lack starts that other processes made during it.
+func (r *Replica) markBack() {
+	now := r.Meter.Read().Now
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.offline.away {
+		r.offline = offline{aloneUntil: now.Plus(ledger.Hour)}
+	}
+}
+
+// maxUnsaved bounds what waits for the store.
+const maxUnsaved = 256
+
+// ApplyLocally applies c to what this process knows. With save the next commit that works applies it again, to whatever
+// document it finds, which c must bear.
+func (r *Replica) ApplyLocally(c Change, save bool) timeline.Reading {
+	if save {
+		r.mu.Lock()
+		if len(r.unsaved) < maxUnsaved {
+			r.unsaved = append(r.unsaved[:len(r.unsaved):len(r.unsaved)], c)
+		}
+		r.mu.Unlock()
+	}
+	for {
+		b := r.basis()
+		next := &Revision{Doc: ledger.New()}
+		if b.current != nil {
+			*next = *b.current
+			next.Doc = b.current.Doc.Clone()
+		}
+		at := r.Meter.Read()
+		next.Dirty = true
+		if !c(r.draft(next.Doc, at, b)) {
+			return at
+		}
+		r.open(next, at)
+		r.mu.Lock()
+		same := r.current == b.current // else what another decided meanwhile would be lost
+		if same {
+			r.current = next
+		}
+		r.mu.Unlock()
+		if same {
+			r.published()
+			return at
+		}
+	}
+}
+
+// CommitOrApply commits c. Where the store does not take it and this process may act without, c counts in this process
+// alone.
+func (r *Replica) CommitOrApply(ctx context.Context, c Change) (timeline.Reading, error) {
+	at, err := r.Commit(ctx, c)
+	if err != nil && r.MayStart(r.Newest()) {
+		return r.ApplyLocally(c, false), nil
+	}
+	return at, err
+}
+
+// RememberAttempt keeps an own attempt for as long as it counts.
+func (r *Replica) RememberAttempt(a ledger.Attempt, now timeline.Instant) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	kept := slices.DeleteFunc(slices.Clone(r.charged), func(b ledger.Attempt) bool {
+		return b.ID == a.ID || b.End <= now-timeline.Instant(24*time.Hour)
+	})
+	r.charged = append(kept, a)
+}

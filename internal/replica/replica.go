@@ -1,0 +1,419 @@
+// Package replica keeps this process's copy of the shared document: it reads the store, commits to it, waits for what
+// other processes commit, and goes on within bounds while the store is away.
+package replica
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/meter"
+	"github.com/tokenguard/tokenguard/internal/panics"
+	"github.com/tokenguard/tokenguard/internal/predict"
+	"github.com/tokenguard/tokenguard/internal/secrets"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// StoreTimeout bounds one read of the store and one commit, as far as the store honours its context.
+const StoreTimeout = 10 * time.Second
+
+// Store is the engine that holds the document, for one name. Revision and Watch may be nil.
+type Store struct {
+	View     func(context.Context) (Snapshot, error)
+	Update   func(context.Context, func(Snapshot) ([]byte, error)) (Snapshot, error)
+	Revision func(context.Context) (uint64, error)
+	Watch    func(context.Context) <-chan struct{}
+	Shared   bool // others may write to it
+}
+
+// Snapshot is a document at one instant, as a store gives it.
+type Snapshot struct {
+	Data  []byte
+	Rev   uint64
+	Epoch string
+	Now   time.Time // the store's clock; zero: it has none
+}
+
+// Revision is one revision of the document, as this process can read it. It never changes once published.
+type Revision struct {
+	Doc        *ledger.Document
+	Rev        uint64
+	Epoch      string
+	Dirty      bool                       // changed on reading: to be committed
+	Secrets    map[string]*secrets.Secret // the values that this process can read, by token ID
+	Unreadable map[string]bool            // the tokens whose values it cannot
+	At         timeline.Reading           // when it was opened
+}
+
+// Draft is a document that a Change may edit, at an instant.
+type Draft struct {
+	Doc        *ledger.Document
+	At         timeline.Reading
+	Unreadable map[string]bool
+	Limits     Limits
+}
+
+// Change edits a draft and reports whether it did. It is pure: it may run again, and inside the store. One that reports
+// no change must have made none.
+type Change func(*Draft) bool
+
+// Config is what a Replica is made of.
+type Config struct {
+	Policy    *ledger.Policy
+	Processes int // the share of the limits that holds while the store is away is one of so many; 0: nothing may start
+	// Freshness is how old the last read may be when a call is answered; EachCall: every call reads for itself.
+	Freshness time.Duration
+	EachCall  bool
+	OwnClock  bool // the user has set a clock, which must not stand beside one of the store's
+	Meter     *meter.Meter
+	Keeper    *secrets.Keeper
+
+	Ended     <-chan struct{}                          // closed when the guard closes
+	Publish   func()                                   // a new revision is known
+	Stamp     func(*ledger.Document, timeline.Instant) // carries the order of use into the document; pure
+	Panicked  func(*panics.Error) error                // the error for callers; nil: as it is
+	Notice    func(text string)                        // for the log
+	Jitter    func(atMost time.Duration) time.Duration // nil: random
+	TwoClocks error                                    // for a store with a clock beside OwnClock
+}
+
+// Replica is this process's copy of the shared document. mu is a leaf lock: no store call, callback or other lock runs
+// under it.
+type Replica struct {
+	Config
+	store Store
+	share *ledger.Policy // nil: nothing may start while the store is away
+	life  context.Context
+	end   context.CancelFunc
+
+	mu         sync.Mutex               // guards what follows
+	current    *Revision                // newest seen
+	checked    time.Duration            // on the meter's Mono: when the store was last read
+	charged    []ledger.Attempt         // own attempts of the last day, in case the store loses them
+	unsaved    []Change                 // what could not be committed yet
+	saved      uint64                   // how many of these were, so far
+	pending    map[string]predict.Usage // outcomes by token ID that wait for a commit
+	committing bool                     // a commit is in progress
+	batch      *batch                   // the changes that go into the next one; nil: none yet
+	flushed    time.Duration            // when pending outcomes last had a commit of their own
+
+	refresh *refresh      // a read in progress, for all that need one
+	slow    error         // the last read took long and failed; nil: it did not
+	slowAt  time.Duration // when that was
+
+	offline offline
+
+	notices []string // for the log, once the store has returned
+
+	changed chan struct{} // closed and replaced with each new revision
+	waiters int           // callers in Await
+	polling bool
+}
+
+// New makes a Replica. Nothing is read before the first call.
+func New(c Config, store Store) *Replica {
+	r := &Replica{Config: c, store: store, changed: make(chan struct{})}
+	if r.Jitter == nil {
+		r.Jitter = rand.N[time.Duration]
+	}
+	if c.Processes > 0 {
+		r.share = c.Policy.Divided(c.Processes)
+	}
+	r.life, r.end = context.WithCancel(context.Background())
+	return r
+}
+
+// Shared reports whether other processes may write to the store.
+func (r *Replica) Shared() bool { return r.store.Shared }
+
+// Newest is the newest revision that this process knows, or nil.
+func (r *Replica) Newest() *Revision {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.current
+}
+
+// Unreadable are the tokens whose values this process cannot open, as far as it has tried.
+func (r *Replica) Unreadable() map[string]bool {
+	if rev := r.Newest(); rev != nil {
+		return rev.Unreadable
+	}
+	return nil
+}
+
+// FreshUntil is when the store is to be read again, on the meter's Mono.
+func (r *Replica) FreshUntil() time.Duration {
+	if !r.store.Shared {
+		return math.MaxInt64
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.checked + r.Freshness
+}
+
+// Unsaved is how many changes are not saved yet.
+func (r *Replica) Unsaved() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.unsaved)
+}
+
+// Look returns the newest revision that has to be known: another process's commit is seen at most the freshness later.
+// If the store fails it returns what was known last, possibly nil, and the error. The reading is taken after the
+// document has set the meter.
+func (r *Replica) Look(ctx context.Context) (*Revision, timeline.Reading, error) {
+	err := r.catchUp(ctx)
+	at := r.Meter.Read()
+	return r.clampFuture(r.Newest(), at), at, err // what was learned during a slow read counts, too
+}
+
+// clampFuture moves what lies too far ahead after a step back of the clock, also where no revision is new.
+func (r *Replica) clampFuture(rev *Revision, at timeline.Reading) *Revision {
+	if rev == nil || at.Now >= rev.Doc.Clock.Last {
+		return rev
+	}
+	next := *rev
+	next.Doc, next.Dirty = rev.Doc.Clone(), true
+	if !next.Doc.ClampFuture(at.Now) {
+		return rev
+	}
+	r.Notice(ledger.ClockBack)
+	return r.publish(r.open(&next, at))
+}
+
+// catchUp reads the store if what is known is too old.
+func (r *Replica) catchUp(ctx context.Context) error {
+	r.mu.Lock()
+	rev, checked := r.current, r.checked
+	r.mu.Unlock()
+	switch {
+	case rev != nil && (!r.store.Shared || !r.EachCall && r.Meter.Mono()-checked < r.Freshness):
+		return nil
+	case r.EachCall || !r.store.Shared:
+		return r.Reread(ctx)
+	}
+	return r.sharedRefresh(ctx, rev)
+}
+
+// Reread reads the store, and reports what it found.
+func (r *Replica) Reread(ctx context.Context) error {
+	defer r.flushNotices()
+	return r.fetch(ctx, r.Newest())
+}
+
+// fetch reads the store, its revision alone if that tells enough.
+func (r *Replica) fetch(caller context.Context, rev *Revision) error {
+	ctx, cancel := context.WithTimeout(caller, StoreTimeout)
+	defer cancel()
+	if r.store.Revision != nil && rev != nil && !r.Meter.Remote() {
+		n, err := r.store.Revision(ctx)
+		if err != nil {
+			r.markAway(caller, err)
+			return err
+		}
+		if n == rev.Rev {
+			r.touch()
+			r.markBack()
+			return nil
+		}
+	}
+	snap, err := r.store.View(ctx)
+	if err == nil {
+		r.touch()
+		err = r.accept(snap)
+	}
+	if err != nil {
+		r.markAway(caller, err)
+		return err
+	}
+	r.markBack()
+	return nil
+}
+
+// touch notes that the store was just read.
+func (r *Replica) touch() {
+	now := r.Meter.Mono()
+	r.mu.Lock()
+	r.checked = now
+	r.mu.Unlock()
+}
+
+// accept takes over what the store gave.
+func (r *Replica) accept(snap Snapshot) error {
+	l, err := r.load(snap, r.basis())
+	if err != nil {
+		return err
+	}
+	for _, text := range l.notices {
+		r.AddNotice(text)
+	}
+	r.follow(snap, l.doc)
+	rev := l.known
+	if rev == nil {
+		rev = r.open(&Revision{Doc: l.doc, Rev: snap.Rev, Epoch: snap.Epoch, Dirty: l.dirty}, l.at)
+	}
+	r.publish(rev)
+	return nil
+}
+
+// follow sets the meter by what was read.
+func (r *Replica) follow(snap Snapshot, doc *ledger.Document) {
+	if !snap.Now.IsZero() {
+		r.Meter.Follow(snap.Now)
+		return
+	}
+	r.Meter.Agree(doc.Clock)
+}
+
+// publish makes a revision the newest, unless a newer one is known, and returns the newest.
+func (r *Replica) publish(next *Revision) *Revision {
+	r.mu.Lock()
+	cur := r.current
+	// Do not wake waiters for a known revision: they would re-read and wake each other forever.
+	if cur != nil && (cur == next || cur.Epoch == next.Epoch && cur.Rev > next.Rev) {
+		r.mu.Unlock()
+		return cur
+	}
+	r.current = next
+	r.mu.Unlock()
+	r.published()
+	return next
+}
+
+func (r *Replica) published() {
+	r.Publish()
+	r.Wake()
+}
+
+// basis is what this process knows before it reads or writes: all that load needs beside the snapshot.
+type basis struct {
+	sample  meter.Sample
+	current *Revision
+	charged []ledger.Attempt
+	unsaved []Change
+	saved   uint64
+	offline offline
+}
+
+func (r *Replica) basis() basis {
+	b := basis{sample: r.Meter.Sample()}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b.current, b.charged, b.unsaved, b.saved, b.offline = r.current, r.charged, r.unsaved, r.saved, r.offline
+	return b
+}
+
+// loaded is a snapshot made fit for deciding.
+type loaded struct {
+	known   *Revision // the document is that of a revision that is known already; else nil
+	doc     *ledger.Document
+	at      timeline.Reading
+	dirty   bool
+	notices []string
+}
+
+// load makes a snapshot fit for deciding. It is pure, so that it may run inside the store.
+func (r *Replica) load(snap Snapshot, b basis) (loaded, error) {
+	if r.OwnClock && !snap.Now.IsZero() { // New could not ask it
+		return loaded{}, r.TwoClocks
+	}
+	at := func(c ledger.Clock) timeline.Reading {
+		if !snap.Now.IsZero() {
+			return b.sample.Remotely(snap.Now)
+		}
+		return r.Meter.At(b.sample, c)
+	}
+	cur := b.current
+	if cur != nil && cur.Rev == snap.Rev && cur.Epoch == snap.Epoch {
+		return loaded{known: cur, doc: cur.Doc, at: at(cur.Doc.Clock), dirty: cur.Dirty}, nil
+	}
+	l := loaded{doc: ledger.New()}
+	if len(snap.Data) > 0 {
+		var err error
+		if l.doc, err = ledger.Decode(snap.Data); err != nil {
+			return loaded{}, err
+		}
+	}
+	l.at = at(l.doc.Clock)
+	// A process that finds no document begins one, and cannot know that there was another. One that knew it says so,
+	// until that is saved.
+	anew := cur != nil && cur.Rev > 0 && l.doc.Lost == 0 && (cur.Epoch != snap.Epoch || cur.Dirty && cur.Doc.Lost != 0)
+	var last *ledger.Document
+	if cur != nil && cur.Rev > 0 && cur.Epoch != snap.Epoch {
+		last = cur.Doc
+	}
+	l.notices = l.doc.Recover(lineageOf(snap), anew, b.charged, last, l.at.Now)
+	l.dirty = len(l.notices) > 0
+	draft := r.draft(l.doc, l.at, b)
+	for _, c := range b.unsaved {
+		l.dirty = c(draft) || l.dirty
+	}
+	return l, nil
+}
+
+func (r *Replica) draft(doc *ledger.Document, at timeline.Reading, b basis) *Draft {
+	d := &Draft{Doc: doc, At: at, Limits: r.limits(b.offline, at.Now)}
+	if b.current != nil {
+		d.Unreadable = b.current.Unreadable
+	}
+	return d
+}
+
+func lineageOf(snap Snapshot) ledger.Lineage {
+	return ledger.Lineage{Rev: snap.Rev, Epoch: snap.Epoch, Empty: len(snap.Data) == 0}
+}
+
+// open reads the values of a revision's tokens. A token whose record did not change keeps its Secret.
+func (r *Replica) open(rev *Revision, at timeline.Reading) *Revision {
+	cur := r.Newest()
+	rev.At, rev.Unreadable = at, nil
+	rev.Secrets = make(map[string]*secrets.Secret, len(rev.Doc.Tokens))
+	for id, rec := range rev.Doc.Tokens {
+		if !rec.HasValue() {
+			continue
+		}
+		s, ok := (*secrets.Secret)(nil), false
+		if cur != nil {
+			s, ok = cur.Secrets[id], cur.Secrets[id] != nil
+		}
+		if !ok {
+			s, ok = r.Keeper.Open(rec)
+		}
+		if ok {
+			rev.Secrets[id] = s
+			continue
+		}
+		if rev.Unreadable == nil {
+			rev.Unreadable = map[string]bool{}
+		}
+		rev.Unreadable[id] = true
+	}
+	return rev
+}
+
+// maxNotices bounds what waits for the log.
+const maxNotices = 16
+
+// AddNotice keeps a text for the log until the store has returned: nothing is reported from inside the store.
+func (r *Replica) AddNotice(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.notices) < maxNotices && !slices.Contains(r.notices, text) {
+		r.notices = append(r.notices, text)
+	}
+}
+
+// flushNotices reports what was found.
+func (r *Replica) flushNotices() {
+	r.mu.Lock()
+	found := r.notices
+	r.notices = nil
+	r.mu.Unlock()
+	for _, text := range found {
+		r.Notice(text)
+	}
+}

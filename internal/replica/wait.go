@@ -1,0 +1,93 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// ErrClosed ends the wait of callers when the guard closes.
+var ErrClosed = errors.New("closed")
+
+// Changed is closed when the next revision is known.
+func (r *Replica) Changed() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changed
+}
+
+// Wake lets every waiter look again.
+func (r *Replica) Wake() {
+	r.mu.Lock()
+	close(r.changed)
+	r.changed = make(chan struct{})
+	r.mu.Unlock()
+}
+
+// Await sleeps until something may have changed. While callers wait, the store is polled for all of them.
+func (r *Replica) Await(ctx context.Context) error {
+	r.mu.Lock()
+	changed := r.changed
+	r.waiters++
+	if !r.polling {
+		r.polling = true
+		go r.poll()
+	}
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		r.waiters--
+		r.mu.Unlock()
+	}()
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-r.Ended:
+		return ErrClosed
+	}
+}
+
+// Bounds of the pause between two reads of the store while callers wait for another process.
+const (
+	pollLeast = 10 * time.Millisecond
+	pollMost  = 250 * time.Millisecond
+)
+
+// poll reads the store for all that wait, and has them look at the clock again. It ends at the first read for which
+// nobody waits: not sooner, because the callers it wakes are mostly back before the next one, and a new poll would begin
+// with the least pause and subscribe anew.
+func (r *Replica) poll() {
+	ctx, stop := context.WithCancel(r.life)
+	defer stop()
+	var hints <-chan struct{}
+	if r.store.Watch != nil {
+		hints = r.store.Watch(ctx)
+	}
+	for pause := pollLeast; ; pause = min(2*pause, pollMost) {
+		timer := time.NewTimer(pause/2 + r.Jitter(pause))
+		select {
+		case <-timer.C:
+		case _, ok := <-hints:
+			if !ok {
+				hints = nil
+			}
+		case <-r.Ended:
+			timer.Stop()
+			return
+		}
+		timer.Stop()
+		r.mu.Lock()
+		r.polling = r.waiters > 0
+		polling := r.polling
+		r.mu.Unlock()
+		if !polling {
+			return
+		}
+		look, ended := context.WithTimeout(ctx, LookTimeout)
+		_ = r.Reread(look) // the callers that wait meet the error themselves
+		ended()
+		r.Wake()
+	}
+}

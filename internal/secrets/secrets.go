@@ -1,0 +1,142 @@
+// Package secrets keeps token values apart from the document that speaks of them: it seals what is written, opens what
+// is read, keeps what must never be written, and takes values out of texts.
+package secrets
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"sync"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
+)
+
+// Secret is a token's value with the ID that stands for it wherever people look. It never changes.
+type Secret struct{ Value, ID string }
+
+// New makes the Secret of a value.
+func New(value string) *Secret { return &Secret{Value: value, ID: ID(value)} }
+
+// ID is "tk_" and the first 16 hex digits of the SHA-256 of "tokenguard:" and the value; "" for an empty one.
+func ID(value string) string {
+	if value == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte("tokenguard:" + value))
+	return "tk_" + hex.EncodeToString(sum[:8])
+}
+
+// IsID reports whether s looks like an ID.
+func IsID(s string) bool {
+	if len(s) != 19 || s[:3] != "tk_" {
+		return false
+	}
+	for _, c := range []byte(s[3:]) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// Keeper seals and opens the values of one guard's tokens.
+type Keeper struct {
+	name   string
+	seals  []cipher.AEAD               // the first seals, all open
+	local  *lru.Cache[string, *Secret] // by ID: values that stay in this process; nil: none do
+	fresh  *lru.Cache[string, *Secret] // by ID: values that were sealed a moment ago, so that Open need not decrypt them
+	warned sync.Once
+	alarm  func(text string)
+}
+
+// freshKept bounds the values that Open knows without decrypting.
+const freshKept = 16
+
+// NewKeeper makes the Keeper of a guard's name. Keys are 32 bytes each; the first encrypts, all decrypt; none: values
+// are stored as they are. With inProcess > 0 values are never stored, and so many stay in this process. alarm is told
+// once if a stored value cannot be opened.
+func NewKeeper(name string, keys [][]byte, inProcess int, alarm func(string)) (*Keeper, error) {
+	k := &Keeper{name: name, alarm: alarm}
+	k.fresh, _ = lru.New[string, *Secret](freshKept)
+	for _, key := range keys {
+		block, err := aes.NewCipher(key)
+		if err != nil {
+			return nil, err
+		}
+		seal, err := cipher.NewGCM(block)
+		if err != nil {
+			return nil, err
+		}
+		k.seals = append(k.seals, seal)
+	}
+	if inProcess > 0 {
+		local, err := lru.New[string, *Secret](inProcess)
+		if err != nil {
+			return nil, err
+		}
+		k.local = local
+	}
+	return k, nil
+}
+
+// Seal puts a value where it belongs: sealed or plain into the record, or into this process alone.
+func (k *Keeper) Seal(r *ledger.Token, s *Secret) {
+	switch {
+	case k.local != nil:
+		k.local.Add(r.ID, s)
+		r.Private = true
+		return
+	case len(k.seals) > 0:
+		nonce := make([]byte, k.seals[0].NonceSize())
+		_, _ = rand.Read(nonce) // never fails
+		r.Sealed = k.seals[0].Seal(nonce, nonce, []byte(s.Value), k.place(r.ID))
+	default:
+		r.Value = s.Value
+	}
+	k.fresh.Add(r.ID, s)
+}
+
+// place binds a sealed value to its name and ID, so that it opens nowhere else.
+func (k *Keeper) place(id string) []byte { return []byte("tokenguard\x00" + k.name + "\x00" + id) }
+
+// Open returns the value of a record, if this process can read it.
+func (k *Keeper) Open(r *ledger.Token) (*Secret, bool) {
+	if !r.HasValue() {
+		return nil, false
+	}
+	if s, ok := k.fresh.Get(r.ID); ok && !r.Private {
+		return s, true
+	}
+	switch {
+	case r.Private:
+		if k.local == nil {
+			return nil, false
+		}
+		return k.local.Peek(r.ID)
+	case r.Sealed != nil:
+		for _, seal := range k.seals {
+			if n := seal.NonceSize(); len(r.Sealed) > n {
+				if value, err := seal.Open(nil, r.Sealed[:n], r.Sealed[n:], k.place(r.ID)); err == nil {
+					return checked(r, string(value))
+				}
+			}
+		}
+		k.warned.Do(func() {
+			k.alarm("a token in the state cannot be read with the keys of WithEncryption: give the key it was sealed with as a further key, or let the token expire; limits and backoff hold")
+		})
+		return nil, false
+	}
+	return checked(r, r.Value)
+}
+
+// checked refuses a value that is not the one its ID names.
+func checked(r *ledger.Token, value string) (*Secret, bool) {
+	if ID(value) != r.ID {
+		return nil, false
+	}
+	return &Secret{value, r.ID}, true
+}
