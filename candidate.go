@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -15,8 +16,8 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// A candidate configuration, judged beside the one in force: a guard of its own on the same calls, whose acquisitions
-// are only supposed.
+// A candidate is an ordinary guard with a RequestFunc of its own, which asks no upstream: it answers at once, as the
+// last real acquisition ended.
 //
 //	a call and its answer    -> the candidate's walk over its own document -> counts, and an event where they differ
 //	a report about a token   -> the same report about the token that the candidate had in its place
@@ -30,12 +31,13 @@ const (
 )
 
 type candidate struct {
-	*Guard                                  // its own state, tally and hot path
+	*Guard                                  // its own state, counters and cache
 	real         *Guard                     // the one beside it
+	shadow       *shadow                    // that of the real one, or nil
 	pairs        *lru.Cache[string, string] // real token ID to the candidate's
 	gained, lost atomic.Int64
 
-	turn  chan struct{} // serialises begin: who holds it has put something in
+	turn  chan struct{} // serialises seed: the one that holds it has put something in
 	begun atomic.Bool   // its state exists
 }
 
@@ -71,8 +73,8 @@ func (o *options) completeCandidate() {
 	o.candidate = &c
 }
 
-func newCandidate(real *Guard) (*candidate, error) {
-	c := &candidate{real: real, turn: make(chan struct{}, 1)}
+func newCandidate(real *Guard, shadow *shadow) (*candidate, error) {
+	c := &candidate{real: real, shadow: shadow, turn: make(chan struct{}, 1)}
 	c.pairs, _ = lru.New[string, string](pairsKept)
 	o := *real.opt
 	o.Config, o.candidate = *o.candidate, nil
@@ -81,19 +83,71 @@ func newCandidate(real *Guard) (*candidate, error) {
 	if o.statePath != "" {
 		o.statePath += candidateSuffix
 	}
-	o.personal, o.observer, o.shadow = nil, nil, false
+	o.personal, o.observers, o.shadow = nil, nil, false
 	o.processes, o.sharing = 0, false
 	o.logger = slog.New(slog.DiscardHandler)
-	var err error
-	if c.Guard, err = newGuard(real.request, &o); err != nil {
-		return nil, err
+	classify := o.classifier
+	o.classifier = func(f Failure) Class {
+		var s *simulatedFailure
+		switch {
+		case errors.As(f.Err, &s):
+			return s.class
+		case classify != nil:
+			return classify(f)
+		}
+		return Classify(f)
 	}
-	c.supposed = c.supposition
-	return c, nil
+	var err error
+	c.Guard, err = newGuard(c.simulate, &o)
+	return c, err
 }
 
-// beside judges a call that the guard has answered.
-func (c *candidate) beside(ctx context.Context, req Request, grant Grant, err error) {
+// simulatedFailure is the last real failure, as the candidate's own.
+type simulatedFailure struct {
+	text  string
+	class Class
+}
+
+func (e *simulatedFailure) Error() string { return e.text }
+
+// simulate is the candidate's RequestFunc: it ends as the last real acquisition of the scope did, else like the last one
+// of another scope.
+func (c *candidate) simulate(_ context.Context, req Request) (Token, error) {
+	doc, now := c.real.replica.Newest().Doc, c.real.meter.Read().Now // seed saw one
+	fail := func(s ledger.Streak, pause time.Duration) error {
+		f := Failure{StatusCode: s.Status, Message: s.Message(), Err: &simulatedFailure{s.Message(), Class(s.Class)}}
+		if pause > 0 {
+			f.Header = map[string][]string{"Retry-After": {strconv.FormatFloat(pause.Seconds(), 'f', 3, 64)}}
+		}
+		return Failed(f)
+	}
+	if k := doc.Scope(req.Scope); k.Closed.Until > now {
+		return Token{}, fail(k.Last, 0)
+	}
+	if doc.Failures.Count > 0 {
+		return Token{}, fail(doc.Failures, max(doc.Pause.Until.Sub(now), 0))
+	}
+	like := doc.Newest(req.Scope)
+	for _, rec := range doc.Tokens {
+		if like == nil || like.Scope != req.Scope && rec.Kind == ledger.Anonymous && rec.Seq > like.Seq {
+			like = rec
+		}
+	}
+	if like == nil {
+		return NewToken(nameFor(""), time.Time{}), nil
+	}
+	name := nameFor(like.ID)
+	if own := c.replica.Newest(); own != nil && own.Doc.Tokens[TokenID(name)] != nil { // the real one serves on
+		name += " " + strconv.FormatUint(own.Doc.Seq, 10)
+	}
+	if like.Expiry == 0 {
+		return NewToken(name, time.Time{}), nil
+	}
+	return NewTokenIn(name, like.Expiry.Sub(like.Acquired)), nil
+}
+
+// compare evaluates the candidate on a call that the guard has answered.
+func (c *candidate) compare(ctx context.Context, req Request, grant Grant, err error) {
 	reason := grant.Verdict.Reason
 	refused, failed := &RefusedError{}, &RequestError{}
 	switch {
@@ -108,17 +162,17 @@ func (c *candidate) beside(ctx context.Context, req Request, grant Grant, err er
 	case req.Kind == Personal, reason == ReasonPersonal, reason == ReasonStoreUnavailable, reason == ReasonClosed:
 		return
 	}
-	own := c.judge(ctx, req, err == nil && grant.Source != SourceShadow)
+	own := c.evaluate(ctx, req, err == nil && grant.Source != SourceShadow)
 	if id := grant.Token.ID(); id != "" && own != "" {
 		c.pairs.ContainsOrAdd(id, own)
 	}
 }
 
-// judge walks the call through the candidate's steps and returns the ID of the token that it would have served.
-func (c *candidate) judge(ctx context.Context, req Request, served bool) (id string) {
+// evaluate walks the call through the candidate's steps and returns the ID of the token that it would have served.
+func (c *candidate) evaluate(ctx context.Context, req Request, served bool) (id string) {
 	if req.Failure.none() {
-		if e := c.hot.lookup(req.Scope); e != nil {
-			c.compare(&req, served, e.grant, nil)
+		if e := c.cache.lookup(req.Scope); e != nil {
+			c.score(&req, served, e.grant, nil)
 			return e.grant.Token.ID()
 		}
 	}
@@ -128,15 +182,15 @@ func (c *candidate) judge(ctx context.Context, req Request, served bool) (id str
 	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
 	defer cancel()
 	own := req
-	own.Failing, own.Failure = c.stands(req.Failing, req.Scope), c.unsecret(req.Failure, req.Failing)
-	own.Caller = c.real.hide(trim(req.Caller, maxCaller))
+	own.Failing, own.Failure = c.counterpart(req.Failing, req.Scope), c.redacted(req.Failure, req.Failing)
+	own.Caller = c.real.flights.keeper.Hide(trim(req.Caller, maxCaller))
 	grant, err := c.enforce(ctx, own)
-	c.compare(&req, served, grant, err)
+	c.score(&req, served, grant, err)
 	return grant.Token.ID()
 }
 
-// compare counts, and tells where the two differ.
-func (c *candidate) compare(req *Request, served bool, grant Grant, err error) {
+// score counts a call, and reports where the two differ.
+func (c *candidate) score(req *Request, served bool, grant Grant, err error) {
 	verdict := grant.Verdict
 	switch err := err.(type) {
 	case nil:
@@ -155,13 +209,13 @@ func (c *candidate) compare(req *Request, served bool, grant Grant, err error) {
 	default:
 		c.gained.Add(1)
 	}
-	c.real.tell(Event{At: c.real.meter.Read().Wall, Kind: EventCandidate, Scope: req.Scope, Caller: trim(req.Caller, maxCaller),
-		Failing: normalID(req.Failing), Verdict: verdict, Text: c.real.masked(c.unsecret(req.Failure, req.Failing).text())})
+	c.real.events.emit(Event{At: c.real.meter.Read().Wall, Kind: EventCandidate, Scope: req.Scope, Caller: trim(req.Caller, maxCaller),
+		Failing: normalID(req.Failing), Verdict: verdict, Text: c.real.reader.masked(c.redacted(req.Failure, req.Failing).text())})
 }
 
-// begin makes the candidate's first document before the first call: a copy of the real one, so that both start with the
+// seed makes the candidate's first document before the first call: a copy of the real one, so that both start with the
 // same budget. Names stand for the tokens, nothing is in progress, and nothing is counted yet.
-func (c *candidate) begin(ctx context.Context) {
+func (c *candidate) seed(ctx context.Context) {
 	if c.begun.Load() {
 		return
 	}
@@ -199,7 +253,7 @@ func (c *candidate) begin(ctx context.Context) {
 			named := NewToken(nameFor(id), time.Time{})
 			rec.ID, rec.Value, rec.Sealed, rec.Private = named.ID(), "", nil, false
 			if real.Secrets[id] != nil {
-				c.keeper.Seal(rec, named.hidden())
+				c.flights.keeper.Seal(rec, named.hidden())
 			}
 			d.Tokens[rec.ID] = rec
 		}
@@ -212,8 +266,8 @@ func (c *candidate) begin(ctx context.Context) {
 // nameFor is the value of the token that stands for a real one.
 func nameFor(id string) string { return "candidate's " + id }
 
-// stands returns the ID of the token that the candidate had in place of a real one.
-func (c *candidate) stands(failing, scope string) string {
+// counterpart returns the ID of the token that the candidate had in place of a real one.
+func (c *candidate) counterpart(failing, scope string) string {
 	id := normalID(failing)
 	if id == "" {
 		return ""
@@ -225,7 +279,7 @@ func (c *candidate) stands(failing, scope string) string {
 	real, st := c.real.replica.Newest(), c.replica.Newest()
 	switch {
 	case st == nil || st.Doc.Tokens[own] != nil:
-	case real != nil && real.Doc.Tokens[id] != nil, c.real.shadow != nil && c.real.shadow.tokens.Contains(id):
+	case real != nil && real.Doc.Tokens[id] != nil, c.shadow != nil && c.shadow.tokens.Contains(id):
 		if rec := st.Doc.Newest(scope); rec != nil {
 			own = rec.ID
 			c.pairs.Add(id, own)
@@ -234,16 +288,16 @@ func (c *candidate) stands(failing, scope string) string {
 	return own // of a token that the guard does not know, the candidate does not know it either
 }
 
-// unsecret takes the real tokens out of a failure's text: the candidate does not know them as such, nor the value of the
+// redacted takes the real tokens out of a failure's text: the candidate does not know them as such, nor the value of the
 // token that failed.
-func (c *candidate) unsecret(f Failure, failing string) Failure {
+func (c *candidate) redacted(f Failure, failing string) Failure {
 	if f.none() {
 		return f
 	}
 	text := trim(f.text(), 2*maxText)
-	clean := c.real.hide(text)
+	clean := c.real.flights.keeper.Hide(text)
 	if !secrets.IsID(failing) {
-		clean = without(clean, failing, TokenID(failing))
+		clean = secrets.Without(clean, failing, TokenID(failing))
 	}
 	if clean != text {
 		f.Message = clean
@@ -253,7 +307,7 @@ func (c *candidate) unsecret(f Failure, failing string) Failure {
 
 // report takes in what was reported of a real token.
 func (c *candidate) report(ctx context.Context, o Outcome) {
-	if !c.begun.Load() || c.real.personalRecord(normalID(o.TokenID)) != nil {
+	if !c.begun.Load() || c.real.personal.record(normalID(o.TokenID)) != nil {
 		return
 	}
 	scope := ""
@@ -264,7 +318,7 @@ func (c *candidate) report(ctx context.Context, o Outcome) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
 	defer cancel()
-	o.TokenID, o.Failure = c.stands(o.TokenID, scope), c.unsecret(o.Failure, o.TokenID)
+	o.TokenID, o.Failure = c.counterpart(o.TokenID, scope), c.redacted(o.Failure, o.TokenID)
 	_ = c.Report(ctx, o)
 }
 
@@ -288,7 +342,7 @@ func (c *candidate) clear(ctx context.Context, what Clear) {
 	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
 	defer cancel()
 	if what.Suspicion != "" && what.Suspicion != "*" {
-		what.Suspicion = c.stands(what.Suspicion, "")
+		what.Suspicion = c.counterpart(what.Suspicion, "")
 	}
 	_ = c.Clear(ctx, what)
 }

@@ -219,7 +219,7 @@ func TestCandidateKeepsSecrets(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, string(snap.Data), nameFor(token.ID()))
 		require.NotContains(t, string(snap.Data), "plain words")
-		for e := range r.candidate.History() {
+		for e := range r.trial.candidate.History() {
 			require.NotContains(t, fmt.Sprintf("%+v", e), "plain words")
 		}
 	}, WithCandidate(Moderate()), WithStore(store), WithName("shop"))
@@ -267,7 +267,7 @@ func TestCandidateKeepsAnUnknownValueSecret(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		r.no(ReasonMinInterval, Request{Scope: "b", Failing: value, Failure: Failure{StatusCode: 429, Message: "insufficient_quota for " + value}})
 		require.Equal(t, 1, differed)
-		for e := range r.candidate.History() {
+		for e := range r.trial.candidate.History() {
 			require.NotContains(t, fmt.Sprintf("%+v", e), value)
 		}
 		snap, err := store.View(t.Context(), "secret"+candidateSuffix)
@@ -280,9 +280,9 @@ func TestCandidateKeepsAnUnknownValueSecret(t *testing.T) {
 func TestCandidateOfAStoreThatHangs(t *testing.T) {
 	store := newSlowStore(0)
 	bubble(t, func(t *testing.T, r *rig) {
-		r.candidate.begun.Store(true)
+		r.trial.candidate.begun.Store(true)
 		r.must(Request{})
-		r.candidate.begun.Store(false)
+		r.trial.candidate.begun.Store(false)
 		store.takes.Store(int64(time.Hour))
 		start := time.Now()
 		var all sync.WaitGroup

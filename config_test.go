@@ -45,19 +45,12 @@ func TestEveryFieldOfConfigIsASetting(t *testing.T) {
 
 // The comments are what users read, so they are held to the table: each names the field in JSON.
 func TestCommentsNameTheFieldInJSON(t *testing.T) {
-	file, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
-	require.NoError(t, err)
 	docs := map[string]string{}
-	ast.Inspect(file, func(n ast.Node) bool {
-		spec, ok := n.(*ast.TypeSpec)
-		if !ok {
-			return true
-		}
-		for _, f := range spec.Type.(*ast.StructType).Fields.List {
-			docs[spec.Name.Name+"."+f.Names[0].Name] = f.Doc.Text() + f.Comment.Text()
-		}
-		return false
-	})
+	for _, name := range []string{"config.go", "ratelimit.go", "cache.go", "dedup.go", "manager.go", "predictor.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		require.NoError(t, err)
+		collect(file, docs)
+	}
 	var c Config
 	v := reflect.ValueOf(&c).Elem()
 	for i := range v.NumField() {
@@ -70,6 +63,26 @@ func TestCommentsNameTheFieldInJSON(t *testing.T) {
 			assert.Contains(t, strings.ReplaceAll(docs[field], "\n", " "), "("+name+")", field)
 		}
 	}
+}
+
+// collect reads the comments of the fields of a file's structs.
+func collect(file *ast.File, docs map[string]string) {
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.TypeSpec)
+		if !ok {
+			return true
+		}
+		body, ok := spec.Type.(*ast.StructType)
+		if !ok {
+			return false
+		}
+		for _, f := range body.Fields.List {
+			if len(f.Names) > 0 {
+				docs[spec.Name.Name+"."+f.Names[0].Name] = f.Doc.Text() + f.Comment.Text()
+			}
+		}
+		return false
+	})
 }
 
 func TestBounds(t *testing.T) {

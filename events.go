@@ -1,6 +1,13 @@
 package tokenguard
 
-import "time"
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/journal"
+)
 
 // EventKind says what happened.
 type EventKind string
@@ -41,4 +48,132 @@ type Event struct {
 	Took time.Duration `json:"took_ns,omitempty"`
 	// Repeats is how many like events were counted, but not sent, since the last one.
 	Repeats int `json:"repeats,omitempty"`
+}
+
+// eventSort is what makes two events alike for sampling.
+type eventSort struct {
+	kind   EventKind
+	reason Reason
+	class  Class
+}
+
+func sortOf(e *Event) (eventSort, bool) {
+	switch e.Kind {
+	case EventRefused, EventServed, EventReported, EventFailed, EventState, EventCandidate:
+		return eventSort{e.Kind, e.Verdict.Reason, e.Verdict.Class}, true
+	}
+	return eventSort{}, false
+}
+
+// emitter sends events to the observers, the log, the subscribers and the history. Repeated events are sampled;
+// Event.Repeats counts what was left out. No lock is held while an observer or a logger runs.
+type emitter struct {
+	name      string
+	journal   *journal.Journal[Event, eventSort]
+	observers []func(Event)
+	logger    *slog.Logger
+	masked    func(string) string
+	bypasses  func(Reason) bool // shadow mode: a refusal for this reason does not reach the caller
+}
+
+func newEmitter(o *options, base time.Time, masked func(string) string, bypasses func(Reason) bool) *emitter {
+	return &emitter{name: o.name, journal: journal.New(base, sortOf), observers: o.observers, logger: o.logger, masked: masked, bypasses: bypasses}
+}
+
+func (m *emitter) emit(e Event) {
+	e.Guard, e.Caller = m.name, m.masked(e.Caller)
+	e.Shadow = e.Kind == EventRefused && m.bypasses(e.Verdict.Reason)
+	var due bool
+	if e.Repeats, due = m.journal.Admit(&e); !due {
+		return
+	}
+	m.journal.Append(e)
+	for _, observe := range m.observers {
+		observe(e)
+	}
+	m.log(&e)
+}
+
+// notice emits what was found in the state.
+func (m *emitter) notice(at time.Time, text string) {
+	m.emit(Event{At: at, Kind: EventState, Text: text})
+}
+
+// components are the names under which operators know the steps.
+var components = map[Step]string{
+	StepDedup: "TokenRequestDeduplicator", StepCache: "TokenCache", StepGate: "TokenRequestDeduplicator",
+	StepManager: "SmartTokenManager", StepLimiter: "TokenRateLimit", StepPredictor: "QuotaPredictor",
+}
+
+func (m *emitter) log(e *Event) {
+	level := slog.LevelInfo
+	switch e.Kind {
+	case EventFailed, EventWarning, EventState:
+		level = slog.LevelWarn
+	case EventServed, EventCandidate:
+		level = slog.LevelDebug
+	}
+	ctx := context.Background()
+	if !m.logger.Enabled(ctx, level) {
+		return
+	}
+	component := components[e.Verdict.Step]
+	if component == "" {
+		component = "OptimizedTokenManager"
+	}
+	attrs := []slog.Attr{slog.String("component", component), slog.String("guard", e.Guard)}
+	add := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, value))
+		}
+	}
+	add("scope", mask(e.Scope))
+	add("caller", e.Caller)
+	add("token", e.TokenID)
+	add("source", string(e.Source))
+	add("step", string(e.Verdict.Step))
+	add("reason", string(e.Verdict.Reason))
+	add("class", string(e.Verdict.Class))
+	add("failing", e.Failing)
+	add("detail", e.Verdict.Detail)
+	add("text", e.Text)
+	if !e.Verdict.RetryAt.IsZero() {
+		attrs = append(attrs, slog.Time("retry_at", e.Verdict.RetryAt))
+	}
+	if e.Took > 0 {
+		attrs = append(attrs, slog.Duration("took", e.Took))
+	}
+	if e.Shadow {
+		attrs = append(attrs, slog.Bool("shadow", true))
+	}
+	if e.Repeats > 0 {
+		attrs = append(attrs, slog.Int("repeats", e.Repeats))
+	}
+	m.logger.LogAttrs(ctx, level, messages[e.Kind], attrs...)
+}
+
+// messages are the log's words for events.
+var messages = map[EventKind]string{
+	EventServed: "token served", EventRefused: "call refused", EventStarted: "acquisition started",
+	EventAcquired: "token acquired", EventFailed: "acquisition failed", EventReported: "outcome reported",
+	EventAdopted: "token adopted", EventCleared: "refusals cleared", EventWarning: "limit about to be reached",
+	EventCandidate: "candidate disagrees", EventState: "state changed",
+}
+
+// History returns the last events, oldest first: at most 512.
+func (g *Guard) History() iter.Seq[Event] {
+	events := g.events.journal.History()
+	return func(yield func(Event) bool) {
+		for _, e := range events {
+			if !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// Subscribe returns the events from now on. A reader that does not keep up misses some: the channel holds 64. It is
+// closed when ctx ends or the guard closes.
+func (g *Guard) Subscribe(ctx context.Context) <-chan Event {
+	return g.events.journal.Subscribe(ctx, g.ended)
 }

@@ -33,7 +33,7 @@ type options struct {
 	named        bool
 	clock        Clock
 	logger       *slog.Logger
-	observer     func(Event)
+	observers    []func(Event)
 	shadow       bool
 	candidate    *Config
 	sharing      bool           // WithFailOpenToLocalShare
@@ -284,13 +284,14 @@ func WithLogger(l *slog.Logger) Option {
 	}
 }
 
-// WithObserver sets a function that is told each event, with no lock held. It should return soon: it runs on the
+// WithObserver adds a function that is called with each event, with no lock held; several are called in their order. It
+// should return soon: it runs on the
 // goroutine that caused the event. It may call the guard, but a token that it waits for while it is told of a start cannot
 // come before it returns. It must not be nil.
 func WithObserver(observe func(Event)) Option {
 	return func(o *options) {
 		if o.given(observe != nil, "WithObserver", "a function") {
-			o.observer = observe
+			o.observers = append(o.observers[:len(o.observers):len(o.observers)], observe)
 		}
 	}
 }

@@ -27,7 +27,7 @@ func TestDefaultsOfOptions(t *testing.T) {
 	assert.False(t, o.logger.Enabled(t.Context(), slog.LevelError), "the default logger is silent")
 	for what, set := range map[string]bool{
 		"store": o.store != nil, "state file": o.stateFile, "keys": o.keys != nil, "no tokens": o.noTokens, "name": o.named,
-		"clock": o.clock != nil, "observer": o.observer != nil, "personal": o.personal != nil, "fail open": o.sharing,
+		"clock": o.clock != nil, "observer": len(o.observers) > 0, "personal": o.personal != nil, "fail open": o.sharing,
 	} {
 		assert.False(t, set, what)
 	}
@@ -73,7 +73,7 @@ func TestEveryOptionSets(t *testing.T) {
 	assert.True(t, o.named)
 	assert.Equal(t, stoppedClock{}, o.clock)
 	assert.Same(t, logger, o.logger)
-	o.observer(Event{Guard: "x"})
+	o.observers[0](Event{Guard: "x"})
 	assert.Equal(t, []Event{{Guard: "x"}}, events)
 	assert.True(t, o.sharing)
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/secrets"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 	"golang.org/x/sync/singleflight"
 )
@@ -21,24 +22,29 @@ const (
 )
 
 type personal struct {
-	fetch  func(context.Context) (Token, error)
-	calls  singleflight.Group
-	masked func(string) string // what is foreign
+	fetch   func(context.Context) (Token, error)
+	policy  *ledger.Policy
+	keeper  *secrets.Keeper
+	masked  func(string) string // foreign text
+	timeout time.Duration
+	read    func() timeline.Reading
+	ended   <-chan struct{}
+	calls   singleflight.Group
 
-	mu     sync.Mutex // guards what follows
-	token  Token
-	taken  timeline.Instant
-	expiry timeline.Instant
-	failed timeline.Instant // when fetch failed last
-	why    string           // it failed, masked
-	ended  uint64           // fetches that were not given up
+	mu      sync.Mutex // guards what follows
+	token   Token
+	taken   timeline.Instant
+	expiry  timeline.Instant
+	failed  timeline.Instant // when fetch failed last
+	why     string           // it failed, masked
+	fetches uint64           // that were not given up
 }
 
 // view is what a decision needs to know.
-func (p *personal) view(o *options, doc *ledger.Document, scope string, now timeline.Instant) (pv decide.Personal, due bool) {
+func (p *personal) view(doc *ledger.Document, scope string, now timeline.Instant) (pv decide.Personal, due bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pv.Known, pv.Fetches = true, p.ended
+	pv.Known, pv.Fetches = true, p.fetches
 	if p.failed != 0 && now < p.failed.Plus(personalPause) {
 		pv.Again = p.failed.Plus(personalPause)
 		pv.Note = "the personal token could not be fetched, so an anonymous one is used: " + p.why
@@ -53,7 +59,7 @@ func (p *personal) view(o *options, doc *ledger.Document, scope string, now time
 		return pv, false
 	}
 	rec := &ledger.Token{Acquired: p.taken, Expiry: p.expiry}
-	expired, _ := o.policy.Expiry(rec)
+	expired, _ := p.policy.Expiry(rec)
 	if now >= expired {
 		return pv, true
 	}
@@ -77,11 +83,27 @@ func (p *personal) view(o *options, doc *ledger.Document, scope string, now time
 	return pv, false
 }
 
+// observe is view, with the token fetched if it is due. The error is ctx's, or ErrClosed.
+func (p *personal) observe(ctx context.Context, doc *ledger.Document, scope string, now timeline.Instant) (pv decide.Personal, fetched bool, err error) {
+	pv, due := p.view(doc, scope, now)
+	if !due {
+		return pv, false, nil
+	}
+	switch err := p.refresh(ctx, pv.Fetches); {
+	case err != nil && ctx.Err() != nil:
+		return pv, false, ctx.Err()
+	case errors.Is(err, ErrClosed):
+		return pv, false, ErrClosed
+	}
+	pv, _ = p.view(doc, scope, p.read().Now)
+	return pv, true, nil
+}
+
 // refresh calls the function, one call for all who need it, on the context of the one that came first. seen is how many
 // fetches had ended when it was due.
-func (p *personal) refresh(ctx context.Context, seen uint64, timeout time.Duration, read func() timeline.Reading, ended <-chan struct{}) error {
+func (p *personal) refresh(ctx context.Context, seen uint64) error {
 	for {
-		ch := p.calls.DoChan("", func() (any, error) { return nil, p.once(ctx, seen, timeout, read) })
+		ch := p.calls.DoChan("", func() (any, error) { return nil, p.once(ctx, seen) })
 		select {
 		case res := <-ch:
 			if errors.Is(res.Err, errLeft) && ctx.Err() == nil {
@@ -90,7 +112,7 @@ func (p *personal) refresh(ctx context.Context, seen uint64, timeout time.Durati
 			return res.Err
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-ended:
+		case <-p.ended:
 			return ErrClosed
 		}
 	}
@@ -99,14 +121,14 @@ func (p *personal) refresh(ctx context.Context, seen uint64, timeout time.Durati
 // errLeft ends a fetch whose caller left. It is a failure of nothing.
 var errLeft = errors.New("tokenguard: the caller left")
 
-func (p *personal) once(ctx context.Context, seen uint64, timeout time.Duration, read func() timeline.Reading) error {
+func (p *personal) once(ctx context.Context, seen uint64) error {
 	p.mu.Lock()
-	late := p.ended != seen
+	late := p.fetches != seen
 	p.mu.Unlock()
 	if late { // the fetch that this caller needed ended before it could join it
 		return nil
 	}
-	bounded, cancel := context.WithTimeout(ctx, timeout)
+	bounded, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	answers := make(chan answer, 1)
 	go call("WithPersonalToken", func() (Token, error) { return p.fetch(bounded) }, func(ans answer) { answers <- ans })
@@ -114,9 +136,9 @@ func (p *personal) once(ctx context.Context, seen uint64, timeout time.Duration,
 	select {
 	case ans = <-answers:
 	case <-bounded.Done():
-		ans.err = fmt.Errorf("tokenguard: WithPersonalToken did not return within %v: %w", timeout, bounded.Err())
+		ans.err = fmt.Errorf("tokenguard: WithPersonalToken did not return within %v: %w", p.timeout, bounded.Err())
 	}
-	r := read()
+	r := p.read()
 	expiry := ans.token.expiry(r)
 	switch {
 	case ans.err != nil:
@@ -134,13 +156,14 @@ func (p *personal) once(ctx context.Context, seen uint64, timeout time.Duration,
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ended++
+	p.fetches++
 	if ans.err != nil {
 		p.failed, p.why = r.Now, why
 		return ans.err
 	}
 	t := ans.token
 	p.taken, p.expiry, p.failed, p.why = r.Now, expiry, 0, ""
+	p.keeper.Register(t.hidden())
 	t.Kind, t.AcquiredAt, t.Expiry = Personal, r.Time(p.taken), r.Time(p.expiry)
 	p.token = t
 	return nil
@@ -148,6 +171,9 @@ func (p *personal) once(ctx context.Context, seen uint64, timeout time.Duration,
 
 // record is the personal token as the document knows tokens, to keep what is reported about it. It has no value.
 func (p *personal) record(id string) *ledger.Token {
+	if p == nil {
+		return nil
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if id == "" || p.token.ID() != id {

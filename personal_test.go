@@ -17,10 +17,10 @@ func TestPersonalTokenIsNotFetchedTwiceForOneNeed(t *testing.T) {
 		calls++
 		return NewTokenIn("mine", time.Hour), nil
 	}))
-	pv, due := g.personal.view(g.opt, ledger.New(), "", g.meter.Read().Now)
+	pv, due := g.personal.view(ledger.New(), "", g.meter.Read().Now)
 	require.True(t, due)
 	for range 3 {
-		require.NoError(t, g.personal.refresh(t.Context(), pv.Fetches, time.Second, g.meter.Read, nil))
+		require.NoError(t, g.personal.refresh(t.Context(), pv.Fetches))
 	}
 	assert.Equal(t, 1, calls)
 }

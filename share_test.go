@@ -191,7 +191,7 @@ func TestSharesKeepTheLimits(t *testing.T) {
 			// All look before anybody's clock goes on, and each is called within the hour.
 			for _, g := range rapid.Permutation(guards).Draw(t, "order") {
 				for scope := range rapid.IntRange(1, 3).Draw(t, "scopes") {
-					g.diary.retry = rate.NewLimiter(0, 1) // it runs on real time
+					g.retry = rate.NewLimiter(0, 1) // it runs on real time
 					_, _ = g.Acquire(context.Background(), Request{Scope: fmt.Sprint(scope)})
 				}
 				clock.add(time.Duration(rapid.IntRange(0, 60).Draw(t, "seconds")) * time.Second)

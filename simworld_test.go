@@ -171,7 +171,7 @@ func (w *simWorld) birth() error {
 		boot = ""
 	}
 	g.meter.Simulate(w.wall, boot, w.ticks)
-	g.owner = fmt.Sprintf("p%d", p.id)
+	g.flights.owner = fmt.Sprintf("p%d", p.id)
 	g.replica.Jitter = func(d time.Duration) time.Duration { return d / 2 }
 	p.guard = g
 	w.procs, w.all = append(w.procs, p), append(w.all, p)

@@ -223,7 +223,7 @@ func TestSecretsAtRest(t *testing.T) {
 	_, ok := elsewhere.Open(&moved)
 	require.False(t, ok)
 	moved.ID = TokenID("another")
-	_, ok = g.keeper.Open(&moved)
+	_, ok = g.flights.keeper.Open(&moved)
 	require.False(t, ok)
 }
 

@@ -147,3 +147,26 @@ func (s *memoryStore) Close() error {
 	s.closed = true
 	return nil
 }
+
+// openStore returns a guard's store and whether others may write to it. Nothing is read before the first call, but for a
+// store with a clock of its own, which must not stand beside a user-supplied one.
+func openStore(o *options, notice func(string)) (store Store, shared bool, err error) {
+	switch {
+	case o.store != nil:
+		if o.clock == nil {
+			return o.store, true, nil
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), replica.StoreTimeout)
+		defer cancel()
+		if snap, err := o.store.View(ctx, o.name); err == nil && !snap.Now.IsZero() {
+			return nil, false, errTwoClocks
+		}
+		return o.store, true, nil
+	case o.stateFile:
+		store, err = openStateFile(o, notice)
+		return store, true, err
+	}
+	return NewMemoryStore(), false, nil
+}
+
+var errTwoClocks = &ConfigError{Field: "WithClock", Value: "a clock", Bound: "none beside a store that has its own"}

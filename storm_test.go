@@ -78,7 +78,7 @@ func TestStormsAllocateNothingAndLeaveTheStoreAlone(t *testing.T) {
 				_, err := g.Acquire(context.Background(), storm.req)
 				return err
 			}
-			for range 2 * sampleBurst { // until its events are sampled
+			for range 2 * 100 { // until its events are sampled
 				_ = call()
 			}
 			if err := call(); storm.reason == "" {
@@ -114,7 +114,7 @@ func TestBackoffAndDuplicateStormsAllocateNothing(t *testing.T) {
 		req    Request
 		reason Reason
 	}{{Request{}, ReasonBackoff}, {Request{Caller: "c", Failure: Failure{StatusCode: 429, Message: quotaText + " (request 2)"}}, ReasonDuplicate}} {
-		for range 2 * sampleBurst {
+		for range 2 * 100 {
 			_, err = g.Acquire(t.Context(), storm.req)
 			require.Equal(t, storm.reason, refusedFor(t, err))
 			require.ErrorContains(t, errors.Unwrap(err), "connection reset")

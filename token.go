@@ -9,6 +9,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/secrets"
 )
 
@@ -21,6 +22,9 @@ const (
 	// Personal tokens are the account's own, from WithPersonalToken. They are never acquired by RequestFunc.
 	Personal Kind = "personal"
 )
+
+// plain reports whether a request of this kind means an anonymous token.
+func (k Kind) plain() bool { return k == "" || k == Anonymous }
 
 // Token is a credential together with what is known of it. The secret is reachable through Value alone: a Token
 // prints, logs and encodes without it, also as an unexported field of another struct.
@@ -129,4 +133,13 @@ func stated(t time.Time) *time.Time {
 		return nil
 	}
 	return &t
+}
+
+// tokenIn is a token of a revision that this process can read.
+func tokenIn(rev *replica.Revision, id string) (Token, bool) {
+	s, rec := rev.Secrets[id], rev.Doc.Tokens[id]
+	if s == nil || rec == nil {
+		return Token{}, false
+	}
+	return Token{Kind: Kind(rec.Kind), Scope: rec.Scope, AcquiredAt: rev.At.Time(rec.Acquired), Expiry: rev.At.Time(rec.Expiry), secret: unsafe.Pointer(s)}, true
 }

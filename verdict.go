@@ -119,18 +119,6 @@ type Evidence struct {
 	Confidence float64 `json:"confidence,omitempty"`
 }
 
-// Level is the quota predictor's reading of a token.
-type Level string
-
-// The predictor's levels.
-const (
-	LevelHigh      Level = "high"
-	LevelMedium    Level = "medium"
-	LevelLow       Level = "low"
-	LevelCritical  Level = "critical"
-	LevelExhausted Level = "exhausted"
-)
-
 // Explanation is what Acquire would answer now, step by step.
 type Explanation struct {
 	// At is the instant of the decision, on the guard's clock.

@@ -44,6 +44,7 @@ type Input struct {
 	Request    *Request
 	Unreadable map[string]bool // tokens whose value this process cannot open, by ID
 	Outage     Outage
+	Placed     bool             // this caller has waited for a place
 	Waiters    int              // callers that wait in this guard
 	Pending    predict.Usage    // outcomes of the key's newest token that wait for a commit
 	later      timeline.Instant // not 0: retryAt asks, at this instant, about later: the caller is then refused for quota again
@@ -128,6 +129,11 @@ func (in *Input) walk(now timeline.Instant) Decision {
 	if refusal.Answer == AnswerPass {
 		// 5. Limiter.
 		refusal = in.Limiter(now)
+	}
+	if token == nil && in.Placed && refusal.Reason == ReasonMinInterval && refusal.Window < Overlapping {
+		// A slot was just freed; its interval ends within Overlapping, so wait instead of refusing.
+		refusal.Answer, refusal.Place = AnswerWait, true
+		return refusal
 	}
 	if refusal.Answer == AnswerPass && replacing {
 		// 6. Quota predictor.

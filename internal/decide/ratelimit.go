@@ -116,3 +116,17 @@ func (in *Input) GuardPause() Decision {
 	p := in.Doc.Pause
 	return Decision{Reason: ReasonRetryAfter, Since: p.From, Until: p.Until, Window: p.Until.Sub(p.From)}
 }
+
+// Failure is the failed acquisition behind a refusal, whichever rule it names; nil: there is none.
+func (in *Input) Failure(d Decision, now timeline.Instant) *ledger.Streak {
+	f := d.Failure
+	if d.Reason == ReasonRetryAfter {
+		f = in.Doc.LastFailure()
+	}
+	for _, limit := range [...]Decision{in.Backoff(), in.Closing()} {
+		if f == nil && limit.Until > now {
+			f = limit.Failure
+		}
+	}
+	return f
+}

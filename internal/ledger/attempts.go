@@ -145,3 +145,13 @@ func (d *Document) Clear(what Clearing, now timeline.Instant) (changed bool) {
 	}
 	return changed
 }
+
+// AcquiredBy reports whether the owner's process acquired the token, as far as the document still knows.
+func (d *Document) AcquiredBy(r *Token, owner string) bool {
+	for i := range d.Attempts {
+		if d.Attempts[i].Seq == r.Seq {
+			return d.Attempts[i].Owner == owner
+		}
+	}
+	return false
+}

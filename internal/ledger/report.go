@@ -146,6 +146,10 @@ func (d *Document) WouldChange(policy *Policy, p *Report, scope string, own *Tok
 		copied := *r
 		probe.Tokens[p.Failing] = &copied
 	}
+	if own != nil {
+		copied := *own
+		own = &copied
+	}
 	return probe.Report(policy, p, scope, own, now)
 }
 

@@ -4,7 +4,6 @@ package replica
 
 import (
 	"context"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -145,14 +144,18 @@ func (r *Replica) Unreadable() map[string]bool {
 	return nil
 }
 
-// FreshUntil is when the store is to be read again, on the meter's Mono.
-func (r *Replica) FreshUntil() time.Duration {
-	if !r.store.Shared {
-		return math.MaxInt64
+// TrustedUntil is how long what is known now may answer calls without a look, on the meter's Mono: at most life.
+func (r *Replica) TrustedUntil(life time.Duration) time.Duration {
+	if r.OwnClock || r.store.Shared && r.EachCall {
+		return 0
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.checked + r.Freshness
+	until := r.Meter.Mono() + life
+	if r.store.Shared {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		until = min(until, r.checked+r.Freshness)
+	}
+	return until
 }
 
 // Unsaved is how many changes are not saved yet.

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"sync"
+	"sync/atomic"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
@@ -45,12 +46,14 @@ func IsID(s string) bool {
 
 // Keeper seals and opens the values of one guard's tokens.
 type Keeper struct {
-	name   string
-	seals  []cipher.AEAD               // the first seals, all open
-	local  *lru.Cache[string, *Secret] // by ID: values that stay in this process; nil: none do
-	fresh  *lru.Cache[string, *Secret] // by ID: values that were sealed a moment ago, so that Open need not decrypt them
-	warned sync.Once
-	alarm  func(text string)
+	name       string
+	seals      []cipher.AEAD               // the first seals, all open
+	local      *lru.Cache[string, *Secret] // by ID: values that stay in this process; nil: none do
+	fresh      *lru.Cache[string, *Secret] // by ID: values that were sealed a moment ago, so that Open need not decrypt them
+	known      *lru.Cache[string, *Secret] // by ID: values that Hide takes out of texts
+	generation atomic.Uint64
+	warned     sync.Once
+	alarm      func(text string)
 }
 
 // freshKept bounds the values that Open knows without decrypting.
@@ -62,6 +65,7 @@ const freshKept = 16
 func NewKeeper(name string, keys [][]byte, inProcess int, alarm func(string)) (*Keeper, error) {
 	k := &Keeper{name: name, alarm: alarm}
 	k.fresh, _ = lru.New[string, *Secret](freshKept)
+	k.known, _ = lru.New[string, *Secret](knownKept)
 	for _, key := range keys {
 		block, err := aes.NewCipher(key)
 		if err != nil {
@@ -85,6 +89,7 @@ func NewKeeper(name string, keys [][]byte, inProcess int, alarm func(string)) (*
 
 // Seal puts a value where it belongs: sealed or plain into the record, or into this process alone.
 func (k *Keeper) Seal(r *ledger.Token, s *Secret) {
+	k.Register(s)
 	switch {
 	case k.local != nil:
 		k.local.Add(r.ID, s)
@@ -105,6 +110,14 @@ func (k *Keeper) place(id string) []byte { return []byte("tokenguard\x00" + k.na
 
 // Open returns the value of a record, if this process can read it.
 func (k *Keeper) Open(r *ledger.Token) (*Secret, bool) {
+	s, ok := k.open(r)
+	if ok {
+		k.Register(s)
+	}
+	return s, ok
+}
+
+func (k *Keeper) open(r *ledger.Token) (*Secret, bool) {
 	if !r.HasValue() {
 		return nil, false
 	}

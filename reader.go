@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
+
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/tokenguard/tokenguard/internal/classify"
 	"github.com/tokenguard/tokenguard/internal/decide"
@@ -19,8 +22,6 @@ import (
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
-// What callers hand in, made fit for deciding: checked, cut, classified, masked.
-
 const (
 	maxScope  = 512     // bytes, refused beyond
 	maxCaller = 256     // bytes, cut
@@ -28,16 +29,35 @@ const (
 	maxShown  = 300     // bytes of a failure text that are stored and logged
 	maxReset  = 366 * 24 * time.Hour
 	memoSize  = 512 // failure texts whose reading is remembered
-	errsSize  = 32  // errors of RequestFunc, of any size, that are kept as they are
 )
 
-// ErrRequest is a Request or Outcome that cannot be meant.
+// ErrRequest is an invalid Request, Outcome or Token.
 var ErrRequest = errors.New("tokenguard: invalid request")
 
-// plain reports whether a request of this kind means an anonymous token.
-func (k Kind) plain() bool { return k == "" || k == Anonymous }
+// reader makes what callers hand in fit for deciding: checked, cut, classified, masked. Storms repeat their texts, so
+// what reading them brought is remembered.
+type reader struct {
+	classifier func(Failure) Class // nil: Classify
+	keeper     *secrets.Keeper
+	warn       func(text string) // told once of a classifier that panics
 
-func (g *Guard) prepare(req Request, r timeline.Reading) (*decide.Request, error) {
+	templates  *lru.Cache[templateKey, template.Template]
+	masks      *lru.Cache[string, string]
+	generation atomic.Uint64 // of the secrets that the remembered texts are free of
+	warned     atomic.Bool
+}
+
+type templateKey struct{ caller, text string }
+
+func newReader(classifier func(Failure) Class, keeper *secrets.Keeper, warn func(string)) *reader {
+	rd := &reader{classifier: classifier, keeper: keeper, warn: warn}
+	rd.templates, _ = lru.New[templateKey, template.Template](memoSize)
+	rd.masks, _ = lru.New[string, string](memoSize)
+	return rd
+}
+
+// request checks and reads a Request.
+func (rd *reader) request(req *Request, r timeline.Reading) (*decide.Request, error) {
 	q := &decide.Request{Kind: string(req.Kind), Scope: req.Scope}
 	switch req.Kind {
 	case "":
@@ -52,33 +72,53 @@ func (g *Guard) prepare(req Request, r timeline.Reading) (*decide.Request, error
 	case !utf8.ValidString(req.Scope):
 		return nil, fmt.Errorf("%w: Request.Scope: not valid UTF-8", ErrRequest)
 	}
-	caller := trim(req.Caller, maxCaller)
-	q.Caller = caller
-	if req.Failure.IsZero() || canceled(req.Failure.Err) {
+	q.Caller = trim(req.Caller, maxCaller)
+	if req.Failure.none() || canceled(req.Failure.Err) {
 		return q, nil
 	}
 	text := req.Failure.text()
-	q.Report = g.report(req.Failure, r)
+	q.Report = rd.failure(req.Failure, r)
 	if raw := req.Failing; raw != "" && !secrets.IsID(raw) && strings.Contains(text, raw) {
-		text = without(trim(text, 2*maxText), raw, TokenID(raw))
-		q.Text = g.masked(text)
+		text = secrets.Without(trim(text, 2*maxText), raw, secrets.ID(raw))
+		q.Text = rd.masked(text)
 	}
 	q.Failing = normalID(req.Failing)
-	q.Template = g.template(caller, text)
+	q.Template = rd.template(q.Caller, text)
+	return q, nil
+}
+
+// outcome checks and reads an Outcome.
+func (rd *reader) outcome(o *Outcome, r timeline.Reading) (*decide.Request, error) {
+	switch {
+	case o.TokenID == "":
+		return nil, fmt.Errorf("%w: Outcome.TokenID: empty: want the ID of the token that was used", ErrRequest)
+	case o.Latency < 0:
+		return nil, fmt.Errorf("%w: Outcome.Latency: %v: want 0 or more", ErrRequest, o.Latency)
+	}
+	q := &decide.Request{Kind: ledger.Anonymous, Report: ledger.Report{At: r.Now}}
+	if !o.Failure.IsZero() {
+		q.Report = rd.failure(o.Failure, r)
+	}
+	q.Failing = normalID(o.TokenID)
+	q.None = q.None || o.Limit > 0 && o.Remaining <= 0
+	// A pause lasts for the Retry-After; when a window is full again says something of it only if nothing remains.
+	if !o.ResetAt.IsZero() && (q.Class != classify.RateLimited || q.Until == 0 && q.None) {
+		q.Until = min(r.Instant(o.ResetAt), r.Now.Plus(maxReset))
+	}
 	return q, nil
 }
 
 // canceled: a caller's own cancellation is never a failure of anything.
 func canceled(err error) bool { return errors.Is(err, context.Canceled) }
 
-// report reads a failure.
-func (g *Guard) report(f Failure, r timeline.Reading) ledger.Report {
-	p := ledger.Report{At: r.Now, Status: f.StatusCode, Class: string(g.classify(f))}
+// failure reads a Failure.
+func (rd *reader) failure(f Failure, r timeline.Reading) ledger.Report {
+	p := ledger.Report{At: r.Now, Status: f.StatusCode, Class: string(rd.classify(f))}
 	if !f.At.IsZero() {
 		p.At = min(r.Instant(f.At), r.Now)
 	}
 	text := f.text()
-	p.Text = g.masked(text)
+	p.Text = rd.masked(text)
 	p.Hints = classify.ReadHints(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: text}, r.Time(p.At))
 	switch h := p.Hints; {
 	case h.HasRetryAfter:
@@ -100,107 +140,62 @@ func Classify(f Failure) Class {
 	return Class(classify.Classify(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: f.text()}))
 }
 
-// classify asks the user's function, if there is one. Its panic must not keep the end of an acquisition from being
-// stored: what it cannot read is unknown.
-func (g *Guard) classify(f Failure) (class Class) {
+// classify asks the user-supplied classifier, if there is one. Its panic must not keep the end of an acquisition from
+// being stored: what it cannot read is unknown.
+func (rd *reader) classify(f Failure) (class Class) {
 	if errors.Is(f.Err, context.DeadlineExceeded) && f.StatusCode == 0 && f.Message == "" {
 		return ClassTransient
 	}
-	if g.opt.classifier == nil {
+	if rd.classifier == nil {
 		return Classify(f)
 	}
 	defer func() {
 		if p := recover(); p != nil {
 			class = ClassUnknown
-			if g.once("classifier") {
-				g.noticed("the function of WithClassifier panicked, which reads as class unknown: " + g.masked(fmt.Sprint(p)))
+			if rd.warned.CompareAndSwap(false, true) {
+				rd.warn("the function of WithClassifier panicked, which reads as class unknown: " + rd.masked(fmt.Sprint(p)))
 			}
 		}
 	}()
-	if class = g.opt.classifier(f); slices.Contains(classes[:], class) {
+	if class = rd.classifier(f); slices.Contains(classes[:], class) {
 		return class
 	}
 	return ClassUnknown
 }
 
-// Storms repeat their texts: what reading them brought is remembered.
-
-type templateKey struct{ caller, text string }
-
-// hide replaces the values of the tokens that this process knows by their IDs. Masking alone knows a secret only by
-// its looks.
-func (g *Guard) hide(text string) string {
-	if st := g.replica.Newest(); st != nil {
-		for id, s := range st.Secrets {
-			text = without(text, s.Value, id)
-		}
-	}
-	if g.personal != nil {
-		if t := g.personal.current(); t.secret != nil {
-			text = without(text, t.Value(), t.ID())
-		}
-	}
-	if g.shadow != nil {
-		for _, p := range g.shadow.tokens.Values() {
-			text = without(text, p.token.Value(), p.token.ID())
-		}
-	}
-	return text
-}
-
-// shortValue is the length below which a value is hidden only as a word of its own: it may be a part of any.
-const shortValue = 8
-
-// without replaces a token's value in a text by its ID.
-func without(text, value, id string) string {
-	switch {
-	case value == "" || !strings.Contains(text, value):
-		return text
-	case len(value) >= shortValue:
-		return strings.ReplaceAll(text, value, id)
-	}
-	inWord := func(at int) bool {
-		return at >= 0 && at < len(text) && (text[at] >= '0' && text[at] <= '9' || text[at]|0x20 >= 'a' && text[at]|0x20 <= 'z')
-	}
-	var out strings.Builder
-	from := 0
-	for {
-		i := strings.Index(text[from:], value)
-		if i < 0 {
-			return out.String() + text[from:]
-		}
-		start, end := from+i, from+i+len(value)
-		out.WriteString(text[from:start])
-		if inWord(start-1) || inWord(end) {
-			out.WriteString(value)
-		} else {
-			out.WriteString(id)
-		}
-		from = end
+// refresh forgets what was read of texts before a secret was known that they may hold.
+func (rd *reader) refresh() {
+	now := rd.keeper.Generation()
+	if last := rd.generation.Load(); last != now && rd.generation.CompareAndSwap(last, now) {
+		rd.masks.Purge()
+		rd.templates.Purge()
 	}
 }
 
-func (g *Guard) template(caller, text string) template.Template {
+func (rd *reader) template(caller, text string) template.Template {
+	rd.refresh()
 	text = trim(text, maxText)
-	if t, ok := g.templates.Get(templateKey{caller, text}); ok {
+	if t, ok := rd.templates.Get(templateKey{caller, text}); ok {
 		return t
 	}
-	t := template.Of(g.hide(caller + "\n" + text))
-	g.templates.Add(templateKey{strings.Clone(caller), strings.Clone(text)}, t)
+	t := template.Of(rd.keeper.Hide(caller + "\n" + text))
+	rd.templates.Add(templateKey{strings.Clone(caller), strings.Clone(text)}, t)
 	return t
 }
 
-func (g *Guard) masked(text string) string {
+// masked is foreign text without secrets, fit to be stored and logged.
+func (rd *reader) masked(text string) string {
+	rd.refresh()
 	text = trim(text, maxText)
-	if m, ok := g.masks.Get(text); ok {
+	if m, ok := rd.masks.Get(text); ok {
 		return m
 	}
-	m := mask(g.hide(text))
-	g.masks.Add(strings.Clone(text), m)
+	m := mask(rd.keeper.Hide(text))
+	rd.masks.Add(strings.Clone(text), m)
 	return m
 }
 
-// mask makes foreign text fit to be stored and logged.
+// mask takes out of foreign text what looks like a secret.
 func mask(text string) string { return redact.Secrets(text, maxShown) }
 
 // trim keeps at most n bytes of s, whole runes only, and makes it valid UTF-8.

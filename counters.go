@@ -2,8 +2,8 @@ package tokenguard
 
 import "sync/atomic"
 
-// tally counts this process' calls.
-type tally struct {
+// counters counts this process' calls.
+type counters struct {
 	answers  [len(answerKeys)]atomic.Int64
 	outcomes [len(classes) + 1]atomic.Int64 // the last: successes
 	left     atomic.Int64
@@ -34,23 +34,23 @@ var answerIndex = func() map[Reason]int {
 	return m
 }()
 
-func (t *tally) answered(reason Reason) { t.answers[answerIndex[reason]].Add(1) }
+func (c *counters) answered(reason Reason) { c.answers[answerIndex[reason]].Add(1) }
 
-func (t *tally) outcome(class Class) {
+func (c *counters) outcome(class Class) {
 	i := len(classes)
-	for j, c := range classes {
-		if c == class {
+	for j, known := range classes {
+		if known == class {
 			i = j
 		}
 	}
-	t.outcomes[i].Add(1)
+	c.outcomes[i].Add(1)
 }
 
 // calls sums up, with the hits of the hot path.
-func (t *tally) calls(cached, personal int64) CallStats {
-	out := CallStats{Left: t.left.Load(), Answers: map[Step]map[Reason]int64{}, Outcomes: map[string]int64{}}
+func (c *counters) calls(cached, personal int64) CallStats {
+	out := CallStats{Left: c.left.Load(), Answers: map[Step]map[Reason]int64{}, Outcomes: map[string]int64{}}
 	for i, k := range answerKeys {
-		n := t.answers[i].Load()
+		n := c.answers[i].Load()
 		switch k.reason {
 		case ReasonCached:
 			n += cached
@@ -70,13 +70,13 @@ func (t *tally) calls(cached, personal int64) CallStats {
 			out.Refused += n
 		}
 	}
-	for i, c := range classes {
-		out.Outcomes[string(c)] = t.outcomes[i].Load()
+	for i, class := range classes {
+		out.Outcomes[string(class)] = c.outcomes[i].Load()
 	}
-	out.Outcomes["success"] = t.outcomes[len(classes)].Load()
+	out.Outcomes["success"] = c.outcomes[len(classes)].Load()
 	out.Total = out.Served + out.Refused + out.Failed + out.Left
 	if answered := out.Served + out.Refused + out.Failed; answered > 0 {
-		out.FilterRate = 1 - float64(t.own.Load())/float64(answered)
+		out.FilterRate = 1 - float64(c.own.Load())/float64(answered)
 	}
 	return out
 }

@@ -1,0 +1,334 @@
+package tokenguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/replica"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// acquireCall is a call on its walk through the steps.
+type acquireCall struct {
+	req *Request
+	q   *decide.Request
+
+	rev  *replica.Revision // nil: none is known
+	at   timeline.Reading
+	away error // why the store could not be read or written; nil: it could
+	in   *decide.Input
+
+	rounds   int  // decisions since the call last waited
+	looked   bool // rev and at are of a moment ago
+	reported bool // what the request reports has been applied
+	joined   bool // it has waited for an acquisition of its key
+	placed   bool // it has waited for a place
+	patient  bool // it has waited for the store to come back
+}
+
+// maxRounds bounds how often a call is decided without having waited in between: a store whose document changes each
+// time it is read would keep it for ever.
+const maxRounds = 64
+
+var errUnsettled = fmt.Errorf("the document changed in each of %d rounds", maxRounds)
+
+// acquire walks the call through the steps until one answers.
+func (g *Guard) acquire(ctx context.Context, c *acquireCall) (Grant, error) {
+	for ; c.rounds < maxRounds; c.rounds++ {
+		if err := g.observe(ctx, c); err != nil {
+			return g.leave(c, err)
+		}
+		d, err := g.decide(ctx, c)
+		if err != nil {
+			return g.leave(c, err)
+		}
+		switch d.Answer {
+		case decide.AnswerServe:
+			return g.serve(c, d)
+		case decide.AnswerRefuse:
+			return g.refuse(c, d)
+		}
+		grant, done, err := g.join(ctx, c, d) // step 7
+		if done || err != nil {
+			return grant, err
+		}
+	}
+	c.away = errUnsettled
+	return g.refuse(c, storeAway)
+}
+
+// observe looks at the newest revision, applies what the request reports (step 0), and has the personal token fetched
+// if it is due.
+func (g *Guard) observe(ctx context.Context, c *acquireCall) (err error) {
+	if g.isClosed() {
+		return ErrClosed
+	}
+	if !c.looked {
+		c.rev, c.at, c.away = g.replica.Look(ctx)
+	}
+	c.looked = false
+	if c.away == nil && c.rev.Dirty && g.retry.AllowN(time.Now(), 1) {
+		_ = g.replica.Save(ctx) // a store that fails meets the next look, too
+		c.rev, c.at, c.away = g.replica.Look(ctx)
+	}
+	doc := ledger.New()
+	if c.rev != nil {
+		doc = c.rev.Doc
+	}
+	if g.personal != nil {
+		var fetched bool
+		if c.q.Personal, fetched, err = g.personal.observe(ctx, doc, c.q.Scope, c.at.Now); err != nil {
+			return err
+		}
+		if fetched {
+			g.publish()
+		}
+	}
+	if !c.reported {
+		c.reported = true
+		changed, err := g.report(ctx, c.q, nil, doc, c.at)
+		switch {
+		case changed && err == nil:
+			return g.observe(ctx, c)
+		case changed:
+			c.rev = g.replica.Newest()
+			if c.away == nil {
+				c.away = err
+			}
+		}
+	}
+	c.in = g.inputs.on(c.q, c.rev, c.at.Now)
+	c.in.Outage = decide.Outage{Away: c.away != nil, MayStart: g.replica.MayStart(c.rev)}
+	c.in.Placed = c.placed
+	return nil
+}
+
+// decide returns the decision on what was observed. A suspicion that the predictor does not share is lifted first.
+func (g *Guard) decide(ctx context.Context, c *acquireCall) (decide.Decision, error) {
+	d := c.in.Decide(c.at.Now)
+	switch {
+	case c.away != nil && d.Reason == decide.ReasonStoreUnavailable && ctx.Err() != nil:
+		return d, ctx.Err()
+	case c.away != nil && d.Reason == decide.ReasonStoreUnavailable && !c.patient && g.replica.IsBack(ctx):
+		c.patient = true
+		if err := g.observe(ctx, c); err != nil {
+			return d, err
+		}
+		d = c.in.Decide(c.at.Now)
+	}
+	if !d.LiftsSuspicion || c.away != nil {
+		return d, nil
+	}
+	if err := g.liftSuspicion(ctx, c.q); err != nil {
+		c.away = err
+		return storeAway, nil
+	}
+	c.rev = g.replica.Newest()
+	c.in = g.inputs.on(c.q, c.rev, c.at.Now)
+	if d.Answer == decide.AnswerServe {
+		d = c.in.Decide(c.at.Now) // from the cache now
+	}
+	return d, nil
+}
+
+// join waits for an acquisition of the call's key, and starts it if none is in progress. done: that answers the call.
+func (g *Guard) join(ctx context.Context, c *acquireCall, d decide.Decision) (grant Grant, done bool, err error) {
+	if d.Answer == decide.AnswerWait {
+		c.joined, c.placed = c.joined || !d.Place, c.placed || d.Place
+		if d.Owner != g.flights.owner || d.Place {
+			return g.await(ctx, c)
+		}
+	}
+	if err := ctx.Err(); err != nil { // a caller that has left starts nothing
+		grant, err := g.leave(c, err)
+		return grant, true, err
+	}
+	g.inputs.waiting.Add(1)
+	res, leader, err := g.flights.join(ctx, g.ended, c.q, c.req)
+	g.inputs.waiting.Add(-1)
+	switch {
+	case err != nil:
+		grant, err = g.leave(c, err)
+		return grant, true, err
+	case !res.ran && d.Answer == decide.AnswerWait: // the lease is this process's, but its flight is over: wait for its end
+		return g.await(ctx, c)
+	case !res.ran:
+		return Grant{}, false, nil
+	}
+	if grant, err, done := g.deliver(ctx, c, res, leader); done {
+		return grant, true, err
+	}
+	c.joined = true
+	return Grant{}, false, nil
+}
+
+// await sleeps until something may have changed.
+func (g *Guard) await(ctx context.Context, c *acquireCall) (grant Grant, done bool, err error) {
+	g.inputs.waiting.Add(1)
+	defer g.inputs.waiting.Add(-1)
+	if err := g.replica.Await(ctx); err != nil {
+		grant, err := g.leave(c, err)
+		return grant, true, err
+	}
+	c.rounds = 0
+	return Grant{}, false, nil
+}
+
+// deliver hands the result of a flight to the caller that started it, or to one that joined.
+func (g *Guard) deliver(ctx context.Context, c *acquireCall, res result, leader bool) (Grant, error, bool) {
+	c.at = g.meter.Read()
+	if leader {
+		g.counters.own.Add(1)
+	}
+	failed, _ := errors.AsType[*RequestError](res.err)
+	switch {
+	case res.err != nil && failed == nil && !leader && ctx.Err() != nil:
+		return Grant{}, nil, false
+	case res.err != nil:
+		// A token that is in its last stretch is better than none.
+		c.rev = g.replica.Newest()
+		if c.in = g.inputs.on(c.q, c.rev, c.at.Now); c.rev != nil {
+			if t := c.in.Pick(c.at.Now); t != nil {
+				c.joined = false
+				grant, err := g.serve(c, c.in.ServedBy(t))
+				if failed != nil {
+					grant.Verdict.Detail += "; " + failed.Verdict.Detail
+				}
+				return grant, err, true
+			}
+		}
+		if failed == nil {
+			c.away = res.err
+			grant, err := g.refuse(c, storeAway)
+			return grant, err, true
+		}
+		g.counters.answered(ReasonRequestFailed)
+		return Grant{}, res.err, true
+	case leader && res.token.secret != nil:
+		in := g.inputs.newest(c.q, c.at.Now)
+		if rec := in.Doc.Tokens[res.token.ID()]; rec == nil || !in.Usable(rec, c.at.Now) {
+			return Grant{}, nil, false // this process was stopped until the token had ended
+		}
+		g.counters.answered(ReasonAcquired)
+		return Grant{Token: res.token, Source: SourceRequest, Verdict: acquired(in, res.token.ID(), c.at)}, nil, true
+	}
+	return Grant{}, nil, false
+}
+
+// storeAway is the decision of a call that the store keeps from being decided.
+var storeAway = decide.Decision{Step: decide.StepStore, Answer: decide.AnswerRefuse, Reason: decide.ReasonStoreUnavailable, Until: timeline.Never}
+
+func (g *Guard) isClosed() bool {
+	select {
+	case <-g.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// again answers a call as the last one like it, if nothing that could change the answer has happened since.
+func (g *Guard) again(req *Request) *cachedAnswer {
+	t := g.cache.table.Load()
+	if t == nil {
+		return nil
+	}
+	text, ok := question(req, g.opt.classifier != nil)
+	if !ok {
+		return nil
+	}
+	now := int64(g.meter.Mono())
+	a := g.answers.lookup(req, text, t.rev, now)
+	if a == nil {
+		return nil
+	}
+	at := t.delta + timeline.Instant(now)
+	if a.counts != nil {
+		p := *a.counts
+		p.At = at
+		g.replica.AddOutcome(p.Failing, outcomeOf(&p, Outcome{}, timeline.Reading{Now: at}))
+	}
+	if a.err != nil {
+		g.counters.answered(a.err.Verdict.Reason)
+	} else {
+		a.use.touch(at)
+		g.counters.answered(ReasonCached)
+	}
+	if a.event.Kind != "" && !a.sample.Skips(now) {
+		e := a.event
+		e.At = g.meter.Read().Wall
+		g.events.emit(e)
+	}
+	return a
+}
+
+// remember keeps the answer to a call, if asking again changes nothing.
+func (g *Guard) remember(c *acquireCall, d decide.Decision, a cachedAnswer) {
+	t := g.cache.table.Load()
+	switch {
+	case t == nil || t.rev != c.rev || c.rev.Dirty || g.personal != nil || g.opt.clock != nil:
+		return
+	case c.q.Class == classify.RateLimited || c.q.Until != 0:
+		return // each report moves the instant that it names
+	case a.err == nil && c.q.Class == "":
+		return // the token cache has it
+	case d.Step != decide.StepDedup && d.Step != decide.StepManager && d.Step != decide.StepLimiter && d.Reason != decide.ReasonCached:
+		return
+	}
+	text, ok := question(c.req, g.opt.classifier != nil)
+	if !ok {
+		return
+	}
+	until := c.in.StableUntil(d, c.at)
+	if a.err != nil && !a.err.Verdict.RetryAt.IsZero() {
+		until = min(until, c.at.Instant(a.err.Verdict.RetryAt))
+	}
+	a.rev, a.until = c.rev, min(int64(until-t.delta), int64(g.replica.TrustedUntil(hotLife)))
+	if a.event.Kind != "" {
+		a.sample = g.events.journal.Sample(&a.event)
+	}
+	if d.Token != nil {
+		a.use = t.uses[d.Token.ID]
+	}
+	if rec := c.rev.Doc.Tokens[c.q.Failing]; rec != nil && c.q.Class != "" {
+		p := c.q.Report
+		a.counts = &p
+	}
+	if a.until > int64(g.meter.Mono()) && (a.err != nil || a.use != nil) && (a.event.Kind == "" || a.sample != nil) {
+		g.answers.add(c.req, text, a)
+	}
+}
+
+// publish makes the token table of the newest revision, whichever of those that were published comes last.
+func (g *Guard) publish() {
+	c := &g.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rev, mono := g.replica.Newest(), g.meter.Mono()
+	if rev == nil || g.isClosed() {
+		return
+	}
+	now := g.meter.Read().Now
+	t := c.newTableLocked(rev, mono, now, func(rec *ledger.Token) bool { return !rev.Doc.AcquiredBy(rec, g.flights.owner) })
+	t.valid.Store(int64(g.replica.TrustedUntil(hotLife)))
+	if g.opt.clock == nil {
+		for scope := range rev.Doc.ByScope {
+			if e := g.inputs.entry(t, scope, now); e != nil {
+				e.hits = &c.cached
+				t.add(e)
+			}
+		}
+		if e := g.inputs.personalEntry(t, now); e != nil {
+			e.hits = &c.personal
+			if t.add(e); e.scope == "" {
+				t.other = e
+			}
+		}
+	}
+	c.table.Store(t)
+}

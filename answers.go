@@ -1,0 +1,88 @@
+package tokenguard
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"strings"
+	"sync/atomic"
+
+	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/journal"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/replica"
+)
+
+// answersKept bounds the answers that are remembered: about 1 KiB each, at most 6 MiB together when every request is as
+// long as one may be.
+const answersKept = 1024
+
+// answerCache remembers answers so that a retry storm costs a lookup per call. An entry is valid for one revision, until
+// its limit opens, and for at most hotLife. What each such call still does is to be counted, in the counters, in the
+// sample of its events and, where it names a known token, in what the predictor learns.
+type answerCache struct {
+	seed  maphash.Seed
+	slots [answersKept]atomic.Pointer[cachedAnswer]
+}
+
+// cachedAnswer is what the calls of one question get. Its words are absolute instants, so that they stay true.
+type cachedAnswer struct {
+	scope, caller, failing, text string
+	status                       int
+
+	rev    *replica.Revision
+	until  int64 // monotonic nanoseconds
+	grant  Grant
+	err    *RefusedError // nil: grant
+	use    *lastUse      // of the grant's token
+	event  Event
+	sample *journal.Sample
+	counts *ledger.Report // for the predictor; nil: names no known token
+}
+
+// question returns the text of the request's failure, if calls like this one may share an answer: classifying looks at
+// nothing else then.
+func question(req *Request, classifier bool) (text string, ok bool) {
+	f := &req.Failure
+	for name := range f.Header {
+		if classifier || classify.ReadsHeader(name) {
+			return "", false
+		}
+	}
+	if !req.Kind.plain() || !f.At.IsZero() || len(req.Scope) > maxScope {
+		return "", false
+	}
+	if f.Err != nil && (classifier || errors.Is(f.Err, context.Canceled) || errors.Is(f.Err, context.DeadlineExceeded)) {
+		return "", false
+	}
+	text = f.text()
+	return text, len(text) <= maxText && len(req.Caller) <= maxCaller && len(req.Failing) <= maxCaller
+}
+
+func (c *answerCache) slot(req *Request, text string) *atomic.Pointer[cachedAnswer] {
+	const odd = 0x9E3779B97F4A7C15
+	h := uint64(req.Failure.StatusCode)
+	for _, part := range [...]string{req.Scope, req.Caller, req.Failing, text} {
+		if h *= odd; part != "" {
+			h ^= maphash.String(c.seed, part)
+		}
+	}
+	return &c.slots[h*odd>>32%answersKept]
+}
+
+// lookup returns the answer of the last call like this one, on the revision and at the monotonic nanoseconds given.
+func (c *answerCache) lookup(req *Request, text string, rev *replica.Revision, now int64) *cachedAnswer {
+	a := c.slot(req, text).Load()
+	if a == nil || a.rev != rev || now >= a.until || a.status != req.Failure.StatusCode || a.text != text ||
+		a.scope != req.Scope || a.caller != req.Caller || a.failing != req.Failing {
+		return nil
+	}
+	return a
+}
+
+// add remembers an answer to the request.
+func (c *answerCache) add(req *Request, text string, a cachedAnswer) {
+	a.scope, a.caller, a.failing = strings.Clone(req.Scope), strings.Clone(req.Caller), strings.Clone(req.Failing)
+	a.text, a.status = strings.Clone(text), req.Failure.StatusCode
+	c.slot(req, text).Store(&a)
+}

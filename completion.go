@@ -1,0 +1,93 @@
+package tokenguard
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/panics"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// completion reads an answer: a usable token, or what its failure means.
+func (f *flights) completion(q *decide.Request, a ledger.Attempt, t Token, err error, r timeline.Reading) (*ledger.Completion, Token, Failure, error) {
+	c := &ledger.Completion{Attempt: a, End: max(r.Now, a.Start), Took: r.Now.Sub(a.Start)}
+	upstream := !errors.As(err, new(*PanicError)) && !errors.Is(err, panics.ErrGoexit)
+	if err == nil {
+		upstream = false
+		var rec *ledger.Token
+		if rec, t, err = f.accept(t, q, a.Seq, r); err == nil {
+			c.Token = rec
+			return c, t, Failure{}, nil
+		}
+	}
+	failure := failureOf(err)
+	in := f.reader.failure(failure, r)
+	if !upstream { // no answer of the upstream: its words tell nothing
+		in.Class, in.Until = classify.Unknown, 0
+	}
+	at := c.End
+	if in.At >= a.Start && in.At < c.End {
+		at = in.At
+	}
+	c.Failed = ledger.Streak{At: c.End, ID: a.ID, Class: in.Class, Status: failure.StatusCode, Text: in.Text}
+	if until := in.Until; until > at {
+		if until > at.Plus(ledger.MaxRetryAfter) {
+			until = at.Plus(ledger.MaxRetryAfter)
+			f.events.emit(Event{At: r.Wall, Kind: EventState, Scope: q.Scope, Text: fmt.Sprintf("the upstream's Retry-After of more than %v was cut to it", ledger.MaxRetryAfter)})
+		}
+		c.Pause = ledger.Pause{From: at, Until: until}
+	}
+	return c, Token{}, failure, err
+}
+
+// accept turns what RequestFunc or Adopt gave into a record, or says why it is not a usable token.
+func (f *flights) accept(t Token, q *decide.Request, seq uint64, r timeline.Reading) (*ledger.Token, Token, error) {
+	id, value := t.ID(), t.Value()
+	rec := &ledger.Token{ID: id, Kind: ledger.Anonymous, Scope: q.Scope, Acquired: r.Now, Seq: seq, Used: r.Now}
+	rec.Expiry = t.expiry(r)
+	var old *ledger.Token
+	if rev := f.replica.Newest(); rev != nil {
+		old = rev.Doc.Tokens[id]
+	}
+	switch {
+	case value == "":
+		return nil, t, errors.New("tokenguard: the token is empty")
+	case len(value) > maxTokenSize:
+		return nil, t, fmt.Errorf("tokenguard: the token has %d bytes, at most %d are taken", len(value), maxTokenSize)
+	case rec.Expiry != 0 && rec.Expiry <= r.Now:
+		return nil, t, fmt.Errorf("tokenguard: the token %s has expired already (where the upstream states no expiry, NewToken with a zero one)", id)
+	case old != nil && old.Rejected != 0:
+		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that was rejected", id)
+	case old != nil && old.IsSpent(r.Now):
+		return nil, t, fmt.Errorf("tokenguard: the token %s is the one whose quota is spent", id)
+	case id == q.Failing && (q.Class == classify.AuthInvalid || q.Class == classify.QuotaExhausted):
+		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that failed", id)
+	}
+	f.keeper.Seal(rec, t.hidden())
+	t.Kind, t.Scope, t.AcquiredAt, t.Expiry = Anonymous, q.Scope, r.Time(rec.Acquired), r.Time(rec.Expiry)
+	return rec, t, nil
+}
+
+// expiry is when a token that was just received ends, on the meter; 0: that was not stated.
+func (t Token) expiry(r timeline.Reading) timeline.Instant {
+	if t.lasts {
+		return min(r.Now.Plus(max(t.lifetime, 0)), timeline.Never-1) // stated, however far away
+	}
+	return r.Instant(t.Expiry)
+}
+
+// cause is the failure behind a refusal: as it was, if this process met it, else rebuilt from the document. During a
+// backoff that is the failed acquisition, whichever rule the verdict names.
+func (f *flights) cause(in *decide.Input, d decide.Decision, r timeline.Reading) error {
+	streak := in.Failure(d, r.Now)
+	if streak == nil || streak.Class == "" {
+		return nil
+	}
+	if err, ok := f.errs.Peek(streak.ID); ok && streak.ID != "" {
+		return err
+	}
+	return Failed(Failure{StatusCode: streak.Status, Message: streak.Message(), At: r.Time(streak.At)})
+}

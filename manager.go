@@ -1,0 +1,203 @@
+package tokenguard
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/replica"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// ManagerConfig sets the decision manager.
+type ManagerConfig struct {
+	// MinTokenAge is the age before which a token is not replaced: up to 24 h, default 30 min (min_token_age).
+	// A stated reset that is at most this far away is waited for.
+	MinTokenAge time.Duration
+	// RecentWindow is the time after a start in which a key gets no other: up to 24 h, default 5 min (recent_window).
+	RecentWindow time.Duration
+	// Confirmation is the time after which a second quota refusal confirms the first: up to 24 h, default 60 s
+	// (confirmation).
+	Confirmation time.Duration
+	// ReplaceSpentEarly lets a token whose quota is confirmed spent be replaced before MinTokenAge
+	// (replace_spent_early).
+	ReplaceSpentEarly bool
+}
+
+// Recommendation is what an operator would do now.
+type Recommendation struct {
+	Action   string `json:"action"` // keep_current, request_anonymous or wait
+	Reason   string `json:"reason"`
+	Priority string `json:"priority"` // low, medium or high
+}
+
+// verdictOf is a decision as the public API shows it.
+func verdictOf(v *decide.Input, rl decide.Decision, r timeline.Reading, retry timeline.Instant) Verdict {
+	return Verdict{
+		Step: Step(rl.Step), Reason: Reason(rl.Reason), Answer: Answer(rl.Answer), Detail: v.Detail(rl, r),
+		Until: r.Time(rl.Until), RetryAt: r.Time(retry), Class: Class(v.Request.Class),
+		Evidence: Evidence{
+			Count: rl.Count, Limit: rl.Limit, Window: rl.Window, Since: r.Time(rl.Since), TokenID: rl.TokenID,
+			Similarity: rl.Similarity, Level: Level(rl.Level), Confidence: rl.Confidence,
+		},
+	}
+}
+
+// acquired is the verdict of the call that started the acquisition that brought the token.
+func acquired(v *decide.Input, id string, r timeline.Reading) Verdict {
+	return verdictOf(v, decide.Decision{Step: decide.StepRequest, Answer: decide.AnswerServe, Reason: decide.ReasonAcquired, TokenID: id}, r, 0)
+}
+
+// failedVerdict is the verdict of a call whose acquisition failed.
+func failedVerdict(v *decide.Input, f *ledger.Streak, r timeline.Reading) Verdict {
+	return verdictOf(v, decide.Decision{Step: decide.StepRequest, Answer: decide.AnswerFail, Reason: decide.ReasonRequestFailed, Failure: f}, r, v.RetryAt(r.Now))
+}
+
+// serve answers the call with the token of the decision.
+func (g *Guard) serve(c *acquireCall, d decide.Decision) (grant Grant, err error) {
+	defer g.cache.confirm(c.rev, g.replica.TrustedUntil(hotLife))
+	if d.Reason == decide.ReasonPersonal {
+		g.counters.answered(ReasonPersonal)
+		return Grant{Token: g.personal.current(), Source: SourcePersonal, Verdict: verdictOf(c.in, d, c.at, 0)}, nil
+	}
+	grant.Token, _ = tokenIn(c.rev, d.Token.ID)
+	grant.Source = SourceCache
+	first := g.cache.use(d.Token.ID, c.at.Now)
+	if c.joined {
+		d.Step, d.Reason = decide.StepGate, decide.ReasonJoined
+	}
+	if first || c.joined {
+		grant.Source = SourceShared
+	}
+	if first {
+		g.publish() // from now on it is one of ours
+	}
+	grant.Verdict = verdictOf(c.in, d, c.at, 0)
+	g.counters.answered(Reason(d.Reason))
+	var event Event
+	if grant.Source == SourceShared || c.q.Class != "" {
+		event = Event{At: c.at.Wall, Kind: EventServed, Scope: c.q.Scope, Caller: c.q.Caller, TokenID: d.Token.ID, Source: grant.Source, Verdict: grant.Verdict, Failing: c.q.Failing, Text: c.q.Text}
+		g.events.emit(event)
+	}
+	if c.away == nil && grant.Source == SourceCache {
+		g.remember(c, d, cachedAnswer{grant: grant, event: event})
+	}
+	return grant, nil
+}
+
+// refuse answers the call without a token.
+func (g *Guard) refuse(c *acquireCall, d decide.Decision) (Grant, error) {
+	refused := &RefusedError{}
+	switch d.Reason {
+	case decide.ReasonStoreUnavailable:
+		refused.Verdict, refused.Cause = verdictOf(c.in, d, c.at, timeline.Never), c.away
+		refused.Verdict.Detail = mask(strings.TrimPrefix(c.away.Error(), "tokenguard: "))
+	case decide.ReasonClosed:
+		refused.Verdict = closedVerdict(c.q)
+	default:
+		refused.Verdict, refused.Cause = verdictOf(c.in, d, c.at, c.in.RetryAt(c.at.Now)), g.flights.cause(c.in, d, c.at)
+	}
+	g.counters.answered(refused.Verdict.Reason)
+	event := Event{At: c.at.Wall, Kind: EventRefused, Scope: c.q.Scope, Caller: c.q.Caller, TokenID: refused.Verdict.Evidence.TokenID, Verdict: refused.Verdict, Failing: c.q.Failing, Text: c.q.Text}
+	g.events.emit(event)
+	if c.away == nil && d.Reason != decide.ReasonClosed {
+		g.remember(c, d, cachedAnswer{err: refused, event: event})
+	}
+	return Grant{}, refused
+}
+
+func closedVerdict(q *decide.Request) Verdict {
+	return Verdict{Step: StepStore, Reason: ReasonClosed, Answer: AnswerRefuse, Detail: "Close was called", Class: Class(q.Class)}
+}
+
+// leave ends the call of a caller that does not wait any longer.
+func (g *Guard) leave(c *acquireCall, err error) (Grant, error) {
+	if errors.Is(err, ErrClosed) || errors.Is(err, replica.ErrClosed) {
+		return g.refuse(c, decide.Decision{Reason: decide.ReasonClosed})
+	}
+	g.counters.left.Add(1)
+	return Grant{}, err
+}
+
+// Explain returns what Acquire would answer now, with the verdict of every step. It changes nothing and calls nothing
+// user-supplied but the classifier, so a personal token that was never fetched counts as not usable. The error is the
+// refusal of a guard that is closed or cannot reach its store; the Explanation then holds its verdict alone.
+func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
+	req.Failing = g.trial.failing(req.Failing)
+	rev, r, away := g.replica.Look(ctx)
+	q, err := g.reader.request(&req, r)
+	if err != nil {
+		return Explanation{}, err
+	}
+	if g.isClosed() {
+		err := &RefusedError{Verdict: closedVerdict(q)}
+		return Explanation{At: r.Wall, Verdict: err.Verdict}, err
+	}
+	doc := ledger.New()
+	if rev != nil {
+		doc = rev.Doc.Clone()
+	}
+	if q.Class != "" {
+		doc.Report(g.opt.policy, &q.Report, q.Scope, g.personal.record(q.Failing), r.Now)
+	}
+	if g.personal != nil { // what is reported may be about the personal token
+		q.Personal, _ = g.personal.view(doc, q.Scope, r.Now)
+	}
+	v := g.inputs.newest(q, r.Now)
+	v.Doc, v.Outage = doc, decide.Outage{Away: away != nil, MayStart: g.replica.MayStart(rev)}
+	// The request's own failure is an outcome of the token, too, unless it was counted before.
+	if newest := doc.Newest(q.Scope); q.Class != "" && newest != nil && newest.ID == q.Failing && !g.reports.Contains(idOf(&q.Report)) {
+		v.Pending = g.replica.Pending(newest.ID)
+		v.Pending.Add(outcomeOf(&q.Report, Outcome{}, r))
+	}
+	final, steps := v.Steps(r.Now)
+	if final.LiftsSuspicion { // the refusal comes after it
+		doc.Newest(q.Scope).ClearSuspicion()
+	}
+	retry := v.RetryAt(r.Now)
+	word := func(rl decide.Decision) Verdict {
+		at := timeline.Instant(0)
+		if rl.Answer == decide.AnswerRefuse && rl.Reason != decide.ReasonStoreUnavailable {
+			at = retry
+		}
+		return verdictOf(v, rl, r, at)
+	}
+	if final.Reason == decide.ReasonStoreUnavailable {
+		refused := &RefusedError{Verdict: word(final), Cause: away}
+		refused.Verdict.Detail = mask(strings.TrimPrefix(away.Error(), "tokenguard: "))
+		return Explanation{At: r.Wall, Verdict: refused.Verdict}, refused
+	}
+	out := Explanation{At: r.Wall, Verdict: word(final)}
+	for _, rl := range steps {
+		out.Steps = append(out.Steps, word(rl))
+	}
+	return out, nil
+}
+
+// recommend reads the decision for a caller of the default scope as advice.
+func recommend(v *decide.Input, r timeline.Reading) Recommendation {
+	switch rl := v.Decide(r.Now); rl.Answer {
+	case decide.AnswerServe:
+		out := Recommendation{Action: "keep_current", Reason: "a usable token is there", Priority: "low"}
+		if t := rl.Token; t != nil {
+			if f := v.Doc.History.Forecast(t.Usage, int64(r.Now)); f.Warn {
+				out.Reason, out.Priority = "the token's quota is forecast to run out: "+f.Reason, "medium"
+			}
+			if t.IsSuspect(r.Now) {
+				out.Reason, out.Priority = "the token's quota is in doubt", "medium"
+			}
+		}
+		return out
+	case decide.AnswerStart:
+		return Recommendation{Action: "request_anonymous", Reason: v.RuleText(v.Manager(r.Now), r) + ", and every gate is open", Priority: "high"}
+	default:
+		priority := "medium"
+		if rl.Answer == decide.AnswerRefuse && rl.Reason != decide.ReasonMinInterval {
+			priority = "high"
+		}
+		return Recommendation{Action: "wait", Reason: v.RuleText(rl, r), Priority: priority}
+	}
+}
