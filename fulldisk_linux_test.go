@@ -51,8 +51,8 @@ func TestFullDisk(t *testing.T) {
 	token, err := other.Token(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "a secret", token.Value())
-	report, err := Inspect(t.Context(), path)
+	attempts, err := other.Attempts(t.Context())
 	require.NoError(t, err)
-	require.Len(t, report.Attempts, 1)
-	require.EqualValues(t, 1, report.Successes)
+	require.Len(t, attempts, 1)
+	require.Equal(t, AttemptSucceeded, attempts[0].State)
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/tokenguard/tokenguard"
+	"github.com/tokenguard/tokenguard/inspect"
 )
 
 // Real processes on one state file, killed and stopped at random instants. Each writes a line to a log before it asks
@@ -134,7 +135,7 @@ func TestKilledProcesses(t *testing.T) {
 	}
 	t.Logf("%d kills, %d acquisitions", kills-kills/10, checkLog(t, dir))
 
-	report, err := tokenguard.Inspect(t.Context(), filepath.Join(dir, "state"))
+	report, err := inspect.File(t.Context(), filepath.Join(dir, "state"))
 	require.NoError(t, err)
 	require.Empty(t, report.Problem)
 	require.Empty(t, report.SetAside, "a kill never damages the file")

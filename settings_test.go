@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestInspect(t *testing.T) {
+func TestConfigAndAttempts(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		want := Conservative()
 		want.RateLimit.MaxRequestsPerHour = 5
@@ -22,8 +22,8 @@ func TestInspect(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, attempts, 2)
 		assert.WithinDuration(t, start, attempts[0].Start, time.Second)
-		assert.False(t, attempts[0].InProgress || attempts[0].Failed || attempts[0].Adopted)
-		assert.True(t, attempts[1].Adopted)
+		assert.Equal(t, AttemptSucceeded, attempts[0].State)
+		assert.Equal(t, AttemptAdopted, attempts[1].State)
 
 		time.Sleep(23*time.Hour + time.Minute)
 		attempts, err = r.Attempts(t.Context())

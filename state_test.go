@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -210,11 +209,6 @@ func TestSecretsAtRest(t *testing.T) {
 	require.NoError(t, err, "nothing was lost")
 	require.Equal(t, secret, token.Value())
 
-	report, err := Inspect(t.Context(), path)
-	require.NoError(t, err)
-	require.Equal(t, "sealed", report.Tokens[0].Stored)
-	require.Equal(t, "usable", report.Tokens[0].State)
-
 	// A sealed value opens nowhere but in its place.
 	st := g.replica.Newest()
 	moved := *st.Doc.Tokens[TokenID(secret)]
@@ -254,54 +248,6 @@ func requireNowhere(t *testing.T, dir, secret string) {
 		require.NoError(t, err)
 		require.NotContains(t, string(b), secret)
 	}
-}
-
-func TestInspectSays(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state")
-	report, err := Inspect(t.Context(), path)
-	require.NoError(t, err)
-	require.False(t, report.Exists)
-	g := newTestGuard(t, giveToken("eyJ-secret"), WithStateFile(path))
-	_, err = g.Token(t.Context())
-	require.NoError(t, err)
-	before, err := os.ReadFile(path)
-	require.NoError(t, err)
-	report, err = Inspect(t.Context(), path)
-	require.NoError(t, err)
-	text := report.String()
-	require.NotContains(t, text, "eyJ-secret")
-	require.Contains(t, text, "min_interval")
-	require.Contains(t, text, "3/h, 20/day, 5m0s apart")
-	require.Contains(t, text, "usable, stored: plain")
-	after, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, before, after)
-
-	require.NoError(t, os.WriteFile(path, before[:len(before)/2], 0o600))
-	report, err = Inspect(t.Context(), path)
-	require.NoError(t, err)
-	require.Contains(t, report.String(), "PROBLEM: damaged")
-	require.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(before), `"version":1`, `"version":9`, 1)), 0o600))
-	report, err = Inspect(t.Context(), path)
-	require.NoError(t, err)
-	require.NotEmpty(t, report.Problem)
-}
-
-func TestInspectStore(t *testing.T) {
-	store := NewMemoryStore()
-	report, err := InspectStore(t.Context(), store, "shared")
-	require.NoError(t, err)
-	require.Contains(t, report.String(), "there is no state yet")
-	g := newTestGuard(t, giveToken("eyJ-secret"), WithStore(store), WithName("shared"))
-	_, err = g.Token(t.Context())
-	require.NoError(t, err)
-	report, err = InspectStore(t.Context(), store, "shared")
-	require.NoError(t, err)
-	require.Contains(t, report.String(), "1 started, 1 succeeded; limits 3/h, 20/day")
-	require.NotContains(t, report.String(), "eyJ-secret")
-	require.NoError(t, store.Close())
-	_, err = InspectStore(t.Context(), store, "shared")
-	require.ErrorIs(t, err, ErrStore)
 }
 
 // A suspend in the middle of an acquisition: its context ends soon after the resume, as its lease has.

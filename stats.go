@@ -96,14 +96,24 @@ func (g *Guard) Config() Config { return g.opt.Config }
 
 // Attempt is one started acquisition, of whichever process shares the state.
 type Attempt struct {
+	ID    string    `json:"id"`
 	Start time.Time `json:"start"`
 	// End is from when the windows and the spacing count it; of one that is in progress, the end of its lease.
-	End        time.Time `json:"end"`
-	InProgress bool      `json:"in_progress,omitempty"`
-	Failed     bool      `json:"failed,omitempty"`
-	// Adopted: the token was fetched elsewhere and taken in with Adopt.
-	Adopted bool `json:"adopted,omitempty"`
+	End   time.Time    `json:"end"`
+	State AttemptState `json:"state"`
 }
+
+// AttemptState is what became of an attempt.
+type AttemptState string
+
+// The states of an attempt.
+const (
+	AttemptInProgress AttemptState = "in progress"
+	AttemptSucceeded  AttemptState = "succeeded"
+	AttemptFailed     AttemptState = "failed"
+	AttemptAdopted    AttemptState = "adopted" // the token was fetched elsewhere and stored with Adopt
+	AttemptKilled     AttemptState = "killed"  // its process ended before it did; it counts to its lease's end
+)
 
 // Attempts returns the charged attempts that the day window still looks at, oldest first, after one look at the store.
 func (g *Guard) Attempts(ctx context.Context) ([]Attempt, error) {
@@ -117,7 +127,7 @@ func (g *Guard) Attempts(ctx context.Context) ([]Attempt, error) {
 		if r.Now.Sub(a.End) >= ledger.Day {
 			continue
 		}
-		out = append(out, Attempt{Start: r.Time(a.Start), End: r.Time(a.End), InProgress: a.InProgress(r.Now), Failed: a.Failed, Adopted: a.Adopted})
+		out = append(out, Attempt{ID: a.ID, Start: r.Time(a.Start), End: r.Time(a.End), State: AttemptState(a.State(r.Now))})
 	}
 	return out, nil
 }

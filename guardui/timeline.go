@@ -61,7 +61,7 @@ func newTimeline(title string, length time.Duration, now time.Time, attempts []t
 		}
 		starts.Count++
 		mark := box{X: at(a.Start), W: max(at(a.End)-at(a.Start), 4), H: rowHeight}
-		if a.Failed { // told from the others by more than its colour
+		if a.State == tokenguard.AttemptFailed { // told from the others by more than its colour
 			mark.Failed, mark.Y, mark.H = true, rowHeight/2, rowHeight/2
 		}
 		mark.X = min(mark.X, 1000-mark.W)
@@ -84,7 +84,7 @@ func closed(history []tokenguard.Event, attempts []tokenguard.Attempt, limiter t
 		}
 	}
 	for _, a := range slices.Backward(attempts) { // the backoff in force, whichever process failed
-		if a.Failed && a.End.Before(limiter.BackoffUntil) {
+		if a.State == tokenguard.AttemptFailed && a.End.Before(limiter.BackoffUntil) {
 			all = append(all, stretch{a.End, limiter.BackoffUntil})
 			break
 		}

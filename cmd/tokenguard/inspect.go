@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tokenguard/tokenguard"
+	"github.com/tokenguard/tokenguard/inspect"
 	"github.com/tokenguard/tokenguard/redisstore"
 )
 
@@ -65,7 +66,7 @@ if the state is damaged, lost, or of a newer version, or if FILE is none, and wi
 }
 
 // state explains a file, the file of a name, or what a server holds under the name.
-func state(ctx context.Context, args []string, name, server, prefix string) (tokenguard.Report, error) {
+func state(ctx context.Context, args []string, name, server, prefix string) (inspect.Report, error) {
 	if server != "" {
 		return serverState(ctx, server, prefix, name)
 	}
@@ -75,20 +76,20 @@ func state(ctx context.Context, args []string, name, server, prefix string) (tok
 	} else {
 		var err error
 		if path, err = tokenguard.DefaultStateFile(name); err != nil {
-			return tokenguard.Report{}, &exitError{exitUsage, err}
+			return inspect.Report{}, &exitError{exitUsage, err}
 		}
 	}
-	report, err := tokenguard.Inspect(ctx, path)
+	report, err := inspect.File(ctx, path)
 	if err != nil {
 		err = &exitError{exitStore, err}
 	}
 	return report, err
 }
 
-func serverState(ctx context.Context, server, prefix, name string) (tokenguard.Report, error) {
+func serverState(ctx context.Context, server, prefix, name string) (inspect.Report, error) {
 	options, err := redis.ParseURL(server)
 	if err != nil { // whose text may hold the password
-		return tokenguard.Report{}, usage("--redis: not an address such as redis://localhost:6379/0")
+		return inspect.Report{}, usage("--redis: not an address such as redis://localhost:6379/0")
 	}
 	options.ContextTimeoutEnabled, options.DisableIdentity = true, true
 	client := redis.NewClient(options)
@@ -99,10 +100,10 @@ func serverState(ctx context.Context, server, prefix, name string) (tokenguard.R
 	}
 	store, err := redisstore.New(client, opts...)
 	if err != nil {
-		return tokenguard.Report{}, &exitError{exitUsage, err}
+		return inspect.Report{}, &exitError{exitUsage, err}
 	}
 	defer store.Close()
-	report, err := tokenguard.InspectStore(ctx, store, name)
+	report, err := inspect.Store(ctx, store, name)
 	if err != nil {
 		err = &exitError{exitStore, err}
 	}

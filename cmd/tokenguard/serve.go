@@ -12,6 +12,7 @@ import (
 
 	"github.com/tokenguard/tokenguard"
 	"github.com/tokenguard/tokenguard/guardui"
+	"github.com/tokenguard/tokenguard/inspect"
 )
 
 func serveCommand() *cobra.Command {
@@ -53,7 +54,7 @@ func lookFirst(cmd *cobra.Command, name, path string) (err error) {
 			return &exitError{exitUsage, err}
 		}
 	}
-	report, err := tokenguard.Inspect(cmd.Context(), path)
+	report, err := inspect.File(cmd.Context(), path)
 	switch {
 	case err != nil:
 		return &exitError{exitStore, err}

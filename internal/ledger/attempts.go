@@ -155,3 +155,18 @@ func (d *Document) AcquiredBy(r *Token, owner string) bool {
 	}
 	return false
 }
+
+// State is what became of an attempt, in a word or two: in progress, adopted, killed, failed or succeeded.
+func (a *Attempt) State(now timeline.Instant) string {
+	switch {
+	case a.InProgress(now):
+		return "in progress"
+	case a.Adopted:
+		return "adopted"
+	case !a.Landed:
+		return "killed"
+	case a.Failed:
+		return "failed"
+	}
+	return "succeeded"
+}

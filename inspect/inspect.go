@@ -1,4 +1,5 @@
-package tokenguard
+// Package inspect explains a guard's state to an operator, without changing it or disturbing the guards that use it.
+package inspect
 
 import (
 	"context"
@@ -7,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tokenguard/tokenguard"
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/meter"
@@ -14,7 +16,7 @@ import (
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
-// Report is what Inspect found in a state file, or InspectStore in a store. It encodes to JSON and holds no token's value.
+// Report is what File found in a state file, or Store in a store. It encodes to JSON and holds no token's value.
 type Report struct {
 	Path     string    `json:"path"`
 	Exists   bool      `json:"exists"`
@@ -33,47 +35,39 @@ type Report struct {
 
 	At time.Time `json:"at,omitzero"` // of the look; everything below is as of then
 	// Limits are those of the guard that committed last.
-	Limits   string             `json:"limits,omitempty"`
-	Gates    []InspectedGate    `json:"closed_gates,omitempty"`
-	Attempts []InspectedAttempt `json:"attempts,omitempty"`
-	Tokens   []InspectedToken   `json:"tokens,omitempty"`
-	Failure  string             `json:"last_failure,omitempty"`
+	Limits   string               `json:"limits,omitempty"`
+	Closed   []Limit              `json:"closed_gates,omitempty"`
+	Attempts []tokenguard.Attempt `json:"attempts,omitempty"`
+	Tokens   []Token              `json:"tokens,omitempty"`
+	Failure  string               `json:"last_failure,omitempty"`
 
-	Starts    uint64   `json:"starts"` // since the state was made
-	Successes uint64   `json:"successes"`
-	Accuracy  Accuracy `json:"accuracy"` // of the quota forecasts
+	Starts    uint64              `json:"starts"` // since the state was made
+	Successes uint64              `json:"successes"`
+	Accuracy  tokenguard.Accuracy `json:"accuracy"` // of the quota forecasts
 }
 
-// InspectedGate is a rule that keeps acquisitions from starting.
-type InspectedGate struct {
-	Scope  string    `json:"scope,omitempty"` // empty: all, or the default scope
-	Reason Reason    `json:"reason"`
-	Until  time.Time `json:"until"`
-	Detail string    `json:"detail"`
+// Limit is a rule that keeps acquisitions from starting.
+type Limit struct {
+	Scope  string            `json:"scope,omitempty"` // empty: all, or the default scope
+	Reason tokenguard.Reason `json:"reason"`
+	Until  time.Time         `json:"until"`
+	Detail string            `json:"detail"`
 }
 
-// InspectedAttempt is a started acquisition.
-type InspectedAttempt struct {
-	ID    string    `json:"id"`
-	Start time.Time `json:"start"`
-	End   time.Time `json:"end"` // its lease's end while it runs, and where it was killed
-	State string    `json:"state"`
+// Token is what is known of a token.
+type Token struct {
+	ID       string          `json:"id"`
+	Kind     tokenguard.Kind `json:"kind"`
+	Scope    string          `json:"scope,omitempty"`
+	Acquired time.Time       `json:"acquired"`
+	Expiry   time.Time       `json:"expiry,omitzero"`
+	State    string          `json:"state"`
+	Stored   string          `json:"stored"` // plain, sealed, elsewhere (in its process' memory) or no
 }
 
-// InspectedToken is what is known of a token.
-type InspectedToken struct {
-	ID       string    `json:"id"`
-	Kind     Kind      `json:"kind"`
-	Scope    string    `json:"scope,omitempty"`
-	Acquired time.Time `json:"acquired"`
-	Expiry   time.Time `json:"expiry,omitzero"`
-	State    string    `json:"state"`
-	Stored   string    `json:"stored"` // plain, sealed, elsewhere (in its process' memory) or no
-}
-
-// Inspect explains the state file at path, without changing it and whoever uses it. A damaged file, or one of a newer
+// File explains the state file at path, without changing it and whoever uses it. A damaged file, or one of a newer
 // version, is no error: Problem says so. The error means that it could not look.
-func Inspect(ctx context.Context, path string) (Report, error) {
+func File(ctx context.Context, path string) (Report, error) {
 	if err := ctx.Err(); err != nil {
 		return Report{}, err
 	}
@@ -96,12 +90,12 @@ func Inspect(ctx context.Context, path string) (Report, error) {
 	return out, nil
 }
 
-// InspectStore explains what a store holds under a guard's name, without changing it and whoever uses it; Path is the
-// name. What Inspect says of files holds no meaning here. The error means that it could not look.
-func InspectStore(ctx context.Context, store Store, name string) (Report, error) {
+// Store explains what a store holds under a guard's name, without changing it and whoever uses it; Path is the
+// name. What File says of files holds no meaning here. The error means that it could not look.
+func Store(ctx context.Context, store tokenguard.Store, name string) (Report, error) {
 	snap, err := store.View(ctx, name)
 	if err != nil {
-		return Report{Path: name}, fmt.Errorf("%w: %w", ErrStore, err)
+		return Report{Path: name}, fmt.Errorf("%w: %w", tokenguard.ErrStore, err)
 	}
 	out := Report{Path: name, Name: name, Exists: snap.Rev > 0, Size: int64(len(snap.Data)), Revision: snap.Rev}
 	if snap.Rev > 0 && len(snap.Data) == 0 {
@@ -131,24 +125,24 @@ func (p *Report) read(data []byte, now time.Time) {
 
 // describe asks the very functions that decide.
 func (p *Report) describe(d *ledger.Document, r timeline.Reading) {
-	o, _ := newOptions(nil)
+	policy := defaults()
 	if n := len(d.Limits); n > 0 {
 		l := d.Limits[n-1]
-		o.RateLimit.MaxRequestsPerHour, o.RateLimit.MaxRequestsPerDay, o.RateLimit.MinInterval = l.PerHour, l.PerDay, l.Interval
+		policy.RateLimit.MaxRequestsPerHour, policy.RateLimit.MaxRequestsPerDay, policy.RateLimit.MinInterval = l.PerHour, l.PerDay, l.Interval
 		p.Limits = fmt.Sprintf("%d/h, %d/day, %v apart", l.PerHour, l.PerDay, l.Interval)
 	}
 	p.At, p.LostAt = r.Wall, r.Time(d.Lost)
 	p.Starts, p.Successes = d.Counts.Starts, d.Counts.Successes
 	acc := d.History.Accuracy()
-	p.Accuracy = Accuracy{acc.Count, acc.ShareRight, acc.Brier, acc.BaseBrier, acc.Skill}
+	p.Accuracy = tokenguard.Accuracy{acc.Count, acc.ShareRight, acc.Brier, acc.BaseBrier, acc.Skill}
 	if d.Failures.Count > 0 {
 		p.Failure = fmt.Sprintf("%d in a row, the last (%s) at %s: %s", d.Failures.Count, d.Failures.Class, r.Time(d.Failures.At).Format(time.RFC3339), d.Failures.Text)
 	}
 
-	v := &decide.Input{Doc: d, Policy: o.rules(), Request: &decide.Request{Kind: ledger.Anonymous}}
+	v := &decide.Input{Doc: d, Policy: policy, Request: &decide.Request{Kind: ledger.Anonymous}}
 	gate := func(scope string, rl decide.Decision) {
 		if rl.Until > r.Now {
-			p.Gates = append(p.Gates, InspectedGate{scope, Reason(rl.Reason), r.Time(rl.Until), v.RuleText(rl, r)})
+			p.Closed = append(p.Closed, Limit{scope, tokenguard.Reason(rl.Reason), r.Time(rl.Until), v.RuleText(rl, r)})
 		}
 	}
 	for _, rl := range v.Limits(r.Now) {
@@ -160,29 +154,15 @@ func (p *Report) describe(d *ledger.Document, r timeline.Reading) {
 		gate(scope, of.Closing())
 		gate(scope, decide.Decision{Reason: decide.ReasonUpstreamRateLimited, Until: k.Pause.Until, Since: k.Pause.From})
 	}
-	slices.SortFunc(p.Gates, func(a, b InspectedGate) int { return a.Until.Compare(b.Until) })
+	slices.SortFunc(p.Closed, func(a, b Limit) int { return a.Until.Compare(b.Until) })
 
 	for _, a := range d.Attempts {
-		p.Attempts = append(p.Attempts, InspectedAttempt{a.ID, r.Time(a.Start), r.Time(a.End), attemptState(&a, r.Now)})
+		p.Attempts = append(p.Attempts, tokenguard.Attempt{ID: a.ID, Start: r.Time(a.Start), End: r.Time(a.End), State: tokenguard.AttemptState(a.State(r.Now))})
 	}
 	for _, t := range d.Tokens {
-		p.Tokens = append(p.Tokens, InspectedToken{t.ID, Kind(t.Kind), t.Scope, r.Time(t.Acquired), r.Time(t.Expiry), tokenState(v, t, r.Now), stored(t)})
+		p.Tokens = append(p.Tokens, Token{t.ID, tokenguard.Kind(t.Kind), t.Scope, r.Time(t.Acquired), r.Time(t.Expiry), tokenState(v, t, r.Now), stored(t)})
 	}
-	slices.SortFunc(p.Tokens, func(a, b InspectedToken) int { return b.Acquired.Compare(a.Acquired) })
-}
-
-func attemptState(a *ledger.Attempt, now timeline.Instant) string {
-	switch {
-	case a.InProgress(now):
-		return "in progress"
-	case a.Adopted:
-		return "adopted"
-	case !a.Landed:
-		return "its process was killed"
-	case a.Failed:
-		return "failed"
-	}
-	return "succeeded"
+	slices.SortFunc(p.Tokens, func(a, b Token) int { return b.Acquired.Compare(a.Acquired) })
 }
 
 func tokenState(v *decide.Input, r *ledger.Token, now timeline.Instant) string {
@@ -242,11 +222,11 @@ func (p Report) String() string {
 	if p.Failure != "" {
 		line("  failures: %s", p.Failure)
 	}
-	for _, g := range p.Gates {
-		line("  closed until %s%s, %s: %s", g.Until.Format(time.RFC3339), ofScope(g.Scope), g.Reason, g.Detail)
+	for _, l := range p.Closed {
+		line("  closed until %s%s, %s: %s", l.Until.Format(time.RFC3339), ofScope(l.Scope), l.Reason, l.Detail)
 	}
-	if len(p.Gates) == 0 {
-		line("  every gate is open")
+	if len(p.Closed) == 0 {
+		line("  no limit is closed")
 	}
 	for _, a := range p.Attempts {
 		line("  attempt %s %s to %s: %s", a.ID, a.Start.Format(time.RFC3339), a.End.Format(time.RFC3339), a.State)
@@ -262,4 +242,13 @@ func ofScope(scope string) string {
 		return ""
 	}
 	return fmt.Sprintf(" for scope %q", scope)
+}
+
+// defaults are the rules of a guard without options; the document knows the limits of the one that committed last.
+func defaults() *ledger.Policy {
+	c := tokenguard.Conservative()
+	return &ledger.Policy{
+		RateLimit: ledger.LimitPolicy(c.RateLimit), Cache: ledger.CachePolicy(c.Cache), Dedup: ledger.DedupPolicy(c.Dedup),
+		Manager: ledger.ManagerPolicy(c.Manager), Predictor: ledger.PredictorPolicy(c.Predictor),
+	}
 }

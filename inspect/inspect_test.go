@@ -1,0 +1,86 @@
+package inspect_test
+
+import (
+	"context"
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard"
+	"github.com/tokenguard/tokenguard/inspect"
+)
+
+func newGuard(t *testing.T, opts ...tokenguard.Option) *tokenguard.Guard {
+	t.Helper()
+	g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+		return tokenguard.NewToken("eyJ-secret", time.Time{}), nil
+	}, opts...)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = g.Close() })
+	return g
+}
+
+func TestFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	report, err := inspect.File(t.Context(), path)
+	require.NoError(t, err)
+	require.False(t, report.Exists)
+	g := newGuard(t, tokenguard.WithStateFile(path))
+	_, err = g.Token(t.Context())
+	require.NoError(t, err)
+	before, err := os.ReadFile(path)
+	require.NoError(t, err)
+	report, err = inspect.File(t.Context(), path)
+	require.NoError(t, err)
+	text := report.String()
+	require.NotContains(t, text, "eyJ-secret")
+	require.Contains(t, text, "min_interval")
+	require.Contains(t, text, "3/h, 20/day, 5m0s apart")
+	require.Contains(t, text, "usable, stored: plain")
+	after, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+
+	require.NoError(t, os.WriteFile(path, before[:len(before)/2], 0o600))
+	report, err = inspect.File(t.Context(), path)
+	require.NoError(t, err)
+	require.Contains(t, report.String(), "PROBLEM: damaged")
+	require.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(before), `"version":1`, `"version":9`, 1)), 0o600))
+	report, err = inspect.File(t.Context(), path)
+	require.NoError(t, err)
+	require.NotEmpty(t, report.Problem)
+}
+
+func TestStore(t *testing.T) {
+	store := tokenguard.NewMemoryStore()
+	report, err := inspect.Store(t.Context(), store, "shared")
+	require.NoError(t, err)
+	require.Contains(t, report.String(), "there is no state yet")
+	g := newGuard(t, tokenguard.WithStore(store), tokenguard.WithName("shared"))
+	_, err = g.Token(t.Context())
+	require.NoError(t, err)
+	report, err = inspect.Store(t.Context(), store, "shared")
+	require.NoError(t, err)
+	require.Contains(t, report.String(), "1 started, 1 succeeded; limits 3/h, 20/day")
+	require.NotContains(t, report.String(), "eyJ-secret")
+	require.NoError(t, store.Close())
+	_, err = inspect.Store(t.Context(), store, "shared")
+	require.ErrorIs(t, err, tokenguard.ErrStore)
+}
+
+// What is sealed is shown as such, without the key.
+func TestSealed(t *testing.T) {
+	path, key := filepath.Join(t.TempDir(), "state"), make([]byte, 32)
+	_, _ = rand.Read(key)
+	_, err := newGuard(t, tokenguard.WithStateFile(path), tokenguard.WithEncryption(key)).Token(t.Context())
+	require.NoError(t, err)
+	report, err := inspect.File(t.Context(), path)
+	require.NoError(t, err)
+	require.Equal(t, "sealed", report.Tokens[0].Stored)
+	require.Equal(t, "usable", report.Tokens[0].State)
+}
