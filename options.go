@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tokenguard/tokenguard/internal/jsonconfig"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 )
 
@@ -69,8 +70,8 @@ func newOptions(opts []Option) (*options, error) {
 		}
 		opt(o)
 	}
-	if e := o.checkTogether(); e != nil {
-		o.problems = append(o.problems, e)
+	if m, wrong := o.backoffMistake(); wrong {
+		o.mistakes(m)
 	}
 	o.completeCandidate()
 	switch {
@@ -105,6 +106,10 @@ func (o *options) mistake(field, value, bound string) {
 	o.problems = append(o.problems, &ConfigError{Field: field, Value: value, Bound: bound})
 }
 
+func (o *options) mistakes(of ...jsonconfig.Mistake) {
+	o.problems = append(o.problems, configErrors(of)...)
+}
+
 // given reports whether an argument is there, and notes the mistake where it is not.
 func (o *options) given(ok bool, field, want string) bool {
 	if !ok {
@@ -126,9 +131,7 @@ func (o *options) within(field string, d, most time.Duration) bool {
 // keep what stands.
 func WithConfig(c Config) Option {
 	return func(o *options) {
-		for _, e := range o.overlay(c) {
-			o.problems = append(o.problems, e)
-		}
+		o.mistakes(configFields.Overlay(&o.Config, c)...)
 	}
 }
 
@@ -247,7 +250,7 @@ func WithName(name string) Option {
 	return func(o *options) {
 		o.name, o.named = name, true
 		if !validName(name) {
-			o.mistake("WithName", cut(strconv.Quote(name)), `1 to 64 letters, digits, "-", "_" and ".", not starting with a dot`)
+			o.mistake("WithName", jsonconfig.Shorten(strconv.Quote(name)), `1 to 64 letters, digits, "-", "_" and ".", not starting with a dot`)
 		}
 	}
 }
