@@ -59,13 +59,13 @@ func (o *options) completeCandidate() {
 		return
 	}
 	c := o.Config
-	mistakes := c.overlay(*o.candidate)
-	if e := c.checkTogether(); e != nil {
-		mistakes = append(mistakes, e)
+	mistakes := configFields.Overlay(&c, *o.candidate)
+	if m, wrong := c.backoffMistake(); wrong {
+		mistakes = append(mistakes, m)
 	}
-	for _, e := range mistakes {
-		e.Field = "WithCandidate: " + e.Field
-		o.problems = append(o.problems, e)
+	for _, m := range mistakes {
+		m.Field = "WithCandidate: " + m.Field
+		o.mistakes(m)
 	}
 	if most := maxName - len(candidateSuffix); len(o.name) > most && validName(o.name) {
 		o.mistake("WithName", o.name, fmt.Sprintf("at most %d letters beside WithCandidate", most))

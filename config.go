@@ -1,6 +1,14 @@
 package tokenguard
 
-import "time"
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/jsonconfig"
+)
 
 // Config is everything that operators set. A zero field keeps its default, and nothing switches a limit off.
 //
@@ -42,4 +50,127 @@ func Moderate() Config {
 	c.RateLimit.MinInterval = 60 * time.Second
 	c.Manager.ReplaceSpentEarly = true
 	return c
+}
+
+// ConfigError is one configuration mistake. ParseConfig and New return all of them, joined; errors.As finds the first.
+type ConfigError struct {
+	// Field is the path under which operators know it, such as "rate_limit.min_interval", the option's name, or
+	// "config" for the JSON document as a whole.
+	Field string
+	// Value is what was given, cut where it is long, or what is wrong with the field itself. Of an unknown field and of a
+	// key it shows nothing.
+	Value string
+	// Bound is what would be right.
+	Bound string
+	// Offset is where it stands in the JSON, in bytes from the start; 0 for options.
+	Offset int64
+	// Line and Column say the same, counted from 1, columns in bytes. Only ParseConfig fills them; 0: not known.
+	Line, Column int
+}
+
+func (e *ConfigError) Error() string {
+	at := ""
+	if e.Line > 0 {
+		at = fmt.Sprintf("line %d, column %d: ", e.Line, e.Column)
+	}
+	return fmt.Sprintf("tokenguard: %s%s is %s, must be %s", at, e.Field, e.Value, e.Bound)
+}
+
+// ParseConfig decodes a Config from a JSON document and checks it as New would, over the defaults. The error joins a
+// *ConfigError with line and column for each mistake.
+func ParseConfig(data []byte) (Config, error) {
+	var c Config
+	mistakes := c.decode(data)
+	if len(mistakes) == 0 {
+		return c, nil
+	}
+	jsonconfig.Locate(mistakes, data)
+	return Config{}, errors.Join(configErrors(mistakes)...)
+}
+
+// UnmarshalJSON decodes as ParseConfig does, over what c holds: an absent field and a 0 keep it. On error c stays as it
+// was. Offsets count from the start of the Config's own JSON. As for other types, null changes nothing.
+func (c *Config) UnmarshalJSON(data []byte) error {
+	if string(bytes.TrimSpace(data)) == "null" {
+		return nil
+	}
+	next := *c
+	if mistakes := next.decode(data); len(mistakes) > 0 {
+		return errors.Join(configErrors(mistakes)...)
+	}
+	*c = next
+	return nil
+}
+
+// MarshalJSON encodes the fields that are not zero, durations as Go duration strings. Decoding it gives the same Config
+// again.
+func (c Config) MarshalJSON() ([]byte, error) { return configFields.Encode(&c) }
+
+const (
+	maxPause        = float64(24 * time.Hour)
+	pathBackoffBase = "rate_limit.failure_backoff_base"
+	pathMaxBackoff  = "rate_limit.max_backoff"
+)
+
+// configFields are all fields of Config, with their names in JSON and their bounds.
+var configFields = jsonconfig.Table[Config]{
+	Fields: []jsonconfig.Field[Config]{
+		{Path: "rate_limit.max_requests_per_hour", At: func(c *Config) any { return &c.RateLimit.MaxRequestsPerHour }, Max: 10000},
+		{Path: "rate_limit.max_requests_per_day", At: func(c *Config) any { return &c.RateLimit.MaxRequestsPerDay }, Max: 10000},
+		{Path: "rate_limit.min_interval", At: func(c *Config) any { return &c.RateLimit.MinInterval }, Max: maxPause},
+		{Path: pathBackoffBase, At: func(c *Config) any { return &c.RateLimit.FailureBackoffBase }, Max: maxPause},
+		{Path: pathMaxBackoff, At: func(c *Config) any { return &c.RateLimit.MaxBackoff }, Max: maxPause},
+		{Path: "cache.cache_ttl", At: func(c *Config) any { return &c.Cache.TTL }, Max: 30 * float64(24*time.Hour)},
+		{Path: "cache.max_cache_size", At: func(c *Config) any { return &c.Cache.MaxTokens }, Max: 10000},
+		{Path: "cache.cleanup_interval", At: func(c *Config) any { return &c.Cache.CleanupInterval }, Max: maxPause},
+		{Path: "cache.strict", At: func(c *Config) any { return &c.Cache.Strict }},
+		{Path: "dedup.dedup_window", At: func(c *Config) any { return &c.Dedup.Window }, Max: maxPause},
+		{Path: "dedup.max_concurrent_requests", At: func(c *Config) any { return &c.Dedup.MaxConcurrent }, Max: 100},
+		{Path: "dedup.similarity_threshold", At: func(c *Config) any { return &c.Dedup.Similarity }, Max: 1},
+		{Path: "manager.min_token_age", At: func(c *Config) any { return &c.Manager.MinTokenAge }, Max: maxPause},
+		{Path: "manager.recent_window", At: func(c *Config) any { return &c.Manager.RecentWindow }, Max: maxPause},
+		{Path: "manager.confirmation", At: func(c *Config) any { return &c.Manager.Confirmation }, Max: maxPause},
+		{Path: "manager.replace_spent_early", At: func(c *Config) any { return &c.Manager.ReplaceSpentEarly }},
+		{Path: "predictor.confidence", At: func(c *Config) any { return &c.Predictor.Confidence }, Max: 1, Below: true},
+		{Path: "predictor.slow_response", At: func(c *Config) any { return &c.Predictor.SlowResponse }, Max: float64(time.Hour)},
+	},
+	AlwaysTrue: map[string]string{"rate_limit.consecutive_failure_backoff": "nothing switches a limit off"},
+}
+
+// decode sets what the document states.
+func (c *Config) decode(data []byte) []jsonconfig.Mistake {
+	d := configFields.Decode(data)
+	if d.Offsets == nil {
+		return d.Mistakes
+	}
+	configFields.Overlay(c, d.Config)
+	complete := Conservative()
+	configFields.Overlay(&complete, *c)
+	stated := func(m jsonconfig.Mistake) bool { return m.Field == pathMaxBackoff || m.Field == pathBackoffBase }
+	if m, ok := complete.backoffMistake(); ok && !slices.ContainsFunc(d.Mistakes, stated) { // else it would only repeat that one
+		m.Offset = max(d.Offsets[pathMaxBackoff], d.Offsets[pathBackoffBase])
+		d.Mistakes = append(d.Mistakes, m)
+	}
+	return d.Mistakes
+}
+
+// backoffMistake is the one rule between two fields of a complete Config. Fields that are wrong by themselves are left
+// out: that has a mistake of its own.
+func (c *Config) backoffMistake() (m jsonconfig.Mistake, wrong bool) {
+	base, most := c.RateLimit.FailureBackoffBase, c.RateLimit.MaxBackoff
+	if most <= 0 || most >= base || float64(base) > maxPause {
+		return m, false
+	}
+	return jsonconfig.Mistake{Field: pathMaxBackoff, Value: most.String(),
+		Bound: fmt.Sprintf("at least %s, %v", pathBackoffBase, base)}, true
+}
+
+// configErrors are mistakes as callers see them.
+func configErrors(mistakes []jsonconfig.Mistake) []error {
+	errs := make([]error, len(mistakes))
+	for i, m := range mistakes {
+		e := ConfigError(m)
+		errs[i] = &e
+	}
+	return errs
 }

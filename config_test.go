@@ -17,6 +17,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard/internal/jsonconfig"
 )
 
 func TestEveryFieldOfConfigIsASetting(t *testing.T) {
@@ -29,16 +31,16 @@ func TestEveryFieldOfConfigIsASetting(t *testing.T) {
 		}
 	}
 	paths := map[string]bool{}
-	for _, s := range settings {
-		name, ok := fields[s.at(&c)]
-		assert.True(t, ok, "%s has a field of its own", s.path)
-		delete(fields, s.at(&c))
-		assert.False(t, paths[s.path], "%s is stated once", s.path)
-		paths[s.path] = true
-		section, _, _ := strings.Cut(s.path, ".")
-		assert.Contains(t, sections, section)
-		_, isBool := s.at(&c).(*bool)
-		assert.Equal(t, isBool, s.max == 0, "%s (%s) has bounds", s.path, name)
+	for _, s := range configFields.Fields {
+		name, ok := fields[s.At(&c)]
+		assert.True(t, ok, "%s has a field of its own", s.Path)
+		delete(fields, s.At(&c))
+		assert.False(t, paths[s.Path], "%s is stated once", s.Path)
+		paths[s.Path] = true
+		section, _, _ := strings.Cut(s.Path, ".")
+		assert.Contains(t, configFields.Sections(), section)
+		_, isBool := s.At(&c).(*bool)
+		assert.Equal(t, isBool, s.Max == 0, "%s (%s) has bounds", s.Path, name)
 	}
 	assert.Empty(t, fields, "fields without a setting")
 }
@@ -54,11 +56,11 @@ func TestCommentsNameTheFieldInJSON(t *testing.T) {
 	var c Config
 	v := reflect.ValueOf(&c).Elem()
 	for i := range v.NumField() {
-		assert.Contains(t, docs["Config."+v.Type().Field(i).Name], "("+sections[i]+")")
+		assert.Contains(t, docs["Config."+v.Type().Field(i).Name], "("+configFields.Sections()[i]+")")
 		for j := range v.Field(i).NumField() {
 			at := v.Field(i).Field(j).Addr().Interface()
-			k := slices.IndexFunc(settings, func(s setting) bool { return s.at(&c) == at })
-			_, name, _ := strings.Cut(settings[k].path, ".")
+			k := slices.IndexFunc(configFields.Fields, func(s jsonconfig.Field[Config]) bool { return s.At(&c) == at })
+			_, name, _ := strings.Cut(configFields.Fields[k].Path, ".")
 			field := v.Field(i).Type().Name() + "." + v.Field(i).Type().Field(j).Name
 			assert.Contains(t, strings.ReplaceAll(docs[field], "\n", " "), "("+name+")", field)
 		}
@@ -104,20 +106,20 @@ func TestBounds(t *testing.T) {
 		"predictor.confidence":             "a number above 0 and below 1",
 		"predictor.slow_response":          "a duration above 0 up to 1h0m0s",
 	}
-	for _, s := range settings {
-		if s.max == 0 {
+	for _, s := range configFields.Fields {
+		if s.Max == 0 {
 			continue
 		}
-		assert.Equal(t, want[s.path], s.bound(), s.path)
-		good, bad := []float64{1, s.max}, []float64{-1, s.max + 1, math.MinInt32}
-		if s.max == 1 {
+		assert.Equal(t, want[s.Path], s.Bound(), s.Path)
+		good, bad := []float64{1, s.Max}, []float64{-1, s.Max + 1, math.MinInt32}
+		if s.Max == 1 {
 			good, bad = []float64{math.SmallestNonzeroFloat64, 0.999, 1}, []float64{-0.1, math.Nextafter(1, 2), math.NaN(), math.Inf(1), math.Inf(-1)}
 		}
-		if s.below {
+		if s.Below {
 			good, bad = good[:2], append(bad, 1)
 		}
 		set := func(c *Config, f float64) {
-			v := s.value(c)
+			v := s.Value(c)
 			v.Set(reflect.ValueOf(f).Convert(v.Type()))
 		}
 		try := func(f float64) error { // with the one rule between fields out of the way
@@ -128,7 +130,7 @@ func TestBounds(t *testing.T) {
 				data, jsonErr := json.Marshal(c)
 				require.NoError(t, jsonErr)
 				parsed, jsonErr := ParseConfig(data)
-				require.Equal(t, err == nil, jsonErr == nil, "%s: options and JSON agree on %v: %v", s.path, f, jsonErr)
+				require.Equal(t, err == nil, jsonErr == nil, "%s: options and JSON agree on %v: %v", s.Path, f, jsonErr)
 				if err == nil {
 					require.Equal(t, c, parsed)
 				}
@@ -136,13 +138,13 @@ func TestBounds(t *testing.T) {
 			return err
 		}
 		for _, f := range good {
-			assert.NoError(t, try(f), "%s of %v", s.path, f)
+			assert.NoError(t, try(f), "%s of %v", s.Path, f)
 		}
 		for _, f := range bad {
 			e, ok := errors.AsType[*ConfigError](try(f))
-			if assert.True(t, ok, "%s of %v", s.path, f) {
-				assert.Equal(t, s.path, e.Field)
-				assert.Equal(t, want[s.path], e.Bound)
+			if assert.True(t, ok, "%s of %v", s.Path, f) {
+				assert.Equal(t, s.Path, e.Field)
+				assert.Equal(t, want[s.Path], e.Bound)
 				assert.NotEmpty(t, e.Value)
 			}
 		}

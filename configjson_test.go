@@ -36,8 +36,8 @@ func TestParseConfig(t *testing.T) {
 	c, err := ParseConfig([]byte(everyField))
 	require.NoError(t, err)
 	assert.Equal(t, everyFieldSet, c)
-	for _, s := range settings {
-		assert.False(t, s.value(&c).IsZero(), "%s is in the document", s.path)
+	for _, s := range configFields.Fields {
+		assert.False(t, s.Value(&c).IsZero(), "%s is in the document", s.Path)
 	}
 	data, err := json.Marshal(c)
 	require.NoError(t, err)
@@ -126,15 +126,6 @@ func TestMistakesInJSON(t *testing.T) {
 	}
 }
 
-func TestAlike(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want float64
-	}{{"", "", 0}, {"a", "ab", 0}, {"night", "nacht", 0.25}, {"aa", "aaaa", 0.5}, {"aaaa", "aa", 0.5}, {"abc", "abc", 1}} {
-		assert.InDelta(t, c.want, alike(c.a, c.b), 1e-9, "%q and %q", c.a, c.b)
-	}
-}
-
 func TestLongValuesAreCut(t *testing.T) {
 	_, err := ParseConfig([]byte(`{"cache": {"cache_ttl": "` + strings.Repeat("年", 1000) + `"}}`))
 	require.Error(t, err)
@@ -215,9 +206,9 @@ func FuzzParseConfig(f *testing.F) {
 		require.True(t, json.Valid(data))
 		o, err := newOptions([]Option{WithConfig(c)})
 		require.NoError(t, err, "what decodes is in bounds")
-		for _, s := range settings {
-			if v := s.value(&c); !v.IsZero() {
-				require.Equal(t, v.Interface(), s.value(&o.Config).Interface(), s.path)
+		for _, s := range configFields.Fields {
+			if v := s.Value(&c); !v.IsZero() {
+				require.Equal(t, v.Interface(), s.Value(&o.Config).Interface(), s.Path)
 			}
 		}
 		encoded, err := json.Marshal(c)

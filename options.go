@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tokenguard/tokenguard/internal/jsonconfig"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 )
 
@@ -69,8 +70,8 @@ func newOptions(opts []Option) (*options, error) {
 		}
 		opt(o)
 	}
-	if e := o.checkTogether(); e != nil {
-		o.problems = append(o.problems, e)
+	if m, wrong := o.backoffMistake(); wrong {
+		o.mistakes(m)
 	}
 	o.completeCandidate()
 	switch {
@@ -105,6 +106,10 @@ func (o *options) mistake(field, value, bound string) {
 	o.problems = append(o.problems, &ConfigError{Field: field, Value: value, Bound: bound})
 }
 
+func (o *options) mistakes(of ...jsonconfig.Mistake) {
+	o.problems = append(o.problems, configErrors(of)...)
+}
+
 // given reports whether an argument is there, and notes the mistake where it is not.
 func (o *options) given(ok bool, field, want string) bool {
 	if !ok {
@@ -126,9 +131,7 @@ func (o *options) within(field string, d, most time.Duration) bool {
 // keep what stands.
 func WithConfig(c Config) Option {
 	return func(o *options) {
-		for _, e := range o.overlay(c) {
-			o.problems = append(o.problems, e)
-		}
+		o.mistakes(configFields.Overlay(&o.Config, c)...)
 	}
 }
 
@@ -247,7 +250,7 @@ func WithName(name string) Option {
 	return func(o *options) {
 		o.name, o.named = name, true
 		if !validName(name) {
-			o.mistake("WithName", cut(strconv.Quote(name)), `1 to 64 letters, digits, "-", "_" and ".", not starting with a dot`)
+			o.mistake("WithName", jsonconfig.Shorten(strconv.Quote(name)), `1 to 64 letters, digits, "-", "_" and ".", not starting with a dot`)
 		}
 	}
 }
@@ -284,14 +287,13 @@ func WithLogger(l *slog.Logger) Option {
 	}
 }
 
-// WithObserver adds a function that is called with each event, with no lock held; several are called in their order. It
-// should return soon: it runs on the
-// goroutine that caused the event. It may call the guard, but a token that it waits for while it is told of a start cannot
-// come before it returns. It must not be nil.
+// WithObserver adds a function that is called with each event, with no lock held. Several are called in the order of
+// their options. It should return soon: it runs on the goroutine that caused the event. It may call the guard, but a
+// token that it waits for while it is called with a start cannot come before it returns. It must not be nil.
 func WithObserver(observe func(Event)) Option {
 	return func(o *options) {
 		if o.given(observe != nil, "WithObserver", "a function") {
-			o.observers = append(o.observers[:len(o.observers):len(o.observers)], observe)
+			o.observers = append(o.observers, observe)
 		}
 	}
 }

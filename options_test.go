@@ -90,23 +90,23 @@ func TestEveryOptionSets(t *testing.T) {
 
 // Each struct option sets each of its fields and leaves the others, as WithConfig does.
 func TestStructOptionsSetOneField(t *testing.T) {
-	for _, s := range settings {
+	for _, s := range configFields.Fields {
 		var c Config
-		v, all := s.value(&c), everyFieldSet
-		v.Set(s.value(&all))
-		if s.path == pathBackoffBase || s.path == pathMaxBackoff {
+		v, all := s.Value(&c), everyFieldSet
+		v.Set(s.Value(&all))
+		if s.Path == pathBackoffBase || s.Path == pathMaxBackoff {
 			v.SetInt(int64(1000 * time.Second)) // good beside the other's default
 		}
 		want := Conservative()
-		s.value(&want).Set(v)
+		s.Value(&want).Set(v)
 		for name, opts := range map[string][]Option{
 			"WithConfig": {WithConfig(c)},
 			"struct options": {WithRateLimits(c.RateLimit), WithCache(c.Cache), WithDedup(c.Dedup),
 				WithManager(c.Manager), WithPredictor(c.Predictor)},
 		} {
 			o, err := newOptions(opts)
-			require.NoError(t, err, "%s by %s", s.path, name)
-			assert.Equal(t, want, o.Config, "%s by %s", s.path, name)
+			require.NoError(t, err, "%s by %s", s.Path, name)
+			assert.Equal(t, want, o.Config, "%s by %s", s.Path, name)
 		}
 	}
 }

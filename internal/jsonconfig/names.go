@@ -1,34 +1,32 @@
-package tokenguard
+package jsonconfig
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// sections are the objects that hold the settings.
-var sections = []string{"rate_limit", "cache", "dedup", "manager", "predictor"}
-
-// known says which field an unknown path could mean, or which there are.
-func known(path string) string {
+// suggest says which field an unknown path could mean, or which there are.
+func (t *Table[C]) suggest(path string) string {
 	section, name, nested := strings.Cut(path, ".")
 	if !nested {
 		section, name = "", path
 	}
 	name = strings.ToLower(name)
-	candidates := append(slices.Clone(sections), pathFailureBackoff)
-	for _, s := range settings {
-		candidates = append(candidates, s.path)
+	known := slices.Concat(t.Sections(), slices.Sorted(maps.Keys(t.AlwaysTrue)))
+	for _, f := range t.Fields {
+		known = append(known, f.Path)
 	}
 	var siblings []string
 	best, bestScore := "", 0.5 // below that it is a guess
-	for _, c := range candidates {
-		in, last, nested := strings.Cut(c, ".")
+	for _, k := range known {
+		in, last, nested := strings.Cut(k, ".")
 		if !nested {
-			in, last = "", c
+			in, last = "", k
 		}
-		score := alike(name, last)
+		score := similarity(name, last)
 		if len(name) >= 3 && strings.Contains(last, name) {
 			score = max(score, 0.6)
 		}
@@ -37,7 +35,7 @@ func known(path string) string {
 			score += 0.1
 		}
 		if score > bestScore {
-			best, bestScore = c, score
+			best, bestScore = k, score
 		}
 	}
 	if best != "" {
@@ -46,8 +44,9 @@ func known(path string) string {
 	return "one of " + strings.Join(siblings, ", ")
 }
 
-// alike is the Sørensen-Dice coefficient of the pairs of neighbouring bytes: 1 for equal names, 0 for nothing shared.
-func alike(a, b string) float64 {
+// similarity is the Sørensen-Dice coefficient of the pairs of neighbouring bytes: 1 for equal names, 0 for nothing
+// shared.
+func similarity(a, b string) float64 {
 	if len(a) < 2 || len(b) < 2 {
 		return 0
 	}
@@ -70,11 +69,11 @@ func showPath(path string) string {
 	if strings.Trim(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") != "" || path == "" {
 		path = strconv.Quote(path)
 	}
-	return cut(path)
+	return Shorten(path)
 }
 
-// cut brings a foreign text to one short line, for an error.
-func cut(s string) string {
+// Shorten makes one short line of foreign text, for an error.
+func Shorten(s string) string {
 	const most = 60
 	tail := ""
 	if len(s) > most {
