@@ -185,6 +185,9 @@ func (g *Guard) liftSuspicion(ctx context.Context, q *decide.Request) error {
 		}
 		newest := d.Doc.Newest(own.Scope)
 		newest.ClearSuspicion()
+		for i := range newest.Evidence {
+			newest.Evidence[i].Known = 0 // the predictor answers a call that says it again
+		}
 		return true
 	})
 	return err
