@@ -27,12 +27,13 @@ func TestAcceptManagerRule1OutlivesTheReport(t *testing.T) {
 	paused.At, paused.Header = u.now(), map[string][]string{"Retry-After": {"600"}}
 	until := u.now().Add(10 * time.Minute)
 	u.refused(tokenguard.ReasonUpstreamRateLimited, with(paused, token))
-	u.clock.move(2 * time.Minute)
-	// Whatever the next request says.
-	u.refused(tokenguard.ReasonUpstreamRateLimited, plain)
-	u.refused(tokenguard.ReasonUpstreamRateLimited, with(serverDown, token))
-	u.refusedUntil(until, tokenguard.ReasonUpstreamRateLimited, plain)
-	u.served(acquired, plain)
+	u.clock.move(50 * time.Second)
+	u.clock.move(70 * time.Second)
+	// Whatever the next request of that operation says.
+	own := with(serverDown, token)
+	u.refused(tokenguard.ReasonUpstreamRateLimited, own)
+	u.refusedUntil(until, tokenguard.ReasonUpstreamRateLimited, tokenguard.Request{Caller: own.Caller})
+	u.served(acquired, tokenguard.Request{Caller: own.Caller})
 }
 
 func TestAcceptManagerRule1WithoutRetryAfter(t *testing.T) {
@@ -269,7 +270,9 @@ func TestAcceptPredictorNoOutcomeNoVeto(t *testing.T) {
 		u.report(tokenguard.Outcome{TokenID: token.ID()})
 		u.clock.move(10 * time.Second)
 	}
-	assert.NotEqual(t, token.ID(), u.served(acquired, with(outOfQuota, token)).Token.ID())
+	unnamed := with(outOfQuota, token)
+	unnamed.Caller = ""
+	assert.NotEqual(t, token.ID(), u.served(acquired, unnamed).Token.ID())
 }
 
 func TestAcceptRefreshAhead(t *testing.T) {

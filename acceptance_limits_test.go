@@ -71,7 +71,8 @@ func TestAcceptRetryAfter(t *testing.T) {
 		pause  time.Duration
 	}{
 		{"7200", 2 * time.Hour},
-		{"200000", 24 * time.Hour},
+		{"200000", 200000 * time.Second},
+		{"5000000", 31 * 24 * time.Hour},
 		{strconv.FormatInt(oddStart.Add(5*time.Hour).Unix(), 10), 5*time.Hour - time.Duration(oddStart.Nanosecond())},
 		{oddStart.Add(3 * time.Hour).UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT"), 3*time.Hour - time.Duration(oddStart.Nanosecond())},
 	} {

@@ -95,23 +95,13 @@ func TestAcceptClearOutlivesTheSameReport(t *testing.T) {
 	u.refused(tokenguard.ReasonUpstreamRateLimited, with(f, token)) // this one is new
 }
 
-// Clear drops a backoff with all failures that made it: a token that is rejected later counts as the first.
-func TestAcceptClearForgetsTheFailuresBeforeAToken(t *testing.T) {
-	for _, cleared := range []bool{false, true} {
-		u := newUser(t, quick, tokenguard.WithRateLimits(tokenguard.RateLimits{FailureBackoffBase: 10 * time.Minute, MaxBackoff: time.Hour}))
-		u.up.next = []tokenguard.RequestFunc{failing(serverDown), failing(serverDown), nil}
-		u.fails(plain)
-		u.clock.move(10 * time.Minute)
-		u.fails(plain)
-		u.clock.move(20 * time.Minute)
-		token := u.served(acquired, plain).Token
-		want := 40 * time.Minute // the third failure in a row
-		if cleared {
-			assert.NoError(t, u.Clear(t.Context(), tokenguard.Clear{Backoff: true}))
-			want = 10 * time.Minute
-		}
-		u.clock.move(time.Minute)
-		refusal := u.refused(tokenguard.ReasonBackoff, with(unauthorized, token))
-		assert.Equal(t, u.now().Add(want), refusal.Verdict.RetryAt)
-	}
+// Clear opens a scope that closed because a new token was refused before it ever worked.
+func TestAcceptClearOpensAScopeWhoseTokensNeverWorked(t *testing.T) {
+	u := newUser(t, quick)
+	token := u.served(acquired, plain).Token
+	u.clock.move(time.Minute)
+	refusal := u.refused(tokenguard.ReasonBackoff, with(unauthorized, token))
+	assert.Equal(t, u.now().Add(10*time.Minute), refusal.Verdict.Until)
+	assert.NoError(t, u.Clear(t.Context(), tokenguard.Clear{Backoff: true}))
+	assert.NotEqual(t, token.ID(), u.served(acquired, with(unauthorized, token)).Token.ID())
 }

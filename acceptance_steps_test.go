@@ -29,19 +29,24 @@ func TestAcceptReportRejectsToken(t *testing.T) {
 	u.report(tokenguard.Outcome{TokenID: first.ID()})
 	u.clock.move(10*time.Second - 1)
 	u.report(tokenguard.Outcome{TokenID: first.ID(), Failure: unauthorized})
-	assert.Equal(t, first.ID(), u.served(cached, plain).Token.ID(), "it may not have spread yet")
+	assert.Equal(t, first.ID(), u.served(cached, plain).Token.ID(), "it may not have spread yet, and it has worked")
 	u.clock.move(1)
 	u.report(tokenguard.Outcome{TokenID: first.ID(), Failure: unauthorized})
-	u.refusedUntil(oddStart.Add(300*time.Second), tokenguard.ReasonMinInterval, plain)
+	refused := u.refused(tokenguard.ReasonMinInterval, plain)
+	assert.Equal(t, oddStart.Add(300*time.Second), refused.Verdict.Until)
+	assert.Equal(t, u.now().Add(time.Minute), refused.Verdict.RetryAt, "then it is tried once more, since it had worked")
+	u.clock.set(oddStart.Add(300 * time.Second))
+	u.report(tokenguard.Outcome{TokenID: first.ID(), Failure: unauthorized})
 	assert.Equal(t, "secret-value-2", u.served(acquired, plain).Token.Value())
 }
 
-func TestAcceptRejectedAtOnceCountsAsFailedAcquisition(t *testing.T) {
-	u := newUser(t)
+func TestAcceptRefusedAtOnceClosesTheScopeAlone(t *testing.T) {
+	u := newUser(t, quick)
 	first := u.served(acquired, plain).Token
 	u.clock.move(10 * time.Second)
 	u.refused(tokenguard.ReasonBackoff, with(unauthorized, first))
-	assert.Equal(t, 1, u.Stats().Limiter.ConsecutiveFailures)
+	assert.Zero(t, u.Stats().Limiter.ConsecutiveFailures)
+	u.served(acquired, scoped("another"))
 }
 
 func TestAcceptQuotaNeedsConfirmation(t *testing.T) {

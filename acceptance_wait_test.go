@@ -10,8 +10,8 @@ import (
 	"github.com/tokenguard/tokenguard"
 )
 
-// RetryAt is when this caller could next have a token. Who brings the same report again confirms nothing with it, so
-// after the 60 s only the token's age helps; Wait would otherwise ask without a pause.
+// RetryAt is when this caller could next have a token. The same report again confirms nothing, so after the 60 s the
+// token in doubt is tried once more: a second refusal confirms, and it is replaced at once.
 func TestAcceptWaitWithOneReportOfQuota(t *testing.T) {
 	inBubble(t, func(t *testing.T, g *tokenguard.Guard, up *origin) {
 		up.next = []tokenguard.RequestFunc{issuing("first", 24*time.Hour), issuing("second", 24*time.Hour)}
@@ -21,8 +21,12 @@ func TestAcceptWaitWithOneReportOfQuota(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		grant, err := g.Wait(t.Context(), with(outOfQuota, token))
 		require.NoError(t, err)
+		assert.Equal(t, "first", grant.Token.Value())
+		assert.Equal(t, 11*time.Minute, time.Since(began))
+		grant, err = g.Wait(t.Context(), with(outOfQuota, token))
+		require.NoError(t, err)
 		assert.Equal(t, "second", grant.Token.Value())
-		assert.Equal(t, 30*time.Minute, time.Since(began))
+		assert.Equal(t, 11*time.Minute, time.Since(began))
 	}, tokenguard.WithManager(tokenguard.ManagerConfig{ReplaceSpentEarly: true}), quick)
 }
 
@@ -66,7 +70,7 @@ func TestAcceptRetryAtOfWhomThePredictorServes(t *testing.T) {
 	u.report(tokenguard.Outcome{TokenID: token.ID(), Failure: outOfQuota})
 	for range 100 {
 		u.clock.move(100 * time.Millisecond)
-		u.report(tokenguard.Outcome{TokenID: token.ID(), Latency: time.Second})
+		u.report(tokenguard.Outcome{TokenID: token.ID(), Caller: "another", Latency: time.Second})
 	}
 	u.served(acquired, scoped("other")) // closes the limiter
 	u.refusedUntil(u.now().Add(time.Minute), tokenguard.ReasonMinInterval, plain)

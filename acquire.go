@@ -251,7 +251,7 @@ func (g *Guard) again(req *Request) *cachedAnswer {
 	if a.counts != nil {
 		p := *a.counts
 		p.At = at
-		g.replica.AddOutcome(p.Failing, outcomeOf(&p, Outcome{}, timeline.Reading{Now: at}))
+		g.replica.AddOutcome(p.Failing, p.Operation, outcomeOf(&p, Outcome{}, timeline.Reading{Now: at}), 0)
 	}
 	if a.err != nil {
 		g.counters.answered(a.err.Verdict.Reason)
@@ -275,7 +275,7 @@ func (g *Guard) remember(c *acquireCall, d decide.Decision, a cachedAnswer) {
 		return
 	case c.q.Class == classify.RateLimited || c.q.Until != 0:
 		return // each report moves the instant that it names
-	case a.err == nil && c.q.Class == "":
+	case a.err == nil && c.q.Class == "" && c.q.Caller == "":
 		return // the token cache has it
 	case d.Step != decide.StepDedup && d.Step != decide.StepManager && d.Step != decide.StepLimiter && d.Reason != decide.ReasonCached:
 		return

@@ -83,12 +83,13 @@ func nearAt(scope string) uint { return (uint(len(scope))*8 ^ uint(scope[len(sco
 
 // entry is a grant that is ready to be handed out.
 type entry struct {
-	scope string
-	grant Grant
-	until timeline.Instant // then it needs a decision again
-	ends  int64            // until, in monotonic nanoseconds
-	use   *lastUse
-	hits  *striped
+	scope  string
+	grant  Grant
+	until  timeline.Instant // then it needs a decision again
+	barred bool             // some operation is to have another token, or none: a named caller has to ask
+	ends   int64            // until, in monotonic nanoseconds
+	use    *lastUse
+	hits   *striped
 }
 
 // lastUse follows a token through the tables.
@@ -104,8 +105,8 @@ func (u *lastUse) touch(at timeline.Instant) {
 	}
 }
 
-// lookup returns the entry for a plain request of the scope, if there is no reason to look further.
-func (c *tokenCache) lookup(scope string) *entry {
+// lookup returns the entry for a plain request of the scope by the caller, if there is no reason to look further.
+func (c *tokenCache) lookup(scope, caller string) *entry {
 	t := c.table.Load()
 	if t == nil {
 		return nil
@@ -118,7 +119,7 @@ func (c *tokenCache) lookup(scope string) *entry {
 			}
 		}
 	}
-	if e == nil {
+	if e == nil || e.barred && caller != "" {
 		return nil
 	}
 	now := int64(time.Since(c.base))
@@ -144,17 +145,19 @@ func (c *tokenCache) use(id string, now timeline.Instant) (first bool) {
 	return t.uses[id].foreign.CompareAndSwap(true, false)
 }
 
-// stamp carries the uses into the document.
-func (c *tokenCache) stamp(d *ledger.Document, now timeline.Instant) {
+// stamp carries the uses into the document. It reports whether a decision may be another one now: whether a token has
+// proved itself by being asked for again.
+func (c *tokenCache) stamp(d *ledger.Document, now timeline.Instant) (changed bool) {
 	t := c.table.Load()
 	if t == nil {
-		return
+		return false
 	}
 	for id, u := range t.uses {
 		if r := d.Tokens[id]; r != nil {
-			r.Used = max(r.Used, min(timeline.Instant(u.at.Load()), now.Plus(time.Second)))
+			changed = d.Use(r, min(timeline.Instant(u.at.Load()), now.Plus(time.Second))) || changed
 		}
 	}
+	return changed
 }
 
 // clear empties the cache for good, once the guard is closed.

@@ -171,7 +171,7 @@ func (c *candidate) compare(ctx context.Context, req Request, grant Grant, err e
 // evaluate walks the call through the candidate's steps and returns the ID of the token that it would have served.
 func (c *candidate) evaluate(ctx context.Context, req Request, served bool) (id string) {
 	if req.Failure.none() {
-		if e := c.cache.lookup(req.Scope); e != nil {
+		if e := c.cache.lookup(req.Scope, req.Caller); e != nil {
 			c.score(&req, served, e.grant, nil)
 			return e.grant.Token.ID()
 		}

@@ -89,7 +89,7 @@ func TestCandidateGains(t *testing.T) {
 		time.Sleep(6 * time.Minute)
 		refused := r.no(ReasonTokenTooNew, req)
 		time.Sleep(time.Minute)
-		r.no(ReasonTokenTooNew, Request{})
+		r.no(ReasonTokenTooNew, req)
 
 		s := r.Stats()
 		require.Equal(t, 1, r.up.count())

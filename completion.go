@@ -59,9 +59,9 @@ func (f *flights) accept(t Token, q *decide.Request, seq uint64, r timeline.Read
 		return nil, t, fmt.Errorf("tokenguard: the token has %d bytes, at most %d are taken", len(value), maxTokenSize)
 	case rec.Expiry != 0 && rec.Expiry <= r.Now:
 		return nil, t, fmt.Errorf("tokenguard: the token %s has expired already (where the upstream states no expiry, NewToken with a zero one)", id)
-	case old != nil && old.Rejected != 0:
+	case old != nil && (old.Rejected != 0 || old.By(q.Operation) != nil && old.By(q.Operation).Refused != 0 || old.Doubts(q.Operation, r.Now) > 0 && old.By(q.Operation) == nil):
 		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that was rejected", id)
-	case old != nil && old.IsSpent(r.Now):
+	case old != nil && (old.IsSpent(r.Now) || old.By(q.Operation).Refuses(r.Now)):
 		return nil, t, fmt.Errorf("tokenguard: the token %s is the one whose quota is spent", id)
 	case id == q.Failing && (q.Class == classify.AuthInvalid || q.Class == classify.QuotaExhausted):
 		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that failed", id)

@@ -41,13 +41,14 @@ func Conservative() Config {
 	}
 }
 
-// Moderate returns Conservative with 10 starts an hour, 50 a day, 60 s apart, and ReplaceSpentEarly. As every field is
+// Moderate returns Conservative with 10 starts an hour, 50 a day, 60 s apart (which RecentWindow then is, too), and ReplaceSpentEarly. As every field is
 // spelled out, options that change it stand after it.
 func Moderate() Config {
 	c := Conservative()
 	c.RateLimit.MaxRequestsPerHour = 10
 	c.RateLimit.MaxRequestsPerDay = 50
 	c.RateLimit.MinInterval = 60 * time.Second
+	c.Manager.RecentWindow = 60 * time.Second
 	c.Manager.ReplaceSpentEarly = true
 	return c
 }

@@ -164,7 +164,7 @@ func TestPresets(t *testing.T) {
 
 	c := Conservative()
 	c.RateLimit.MaxRequestsPerHour, c.RateLimit.MaxRequestsPerDay = 10, 50
-	c.RateLimit.MinInterval = time.Minute
+	c.RateLimit.MinInterval, c.Manager.RecentWindow = time.Minute, time.Minute
 	c.Manager.ReplaceSpentEarly = true
 	assert.Equal(t, c, Moderate())
 	assert.Equal(t, "{3 20 5m0s 10m0s 1h0m0s}", fmt.Sprint(Conservative().RateLimit))

@@ -19,7 +19,7 @@ var answerKeys = [...]struct {
 	{StepCache, ReasonCached}, {StepCache, ReasonPersonal}, {StepCache, ReasonPersonalUnavailable},
 	{StepGate, ReasonJoined}, {StepGate, ReasonTooManyWaiters},
 	{StepManager, ReasonUpstreamRateLimited}, {StepManager, ReasonForbidden}, {StepManager, ReasonPersonalUsable},
-	{StepManager, ReasonNotQuotaFailure}, {StepManager, ReasonTokenTooNew}, {StepManager, ReasonRecentAcquisition}, {StepManager, ReasonResetsSoon},
+	{StepManager, ReasonNotQuotaFailure}, {StepManager, ReasonTokenTooNew}, {StepManager, ReasonRecentAcquisition}, {StepManager, ReasonResetsSoon}, {StepManager, ReasonUnconfirmed}, {StepManager, ReasonNotShared}, {StepManager, ReasonKeptBack},
 	{StepLimiter, ReasonHourLimit}, {StepLimiter, ReasonDayLimit}, {StepLimiter, ReasonMinInterval}, {StepLimiter, ReasonBackoff}, {StepLimiter, ReasonRetryAfter},
 	{StepPredictor, ReasonQuotaSufficient},
 	{StepRequest, ReasonAcquired}, {StepRequest, ReasonRequestFailed},

@@ -18,7 +18,7 @@ func TestReasons(t *testing.T) {
 		ReasonPersonalUnavailable: {StepCache, ErrNotNeeded}, ReasonJoined: {StepGate, nil}, ReasonTooManyWaiters: {StepGate, ErrInProgress},
 		ReasonUpstreamRateLimited: {StepManager, ErrUpstreamLimited}, ReasonForbidden: {StepManager, ErrForbidden}, ReasonPersonalUsable: {StepManager, ErrNotNeeded},
 		ReasonNotQuotaFailure: {StepManager, ErrNotNeeded}, ReasonTokenTooNew: {StepManager, ErrNotNeeded}, ReasonRecentAcquisition: {StepManager, ErrNotNeeded},
-		ReasonResetsSoon: {StepManager, ErrNotNeeded}, ReasonHourLimit: {StepLimiter, ErrRateLimited}, ReasonDayLimit: {StepLimiter, ErrRateLimited},
+		ReasonResetsSoon: {StepManager, ErrNotNeeded}, ReasonUnconfirmed: {StepManager, ErrNotNeeded}, ReasonNotShared: {StepManager, ErrNotNeeded}, ReasonKeptBack: {StepManager, ErrRateLimited}, ReasonHourLimit: {StepLimiter, ErrRateLimited}, ReasonDayLimit: {StepLimiter, ErrRateLimited},
 		ReasonMinInterval: {StepLimiter, ErrRateLimited}, ReasonBackoff: {StepLimiter, ErrBackoff}, ReasonRetryAfter: {StepLimiter, ErrBackoff},
 		ReasonQuotaSufficient: {StepPredictor, ErrNotNeeded}, ReasonAcquired: {StepRequest, nil}, ReasonRequestFailed: {StepRequest, nil},
 		ReasonStoreUnavailable: {StepStore, ErrStore}, ReasonClosed: {StepStore, ErrClosed},
@@ -32,5 +32,5 @@ func TestReasons(t *testing.T) {
 		require.True(t, ok, reason)
 		assert.Equal(t, want.step, answerKeys[i].step, reason)
 	}
-	assert.Len(t, answerKeys, 23)
+	assert.Len(t, answerKeys, 26)
 }

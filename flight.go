@@ -259,7 +259,9 @@ func (f *flights) charge(ctx context.Context, q *decide.Request) (ledger.Attempt
 			if in.Decide(d.At.Now).Answer != decide.AnswerStart {
 				return false
 			}
-			a := d.Doc.Charge(f.policy, &ledger.Start{ID: id, Owner: f.owner, Scope: own.Scope, Class: own.Class, Template: own.Template.String()}, d.At.Now)
+			solo, unproven := in.Solo(d.At.Now)
+			a := d.Doc.Charge(f.policy, &ledger.Start{ID: id, Owner: f.owner, Scope: own.Scope, Class: own.Class, Template: own.Template.String(),
+				Operation: own.Operation, Solo: solo, Contested: solo && in.Contested(d.At.Now), New: unproven}, d.At.Now)
 			d.Doc.History.Started(int64(a.Start), int64(in.Limiter(d.At.Now).Until))
 			charged.Store(&a)
 			return true
@@ -308,10 +310,10 @@ func (f *flights) finish(q *decide.Request, a ledger.Attempt, t Token, err error
 	in := f.inputs.newest(q, r.Now)
 	if err == nil {
 		rev := f.replica.Newest()
-		if rec := rev.Doc.Tokens[t.ID()]; rec != nil && rec.Rejected != 0 {
+		if rec := rev.Doc.Tokens[t.ID()]; rec != nil && (rec.Rejected != 0 || rec.By(q.Operation).Refuses(r.Now)) {
 			return result{ran: true} // rejected while it was fetched again: callers that wait look again
 		}
-		if known, ok := tokenIn(rev, t.ID()); ok {
+		if known, ok := tokenIn(rev, t.ID(), q.Scope); ok {
 			t = known
 		}
 		return result{ran: true, token: t, event: Event{At: r.Wall, Kind: EventAcquired, Scope: q.Scope, Caller: q.Caller,

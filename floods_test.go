@@ -61,27 +61,35 @@ func TestLargeTokensStayWithinADocument(t *testing.T) {
 	})
 }
 
-// A token that is rejected before it worked counts as a failure, and the backoff grows from cycle to cycle.
+// Tokens that are refused before they ever worked close the scope for longer from one to the next: 10 min, 1 h, 2 h.
 func TestRejectedTokensGrowTheBackoff(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		for _, want := range []time.Duration{10, 20, 40, 60, 60} {
+		for _, want := range []time.Duration{10, 60, 120, 240} {
 			id := r.must(Request{}).Token.ID()
-			time.Sleep(10*time.Second - 1)
+			time.Sleep(10 * time.Second)
 			require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: unauth}))
-			assert.Equal(t, id, r.must(Request{}).Token.ID(), "it may not have spread yet")
-			time.Sleep(time.Nanosecond)
-			f := unauth
-			f.At = time.Now()
-			for range 3 {
-				require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: f}))
-			}
-			refused := r.no(ReasonBackoff, Request{})
-			assert.GreaterOrEqual(t, in(refused.Verdict.RetryAt), want*time.Minute)
-			var failed *failedError
-			assert.ErrorAs(t, refused, &failed)
-			assert.Equal(t, ClassAuthInvalid, Classify(failed.failure))
-			time.Sleep(max(want*time.Minute, in(refused.Verdict.RetryAt)))
+			assert.Equal(t, id, r.must(Request{Caller: "another"}).Token.ID(), "others keep it")
+			e, err := r.Explain(t.Context(), Request{})
+			require.NoError(t, err)
+			limiter := e.Steps[4]
+			assert.Equal(t, ReasonBackoff, limiter.Reason)
+			assert.Equal(t, want*time.Minute, limiter.Evidence.Window)
+			time.Sleep(time.Until(limiter.Until))
 		}
+	})
+}
+
+// A refusal in a token's first 10 s withholds it from its reporter until they are over.
+func TestARefusalInTheFirstSecondsWithholds(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		id := r.must(Request{}).Token.ID()
+		time.Sleep(10*time.Second - 1)
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: unauth}))
+		assert.Equal(t, id, r.must(Request{Caller: "another"}).Token.ID(), "others keep it")
+		assert.Equal(t, time.Nanosecond, in(r.no(ReasonNotQuotaFailure, Request{}).Verdict.RetryAt))
+		time.Sleep(time.Nanosecond)
+		assert.Equal(t, id, r.must(Request{}).Token.ID(), "it has spread now")
+		assert.Equal(t, 1, r.up.count())
 	})
 }
 

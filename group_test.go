@@ -66,7 +66,7 @@ func TestCommitsInGroups(t *testing.T) {
 				}
 				snap, _ := store.View(context.Background(), "storm")
 				d, err := ledger.Decode(snap.Data)
-				if err != nil || d.Scopes[""].Pause.Until < timeline.UnixNano(at.Add(time.Minute)) {
+				if err != nil || d.Scopes[""].PauseOf("").Until < timeline.UnixNano(at.Add(time.Minute)) {
 					t.Errorf("report %d is not durable: %v", i, err)
 				}
 			})

@@ -43,10 +43,10 @@ func TestHotScopesKeepApart(t *testing.T) {
 		}
 	}
 	for _, scope := range scopes {
-		require.NotNil(t, g.cache.lookup(scope), "scope %q is on the hot path", scope)
+		require.NotNil(t, g.cache.lookup(scope, ""), "scope %q is on the hot path", scope)
 		require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = g.Acquire(context.Background(), Request{Scope: scope, Caller: "c"}) }))
 	}
-	require.Nil(t, g.cache.lookup("da"))
+	require.Nil(t, g.cache.lookup("da", ""))
 	_, err = g.Acquire(t.Context(), Request{Kind: "other"})
 	require.ErrorIs(t, err, ErrRequest, "also where a plain request is on the hot path")
 	require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = g.Token(context.Background()) }))
@@ -63,7 +63,7 @@ func TestHotPathTakesInTokensFromElsewhere(t *testing.T) {
 		grant, err := g.Acquire(t.Context(), Request{})
 		require.NoError(t, err)
 		require.Equal(t, []Source{SourceRequest, SourceShared}[i], grant.Source)
-		require.NotNil(t, g.cache.lookup(""))
+		require.NotNil(t, g.cache.lookup("", ""))
 		grant, err = g.Acquire(t.Context(), Request{})
 		require.NoError(t, err)
 		require.Equal(t, SourceCache, grant.Source)
@@ -85,7 +85,7 @@ func TestHotPersonalToken(t *testing.T) {
 			require.Equal(t, SourcePersonal, r.must(Request{}).Source)
 		}
 		for _, scope := range scopes {
-			require.NotNil(t, r.cache.lookup(scope))
+			require.NotNil(t, r.cache.lookup(scope, ""))
 			require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = r.Acquire(t.Context(), Request{Scope: scope}) }))
 		}
 		_, err := r.Acquire(t.Context(), Request{Scope: "\xff"})
@@ -105,12 +105,12 @@ func TestHotPersonalToken(t *testing.T) {
 				require.Contains(t, grant.Verdict.Detail, "the personal token is rejected")
 			}
 		}
-		require.NotNil(t, r.cache.lookup(""))
+		require.NotNil(t, r.cache.lookup("", ""))
 		require.Equal(t, 1, fetched)
 		time.Sleep(time.Hour - time.Nanosecond)
 		require.Equal(t, SourceCache, r.must(Request{}).Source)
 		time.Sleep(time.Nanosecond)
-		require.Nil(t, r.cache.lookup(""), "it may be usable again")
+		require.Nil(t, r.cache.lookup("", ""), "it may be usable again")
 		require.Equal(t, "personal 2", r.must(Request{}).Token.Value())
 
 		// It is fetched again when it expires.
@@ -118,7 +118,7 @@ func TestHotPersonalToken(t *testing.T) {
 		time.Sleep(2*time.Hour - 10*time.Second - time.Nanosecond)
 		require.Equal(t, "personal 2", r.must(Request{}).Token.Value())
 		time.Sleep(time.Nanosecond)
-		require.Nil(t, r.cache.lookup(""))
+		require.Nil(t, r.cache.lookup("", ""))
 		require.Equal(t, "personal 3", r.must(Request{}).Token.Value())
 		require.Equal(t, 1, r.up.count())
 	}, WithPersonalToken(source), WithCandidate(Moderate()))
@@ -136,8 +136,8 @@ func TestHotPersonalTokenOfAScope(t *testing.T) {
 			require.Equal(t, "personal", r.must(Request{Scope: "a"}).Token.Value())
 			require.Equal(t, "value-1", r.must(Request{Scope: "b"}).Token.Value())
 		}
-		require.Equal(t, SourcePersonal, r.cache.lookup("a").grant.Source)
-		require.Contains(t, r.cache.lookup("b").grant.Verdict.Detail, "for another scope")
-		require.Nil(t, r.cache.lookup("c"))
+		require.Equal(t, SourcePersonal, r.cache.lookup("a", "").grant.Source)
+		require.Contains(t, r.cache.lookup("b", "").grant.Verdict.Detail, "for another scope")
+		require.Nil(t, r.cache.lookup("c", ""))
 	}, WithPersonalToken(source))
 }

@@ -26,7 +26,7 @@ func (i *inputs) on(q *decide.Request, rev *replica.Revision, now timeline.Insta
 	}
 	in := &decide.Input{Doc: rev.Doc, Request: q, Unreadable: rev.Unreadable, Waiters: int(i.waiting.Load())}
 	limit(in, i.replica.LimitsAt(now))
-	if r := rev.Doc.Newest(q.Scope); r != nil && (r.Suspect != 0 || r.Spent != 0) {
+	if r := rev.Doc.Newest(q.Scope); r != nil && r.By(q.Operation).Suspects(now) {
 		in.Pending = i.replica.Pending(r.ID)
 	}
 	return in
@@ -69,11 +69,11 @@ func (i *inputs) entry(t *table, scope string, now timeline.Instant) *entry {
 		return nil
 	}
 	use := t.uses[rec.ID]
-	token, _ := tokenIn(t.rev, rec.ID)
+	token, _ := tokenIn(t.rev, rec.ID, scope)
 	if until = min(until, in.Policy.RefreshAt(rec)); until <= now || use.foreign.Load() {
 		return nil
 	}
-	return &entry{scope: scope, until: until, use: use,
+	return &entry{scope: scope, until: until, use: use, barred: in.Differs(now),
 		grant: Grant{Token: token, Source: SourceCache, Verdict: verdictOf(in, in.ServedBy(rec), t.rev.At, 0)}}
 }
 

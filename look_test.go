@@ -100,7 +100,7 @@ func TestStoreThatHangs(t *testing.T) {
 		r.no(ReasonTokenTooNew, Request{Failure: quota, Failing: token.ID()}) // finds out that it is back
 		snap, err := store.Store.View(t.Context(), "hangs")
 		require.NoError(t, err)
-		require.Contains(t, string(snap.Data), `"suspect"`, "what was reported meanwhile is stored")
+		require.Contains(t, string(snap.Data), `"quota"`, "what was reported meanwhile is stored")
 	}, WithStore(store), WithName("hangs"))
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/predict"
 	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
@@ -63,7 +64,7 @@ func (g *Guard) serve(c *acquireCall, d decide.Decision) (grant Grant, err error
 		g.counters.answered(ReasonPersonal)
 		return Grant{Token: g.personal.current(), Source: SourcePersonal, Verdict: verdictOf(c.in, d, c.at, 0)}, nil
 	}
-	grant.Token, _ = tokenIn(c.rev, d.Token.ID)
+	grant.Token, _ = tokenIn(c.rev, d.Token.ID, c.q.Scope)
 	grant.Source = SourceCache
 	first := g.cache.use(d.Token.ID, c.at.Now)
 	if c.joined {
@@ -140,6 +141,8 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 	if rev != nil {
 		doc = rev.Doc.Clone()
 	}
+	doc.CountUses(g.replica.AllPending())
+	g.cache.stamp(doc, r.Now)
 	if q.Class != "" {
 		doc.Report(g.opt.policy, &q.Report, q.Scope, g.personal.record(q.Failing), r.Now)
 	}
@@ -148,9 +151,9 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 	}
 	v := g.inputs.newest(q, r.Now)
 	v.Doc, v.Outage = doc, decide.Outage{Away: away != nil, MayStart: g.replica.MayStart(rev)}
+	v.Pending = predict.Usage{} // the copy has it
 	// The request's own failure is an outcome of the token, too, unless it was counted before.
 	if newest := doc.Newest(q.Scope); q.Class != "" && newest != nil && newest.ID == q.Failing && !g.reports.Contains(idOf(&q.Report)) {
-		v.Pending = g.replica.Pending(newest.ID)
 		v.Pending.Add(outcomeOf(&q.Report, Outcome{}, r))
 	}
 	final, steps := v.Steps(r.Now)

@@ -105,7 +105,7 @@ func (m *modelLog) pull(now time.Time) {
 		m.failedAt = now
 	}
 	begin := func(p modelPause) modelPause {
-		if p.until.After(now.Add(25 * time.Hour)) {
+		if p.until.Add(-p.length).After(now.Add(25 * time.Hour)) {
 			p.until = now.Add(p.length)
 		}
 		return p

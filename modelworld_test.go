@@ -245,7 +245,7 @@ func (w *modelWorld) ended(scope string, start time.Time, hung bool, class Class
 		delete(w.log.closed, scope)
 		return
 	}
-	if retry = min(retry, ledger.Day); end.Add(retry).After(w.log.pause.until) && retry > 0 {
+	if end.Add(retry).After(w.log.pause.until) && retry > 0 {
 		w.log.pause = modelPause{end.Add(retry), retry}
 	}
 	switch class {

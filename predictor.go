@@ -79,14 +79,14 @@ const reportsKept = 4096
 
 // reportID tells one report from another.
 type reportID struct {
-	token, text string
-	class       string
-	at, until   timeline.Instant
-	none        bool
+	token, text, operation string
+	class                  string
+	at, until              timeline.Instant
+	none                   bool
 }
 
 func idOf(p *ledger.Report) reportID {
-	return reportID{p.Failing, p.Text, p.Class, p.At, p.Until, p.None}
+	return reportID{p.Failing, p.Text, p.Operation, p.Class, p.At, p.Until, p.None}
 }
 
 // Report says how a call made with a token ended. Failures for quota and auth are stored before it returns; the others
@@ -138,11 +138,11 @@ func (g *Guard) report(ctx context.Context, q *decide.Request, o *Outcome, doc *
 		again, _ := g.reports.ContainsOrAdd(idOf(&q.Report), struct{}{})
 		switch {
 		case o == nil && !again:
-			g.replica.AddOutcome(q.Failing, outcomeOf(&q.Report, Outcome{}, at))
+			g.replica.AddOutcome(q.Failing, q.Operation, outcomeOf(&q.Report, Outcome{}, at), 0)
 		case o != nil && again && !o.Failure.At.IsZero():
 			return false, nil
 		case o != nil:
-			due = g.replica.AddOutcome(q.Failing, outcomeOf(&q.Report, *o, at))
+			due = g.replica.AddOutcome(q.Failing, q.Operation, outcomeOf(&q.Report, *o, at), q.Began)
 		}
 	}
 	// One that was counted may still be on its way into the document: only the document tells whether it is there.
@@ -158,7 +158,7 @@ func (g *Guard) report(ctx context.Context, q *decide.Request, o *Outcome, doc *
 	}
 	away := g.replica.Hangs() // or the report would wait with the store
 	switch {
-	case changes && (q.Class != "" || rec != nil && rec.Suspect != 0):
+	case changes && (q.Class != "" || rec != nil && rec.By(q.Operation).Stands()):
 		if err = away; err == nil {
 			at, err = g.replica.Commit(ctx, change)
 		}
@@ -185,7 +185,9 @@ func (g *Guard) liftSuspicion(ctx context.Context, q *decide.Request) error {
 		}
 		newest := d.Doc.Newest(own.Scope)
 		newest.ClearSuspicion()
-		newest.Heard = 0 // the predictor answers whoever says it again
+		for i := range newest.Evidence {
+			newest.Evidence[i].Known = 0 // the predictor answers a call that says it again
+		}
 		return true
 	})
 	return err

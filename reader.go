@@ -23,12 +23,13 @@ import (
 )
 
 const (
-	maxScope  = 512     // bytes, refused beyond
-	maxCaller = 256     // bytes, cut
-	maxText   = 4 << 10 // bytes of a failure text that the dedup filter looks at
-	maxShown  = 300     // bytes of a failure text that are stored and logged
-	maxReset  = 366 * 24 * time.Hour
-	memoSize  = 512 // failure texts whose reading is remembered
+	maxScope     = 512     // bytes, refused beyond
+	maxCaller    = 256     // bytes, cut
+	maxOperation = 64      // bytes of a masked caller; a longer one ends in a hash
+	maxText      = 4 << 10 // bytes of a failure text that the dedup filter looks at
+	maxShown     = 300     // bytes of a failure text that are stored and logged
+	maxReset     = 366 * 24 * time.Hour
+	memoSize     = 512 // failure texts whose reading is remembered
 )
 
 // ErrRequest is an invalid Request, Outcome or Token.
@@ -73,11 +74,14 @@ func (rd *reader) request(req *Request, r timeline.Reading) (*decide.Request, er
 		return nil, fmt.Errorf("%w: Request.Scope: not valid UTF-8", ErrRequest)
 	}
 	q.Caller = trim(req.Caller, maxCaller)
+	q.Operation = rd.operation(q.Caller)
 	if req.Failure.none() || canceled(req.Failure.Err) {
 		return q, nil
 	}
 	text := req.Failure.text()
+	operation := q.Operation
 	q.Report = rd.failure(req.Failure, r)
+	q.Operation = operation
 	if raw := req.Failing; raw != "" && !secrets.IsID(raw) && strings.Contains(text, raw) {
 		text = secrets.Without(trim(text, 2*maxText), raw, secrets.ID(raw))
 		q.Text = rd.masked(text)
@@ -96,9 +100,11 @@ func (rd *reader) outcome(o *Outcome, r timeline.Reading) (*decide.Request, erro
 		return nil, fmt.Errorf("%w: Outcome.Latency: %v: want 0 or more", ErrRequest, o.Latency)
 	}
 	q := &decide.Request{Kind: ledger.Anonymous, Report: ledger.Report{At: r.Now}}
+	q.Caller = trim(o.Caller, maxCaller)
 	if !o.Failure.IsZero() {
 		q.Report = rd.failure(o.Failure, r)
 	}
+	q.Operation, q.Began = rd.operation(q.Caller), q.At-timeline.Instant(o.Latency)
 	q.Failing = normalID(o.TokenID)
 	q.None = q.None || o.Limit > 0 && o.Remaining <= 0
 	// A pause lasts for the Retry-After; when a window is full again says something of it only if nothing remains.
@@ -170,6 +176,18 @@ func (rd *reader) refresh() {
 		rd.masks.Purge()
 		rd.templates.Purge()
 	}
+}
+
+// operation is a caller's name without what varies from call to call.
+func (rd *reader) operation(caller string) string {
+	if caller == "" {
+		return ""
+	}
+	op := rd.template(caller, "").String()
+	if len(op) > maxOperation {
+		op = trim(op, maxOperation-16) + secrets.ID(op)[3:]
+	}
+	return op
 }
 
 func (rd *reader) template(caller, text string) template.Template {

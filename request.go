@@ -23,7 +23,9 @@ type Request struct {
 	// Scope says what the token must be good for: an OCI repository, a region, a model. Tokens are never shared
 	// across scopes. At most 512 bytes.
 	Scope string
-	// Caller names who asks, for the dedup filter, logs and events. At most its first 256 bytes are kept.
+	// Caller names the operation that needs the token, for the dedup filter, logs and events, and because what one
+	// operation reports of a token takes it from no other. Numbers and ids in it are ignored (attempt_1 and attempt_2 are
+	// one operation); callers without a name are one. At most its first 256 bytes are kept.
 	Caller string
 	// Failure is why the caller asks, if a call made with a token failed.
 	Failure Failure
@@ -35,6 +37,9 @@ type Request struct {
 type Outcome struct {
 	// TokenID names the token; anything but an ID is hashed on entry. A token that the guard never served is ignored.
 	TokenID string
+	// Caller names the operation that made the call, as Request.Caller does: what one operation sees of a token takes it
+	// from no other. Callers without a name are one operation. At most its first 256 bytes are kept.
+	Caller string
 	// Latency is how long the call took; zero: not measured.
 	Latency time.Duration
 	// Failure is zero for a success.

@@ -97,7 +97,7 @@ func TestI10(t *testing.T) {
 			says = unauth
 			says.Message += " " + secret
 			note(nil, r.Report(t.Context(), Outcome{TokenID: secret, Failure: says}))
-			require.NotZero(t, r.replica.Newest().Doc.Tokens[id].Rejected, "a value is hashed to its ID")
+			require.NotZero(t, r.replica.Newest().Doc.Tokens[id].By("").Refused, "a value is hashed to its ID")
 			for range 4 {
 				note(r.Acquire(t.Context(), Request{Caller: secret, Failing: id, Failure: says}))
 				time.Sleep(2 * time.Hour)

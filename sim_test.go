@@ -219,7 +219,7 @@ func TestSimulationCatchesWrongRules(t *testing.T) {
 		"forget rejections": func(w *simWorld) {
 			w.mutate = func(d *ledger.Document, _ timeline.Instant) {
 				for _, r := range d.Tokens {
-					r.Rejected = 0
+					r.Rejected, r.Evidence = 0, nil
 				}
 			}
 		},

@@ -94,7 +94,7 @@ func (c *simCheck) committed(w *simWorld, data []byte, began timeline.Instant) e
 		}
 	}
 	for id, r := range last.Tokens {
-		if now := next.Tokens[id]; r.Rejected != 0 && (now == nil || now.Rejected == 0) && next.Clock.Last < r.Rejected.Plus(7*24*time.Hour) {
+		if now, e := next.Tokens[id], r.By(""); e != nil && e.Refused != 0 && (now == nil || now.By("") == nil) && next.Clock.Last < e.RefusedLast.Plus(7*24*time.Hour) {
 			return fmt.Errorf("I7: the rejection of %s is gone", id)
 		}
 	}
@@ -133,12 +133,13 @@ func (c *simCheck) count(last, next *ledger.Document) {
 	}
 }
 
-// deadNow are the tokens that are known to be rejected.
-func (c *simCheck) deadNow() map[string]bool {
+// deadNow are the tokens that callers without a name refused within the last minute.
+func (c *simCheck) deadNow(now timeline.Instant) map[string]bool {
 	dead := map[string]bool{}
 	if c.doc != nil {
 		for id, r := range c.doc.Tokens {
-			dead[id] = r.Rejected != 0
+			e := r.By("")
+			dead[id] = e != nil && e.Refused != 0 && now < e.RefusedLast.Plus(time.Minute)
 		}
 	}
 	return dead
@@ -151,7 +152,7 @@ func (c *simCheck) usable(now timeline.Instant, scope string) (ids []string) {
 	}
 	for id, r := range c.doc.Tokens {
 		t := c.tokens[id]
-		if r.Kind == ledger.Anonymous && t.scope == scope && now < t.expiry && r.Rejected == 0 && r.Spent == 0 && r.Value != "" {
+		if r.Kind == ledger.Anonymous && t.scope == scope && now < t.expiry && r.Value != "" && !r.By("").Stands() {
 			ids = append(ids, id)
 		}
 	}

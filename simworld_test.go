@@ -242,7 +242,7 @@ func (w *simWorld) ask(p *simProc, n int, req Request) {
 	p.calls.Go(func() {
 		w.mu.Lock()
 		before := w.check.usable(w.now(), req.Scope)
-		dead := w.check.deadNow()
+		dead := w.check.deadNow(w.now())
 		w.mu.Unlock()
 		grant, err := p.guard.Acquire(ctx, req)
 		w.mu.Lock()

@@ -17,7 +17,7 @@ func TestASuccessAtTheSameInstantClearsASuspicion(t *testing.T) {
 		time.Sleep(40 * time.Minute)
 		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: quota}))
 		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id}))
-		assert.Zero(t, r.replica.Newest().Doc.Tokens[id].Suspect)
+		assert.Zero(t, r.replica.Newest().Doc.Tokens[id].By("").Quota)
 	})
 }
 
@@ -35,7 +35,7 @@ func TestTheSameReportIsOneObservationAlsoAfterASuccess(t *testing.T) {
 			require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: f}))
 			r.no(ReasonNotQuotaFailure, Request{Failing: id, Failure: f}) // and starts nothing
 		}
-		assert.Zero(t, r.replica.Newest().Doc.Tokens[id].Suspect)
+		assert.Zero(t, r.replica.Newest().Doc.Tokens[id].By("").Quota)
 		assert.Equal(t, 1, r.up.count())
 	})
 }
@@ -54,7 +54,7 @@ func TestTheSameReportIsOneObservationOverProcesses(t *testing.T) {
 		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id}))
 		time.Sleep(2 * time.Minute)
 		require.NoError(t, other.Report(t.Context(), Outcome{TokenID: id, Failure: f}))
-		assert.Zero(t, other.replica.Newest().Doc.Tokens[id].Suspect)
+		assert.Zero(t, other.replica.Newest().Doc.Tokens[id].By("").Quota)
 	}, WithStore(store), WithName("x"))
 }
 
@@ -69,10 +69,10 @@ func TestPendingOutcomesVetoTheReplacementOfASpentToken(t *testing.T) {
 		report := quota
 		report.At = time.Now()
 		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: report}))
-		require.NotZero(t, r.replica.Newest().Doc.Tokens[id].Spent)
+		require.True(t, r.replica.Newest().Doc.Tokens[id].By("").Spent)
 		time.Sleep(10 * time.Second)
 		for range 20 {
-			require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Latency: time.Second}))
+			require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Caller: "another", Latency: time.Second}))
 			time.Sleep(10 * time.Millisecond)
 		}
 		require.NotEmpty(t, r.replica.Pending(id).Calls, "some wait")
@@ -101,7 +101,7 @@ func TestAnOrdinaryNeedIsServedWhenThePredictorLifts(t *testing.T) {
 			require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Latency: time.Second}))
 		}
 		assert.Equal(t, id, r.must(Request{}).Token.ID())
-		assert.Zero(t, r.replica.Newest().Doc.Tokens[id].Spent)
+		assert.False(t, r.replica.Newest().Doc.Tokens[id].By("").Spent)
 		assert.Equal(t, 1, r.up.count())
 	})
 }

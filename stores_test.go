@@ -105,7 +105,7 @@ func TestReportIsKeptWhileTheStoreFails(t *testing.T) {
 		defer other.Close()
 		_, err := other.Acquire(t.Context(), Request{})
 		require.NoError(t, err)
-		assert.NotZero(t, other.replica.Newest().Doc.Tokens[id].Rejected, "and stores it later")
+		assert.NotZero(t, other.replica.Newest().Doc.Tokens[id].By("").Refused, "and stores it later")
 	}, named(s)...)
 }
 
@@ -117,7 +117,7 @@ func TestStoreThatRunsTheFunctionTwice(t *testing.T) {
 		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: unauth}))
 		doc := r.replica.Newest().Doc
 		assert.Len(t, doc.Attempts, 1)
-		assert.Equal(t, 1, doc.Failures.Count)
+		assert.Equal(t, 1, doc.Tokens[id].By("").Refusals)
 		assert.EqualValues(t, 1, doc.Counts.Starts)
 	}, named(s)...)
 }

@@ -69,7 +69,7 @@ func TestStormsAllocateNothingAndLeaveTheStoreAlone(t *testing.T) {
 		{"limiter, error", Request{Scope: "other", Failure: Failure{Err: errors.New("connection reset")}}, ReasonMinInterval},
 		{"limiter, header", Request{Scope: "other", Failure: Failure{StatusCode: 503, Header: map[string][]string{"Date": {"today"}, "X-Trace": {"1"}}, Message: "upstream connect error"}}, ReasonMinInterval},
 		{"not its quota", Request{Scope: "held", Failing: token.ID(), Failure: Failure{StatusCode: 401, Message: "invalid token"}}, ReasonNotQuotaFailure},
-		{"says no quota", Request{Scope: "held", Failing: token.ID(), Failure: reset}, ""},
+		{"says no quota", Request{Scope: "held", Caller: "another", Failing: token.ID(), Failure: reset}, ""},
 		{"forbidden", Request{Scope: "other", Failure: Failure{StatusCode: 403, Message: "account banned"}}, ReasonForbidden},
 		{"too new", Request{Scope: "held", Failing: token.ID(), Failure: Failure{StatusCode: 429, Message: quotaText}}, ReasonTokenTooNew},
 	} {

@@ -135,11 +135,11 @@ func stated(t time.Time) *time.Time {
 	return &t
 }
 
-// tokenIn is a token of a revision that this process can read.
-func tokenIn(rev *replica.Revision, id string) (Token, bool) {
+// tokenIn is a token of a revision that this process can read, for one of its scopes.
+func tokenIn(rev *replica.Revision, id, scope string) (Token, bool) {
 	s, rec := rev.Secrets[id], rev.Doc.Tokens[id]
 	if s == nil || rec == nil {
 		return Token{}, false
 	}
-	return Token{Kind: Kind(rec.Kind), Scope: rec.Scope, AcquiredAt: rev.At.Time(rec.Acquired), Expiry: rev.At.Time(rec.Expiry), secret: unsafe.Pointer(s)}, true
+	return Token{Kind: Kind(rec.Kind), Scope: scope, AcquiredAt: rev.At.Time(rec.Acquired), Expiry: rev.At.Time(rec.Expiry), secret: unsafe.Pointer(s)}, true
 }

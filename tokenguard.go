@@ -115,7 +115,7 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 // Token returns a usable token: Acquire of the zero Request, token only.
 func (g *Guard) Token(ctx context.Context) (Token, error) {
 	if g.trial == nil {
-		if e := g.cache.lookup(""); e != nil {
+		if e := g.cache.lookup("", ""); e != nil {
 			return e.grant.Token, nil
 		}
 	}
@@ -132,7 +132,7 @@ func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
 		return g.trial.acquire(ctx, req)
 	}
 	if req.Failure.none() && req.Kind.plain() {
-		if e := g.cache.lookup(req.Scope); e != nil {
+		if e := g.cache.lookup(req.Scope, req.Caller); e != nil {
 			return e.grant, nil
 		}
 	}

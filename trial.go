@@ -33,7 +33,7 @@ func newTrial(g *Guard) (t *trial, err error) {
 // acquire answers a call as the guard does, but for refusals in shadow mode, and compares the candidate on it.
 func (t *trial) acquire(ctx context.Context, req Request) (Grant, error) {
 	if req.Failure.none() && req.Kind.plain() {
-		if e := t.guard.cache.lookup(req.Scope); e != nil {
+		if e := t.guard.cache.lookup(req.Scope, req.Caller); e != nil {
 			if t.candidate != nil && e.grant.Source != SourcePersonal {
 				t.candidate.evaluate(ctx, req, true)
 			}

@@ -38,6 +38,9 @@ const (
 	ReasonTokenTooNew         Reason = "token_too_new"
 	ReasonRecentAcquisition   Reason = "recent_acquisition"
 	ReasonResetsSoon          Reason = "resets_soon"
+	ReasonUnconfirmed         Reason = "unconfirmed"
+	ReasonNotShared           Reason = "not_shared"
+	ReasonKeptBack            Reason = "kept_back"
 
 	ReasonHourLimit   Reason = "hour_limit"
 	ReasonDayLimit    Reason = "day_limit"

@@ -168,13 +168,13 @@ func (p *Report) describe(d *ledger.Document, r timeline.Reading) {
 func tokenState(v *decide.Input, r *ledger.Token, now timeline.Instant) string {
 	_, ends := v.Policy.Expiry(r)
 	switch {
-	case r.Rejected != 0:
+	case r.Rejected != 0 || r.Doubts("\x00", now) > 0 && rejectedBy(r):
 		return "rejected"
 	case now >= ends:
 		return "expired"
-	case r.IsSpent(now):
+	case r.IsSpent(now) || r.Doubts("\x00", now) > 0:
 		return "spent"
-	case r.IsSuspect(now):
+	case r.IsSuspect(now) || suspectedBy(r, now):
 		return "suspect"
 	}
 	return "usable"
@@ -251,4 +251,12 @@ func defaults() *ledger.Policy {
 		RateLimit: ledger.LimitPolicy(c.RateLimit), Cache: ledger.CachePolicy(c.Cache), Dedup: ledger.DedupPolicy(c.Dedup),
 		Manager: ledger.ManagerPolicy(c.Manager), Predictor: ledger.PredictorPolicy(c.Predictor),
 	}
+}
+
+func rejectedBy(r *ledger.Token) bool {
+	return slices.ContainsFunc(r.Evidence, func(e ledger.Evidence) bool { return e.Refused != 0 && !r.Contradicted(&e) })
+}
+
+func suspectedBy(r *ledger.Token, now timeline.Instant) bool {
+	return slices.ContainsFunc(r.Evidence, func(e ledger.Evidence) bool { return e.Suspects(now) && !r.Contradicted(&e) })
 }

@@ -78,7 +78,7 @@ func TestCandidateForecastsModerate(t *testing.T) {
 		}))
 	require.NoError(t, err)
 	assert.Equal(t, defaults.answers, judged.answers, "nobody notices")
-	assert.Equal(t, []int{31, 38}, []int{moderate.working() - defaults.working(), gained})
+	assert.Equal(t, []int{39, 39}, []int{moderate.working() - defaults.working(), gained})
 }
 
 func TestPlannerKeepsTheLimits(t *testing.T) {

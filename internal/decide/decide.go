@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tokenguard/tokenguard/internal/ledger"
@@ -71,6 +72,10 @@ type Decision struct {
 	LiftsSuspicion bool           // the predictor does not share the suspicion of the key's newest token
 	Failure        *ledger.Streak // behind a backoff or Retry-After
 	scoped         bool           // the limiter speaks of this key alone
+	unfit          bool           // because its fresh tokens never worked
+	insteadOf      Reason         // the refusal in whose place a last resort is served
+	operation      string         // another one, for which a token works
+	fineUntil      timeline.Instant
 }
 
 // Outage says how far the store can be relied on.
@@ -89,7 +94,11 @@ func (in *Input) Decide(now timeline.Instant) Decision {
 	if !in.Outage.Away || in.Outage.MayStart || d.Answer == AnswerServe {
 		return d
 	}
-	if token := in.Pick(now); token != nil {
+	token := in.Pick(now)
+	if token == nil {
+		token = in.lastResort(now)
+	}
+	if token != nil {
 		return in.ServedBy(token)
 	}
 	return Decision{Step: StepStore, Answer: AnswerRefuse, Reason: ReasonStoreUnavailable, Until: timeline.Never}
@@ -139,6 +148,9 @@ func (in *Input) walk(now timeline.Instant) Decision {
 		// 6. Quota predictor.
 		refusal = in.predictor(now)
 	}
+	if refusal.Answer == AnswerPass {
+		refusal = in.sharing(now)
+	}
 	switch {
 	case refusal.Answer == AnswerPass: // 7. Request.
 		return Decision{Step: StepRequest, Answer: AnswerStart, Reason: ReasonAcquired}
@@ -150,14 +162,20 @@ func (in *Input) walk(now timeline.Instant) Decision {
 		served.LiftsSuspicion = refusal.LiftsSuspicion
 		return served
 	}
+	if resort := in.lastResort(now); resort != nil && !refusal.LiftsSuspicion && now >= in.Doc.Scope(in.Request.Scope).PauseOf(in.Request.Operation).Until {
+		served = in.ServedBy(resort)
+		served.insteadOf = refusal.Reason
+		return served
+	}
 	return refusal
 }
 
 // servesLifted reports whether this caller has the key's newest token once its suspicion is lifted.
 func (in *Input) servesLifted(t timeline.Instant) bool {
 	r := *in.Doc.Newest(in.Request.Scope)
+	r.Evidence = slices.Clone(r.Evidence)
 	r.ClearSuspicion()
-	return in.Usable(&r, t) && !in.reportedDead(r.ID, 0, t)
+	return in.Usable(&r, t) && !r.By(in.Request.Operation).Refuses(t) && !in.reportedDead(&r, t)
 }
 
 func (in *Input) ServedBy(r *ledger.Token) Decision {
@@ -215,6 +233,11 @@ func (in *Input) latestOpening(t timeline.Instant) timeline.Instant {
 	if m.Reason == ReasonQuotaSpent {
 		if p := in.predictor(t); p.Answer == AnswerRefuse && !in.servesLifted(t) {
 			latest = max(latest, p.Until)
+		}
+	}
+	if m.Answer == AnswerPass {
+		if s := in.sharing(t); s.Answer == AnswerRefuse {
+			latest = max(latest, s.Until)
 		}
 	}
 	return latest

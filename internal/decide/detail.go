@@ -18,6 +18,9 @@ func (in *Input) Detail(d Decision, r timeline.Reading) string {
 	if in.Request.Class != "" && in.Request.Failing == "" && (d.Answer == AnswerRefuse || d.Answer == AnswerServe) {
 		out += "; the failure names no token, so it marks none"
 	}
+	if d.insteadOf != "" {
+		out += fmt.Sprintf("; it is a last resort: nothing may be started (%s)", d.insteadOf)
+	}
 	switch p := &in.Request.Personal; {
 	case d.Reason == ReasonPersonal:
 	case p.Note != "":
@@ -62,7 +65,16 @@ func (in *Input) RuleText(d Decision, r timeline.Reading) string {
 		return fmt.Sprintf("%d callers wait already, the bound is %d", d.Count, d.Limit)
 	case ReasonUpstreamRateLimited:
 		return fmt.Sprintf("the upstream limited the rate of this key at %s: nothing is asked of it until %s", clock(d.Since), clock(d.Until))
+	case ReasonUnconfirmed:
+		return fmt.Sprintf("the quota of token %s is in doubt since %s and not confirmed: a refusal at %s or later confirms it", d.TokenID, clock(d.Since), clock(d.Until))
+	case ReasonNotShared:
+		return fmt.Sprintf("token %s, acquired at %s, works for others (%s had a success within the hour) and not for this operation: nothing is spare, and a start that others did not need was made in the last 24 h", d.TokenID, clock(d.Since), named(d.operation))
+	case ReasonKeptBack:
+		return fmt.Sprintf("no token of this scope has ever worked, and what is left of the budget is kept for the scopes in use; the next opens at %s", clock(d.Until))
 	case ReasonForbidden:
+		if d.operation != "" || d.fineUntil != 0 {
+			return fmt.Sprintf("no token has ever worked for this operation, while they work for others (%s had a success within the hour): another token would meet the same", named(d.operation))
+		}
 		return "the failure is a ban, a permission or a policy: another token would meet the same"
 	case ReasonPersonalUsable:
 		return "the personal token is usable for others"
@@ -85,6 +97,9 @@ func (in *Input) RuleText(d Decision, r timeline.Reading) string {
 	case ReasonMinInterval:
 		return fmt.Sprintf("the last attempt ended at %s, the next may start %v later, at %s", clock(d.Since), d.Window, clock(d.Until))
 	case ReasonBackoff:
+		if d.unfit {
+			return fmt.Sprintf("new tokens refused before they ever worked, in a row: %d, the last at %s; no start for %v, until %s", d.Count, clock(d.Since), d.Window, clock(d.Until))
+		}
 		if d.scoped {
 			return fmt.Sprintf("refusals of this scope in a row: %d, the last (%s) at %s; closed for %v, until %s",
 				d.Count, d.Failure.Class, clock(d.Since), d.Window, clock(d.Until))
@@ -133,4 +148,12 @@ var goOnWords = map[Reason]string{
 	ReasonRejected:   "it was rejected",
 	ReasonUnreadable: "this process cannot read it",
 	ReasonQuotaSpent: "its quota is used up",
+}
+
+// named is an operation in a sentence.
+func named(operation string) string {
+	if operation == "" {
+		return "a caller without a name"
+	}
+	return fmt.Sprintf("%q", operation)
 }

@@ -25,9 +25,13 @@ func (in *Input) Manager(t timeline.Instant) Decision {
 	}
 
 	switch { // rows 1 to 3
-	case t < key.Pause.Until:
-		out := refuse(ReasonUpstreamRateLimited, key.Pause.Until)
-		out.Since, out.Window = key.Pause.From, key.Pause.Until.Sub(key.Pause.From)
+	case t < in.pausedUntil():
+		pause := key.Pause
+		if own := key.PauseOf(q.Operation); own.Until > pause.Until {
+			pause = own
+		}
+		out := refuse(ReasonUpstreamRateLimited, pause.Until)
+		out.Since, out.Window = pause.From, pause.Until.Sub(pause.From)
 		return out
 	case q.Class == classify.Forbidden:
 		return refuse(ReasonForbidden, timeline.Never)
@@ -41,11 +45,12 @@ func (in *Input) Manager(t timeline.Instant) Decision {
 	}
 	expired, _ := policy.Expiry(r)
 	renewed := policy.RefreshAt(r)
-	suspect, spent := r.IsSuspect(t), r.IsSpent(t)
+	own := r.By(q.Operation)
+	suspect, spent := own.Suspects(t), own.Suspects(t) && own.Spent
 	switch {
 	case t >= expired:
 		return goOn(ReasonExpired)
-	case r.Rejected != 0:
+	case r.Rejected != 0 || own != nil && own.Refused != 0:
 		return goOn(ReasonRejected)
 	case !in.Readable(r) && (r.HasValue() || !suspect && !spent):
 		// Nobody can read what was evicted. But what was reported of it stays: asking again without the failure must not
@@ -55,9 +60,12 @@ func (in *Input) Manager(t timeline.Instant) Decision {
 		return goOn(ReasonExpiring)
 	}
 
-	confirmable := r.Suspect.Plus(policy.Manager.Confirmation)
-	if in.later != 0 && suspect && q.Class == classify.QuotaExhausted && q.Failing == r.ID && in.later < confirmable && t >= confirmable {
-		spent = true // the report that this caller would bring then; the one it brings now confirms nothing
+	var confirmable, reset timeline.Instant
+	if own != nil && own.Quota != 0 {
+		confirmable, reset = own.Quota.Plus(policy.Manager.Confirmation), own.Reset
+	}
+	if in.later != 0 && own.Suspects(t) && q.Class == classify.QuotaExhausted && q.Failing == r.ID && in.later < confirmable && t >= confirmable {
+		suspect, spent = true, true // the report that this caller would bring then; the one it brings now confirms nothing
 	}
 	// Row 5. A failing token that is not the newest says nothing about the newest.
 	if !suspect && !spent && q.Class != classify.QuotaExhausted {
@@ -86,9 +94,18 @@ func (in *Input) Manager(t timeline.Instant) Decision {
 	if !suspect && !spent {
 		return refuse(ReasonNotQuotaFailure, renewed)
 	}
-	if r.Reset > t && r.Reset <= t.Plus(policy.Manager.MinTokenAge) {
-		out := refuse(ReasonResetsSoon, min(r.Reset, renewed))
-		out.Window = r.Reset.Sub(t)
+	if reset > t && reset <= t.Plus(policy.Manager.MinTokenAge) {
+		out := refuse(ReasonResetsSoon, min(reset, renewed))
+		out.Window = reset.Sub(t)
+		return out
+	}
+	if !spent && q.Operation != "" { // a caller with a name can be asked again: it has to be sure
+		until := renewed
+		if confirmable > t {
+			until = min(confirmable, renewed)
+		}
+		out := refuse(ReasonUnconfirmed, until)
+		out.Since, out.Window = own.Quota, policy.Manager.Confirmation
 		return out
 	}
 	return goOn(ReasonQuotaSpent)

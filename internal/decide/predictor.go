@@ -14,10 +14,7 @@ func (in *Input) predictor(t timeline.Instant) Decision {
 	if r == nil {
 		return out
 	}
-	since := r.Suspect
-	if since == 0 {
-		since = r.Spent
-	}
+	since := r.SuspectSince()
 	usage := r.Usage
 	if in.Pending.Calls > 0 {
 		usage = usage.Clone()

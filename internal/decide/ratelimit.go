@@ -14,9 +14,9 @@ import (
 // Limiter names the closed gate that opens last.
 func (in *Input) Limiter(t timeline.Instant) Decision {
 	worst := Decision{Step: StepLimiter, Answer: AnswerPass}
-	gates := [6]Decision{in.Closing()}
+	gates := [7]Decision{in.Closing(), in.Unfit(t)}
 	shared := in.Limits(t)
-	copy(gates[1:], shared[:])
+	copy(gates[2:], shared[:])
 	for _, g := range gates {
 		if g.Until > t && (worst.Answer == AnswerPass || g.Until > worst.Until) {
 			g.Step, g.Answer = StepLimiter, AnswerRefuse

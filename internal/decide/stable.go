@@ -22,6 +22,7 @@ func (in *Input) StableUntil(d Decision, r timeline.Reading) timeline.Instant {
 		limit(in.Policy.RefreshAt(rec))
 		limit(rec.Reset)
 	}
+	in.turns(limit)
 	if rec := in.Doc.Tokens[in.Request.Failing]; rec != nil {
 		limit(rec.Reset)
 		limit(rec.Acquired.Plus(ledger.Spreading))

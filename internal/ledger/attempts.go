@@ -15,12 +15,16 @@ type Start struct {
 	ID, Owner, Scope string
 	Class            string // of the failure that the request carried, if it did
 	Template         string // of that failure, for the dedup filter
+	Operation        string // that leads to it
+	Solo, Contested  bool   // as in Attempt
+	New              bool
 }
 
 // Charge enters a start, before the upstream is asked. It is never taken back.
 func (d *Document) Charge(policy *Policy, s *Start, now timeline.Instant) Attempt {
 	d.Seq++
-	a := Attempt{ID: s.ID, Seq: d.Seq, Scope: s.Scope, Owner: s.Owner, Start: now, End: now.Plus(policy.Lease()), Running: true}
+	a := Attempt{ID: s.ID, Seq: d.Seq, Scope: s.Scope, Owner: s.Owner, Start: now, End: now.Plus(policy.Lease()), Running: true,
+		Operation: s.Operation, Solo: s.Solo, Contested: s.Contested, New: s.New}
 	d.Charged(a)
 	d.ScopeFor(s.Scope).LastStart = now
 	if s.Class != "" {
@@ -54,7 +58,7 @@ func (d *Document) Complete(policy *Policy, l *Completion) bool {
 	if i >= 0 {
 		a := &d.Attempts[i]
 		a.Landed, a.Failed = true, l.Token == nil
-		a.Running, a.Scope = false, ""
+		a.end()
 		if inTime {
 			a.End = max(l.End, a.Start)
 		} else {
@@ -119,7 +123,7 @@ type Clearing struct {
 // Clear lifts what an operator asks to lift. Attempts stay charged, rejections stay.
 func (d *Document) Clear(what Clearing, now timeline.Instant) (changed bool) {
 	for id, r := range d.Tokens {
-		if (what.Suspicion == "*" || what.Suspicion == id) && (r.Suspect != 0 || r.Spent != 0) {
+		if (what.Suspicion == "*" || what.Suspicion == id) && r.doubted() {
 			r.ClearSuspicion()
 			changed = true
 		}
@@ -135,12 +139,20 @@ func (d *Document) Clear(what Clearing, now timeline.Instant) (changed bool) {
 		changed = changed || d.Pause.Until != 0
 		d.Pause = Pause{}
 	}
+	for scope, tokens := range d.ByScope {
+		if what.Backoff && slices.ContainsFunc(tokens, func(r *Token) bool { return len(r.Evidence) > 0 }) {
+			d.ScopeFor(scope).Lifted, changed = now, true
+		}
+	}
 	for _, k := range d.Scopes {
 		if what.Backoff && k.Closed.Until != 0 {
 			k.Closed, k.Refusals, k.Last, changed = Pause{}, 0, Streak{}, true
 		}
 		if what.RetryAfter && k.Pause.Until != 0 {
 			k.Pause, changed = Pause{From: now}, true // what was reported until now is dealt with
+		}
+		if what.RetryAfter && len(k.Pauses) > 0 {
+			k.Pauses, k.Pause.From, changed = nil, max(k.Pause.From, now), true
 		}
 	}
 	return changed
@@ -169,4 +181,11 @@ func (a *Attempt) State(now timeline.Instant) string {
 		return "failed"
 	}
 	return "succeeded"
+}
+
+// end notes that the attempt is over. What is asked of it later is asked of those that one operation led to alone.
+func (a *Attempt) end() {
+	if a.Running = false; !a.Solo {
+		a.Scope, a.Operation = "", ""
+	}
 }

@@ -60,16 +60,20 @@ type Document struct {
 
 // Attempt is one started acquisition. While it runs, End is its lease's deadline.
 type Attempt struct {
-	ID      string           `json:"id"`
-	Seq     uint64           `json:"seq"`
-	Scope   string           `json:"scope,omitempty"` // while it runs
-	Owner   string           `json:"owner,omitempty"`
-	Start   timeline.Instant `json:"start"`
-	End     timeline.Instant `json:"end"`
-	Running bool             `json:"running,omitempty"`
-	Adopted bool             `json:"adopted,omitempty"`
-	Landed  bool             `json:"landed,omitempty"` // its end is known, not only its lease
-	Failed  bool             `json:"failed,omitempty"`
+	ID        string           `json:"id"`
+	Seq       uint64           `json:"seq"`
+	Scope     string           `json:"scope,omitempty"` // while it runs
+	Owner     string           `json:"owner,omitempty"`
+	Start     timeline.Instant `json:"start"`
+	End       timeline.Instant `json:"end"`
+	Running   bool             `json:"running,omitempty"`
+	Adopted   bool             `json:"adopted,omitempty"`
+	Operation string           `json:"op,omitempty"`        // that led to it
+	Solo      bool             `json:"solo,omitempty"`      // on its own word, while others had a token that works
+	Contested bool             `json:"contested,omitempty"` // another one has since gone on with an older token
+	New       bool             `json:"new,omitempty"`       // for a scope that had never worked
+	Landed    bool             `json:"landed,omitempty"`    // its end is known, not only its lease
+	Failed    bool             `json:"failed,omitempty"`
 }
 
 // InProgress reports whether somebody may still be asking the upstream.
@@ -100,33 +104,43 @@ func (p Pause) cleared(at, now timeline.Instant) bool {
 // Scope is what is known of one scope beside its tokens.
 type Scope struct {
 	LastStart timeline.Instant `json:"last_start,omitempty"`
-	Pause     Pause            `json:"pause,omitzero"`     // rate_limited was reported
-	Closed    Pause            `json:"closed,omitzero"`    // RequestFunc was refused for this key alone
-	Refusals  int              `json:"refusals,omitempty"` // in a row
-	Last      Streak           `json:"last,omitzero"`      // the refusal that closed it
+	Worked    bool             `json:"worked,omitempty"`     // a success was reported with one of its tokens
+	Lives     []int            `json:"lives,omitempty"`      // uses after which the last tokens were spent
+	Pauses    []OperationPause `json:"pauses,omitempty"`     // by the operation that reported them, in full
+	Lifted    timeline.Instant `json:"lifted,omitempty"`     // by an operator: what new tokens met before closes nothing
+	PauseFree timeline.Instant `json:"pause_free,omitempty"` // no further pause for others begins before
+	Pause     Pause            `json:"pause,omitzero"`       // rate_limited was reported
+	Closed    Pause            `json:"closed,omitzero"`      // RequestFunc was refused for this key alone
+	Refusals  int              `json:"refusals,omitempty"`   // in a row
+	Last      Streak           `json:"last,omitzero"`        // the refusal that closed it
 }
 
 // Token is what is known of one token. It outlives the value.
 type Token struct {
-	ID        string           `json:"-"`
-	Kind      string           `json:"kind"`
-	Scope     string           `json:"scope,omitempty"`
-	Acquired  timeline.Instant `json:"acquired"`
-	Expiry    timeline.Instant `json:"expiry,omitempty"` // 0: not stated
-	Seq       uint64           `json:"seq,omitempty"`
-	Value     string           `json:"value,omitempty"`
-	Sealed    []byte           `json:"sealed,omitempty"`
-	Private   bool             `json:"private,omitempty"` // the value is in the memory of the process that acquired it
-	Used      timeline.Instant `json:"used,omitempty"`
-	Succeeded bool             `json:"succeeded,omitempty"`
-	Prior     int              `json:"prior,omitempty"` // consecutive failures before it
-	Suspect   timeline.Instant `json:"suspect,omitempty"`
-	Heard     timeline.Instant `json:"heard,omitempty"` // newest refusal for quota that was taken in
-	Spent     timeline.Instant `json:"spent,omitempty"`
-	Reset     timeline.Instant `json:"reset,omitempty"` // when the upstream says that the quota is full again
-	Rejected  timeline.Instant `json:"rejected,omitempty"`
-	Usage     predict.Usage    `json:"usage,omitzero"`
-	Ended     bool             `json:"ended,omitempty"` // its usage went into the history
+	ID            string           `json:"-"`
+	Kind          string           `json:"kind"`
+	Scope         string           `json:"scope,omitempty"`
+	Acquired      timeline.Instant `json:"acquired"`
+	Expiry        timeline.Instant `json:"expiry,omitempty"` // 0: not stated
+	Seq           uint64           `json:"seq,omitempty"`
+	Value         string           `json:"value,omitempty"`
+	Sealed        []byte           `json:"sealed,omitempty"`
+	Private       bool             `json:"private,omitempty"` // the value is in the memory of the process that acquired it
+	Used          timeline.Instant `json:"used,omitempty"`
+	Succeeded     bool             `json:"succeeded,omitempty"`
+	Prior         int              `json:"prior,omitempty"` // consecutive failures before it
+	Suspect       timeline.Instant `json:"suspect,omitempty"`
+	Heard         timeline.Instant `json:"heard,omitempty"` // newest refusal for quota that was taken in
+	Spent         timeline.Instant `json:"spent,omitempty"`
+	Reset         timeline.Instant `json:"reset,omitempty"` // when the upstream says that the quota is full again
+	Rejected      timeline.Instant `json:"rejected,omitempty"`
+	Usage         predict.Usage    `json:"usage,omitzero"`
+	Evidence      []Evidence       `json:"evidence,omitempty"`       // by operation; of anonymous tokens
+	Uses          int              `json:"uses,omitempty"`           // successes, of all operations
+	FreshRefusals int              `json:"fresh_refusals,omitempty"` // operations that refused it while it was fresh, at most 2
+	FreshRefused  timeline.Instant `json:"fresh_refused,omitempty"`  // the last of them
+	Also          []string         `json:"also,omitempty"`           // further scopes for which the upstream gave the same value
+	Ended         bool             `json:"ended,omitempty"`          // its usage went into the history
 }
 
 func (r *Token) HasValue() bool { return r.Value != "" || r.Sealed != nil || r.Private }
@@ -183,9 +197,21 @@ func Decode(data []byte) (*Document, error) {
 	maps.DeleteFunc(d.Tokens, func(_ string, r *Token) bool { return r == nil })
 	for id, r := range d.Tokens {
 		r.ID = id
+		r.migrate()
 	}
 	d.Index()
 	return d, nil
+}
+
+// migrate turns what documents without evidence by operation say of an anonymous token's quota into that of callers
+// without a name. A rejection in one stays what it was, for everybody.
+func (r *Token) migrate() {
+	if r.Kind != Anonymous || r.Suspect == 0 && r.Spent == 0 {
+		return
+	}
+	e := r.byFor("", max(r.Suspect, r.Spent))
+	e.Quota, e.QuotaLast, e.Spent, e.Reset, e.Refusals = max(r.Suspect, 1), max(r.Suspect, r.Heard), r.Spent != 0, r.Reset, 1
+	r.Suspect, r.Spent, r.Reset, r.Heard = 0, 0, 0, 0
 }
 
 func (d *Document) Encode() ([]byte, error) { return json.Marshal(d) }
@@ -199,12 +225,13 @@ func (d *Document) Clone() *Document {
 	c.Scopes = make(map[string]*Scope, len(d.Scopes))
 	for scope, k := range d.Scopes {
 		v := *k
+		v.Lives, v.Pauses = slices.Clone(k.Lives), slices.Clone(k.Pauses)
 		c.Scopes[scope] = &v
 	}
 	c.Tokens = make(map[string]*Token, len(d.Tokens))
 	for id, r := range d.Tokens {
 		v := *r
-		v.Usage = r.Usage.Clone()
+		v.Usage, v.Evidence = r.Usage.Clone(), slices.Clone(r.Evidence)
 		c.Tokens[id] = &v
 	}
 	c.History = d.History.Clone()
@@ -219,7 +246,9 @@ func (d *Document) Index() {
 	d.ByScope = make(map[string][]*Token, len(d.Tokens))
 	for _, r := range d.Tokens {
 		if r.Kind == Anonymous {
-			d.ByScope[r.Scope] = append(d.ByScope[r.Scope], r)
+			for _, scope := range r.scopes() {
+				d.ByScope[scope] = append(d.ByScope[scope], r)
+			}
 		}
 	}
 	for _, rs := range d.ByScope {
@@ -292,7 +321,7 @@ func (d *Document) Prune(policy *Policy, now timeline.Instant) {
 	}
 	for i := range d.Attempts {
 		if a := &d.Attempts[i]; a.Running && now >= a.End {
-			a.Running, a.Scope = false, "" // killed: charged to its lease's end, but no failure
+			a.end() // killed: charged to its lease's end, but no failure
 		}
 	}
 	d.Triggers = slices.DeleteFunc(d.Triggers, func(r Trigger) bool { return now >= r.Start.Plus(max(policy.Dedup.Window, Hour)) })
@@ -300,7 +329,7 @@ func (d *Document) Prune(policy *Policy, now timeline.Instant) {
 		d.Triggers = slices.Delete(d.Triggers, 0, extra)
 	}
 	maps.DeleteFunc(d.Scopes, func(_ string, k *Scope) bool {
-		return k.Pause.Until <= now && (k.Pause.Until != 0 || k.Pause.From <= now-timeline.Instant(Day)) && k.Closed.Until <= now-timeline.Instant(Day) && k.LastStart <= now-timeline.Instant(Day)
+		return k.pausedUntil() <= now && k.PauseFree <= now && (k.Pause.Until != 0 || k.Pause.From <= now-timeline.Instant(Day)) && k.Closed.Until <= now-timeline.Instant(Day) && k.LastStart <= now-timeline.Instant(Day)
 	})
 	for len(d.Scopes) > MaxScopes {
 		delete(d.Scopes, d.evictionCandidate())
@@ -308,6 +337,7 @@ func (d *Document) Prune(policy *Policy, now timeline.Instant) {
 	if now < d.Swept.Plus(policy.Cache.CleanupInterval) && len(d.Tokens) <= policy.Cache.MaxTokens+maxTombstones {
 		return
 	}
+	d.trimEvidence()
 	d.Swept = now
 	d.sweepTokens(policy, now)
 }
@@ -322,7 +352,7 @@ func (d *Document) evictionCandidate() string {
 		if k.LastStart != 0 || k.Closed.Until != 0 || len(d.ByScope[scope]) > 0 {
 			reported = 1
 		}
-		rank := [2]timeline.Instant{reported, max(k.Pause.Until, k.Closed.Until, k.LastStart)}
+		rank := [2]timeline.Instant{reported, max(k.pausedUntil(), k.Closed.Until, k.LastStart)}
 		if slices.Compare(rank[:], lowest[:]) < 0 {
 			least, lowest = scope, rank
 		}

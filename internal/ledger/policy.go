@@ -123,8 +123,8 @@ const (
 	closingMost = 24 * time.Hour
 )
 
-// MaxRetryAfter bounds what an upstream can ask for.
-const MaxRetryAfter = 24 * time.Hour
+// MaxRetryAfter bounds what an upstream can ask for: a monthly quota.
+const MaxRetryAfter = 31 * 24 * time.Hour
 
 const defaultPause = 60 * time.Second // after a rate_limited that names no time
 

@@ -77,6 +77,13 @@ func (d *Document) merge(known *Document) (changed bool) {
 	for scope, k := range known.Scopes {
 		own := d.ScopeFor(scope)
 		later(&own.Pause, k.Pause)
+		for _, p := range k.Pauses {
+			if p.Until > own.PauseOf(p.Operation).Until {
+				own.setPause(p.Operation, p.Pause)
+				changed = true
+			}
+		}
+		own.Worked = own.Worked || k.Worked
 		if k.Closed.Until > own.Closed.Until {
 			own.Refusals, own.Last = k.Refusals, k.Last
 		}
@@ -89,11 +96,13 @@ func (d *Document) merge(known *Document) (changed bool) {
 		switch own := d.Tokens[id]; {
 		case own == nil:
 			copied := *r
-			copied.Usage = r.Usage.Clone()
+			copied.Usage, copied.Evidence = r.Usage.Clone(), slices.Clone(r.Evidence)
 			d.Tokens[id], changed = &copied, true
 		case r.Rejected > own.Rejected, r.Spent > own.Spent:
 			own.Rejected, own.Spent = max(own.Rejected, r.Rejected), max(own.Spent, r.Spent)
 			own.Suspect, own.Reset, changed = max(own.Suspect, r.Suspect), max(own.Reset, r.Reset), true
+		case len(own.Evidence) == 0 && len(r.Evidence) > 0:
+			own.Evidence, own.Uses, changed = slices.Clone(r.Evidence), r.Uses, true
 		}
 	}
 	for _, r := range known.Triggers {
@@ -117,8 +126,8 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 		}
 	}
 	pullPause := func(p *Pause) {
-		if p.Until > limit {
-			*p, moved = Pause{now, now.Plus(min(p.Until.Sub(p.From), Day))}, true
+		if p.From > limit || p.From == 0 && p.Until > limit {
+			*p, moved = Pause{now, now.Plus(min(p.Until.Sub(p.From), MaxRetryAfter))}, true
 		}
 	}
 	for i := range d.Attempts {
@@ -134,6 +143,10 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 	for _, k := range d.Scopes {
 		pull(&k.LastStart, now)
 		pullPause(&k.Pause)
+		for i := range k.Pauses {
+			pullPause(&k.Pauses[i].Pause)
+		}
+		pull(&k.PauseFree, now)
 		pullPause(&k.Closed)
 	}
 	for i := range d.Triggers {
@@ -151,6 +164,13 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 		pull(&r.Spent, now)
 		pull(&r.Rejected, now)
 		pull(&r.Used, now)
+		pull(&r.FreshRefused, now)
+		for i := range r.Evidence {
+			e := &r.Evidence[i]
+			for _, at := range [...]*timeline.Instant{&e.Success, &e.Refused, &e.RefusedLast, &e.Quota, &e.QuotaLast, &e.Heard} {
+				pull(at, now)
+			}
+		}
 	}
 	d.sortAttempts()
 	return moved

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tokenguard/tokenguard/internal/classify"
@@ -12,14 +13,16 @@ import (
 
 // Report is a Failure or an Outcome, prepared: the class is decided, the instants are on the meter.
 type Report struct {
-	Class   string // "": a success, or nothing was reported
-	At      timeline.Instant
-	Failing string // ID of the token
-	Status  int
-	Text    string           // masked
-	Until   timeline.Instant // Retry-After, or when the upstream says that the quota is full again; 0: not stated
-	None    bool             // the upstream states that nothing remains
-	Hints   classify.Hints
+	Class     string // "": a success, or nothing was reported
+	At        timeline.Instant
+	Failing   string           // ID of the token
+	Operation string           // masked caller
+	Began     timeline.Instant // of a success: when the call began
+	Status    int
+	Text      string           // masked
+	Until     timeline.Instant // Retry-After, or when the upstream says that the quota is full again; 0: not stated
+	None      bool             // the upstream states that nothing remains
+	Hints     classify.Hints
 }
 
 // RatePause is the stretch in which a rate_limited wants nothing to be fetched.
@@ -40,13 +43,13 @@ const Spreading = 10 * time.Second
 // apply takes a report about a token in. It reports whether anything changed that a decision looks at; how often the
 // token was used is counted elsewhere.
 func (d *Document) apply(policy *Policy, p *Report, scope string, now timeline.Instant) (changed bool) {
-	if pause, known := p.RatePause(), d.Scope(scope).Pause; pause.Until > max(now, known.Until) && !known.cleared(pause.From, now) {
-		d.ScopeFor(scope).Pause = pause
-		changed = true
-	}
+	changed = d.heardPause(p, scope, now)
 	r := d.Tokens[p.Failing]
 	if r == nil {
 		return changed
+	}
+	if r.Kind == Anonymous {
+		return d.hear(policy, r, p) || changed
 	}
 	switch p.Class {
 	case "":
@@ -70,22 +73,18 @@ func (d *Document) succeeded(r *Token, at timeline.Instant) (changed bool) {
 	return changed
 }
 
-// reject marks a token as dead for good. One that never worked counts as a failed acquisition.
+// reject marks the personal token as refused.
 func (d *Document) reject(r *Token, p *Report) bool {
 	again := r.Kind == Personal && p.At >= r.Rejected.Plus(PersonalAgain)
 	if r.Rejected != 0 && !again || p.At < r.Acquired.Plus(Spreading) {
 		return false
 	}
 	r.Rejected = p.At
-	d.recordLifetime(r)
-	if r.Kind == Anonymous && !r.Succeeded {
-		d.Failures = Streak{Count: max(d.Failures.Count, r.Prior) + 1, At: max(d.Failures.At, p.At), Class: p.Class, Status: p.Status, Text: p.Text}
-	}
 	return true
 }
 
-// suspect marks what a refusal for quota says: a first one raises a suspicion; a later one, or the upstream's own
-// word that nothing remains, confirms it.
+// suspect marks what a refusal of the personal token for quota says: a first one raises a suspicion; a later one, or the
+// upstream's own word that nothing remains, confirms it.
 func (d *Document) suspect(policy *Policy, r *Token, p *Report) (changed bool) {
 	if r.IsClean(p.At) { // what was known was about the time before the reset
 		r.Suspect, r.Spent, r.Reset = 0, 0, 0
@@ -111,8 +110,19 @@ func (d *Document) suspect(policy *Policy, r *Token, p *Report) (changed bool) {
 	return changed
 }
 
-// ClearSuspicion drops a suspicion that the predictor does not share.
-func (r *Token) ClearSuspicion() { r.Suspect, r.Spent, r.Reset = 0, 0, 0 }
+// ClearSuspicion drops what was reported of the token's quota.
+func (r *Token) ClearSuspicion() {
+	r.Suspect, r.Spent, r.Reset = 0, 0, 0
+	for i := range r.Evidence {
+		e := &r.Evidence[i]
+		e.Quota, e.QuotaLast, e.Spent, e.Reset = 0, 0, false, 0
+	}
+}
+
+// doubted reports whether something was reported of the token's quota.
+func (r *Token) doubted() bool {
+	return r.Suspect != 0 || r.Spent != 0 || slices.ContainsFunc(r.Evidence, func(e Evidence) bool { return e.Quota != 0 })
+}
 
 // recordLifetime teaches the history how many uses the token lasted, once.
 func (d *Document) recordLifetime(r *Token) {
@@ -140,11 +150,18 @@ func (d *Document) WouldChange(policy *Policy, p *Report, scope string, own *Tok
 	probe := New()
 	if k := d.Scopes[scope]; k != nil {
 		copied := *k
+		copied.Lives, copied.Pauses = slices.Clone(k.Lives), slices.Clone(k.Pauses)
 		probe.Scopes[scope] = &copied
 	}
 	if r := d.Tokens[p.Failing]; r != nil {
 		copied := *r
+		copied.Evidence = slices.Clone(r.Evidence)
 		probe.Tokens[p.Failing] = &copied
+		if k := d.Scopes[r.Scope]; k != nil && r.Scope != scope {
+			copied := *k
+			probe.Scopes[r.Scope] = &copied
+		}
+		probe.Attempts = slices.Clone(d.Attempts)
 	}
 	if own != nil {
 		copied := *own
@@ -153,11 +170,24 @@ func (d *Document) WouldChange(policy *Policy, p *Report, scope string, own *Tok
 	return probe.Report(policy, p, scope, own, now)
 }
 
-// CountUses takes a batch of outcomes in: the history forecasts and scores each before it learns from it.
-func (d *Document) CountUses(batch map[string]predict.Usage) {
-	for id, u := range batch {
-		if r := d.Tokens[id]; r != nil {
-			d.History.Learn(&r.Usage, u)
+// Pending is what was reported of a token and waits for a commit.
+type Pending struct {
+	Usage     predict.Usage
+	Successes Successes
+}
+
+// CountUses applies outcomes that waited: the history forecasts and scores each before it learns from it. It
+// reports whether a decision may be another one now.
+func (d *Document) CountUses(batch map[string]Pending) (changed bool) {
+	for id, p := range batch {
+		r := d.Tokens[id]
+		if r == nil {
+			continue
+		}
+		d.History.Learn(&r.Usage, p.Usage)
+		for operation, s := range p.Successes {
+			changed = d.heardSuccess(r, operation, s.Began, s.Uses) || changed
 		}
 	}
+	return changed
 }

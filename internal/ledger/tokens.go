@@ -11,7 +11,13 @@ func (d *Document) Insert(policy *Policy, r *Token) {
 	if old := d.Tokens[r.ID]; old != nil { // the upstream gave a known token again
 		r.Succeeded, r.Suspect, r.Spent, r.Reset, r.Usage = old.Succeeded, old.Suspect, old.Spent, old.Reset, old.Usage
 		r.Heard, r.Rejected = old.Heard, old.Rejected
+		r.Evidence, r.Uses, r.FreshRefusals, r.FreshRefused = old.Evidence, old.Uses, old.FreshRefusals, old.FreshRefused
 		r.Seq = max(r.Seq, old.Seq)
+		for _, scope := range old.scopes() { // one value for several scopes is one token
+			if !r.Serves(scope) && len(r.Also) < maxAlso {
+				r.Also = append(r.Also[:len(r.Also):len(r.Also)], scope)
+			}
+		}
 	}
 	d.Tokens[r.ID] = r
 	d.evict(policy)
@@ -63,10 +69,14 @@ func (d *Document) sweepTokens(policy *Policy, now timeline.Instant) {
 			d.recordLifetime(r)
 			r.DropValue()
 		}
-		dead := max(r.Rejected, r.Spent)
+		dead := r.refusedAt()
+		heard := r.LastSuccess().Plus(Hour) // that others succeed counts for an hour, also with an expired token
+		if d.Newest(r.Scope) == r {
+			heard = max(heard, ends.Plus(Hour)) // and so long its scope is in use
+		}
 		switch {
 		case r.HasValue():
-		case now >= ends && (dead == 0 || now >= dead.Plus(tombstoneLife)) && !d.hidesOlder(policy, r, now):
+		case now >= ends && now >= heard && (dead == 0 || now >= dead.Plus(tombstoneLife)) && !d.hidesOlder(policy, r, now):
 			delete(d.Tokens, id)
 		default:
 			known = append(known, r)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/panics"
-	"github.com/tokenguard/tokenguard/internal/predict"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
@@ -110,9 +109,9 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 		for _, u := range known.unsaved {
 			changed = u(draft) || changed
 		}
-		draft.Doc.CountUses(usage)
-		r.Stamp(draft.Doc, l.at.Now)
-		if !c(draft) && !changed {
+		changed = draft.Doc.CountUses(usage) || changed
+		changed = r.Stamp(draft.Doc, l.at.Now) || changed
+		if !c(draft) && !changed && len(usage) == 0 { // outcomes that made c change nothing are written: it would ask again
 			return nil, nil
 		}
 		doc := draft.Doc
@@ -179,7 +178,7 @@ func (r *Replica) Committing() bool {
 }
 
 // takePending takes the outcomes that wait.
-func (r *Replica) takePending() map[string]predict.Usage {
+func (r *Replica) takePending() map[string]ledger.Pending {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	usage := r.pending
@@ -188,16 +187,23 @@ func (r *Replica) takePending() map[string]predict.Usage {
 }
 
 // restorePending puts outcomes back that were not committed.
-func (r *Replica) restorePending(usage map[string]predict.Usage) {
+func (r *Replica) restorePending(usage map[string]ledger.Pending) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, newer := range r.pending {
-		u := usage[id]
-		u.Merge(newer)
-		if usage == nil {
-			usage = map[string]predict.Usage{}
+		p := usage[id]
+		p.Usage.Merge(newer.Usage)
+		for operation, s := range newer.Successes {
+			if p.Successes == nil {
+				p.Successes = ledger.Successes{}
+			}
+			old := p.Successes[operation]
+			p.Successes[operation] = ledger.Success{Began: max(old.Began, s.Began), Uses: old.Uses + s.Uses}
 		}
-		usage[id] = u
+		if usage == nil {
+			usage = map[string]ledger.Pending{}
+		}
+		usage[id] = p
 	}
 	r.pending = usage
 }

@@ -1,26 +1,41 @@
 package replica
 
 import (
+	"maps"
 	"time"
 
+	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/predict"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // FlushInterval is the least time between two commits that carry nothing but outcomes.
 const FlushInterval = 10 * time.Second
 
-// AddOutcome queues an outcome for the next commit. due reports that FlushInterval has passed and the queue should be
+// maxOperations bounds the operations whose successes wait, for each token.
+const maxOperations = 64
+
+// AddOutcome queues an outcome for the next commit, with the operation and the beginning of the call if it succeeded. due reports that FlushInterval has passed and the queue should be
 // flushed.
-func (r *Replica) AddOutcome(id string, o predict.Outcome) (due bool) {
+func (r *Replica) AddOutcome(id, operation string, o predict.Outcome, began timeline.Instant) (due bool) {
 	now := r.Meter.Mono()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.pending == nil {
-		r.pending = map[string]predict.Usage{}
+		r.pending = map[string]ledger.Pending{}
 	}
-	u := r.pending[id]
-	u.Add(o)
-	r.pending[id] = u
+	p := r.pending[id]
+	p.Usage.Add(o)
+	if !o.Failed {
+		if p.Successes == nil {
+			p.Successes = ledger.Successes{}
+		}
+		s, known := p.Successes[operation]
+		if known || len(p.Successes) < maxOperations {
+			p.Successes[operation] = ledger.Success{Began: max(s.Began, began), Uses: s.Uses + 1}
+		}
+	}
+	r.pending[id] = p
 	if r.flushed == 0 && r.Meter.Remote() {
 		// A fleet's processes may have started together, and each commit makes those that meet it ask again.
 		r.flushed = now - r.Jitter(FlushInterval)
@@ -35,16 +50,16 @@ func (r *Replica) AddOutcome(id string, o predict.Outcome) (due bool) {
 func (r *Replica) Pending(id string) predict.Usage {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.pending[id].Clone()
+	return r.pending[id].Usage.Clone()
 }
 
 // AllPending returns the outcomes of all tokens that wait for a commit.
-func (r *Replica) AllPending() map[string]predict.Usage {
+func (r *Replica) AllPending() map[string]ledger.Pending {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := make(map[string]predict.Usage, len(r.pending))
-	for id, u := range r.pending {
-		all[id] = u.Clone()
+	all := make(map[string]ledger.Pending, len(r.pending))
+	for id, p := range r.pending {
+		all[id] = ledger.Pending{Usage: p.Usage.Clone(), Successes: maps.Clone(p.Successes)}
 	}
 	return all
 }

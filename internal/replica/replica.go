@@ -12,7 +12,6 @@ import (
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/meter"
 	"github.com/tokenguard/tokenguard/internal/panics"
-	"github.com/tokenguard/tokenguard/internal/predict"
 	"github.com/tokenguard/tokenguard/internal/secrets"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
@@ -71,13 +70,13 @@ type Config struct {
 	Meter     *meter.Meter
 	Keeper    *secrets.Keeper
 
-	Ended     <-chan struct{}                          // closed when the guard closes
-	Publish   func()                                   // a new revision is known
-	Stamp     func(*ledger.Document, timeline.Instant) // carries the order of use into the document; pure
-	Panicked  func(*panics.Error) error                // the error for callers; nil: as it is
-	Notice    func(text string)                        // for the log
-	Jitter    func(atMost time.Duration) time.Duration // nil: random
-	TwoClocks error                                    // for a store with a clock beside OwnClock
+	Ended     <-chan struct{}                               // closed when the guard closes
+	Publish   func()                                        // a new revision is known
+	Stamp     func(*ledger.Document, timeline.Instant) bool // carries the order of use into the document; reports whether that can change a decision; pure
+	Panicked  func(*panics.Error) error                     // the error for callers; nil: as it is
+	Notice    func(text string)                             // for the log
+	Jitter    func(atMost time.Duration) time.Duration      // nil: random
+	TwoClocks error                                         // for a store with a clock beside OwnClock
 }
 
 // Replica is this process's copy of the shared document. mu is a leaf lock: no store call, callback or other lock runs
@@ -89,16 +88,16 @@ type Replica struct {
 	life  context.Context
 	end   context.CancelFunc
 
-	mu         sync.Mutex               // guards what follows
-	current    *Revision                // newest seen
-	checked    time.Duration            // on the meter's Mono: when the store was last read
-	charged    []ledger.Attempt         // own attempts of the last day, in case the store loses them
-	unsaved    []Change                 // what could not be committed yet
-	saved      uint64                   // how many of these were, so far
-	pending    map[string]predict.Usage // outcomes by token ID that wait for a commit
-	committing bool                     // a commit is in progress
-	batch      *batch                   // the changes that go into the next one; nil: none yet
-	flushed    time.Duration            // when pending outcomes last had a commit of their own
+	mu         sync.Mutex                // guards what follows
+	current    *Revision                 // newest seen
+	checked    time.Duration             // on the meter's Mono: when the store was last read
+	charged    []ledger.Attempt          // own attempts of the last day, in case the store loses them
+	unsaved    []Change                  // what could not be committed yet
+	saved      uint64                    // how many of these were, so far
+	pending    map[string]ledger.Pending // outcomes by token ID that wait for a commit
+	committing bool                      // a commit is in progress
+	batch      *batch                    // the changes that go into the next one; nil: none yet
+	flushed    time.Duration             // when pending outcomes last had a commit of their own
 
 	refresh *refresh      // a read in progress, for all that need one
 	slow    error         // the last read took long and failed; nil: it did not

@@ -1,0 +1,412 @@
+package ledger
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// What each operation has seen of a token. Nothing that one operation says takes a token from another: it can only make
+// others prefer a different token, and lead to a start.
+
+// Evidence is what one operation has seen of one token. Zero instants: it has not.
+type Evidence struct {
+	Operation string           `json:"op,omitempty"` // masked caller; callers without a name are one operation
+	Success   timeline.Instant `json:"ok,omitempty"` // when its last successful call began
+	Uses      int              `json:"n,omitempty"`  // successes
+
+	Refused     timeline.Instant `json:"auth,omitempty"`      // first standing refusal for auth
+	RefusedLast timeline.Instant `json:"auth_last,omitempty"` // last one
+	Early       bool             `json:"early,omitempty"`     // a refusal while the token may not have spread yet
+
+	Quota     timeline.Instant `json:"quota,omitempty"`      // first standing refusal for quota
+	QuotaLast timeline.Instant `json:"quota_last,omitempty"` // last one
+	Spent     bool             `json:"spent,omitempty"`      // the refusal is confirmed
+	Reset     timeline.Instant `json:"reset,omitempty"`      // when its quota is full again, as far as stated
+
+	Refusals int              `json:"k,omitempty"`     // that stand, at most one a minute
+	Known    timeline.Instant `json:"known,omitempty"` // newest refusal that was applied, also one that was disproved since
+	Heard    timeline.Instant `json:"at,omitempty"`
+}
+
+// Bounds of the evidence, and of what follows from it.
+const (
+	maxEvidence      = 16          // operations that are remembered for each token
+	maxEvidenceTotal = 512         // and in a document
+	observation      = time.Minute // refusals of one operation that are closer together are one observation
+	corroboration    = 30 * time.Second
+	maxLives         = 3
+	maxPauses        = 16 // operations of a scope whose pauses are remembered
+	maxAlso          = 16 // scopes that one token serves beside its first
+)
+
+// live reports whether a refusal for quota still holds at t: its stated reset has not come.
+func (e *Evidence) live(t timeline.Instant) bool { return e.Reset == 0 || t < e.Reset }
+
+// Refuses reports whether the operation's last word on the token is a refusal.
+func (e *Evidence) Refuses(t timeline.Instant) bool {
+	return e != nil && (e.Refused != 0 || e.Spent && e.live(t))
+}
+
+// Suspects reports whether a refusal for quota stands, confirmed or not.
+func (e *Evidence) Suspects(t timeline.Instant) bool { return e != nil && e.Quota != 0 && e.live(t) }
+
+// Stands reports whether a refusal of the operation stands, of whatever sort.
+func (e *Evidence) Stands() bool { return e != nil && (e.Refused != 0 || e.Quota != 0 || e.Early) }
+
+// since is when the operation began to refuse the token.
+func (e *Evidence) since() timeline.Instant {
+	if e.Refused != 0 {
+		return e.Refused
+	}
+	return e.Quota
+}
+
+// clearRefusal drops what a success of the operation disproves.
+func (e *Evidence) clearRefusal(began timeline.Instant) (changed bool) {
+	if e.RefusedLast != 0 && began >= e.RefusedLast || e.Early && e.Refused == 0 {
+		changed = e.Refused != 0 || e.Early
+		e.Refused, e.RefusedLast, e.Early, e.Refusals = 0, 0, false, 0
+	}
+	if e.QuotaLast != 0 && began >= e.QuotaLast {
+		changed = true
+		e.Quota, e.QuotaLast, e.Spent, e.Reset, e.Refusals = 0, 0, false, 0, 0
+	}
+	return changed
+}
+
+// By is what the operation has seen of the token; nil: nothing.
+func (r *Token) By(operation string) *Evidence {
+	for i := range r.Evidence {
+		if r.Evidence[i].Operation == operation {
+			return &r.Evidence[i]
+		}
+	}
+	return nil
+}
+
+// byFor is By for writing. Beyond the bound, the operation whose loss says least goes: one without a refusal before one
+// with, the least recently heard first, one with a success last.
+func (r *Token) byFor(operation string, at timeline.Instant) *Evidence {
+	if e := r.By(operation); e != nil {
+		e.Heard = max(e.Heard, at)
+		return e
+	}
+	if len(r.Evidence) >= maxEvidence {
+		least := 0
+		for i := range r.Evidence {
+			if r.Evidence[i].weight() < r.Evidence[least].weight() {
+				least = i
+			}
+		}
+		r.Evidence = slices.Delete(r.Evidence, least, least+1)
+	}
+	r.Evidence = append(r.Evidence, Evidence{Operation: operation, Heard: at})
+	return &r.Evidence[len(r.Evidence)-1]
+}
+
+func (e *Evidence) weight() timeline.Instant {
+	w := e.Heard
+	if e.Success != 0 {
+		w = w.Plus(10 * Day)
+	}
+	if e.Refused != 0 || e.Quota != 0 {
+		w = w.Plus(5 * Day)
+	}
+	return w
+}
+
+// succeededSince reports whether an operation other than except had a success that began after t.
+func (r *Token) succeededSince(t timeline.Instant, except *Evidence) bool {
+	for i := range r.Evidence {
+		if e := &r.Evidence[i]; e != except && e.Success > t {
+			return true
+		}
+	}
+	return false
+}
+
+// Contradicted reports whether another operation had a success that began after e's refusal.
+func (r *Token) Contradicted(e *Evidence) bool { return r.succeededSince(e.since(), e) }
+
+// Doubts counts the operations other than this one that refuse the token and are not contradicted.
+func (r *Token) Doubts(operation string, t timeline.Instant) (n int) {
+	for i := range r.Evidence {
+		if e := &r.Evidence[i]; e.Operation != operation && e.Refuses(t) && !r.Contradicted(e) {
+			n++
+		}
+	}
+	return n
+}
+
+// SuspectSince is the first refusal for quota, of whichever operation, since which nobody had a success; else the first
+// that stands.
+func (r *Token) SuspectSince() (at timeline.Instant) {
+	for _, all := range [...]bool{false, true} {
+		for i := range r.Evidence {
+			if q := r.Evidence[i].Quota; q != 0 && (all || !r.succeededSince(q, nil)) && (at == 0 || q < at) {
+				at = q
+			}
+		}
+		if at != 0 {
+			break
+		}
+	}
+	return at
+}
+
+// FreshUntil ends the time in which a refusal speaks of the acquisition rather than of what has happened to the token
+// since: min(5 min, a quarter of its lifetime) after it was acquired.
+func (p *Policy) FreshUntil(r *Token) timeline.Instant {
+	_, ends := p.Expiry(r)
+	return r.Acquired.Plus(min(5*time.Minute, ends.Sub(r.Acquired)/4))
+}
+
+// refusedAt is when a refusal that stands was last reported, of whichever operation; 0: none stands.
+func (r *Token) refusedAt() timeline.Instant {
+	at := max(r.Rejected, r.Spent)
+	for i := range r.Evidence {
+		if e := &r.Evidence[i]; e.Refused != 0 || e.Spent {
+			at = max(at, e.RefusedLast, e.QuotaLast)
+		}
+	}
+	return at
+}
+
+// askedAgain is how long after its acquisition a token is asked for again to count as working.
+const askedAgain = time.Minute
+
+// Proved reports whether the token was asked for again a minute after it came, and was not refused while it was fresh.
+func (r *Token) Proved() bool { return r.FreshRefusals == 0 && r.Used >= r.Acquired.Plus(askedAgain) }
+
+// Use notes when the token was last handed out, and reports whether it has proved itself by that.
+func (d *Document) Use(r *Token, at timeline.Instant) (changed bool) {
+	before := r.Proved()
+	r.Used = max(r.Used, at)
+	return r.Proved() != before
+}
+
+// LastSuccess is when the last successful call with the token began, of whichever operation.
+func (r *Token) LastSuccess() (at timeline.Instant) {
+	for i := range r.Evidence {
+		at = max(at, r.Evidence[i].Success)
+	}
+	return at
+}
+
+// hear applies a report about an anonymous token.
+func (d *Document) hear(policy *Policy, r *Token, p *Report) (changed bool) {
+	switch p.Class {
+	case "":
+		return d.heardSuccess(r, p.Operation, p.Began, 0) // its use is counted with those that wait
+	case classify.AuthInvalid:
+		return d.heardRefusal(policy, r, p)
+	case classify.QuotaExhausted:
+		return d.heardQuota(policy, r, p)
+	}
+	return false
+}
+
+// heardSuccess counts successes of an operation, the last of which began at this instant. It reports whether that changes
+// more than counts.
+func (d *Document) heardSuccess(r *Token, operation string, began timeline.Instant, uses int) (changed bool) {
+	e := r.byFor(operation, began)
+	changed = e.Success == 0 || !r.Succeeded
+	e.Uses += uses
+	r.Uses += uses
+	e.Success = max(e.Success, began)
+	changed = e.clearRefusal(began) || changed
+	r.Succeeded = true
+	for _, scope := range r.scopes() {
+		if k := d.ScopeFor(scope); !k.Worked {
+			k.Worked, changed = true, true
+		}
+	}
+	// A success with a token older than a start that another operation led to on its own word: not everybody needed it.
+	for i := range d.Attempts {
+		a := &d.Attempts[i]
+		if a.Solo && !a.Contested && a.Operation != operation && slices.Contains(r.scopes(), a.Scope) && r.Acquired < a.Start && a.Start < began {
+			a.Contested, changed = true, true
+		}
+	}
+	return changed
+}
+
+// heardRefusal notes a refusal for auth.
+func (d *Document) heardRefusal(policy *Policy, r *Token, p *Report) bool {
+	early := p.At < r.Acquired.Plus(Spreading)
+	if e := r.By(p.Operation); e != nil {
+		switch {
+		case early && e.Early, !early && e.Refused != 0 && p.At < e.RefusedLast.Plus(observation),
+			p.At < e.Success, e.Refused == 0 && !e.Early && p.At <= e.Known:
+			return false
+		}
+	}
+	e := r.byFor(p.Operation, p.At)
+	e.Known = max(e.Known, p.At)
+	if early {
+		e.Early = true
+		return true
+	}
+	if e.Refused == 0 {
+		e.Refused = p.At
+		if p.At < policy.FreshUntil(r) && r.FreshRefusals < 2 {
+			r.FreshRefusals++
+			r.FreshRefused = p.At
+		}
+	}
+	e.RefusedLast = p.At
+	e.Refusals++
+	d.recordLifetime(r)
+	return true
+}
+
+// heardQuota notes a refusal for quota. It is confirmed if the upstream states that nothing remains; if it comes at least
+// Confirmation after the first refusal by any operation since which nobody had a success; if another operation was
+// refused at least 30 s before and nobody had a success since; or if the token had as many uses as one of the last ones.
+func (d *Document) heardQuota(policy *Policy, r *Token, p *Report) (changed bool) {
+	e := r.By(p.Operation)
+	if e != nil && (p.At < e.Success || e.Quota == 0 && p.At <= e.Known) {
+		return false
+	}
+	e = r.byFor(p.Operation, p.At)
+	e.Known = max(e.Known, p.At)
+	if e.Reset != 0 && p.At >= e.Reset { // what was known was about the time before the reset
+		e.Quota, e.QuotaLast, e.Spent, e.Reset, e.Refusals, changed = 0, 0, false, 0, 0, true
+	}
+	if e.Quota == 0 {
+		e.Quota, changed = p.At, true
+	}
+	if p.At >= e.QuotaLast.Plus(observation) || e.QuotaLast == 0 {
+		e.QuotaLast, changed = p.At, true
+		e.Refusals++
+	}
+	if reset := min(p.Until, p.At.Plus(MaxRetryAfter)); reset > max(p.At, e.Reset) {
+		e.Reset, changed = reset, true
+	}
+	if e.Spent {
+		return changed
+	}
+	first, shared := e.Quota, false
+	for i := range r.Evidence {
+		x := &r.Evidence[i]
+		if x.Quota == 0 || r.succeededSince(x.Quota, nil) {
+			continue
+		}
+		first = min(first, x.Quota)
+		shared = shared || x != e && x.Quota.Plus(corroboration) <= p.At
+	}
+	scope := d.ScopeFor(r.Scope)
+	if p.None || shared || p.At >= first.Plus(policy.Manager.Confirmation) || r.Uses > 0 && slices.Contains(scope.Lives, r.Uses) {
+		e.Spent, changed = true, true
+		if n := len(scope.Lives); r.Uses > 0 && (n == 0 || scope.Lives[n-1] != r.Uses) {
+			scope.Lives = append(scope.Lives[max(0, n-maxLives+1):], r.Uses)
+		}
+		d.recordLifetime(r)
+	}
+	return changed
+}
+
+// scopes are those that the token serves.
+func (r *Token) scopes() []string { return append([]string{r.Scope}, r.Also...) }
+
+// Serves reports whether the token was acquired for the scope.
+func (r *Token) Serves(scope string) bool { return r.Scope == scope || slices.Contains(r.Also, scope) }
+
+// heardPause notes a rate limit that an operation reported. It holds in full for that operation. For the others it is at
+// most a minute, or 5 min if it names a token that had worked for the operation; and the next one for others does not
+// begin before 20 times its length has passed, so that one that is renewed each minute ends.
+func (d *Document) heardPause(p *Report, scope string, now timeline.Instant) (changed bool) {
+	pause, known := p.RatePause(), d.Scope(scope)
+	if pause.Until <= now || known.Pause.cleared(pause.From, now) {
+		return false
+	}
+	if own := known.PauseOf(p.Operation); pause.Until > own.Until {
+		k := d.ScopeFor(scope)
+		k.setPause(p.Operation, pause)
+		changed = true
+	}
+	most := time.Minute
+	if r := d.Tokens[p.Failing]; r != nil {
+		if e := r.By(p.Operation); e != nil && e.Success != 0 {
+			most = 5 * time.Minute
+		}
+	}
+	shared := Pause{From: pause.From, Until: min(pause.Until, pause.From.Plus(most))}
+	if shared.Until > max(now, known.Pause.Until) && pause.From >= known.PauseFree {
+		k := d.ScopeFor(scope)
+		k.Pause = shared
+		k.PauseFree = shared.From.Plus(21 * shared.Until.Sub(shared.From))
+		changed = true
+	}
+	return changed
+}
+
+// OperationPause is a pause of one operation.
+type OperationPause struct {
+	Operation string `json:"op,omitempty"`
+	Pause
+}
+
+// PauseOf is the pause that the operation reported itself.
+func (k *Scope) PauseOf(operation string) Pause {
+	for i := range k.Pauses {
+		if k.Pauses[i].Operation == operation {
+			return k.Pauses[i].Pause
+		}
+	}
+	return Pause{}
+}
+
+func (k *Scope) setPause(operation string, p Pause) {
+	k.Pauses = slices.DeleteFunc(slices.Clone(k.Pauses), func(o OperationPause) bool { return o.Operation == operation })
+	if len(k.Pauses) >= maxPauses { // the one that ends first goes
+		first := slices.IndexFunc(k.Pauses, func(o OperationPause) bool {
+			return o.Until == slices.MinFunc(k.Pauses, func(a, b OperationPause) int { return cmp.Compare(a.Until, b.Until) }).Until
+		})
+		k.Pauses = slices.Delete(k.Pauses, first, first+1)
+	}
+	k.Pauses = append(k.Pauses, OperationPause{operation, p})
+}
+
+// pausedUntil is when the last of the scope's pauses ends.
+func (k *Scope) pausedUntil() timeline.Instant {
+	until := k.Pause.Until
+	for i := range k.Pauses {
+		until = max(until, k.Pauses[i].Until)
+	}
+	return until
+}
+
+// trimEvidence keeps the evidence of a document within its bound.
+func (d *Document) trimEvidence() {
+	total := 0
+	for _, r := range d.Tokens {
+		total += len(r.Evidence)
+	}
+	for ; total > maxEvidenceTotal; total-- {
+		var from *Token
+		least, at := timeline.Instant(math.MaxInt64), 0
+		for _, r := range d.Tokens {
+			for i := range r.Evidence {
+				if w := r.Evidence[i].weight(); w < least {
+					from, least, at = r, w, i
+				}
+			}
+		}
+		from.Evidence = slices.Delete(from.Evidence, at, at+1)
+	}
+}
+
+// Successes are those of one token that wait for a commit, by operation.
+type Successes map[string]Success
+
+// Success is what waits of one operation.
+type Success struct {
+	Began timeline.Instant // of the last
+	Uses  int
+}
