@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +25,7 @@ import (
 
 const (
 	candidateSuffix = ".candidate" // of its document's name
-	judgeTimeout    = time.Second  // what a store that hangs can cost a call here
+	evaluateTimeout = time.Second  // what a store that hangs can cost a call here
 	pairsKept       = 256          // real tokens that are remembered with the candidate's
 )
 
@@ -86,64 +85,10 @@ func newCandidate(real *Guard, shadow *shadow) (*candidate, error) {
 	o.personal, o.observers, o.shadow = nil, nil, false
 	o.processes, o.sharing = 0, false
 	o.logger = slog.New(slog.DiscardHandler)
-	classify := o.classifier
-	o.classifier = func(f Failure) Class {
-		var s *simulatedFailure
-		switch {
-		case errors.As(f.Err, &s):
-			return s.class
-		case classify != nil:
-			return classify(f)
-		}
-		return Classify(f)
-	}
+	o.classifier = simulatedClass(o.classifier)
 	var err error
 	c.Guard, err = newGuard(c.simulate, &o)
 	return c, err
-}
-
-// simulatedFailure is the last real failure, as the candidate's own.
-type simulatedFailure struct {
-	text  string
-	class Class
-}
-
-func (e *simulatedFailure) Error() string { return e.text }
-
-// simulate is the candidate's RequestFunc: it ends as the last real acquisition of the scope did, else like the last one
-// of another scope.
-func (c *candidate) simulate(_ context.Context, req Request) (Token, error) {
-	doc, now := c.real.replica.Newest().Doc, c.real.meter.Read().Now // seed saw one
-	fail := func(s ledger.Streak, pause time.Duration) error {
-		f := Failure{StatusCode: s.Status, Message: s.Message(), Err: &simulatedFailure{s.Message(), Class(s.Class)}}
-		if pause > 0 {
-			f.Header = map[string][]string{"Retry-After": {strconv.FormatFloat(pause.Seconds(), 'f', 3, 64)}}
-		}
-		return Failed(f)
-	}
-	if k := doc.Scope(req.Scope); k.Closed.Until > now {
-		return Token{}, fail(k.Last, 0)
-	}
-	if doc.Failures.Count > 0 {
-		return Token{}, fail(doc.Failures, max(doc.Pause.Until.Sub(now), 0))
-	}
-	like := doc.Newest(req.Scope)
-	for _, rec := range doc.Tokens {
-		if like == nil || like.Scope != req.Scope && rec.Kind == ledger.Anonymous && rec.Seq > like.Seq {
-			like = rec
-		}
-	}
-	if like == nil {
-		return NewToken(nameFor(""), time.Time{}), nil
-	}
-	name := nameFor(like.ID)
-	if own := c.replica.Newest(); own != nil && own.Doc.Tokens[TokenID(name)] != nil { // the real one serves on
-		name += " " + strconv.FormatUint(own.Doc.Seq, 10)
-	}
-	if like.Expiry == 0 {
-		return NewToken(name, time.Time{}), nil
-	}
-	return NewTokenIn(name, like.Expiry.Sub(like.Acquired)), nil
 }
 
 // compare evaluates the candidate on a call that the guard has answered.
@@ -179,7 +124,7 @@ func (c *candidate) evaluate(ctx context.Context, req Request, served bool) (id 
 	if !c.begun.Load() {
 		return ""
 	}
-	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, evaluateTimeout)
 	defer cancel()
 	own := req
 	own.Failing, own.Failure = c.counterpart(req.Failing, req.Scope), c.redacted(req.Failure, req.Failing)
@@ -219,7 +164,7 @@ func (c *candidate) seed(ctx context.Context) {
 	if c.begun.Load() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, evaluateTimeout)
 	defer cancel()
 	select {
 	case c.turn <- struct{}{}:
@@ -262,9 +207,6 @@ func (c *candidate) seed(ctx context.Context) {
 	})
 	c.begun.Store(err == nil)
 }
-
-// nameFor is the value of the token that stands for a real one.
-func nameFor(id string) string { return "candidate's " + id }
 
 // counterpart returns the ID of the token that the candidate had in place of a real one.
 func (c *candidate) counterpart(failing, scope string) string {
@@ -316,7 +258,7 @@ func (c *candidate) report(ctx context.Context, o Outcome) {
 			scope = rec.Scope
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, evaluateTimeout)
 	defer cancel()
 	o.TokenID, o.Failure = c.counterpart(o.TokenID, scope), c.redacted(o.Failure, o.TokenID)
 	_ = c.Report(ctx, o)
@@ -327,7 +269,7 @@ func (c *candidate) adopt(ctx context.Context, t Token) {
 	if !c.begun.Load() {
 		return // it begins with it
 	}
-	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, evaluateTimeout)
 	defer cancel()
 	named := NewToken(nameFor(t.ID()), t.Expiry)
 	named.Scope, named.lifetime, named.lasts = t.Scope, t.lifetime, t.lasts
@@ -339,7 +281,7 @@ func (c *candidate) clear(ctx context.Context, what Clear) {
 	if !c.begun.Load() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, evaluateTimeout)
 	defer cancel()
 	if what.Suspicion != "" && what.Suspicion != "*" {
 		what.Suspicion = c.counterpart(what.Suspicion, "")

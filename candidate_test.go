@@ -294,7 +294,40 @@ func TestCandidateOfAStoreThatHangs(t *testing.T) {
 			})
 		}
 		all.Wait()
-		require.LessOrEqual(t, time.Since(start), 2*judgeTimeout)
+		require.LessOrEqual(t, time.Since(start), 2*evaluateTimeout)
 		store.takes.Store(0)
 	}, WithStore(store), WithName("hangs"), WithCandidate(Config{}))
+}
+
+// A wait that the real failure's text asks for is counted from that failure, once: not again from each simulated one.
+func TestCandidateRepeatsNoRetryAfter(t *testing.T) {
+	for name, failed := range map[string]Failure{
+		"of the account": {StatusCode: 503, Message: "overloaded, retry after 600 seconds"},
+		"of a scope":     {StatusCode: 403, Message: "your account has been banned, retry after 600 seconds"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				fail := func() {
+					_, err := r.Acquire(t.Context(), Request{})
+					require.Error(t, err)
+				}
+				waits := func() time.Duration { return in(r.Stats().Candidate.Stats.Limiter.RetryAfterUntil) }
+				r.up.replies = []func(context.Context, Request) (Token, error){fails(failed)}
+				fail()
+				require.Equal(t, 10*time.Minute, in(r.Stats().Limiter.RetryAfterUntil))
+				require.Equal(t, 10*time.Minute, waits())
+				time.Sleep(9*time.Minute + 1500001)
+				fail()
+				require.Equal(t, time.Minute-1500001, waits())
+				_, err := r.trial.candidate.simulate(t.Context(), Request{}) // as one with other settings would start now
+				at := r.meter.Read()
+				require.Equal(t, time.Minute-1500001, r.reader.failure(failureOf(err), at).Until.Sub(at.Now))
+				time.Sleep(20 * time.Minute)
+				fail()
+				require.Equal(t, 1, r.up.count(), "the guard's own backoff lasts")
+				require.Equal(t, time.Duration(-1), waits(), "a pause that is over is over")
+			}, WithRateLimits(RateLimits{FailureBackoffBase: 2 * time.Hour, MaxBackoff: 2 * time.Hour}),
+				WithCandidate(Config{RateLimit: RateLimits{FailureBackoffBase: time.Minute, MinInterval: time.Second}}))
+		})
+	}
 }

@@ -315,5 +315,5 @@ func WithShadowModeRefusingNothing() Option { return func(o *options) { o.shadow
 //
 // Its state stands beside the guard's, in the same store under the guard's name and ".candidate", in a file of that
 // suffix, or in memory. It begins as a copy of the guard's own, with names in place of the tokens. It costs each call
-// a second decision, and each of its acquisitions a commit. The guard's name may then have at most 54 bytes.
+// a second decision, and each of its acquisitions two commits. The guard's name may then have at most 54 bytes.
 func WithCandidate(c Config) Option { return func(o *options) { o.candidate = &c } }

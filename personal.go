@@ -187,3 +187,13 @@ func (p *personal) current() Token {
 	defer p.mu.Unlock()
 	return p.token
 }
+
+// secrets is the current token, for what takes values out of texts.
+func (p *personal) secrets(yield func(*secrets.Secret) bool) {
+	if p == nil {
+		return
+	}
+	if t := p.current(); t.secret != nil {
+		yield(t.hidden())
+	}
+}

@@ -125,3 +125,55 @@ func TestI10(t *testing.T) {
 type diffs struct{ text string }
 
 func (d *diffs) Errorf(format string, args ...any) { d.text += fmt.Sprintf(format, args...) }
+
+// However many tokens this process has seen since, those that it still has are taken out of texts.
+func TestOldTokensStayHidden(t *testing.T) {
+	const many = 600
+	shown := func(t *testing.T, r *rig) string {
+		// Caller names reach events, errors and the log as they are but for secrets.
+		r.must(Request{Kind: Anonymous, Scope: "first", Caller: "job of " + secret, Failure: broken, Failing: "elsewhere"})
+		var last Event
+		for e := range r.History() {
+			last = e
+		}
+		return last.Caller
+	}
+	for name, test := range map[string]struct {
+		opts []Option
+		have func(t *testing.T, r *rig) // the secret, and then many others
+	}{
+		"in the document": {[]Option{WithCache(CacheConfig{MaxTokens: many + 1})}, func(t *testing.T, r *rig) {
+			require.NoError(t, r.Adopt(t.Context(), withScope(NewToken(secret, time.Time{}), "first")))
+			for i := range many {
+				require.NoError(t, r.Adopt(t.Context(), withScope(NewToken(fmt.Sprintf("adopted word %d", i), time.Time{}), fmt.Sprint(i))))
+			}
+		}},
+		"beside shadow mode's": {[]Option{WithShadowModeRefusingNothing()}, func(t *testing.T, r *rig) {
+			require.NoError(t, r.Adopt(t.Context(), withScope(NewToken(secret, time.Time{}), "first")))
+			for range many {
+				require.Equal(t, SourceShadow, r.must(Request{Scope: "refused"}).Source)
+			}
+		}},
+		"the personal one": {[]Option{WithShadowModeRefusingNothing(), WithPersonalToken(func(context.Context) (Token, error) {
+			return withScope(NewToken(secret, time.Time{}), "mine"), nil
+		})}, func(t *testing.T, r *rig) {
+			require.NoError(t, r.Adopt(t.Context(), withScope(NewToken("adopted word", time.Time{}), "first")))
+			require.Equal(t, SourcePersonal, r.must(Request{Scope: "mine"}).Source)
+			for range many {
+				require.Equal(t, SourceShadow, r.must(Request{Scope: "refused"}).Source)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				test.have(t, r)
+				require.Equal(t, "job of "+TokenID(secret), shown(t, r))
+			}, test.opts...)
+		})
+	}
+}
+
+func withScope(t Token, scope string) Token {
+	t.Scope = scope
+	return t
+}

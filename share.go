@@ -1,14 +1,13 @@
 package tokenguard
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // What a process may start while the store cannot be read or written: nothing, its share of the limits, or all of them.
 
-// WithFailOpenToLocalShare lets acquisitions start while the store cannot be read or written, within this process' share
-// of the limits: n processes share the store, from 1 to the smaller of the limits per hour and per day (3 by default). With n = 1 it keeps
-// the whole of the limits to itself: for a store that no other process uses, or where going on counts for more.
+// WithFailOpenToLocalShare lets acquisitions start while the store cannot be read or written, within this process's
+// share of the limits: n processes share the store, from 1 to the smaller of the limits per hour and per day (3 by
+// default). With n = 1 the share is the whole budget: for a store that no other process uses, or where going on counts
+// for more than the limits that processes keep together.
 //
 // While the store is away, and for an hour after (so that the others can tell first what they started), this process
 // keeps 1/n of the limits per hour and per day, rounded down, and n times MinInterval. Every attempt in the last document

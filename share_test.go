@@ -210,3 +210,32 @@ func TestSharesKeepTheLimits(t *testing.T) {
 		}
 	})
 }
+
+// With one process the share is the whole budget: what the last document says is counted against it, and a process that
+// has seen none refuses.
+func TestShareOfOneProcess(t *testing.T) {
+	s := &faulty{Store: NewMemoryStore()}
+	opts := append(named(s), WithFailOpenToLocalShare(1), WithRateLimits(RateLimits{MinInterval: time.Second}))
+	bubble(t, func(t *testing.T, r *rig) {
+		r.must(Request{Scope: "a"})
+		s.view.Store(true)
+		s.update.Store(true)
+		for _, scope := range []string{"b", "c"} {
+			time.Sleep(time.Minute)
+			require.Equal(t, SourceRequest, r.must(Request{Scope: scope}).Source)
+		}
+		time.Sleep(time.Minute)
+		refused := r.no(ReasonHourLimit, Request{Scope: "d"})
+		require.Equal(t, 3, refused.Verdict.Evidence.Limit, "the limit is undivided")
+		require.Equal(t, 3, r.up.count())
+
+		other := r.open(opts...)
+		_, err := other.Acquire(t.Context(), Request{Scope: "d"})
+		require.ErrorIs(t, err, ErrStore, "it cannot bound anything")
+		s.view.Store(false)
+		_, err = other.Acquire(t.Context(), Request{Scope: "d"})
+		require.NoError(t, err, "by the document that it sees now, which lacks what the first one started")
+		s.update.Store(false)
+		require.NoError(t, other.Close())
+	}, opts...)
+}

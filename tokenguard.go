@@ -105,6 +105,8 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	if o.personal != nil {
 		g.personal = &personal{fetch: o.personal, policy: o.policy, keeper: keeper, masked: g.reader.masked, timeout: o.timeout, read: g.meter.Read, ended: g.ended}
 	}
+	keeper.AddSource(g.replica.Secrets)
+	keeper.AddSource(g.personal.secrets)
 	g.inputs = &inputs{policy: o.policy, replica: g.replica, personal: g.personal}
 	g.forecasts = &forecasts{inputs: g.inputs, events: g.events, once: &g.once}
 	g.flights = newFlights(request, o, owner, g.meter, keeper, g.replica, g.reader, g.events, g.inputs)

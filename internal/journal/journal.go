@@ -16,7 +16,7 @@ const (
 	buffer      = 64          // events that a subscriber may lag behind
 	sampleEvery = time.Second // of events of one sort, one each
 	sampleBurst = 100         // after a burst
-	sampleKinds = 256         // sorts of events that are sampled apart
+	sampleKinds = 256         // sorts of events that are sampled apart; the others together
 )
 
 // Journal is the history of events of type E, whose sorts are of type K. mu is a leaf lock: no foreign code runs under
@@ -29,13 +29,14 @@ type Journal[E any, K comparable] struct {
 	ring    []E        // the last events, from next on
 	next    int
 	samples map[K]*Sample
+	others  *Sample // of the sorts for which there is no room
 	readers map[chan E]struct{}
 }
 
 // New makes a Journal. sort names the sort of an event, and whether events of it are sampled. base is where the readings
 // given to Sample.Skips count from.
 func New[E any, K comparable](base time.Time, sort func(*E) (key K, sampled bool)) *Journal[E, K] {
-	return &Journal[E, K]{sort: sort, base: base, samples: map[K]*Sample{}, readers: map[chan E]struct{}{}}
+	return &Journal[E, K]{sort: sort, base: base, samples: map[K]*Sample{}, others: newSample(), readers: map[chan E]struct{}{}}
 }
 
 // Sample counts the events of one sort.
@@ -43,6 +44,10 @@ type Sample struct {
 	limiter *rate.Limiter
 	skipped atomic.Int64
 	quiet   atomic.Int64 // monotonic nanoseconds before which limiter has nothing to give
+}
+
+func newSample() *Sample {
+	return &Sample{limiter: rate.NewLimiter(rate.Every(sampleEvery), sampleBurst)}
 }
 
 // Skips counts an event, instead of it being emitted, if none of its sort is due at mono nanoseconds after the
@@ -67,7 +72,7 @@ func (s *Sample) admit(base time.Time) (repeats int, ok bool) {
 	return 0, false
 }
 
-// Sample returns the sample of an event's sort; nil: events of it are not sampled, or there are too many sorts.
+// Sample returns the sample of an event's sort; nil: events of it are not sampled.
 func (j *Journal[E, K]) Sample(e *E) *Sample {
 	key, sampled := j.sort(e)
 	if !sampled {
@@ -80,9 +85,13 @@ func (j *Journal[E, K]) Sample(e *E) *Sample {
 
 func (j *Journal[E, K]) sampleLocked(key K) *Sample {
 	s := j.samples[key]
-	if s == nil && len(j.samples) < sampleKinds {
-		s = &Sample{limiter: rate.NewLimiter(rate.Every(sampleEvery), sampleBurst)}
+	switch {
+	case s != nil:
+	case len(j.samples) < sampleKinds:
+		s = newSample()
 		j.samples[key] = s
+	default:
+		s = j.others
 	}
 	return s
 }
@@ -96,9 +105,6 @@ func (j *Journal[E, K]) Admit(e *E) (repeats int, ok bool) {
 	j.mu.Lock()
 	s := j.sampleLocked(key)
 	j.mu.Unlock()
-	if s == nil {
-		return 0, false
-	}
 	return s.admit(j.base)
 }
 

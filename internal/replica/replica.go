@@ -135,6 +135,19 @@ func (r *Replica) Newest() *Revision {
 	return r.current
 }
 
+// Secrets are the values of the newest revision.
+func (r *Replica) Secrets(yield func(*secrets.Secret) bool) {
+	rev := r.Newest()
+	if rev == nil {
+		return
+	}
+	for _, s := range rev.Secrets {
+		if !yield(s) {
+			return
+		}
+	}
+}
+
 // Unreadable are the tokens whose values this process cannot open, as far as it has tried.
 func (r *Replica) Unreadable() map[string]bool {
 	if rev := r.Newest(); rev != nil {

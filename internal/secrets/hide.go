@@ -1,27 +1,43 @@
 package secrets
 
-import "strings"
+import (
+	"iter"
+	"strings"
+)
 
-// knownKept bounds the secrets that Hide takes out of texts.
-const knownKept = 256
+// seenKept bounds the secrets that Hide knows although no source yields them any more.
+const seenKept = 256
 
-// Register makes a secret one that Hide knows, whether or not the document does.
+// AddSource lets Hide take out what the source yields at that moment, however much of it there is. Each of its secrets
+// is registered before it is yielded first. Sources are added before the Keeper is used.
+func (k *Keeper) AddSource(source iter.Seq[*Secret]) { k.sources = append(k.sources, source) }
+
+// Register makes a secret one that Hide knows, for as long as it is among the last 256 or a source yields it. Seal and
+// Open do so by themselves.
 func (k *Keeper) Register(s *Secret) {
-	if s == nil || s.Value == "" || k.known.Contains(s.ID) {
+	if s == nil || s.Value == "" {
 		return
 	}
-	k.known.Add(s.ID, s)
+	if _, known := k.seen.Get(s.ID); known {
+		return
+	}
+	k.seen.Add(s.ID, s)
 	k.generation.Add(1)
 }
 
 // Generation changes when Hide knows another secret: what was read of texts before may hold its value.
 func (k *Keeper) Generation() uint64 { return k.generation.Load() }
 
-// Hide replaces the values of the tokens that this process has seen by their IDs. Masking alone knows a secret only by
-// its looks.
+// Hide replaces the values of the tokens that this process knows by their IDs. Masking alone knows a secret only by its
+// looks.
 func (k *Keeper) Hide(text string) string {
-	for _, s := range k.known.Values() {
+	for _, s := range k.seen.Values() {
 		text = Without(text, s.Value, s.ID)
+	}
+	for _, source := range k.sources {
+		for s := range source {
+			text = Without(text, s.Value, s.ID)
+		}
 	}
 	return text
 }

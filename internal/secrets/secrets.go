@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"iter"
 	"sync"
 	"sync/atomic"
 
@@ -50,7 +51,8 @@ type Keeper struct {
 	seals      []cipher.AEAD               // the first seals, all open
 	local      *lru.Cache[string, *Secret] // by ID: values that stay in this process; nil: none do
 	fresh      *lru.Cache[string, *Secret] // by ID: values that were sealed a moment ago, so that Open need not decrypt them
-	known      *lru.Cache[string, *Secret] // by ID: values that Hide takes out of texts
+	seen       *lru.Cache[string, *Secret] // by ID: values that Hide takes out of texts, beside those of the sources
+	sources    []iter.Seq[*Secret]
 	generation atomic.Uint64
 	warned     sync.Once
 	alarm      func(text string)
@@ -65,7 +67,7 @@ const freshKept = 16
 func NewKeeper(name string, keys [][]byte, inProcess int, alarm func(string)) (*Keeper, error) {
 	k := &Keeper{name: name, alarm: alarm}
 	k.fresh, _ = lru.New[string, *Secret](freshKept)
-	k.known, _ = lru.New[string, *Secret](knownKept)
+	k.seen, _ = lru.New[string, *Secret](seenKept)
 	for _, key := range keys {
 		block, err := aes.NewCipher(key)
 		if err != nil {

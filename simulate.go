@@ -1,0 +1,69 @@
+package tokenguard
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
+)
+
+// nameFor is the value of the token that stands for a real one.
+func nameFor(id string) string { return "candidate's " + id }
+
+// simulatedFailure is the last real failure, as the candidate's own.
+type simulatedFailure struct {
+	text  string
+	class Class
+}
+
+func (e *simulatedFailure) Error() string { return e.text }
+
+// simulate is the candidate's RequestFunc: it ends as the last real acquisition of the scope did, else like the last one
+// of another scope.
+func (c *candidate) simulate(_ context.Context, req Request) (Token, error) {
+	doc, now := c.real.replica.Newest().Doc, c.real.meter.Read().Now // seed saw one
+	fail := func(s ledger.Streak) error {
+		// Stated also where nothing is left of it: a wait that the text asks for would begin anew.
+		pause := max(doc.Pause.Until.Sub(now), 0)
+		return Failed(Failure{StatusCode: s.Status, Message: s.Message(), Err: &simulatedFailure{s.Message(), Class(s.Class)},
+			Header: map[string][]string{"Retry-After": {pause.String()}}})
+	}
+	if k := doc.Scope(req.Scope); k.Closed.Until > now {
+		return Token{}, fail(k.Last)
+	}
+	if doc.Failures.Count > 0 {
+		return Token{}, fail(doc.Failures)
+	}
+	like := doc.Newest(req.Scope)
+	if like == nil {
+		like = doc.Latest()
+	}
+	if like == nil {
+		return NewToken(nameFor(""), time.Time{}), nil
+	}
+	name := nameFor(like.ID)
+	// The real one serves on after the candidate's has ended: its name would bring that back.
+	if own := c.replica.Newest(); own != nil && (own.Doc.Tokens[TokenID(name)] != nil || req.Failing == TokenID(name)) {
+		name += " " + strconv.FormatUint(own.Doc.Seq, 10)
+	}
+	if like.Expiry == 0 {
+		return NewToken(name, time.Time{}), nil
+	}
+	return NewTokenIn(name, like.Expiry.Sub(like.Acquired)), nil
+}
+
+// simulatedClass is a classifier that knows simulated failures, before the user-supplied one; nil: Classify.
+func simulatedClass(classifier func(Failure) Class) func(Failure) Class {
+	return func(f Failure) Class {
+		var s *simulatedFailure
+		switch {
+		case errors.As(f.Err, &s):
+			return s.class
+		case classifier != nil:
+			return classifier(f)
+		}
+		return Classify(f)
+	}
+}
