@@ -44,29 +44,35 @@ func Classify(in Input) string {
 	if in.isZero() {
 		return ""
 	}
-	return classify(phrases(), in)
+	return classify(weights, in)
 }
 
-func classify(m *matcher, in Input) string {
-	ev := evidence{matcher: m}
+func classify(weights string, in Input) string {
+	ev := newEvidence(weights)
+	defer ev.free()
+	ev.read(in)
+	return ev.judge().class
+}
+
+// read finds everything that the rules decide on.
+func (ev *evidence) read(in Input) {
 	ev.in = in
 	ev.readHeader(in.Header)
-	ev.readText(in.Text)
+	ev.readText(inBody, in.Text)
 	ev.combine()
 	ev.readWindows()
-	return ev.decide()
 }
 
 // byStatus reads a bare status by its HTTP meaning.
 func byStatus(status int) string {
 	switch {
-	case status == 401 || status == 407:
+	case status == 401:
 		return AuthInvalid
 	case status == 403 || status == 402 || status == 451:
 		return Forbidden // 402: who never paid has consumed nothing
 	case status == 429 || status == 420: // 420 was the code before 429 was one
 		return RateLimited
-	case status == 408 || status == 425 || status >= 500 && status < 600:
+	case status == 407 || status == 408 || status == 425 || status >= 500 && status < 600:
 		return Transient
 	case status >= 400 && status < 500:
 		return ClientError

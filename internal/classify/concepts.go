@@ -24,7 +24,7 @@ const (
 	zeroLimit                     // a limit of nothing
 	temporary                     // temporarily
 	purchase                      // plan, subscription, upgrade
-	resets                        // a limit that comes back at a clock time
+	many                          // too many, of whatever follows
 	yours                         // you, your: the caller's own
 
 	// Of credentials and rights.
@@ -35,7 +35,8 @@ const (
 	unauth      // unauthorized: no more than status 401 says
 	loggedOut   // by itself: the credential is missing or dead
 	missing     // not found, does not exist
-	barred      // banned, blocked, captcha
+	barred      // banned, blocked
+	wall        // a check for robots: captcha, unusual traffic
 	noRight     // not allowed to, no permission
 	refused     // forbidden, access denied: no more than status 403 says
 	notIncluded // the plan or the account lacks the feature
@@ -49,8 +50,10 @@ const (
 	// Of the server and the request.
 	overload  // capacity, busy
 	network   // timeout, reset
+	issuer    // the keys that tokens are verified with cannot be had
 	faulty    // internal error, unavailable
 	cancelled // the caller gave up
+	measure   // length, size, bytes
 	size      // too long, too large
 	tooMuch   // too many tokens: too long or too fast
 	content   // filtered for what it says
@@ -61,20 +64,18 @@ const (
 	either    // or
 
 	// Found by pairs of the above that stand close together.
-	spent      // allowance or money that is used up or lacking
-	overLimit  // a limit that is met
-	deadCred   // a credential that is bad
-	lostCred   // a credential that is not found
-	lapsed     // a plan or package that has expired
-	periodCap  // a limit, allowance or pace per day or longer
-	noPlace    // a region that is not served
-	noAddress  // an address that is not allowed
-	shutOff    // an account or feature that is switched off
-	lostThing  // a resource that is not found
-	lostParty  // an account, user or project that is not found
-	endedThing // a resource named in the request that has expired
-	staleTime  // a timestamp that is too old
-	countOver  // a number of calls that is over
+	spent     // allowance or money that is used up or lacking
+	overLimit // a limit that is met
+	deadCred  // a credential that is bad
+	lostCred  // a credential that is not found
+	lapsed    // a plan or package that has expired
+	periodCap // a limit, allowance or pace per day or longer
+	noPlace   // a region that is not served
+	noAddress // an address that is not allowed
+	shutOff   // an account or feature that is switched off
+	lostThing // a resource that is not found
+	notToken  // invalid or expired, but not of the token: a timestamp, a redirect address, a code verifier
+	countOver // a number of calls that is over
 )
 
 // survivesAdvice is what still counts in a clause that only supposes ("if you
@@ -93,18 +94,21 @@ var pairs = []pair{
 	{consumed | lacking, count, 48, spent},
 	{exceeded, count, 48, countOver},
 	{exceeded | consumed, limit | count, 64, overLimit},
+	{many, count, 48, manyCalls},
+	{measure, exceeded | limit | many, 40, size},
 	{cred, bad, 36, deadCred},
 	{cred, failed, 16, deadCred},
 	{cred, missing, 36, lostCred},
 	{purchase | allowance, ended, 40, lapsed},
 	{long, limit | allowance | money | pace | count | manyCalls | exceeded, 64, periodCap},
+	{long, consumed | lacking, 24, periodCap},
 	{place, denied | refused | barred, 60, noPlace},
 	{address, refused | barred | noRight | bad | unauth, 40, noAddress},
 	{party | cred | purchase | resource, off, 56, shutOff},
 	{party, idle, 40, shutOff},
 	{cred, idle, 24, deadCred},
 	{resource, missing, 48, lostThing},
-	{party, missing, 48, lostParty},
-	{resource, ended, 16, endedThing},
-	{stale, bad | exceeded | denied, 48, staleTime},
+	{party, missing, 48, param},
+	{resource, ended, 16, param},
+	{stale, bad | exceeded | denied, 48, notToken},
 }

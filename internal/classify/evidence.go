@@ -1,15 +1,41 @@
 package classify
 
-import "strings"
+import (
+	"slices"
+	"strings"
+	"sync"
+)
 
 // evidence is what was found in an answer, and where.
 type evidence struct {
 	matcher *matcher
+	weights string // of the model
 	hits    [maxHits]hit
 	n       int
 	base    int32
 	clause  int32
+	keep    *[]source // where the texts read are kept for an explanation, nil for none
+	text    []byte    // the body in normalised form
+	spare   []byte    // room for the next text
+	buckets []uint32  // of the model's features
 	facts
+}
+
+// evidence is 6 KB; reading an answer needs no new one.
+var evidencePool = sync.Pool{New: func() any { return new(evidence) }}
+
+func newEvidence(weights string) *evidence {
+	ev := evidencePool.Get().(*evidence)
+	ev.matcher, ev.weights = phrases(), weights
+	return ev
+}
+
+// free gives ev back, without what it held of the answer.
+func (ev *evidence) free() {
+	clear(ev.text[:cap(ev.text)])
+	clear(ev.spare[:cap(ev.spare)])
+	ev.n, ev.base, ev.clause, ev.keep, ev.text, ev.facts = 0, 0, 0, nil, ev.text[:0], facts{}
+	evidencePool.Put(ev)
 }
 
 // facts are what the rules decide on.
@@ -20,25 +46,39 @@ type facts struct {
 	used     bool // the headers show a window that is used up
 	usedLong bool // that window is a plan's own, not one of seconds to an hour
 	retry    bool // a header states a wait
+	parted   bool // an "or" parts two causes of which only one permits a new token
+	oauth    bool // the text holds an error code of OAuth 2.0
 }
 
 // readText finds the words of an answer's text.
-func (ev *evidence) readText(text string) {
+func (ev *evidence) readText(where, text string) {
 	if text == "" {
 		return
 	}
-	var buf [1024]byte
-	ev.scan(normalise(buf[:0], truncate(text, MaxText)))
+	norm := normalise(ev.spare[:0], Decode(text, ev.in.Header))
+	ev.spare = norm
+	if ev.keep != nil {
+		*ev.keep = append(*ev.keep, source{where, int(ev.base), string(norm)})
+	}
+	ev.scan(norm)
+	if where == inBody {
+		ev.text, ev.spare = norm, ev.text[:0]
+	}
 }
 
 // readHeader finds the words of the headers that carry an error's text.
 func (ev *evidence) readHeader(header map[string][]string) {
-	for name, values := range header {
-		if !carriesError(name) {
-			continue
+	var buf [8]string
+	names := buf[:0]
+	for name := range header {
+		if carriesError(name) {
+			names = append(names, name)
 		}
-		for _, v := range values {
-			ev.readText(v)
+	}
+	slices.Sort(names) // a map has no order, an answer has one class
+	for _, name := range names {
+		for _, v := range header[name] {
+			ev.readText(name, v)
 		}
 	}
 }
@@ -59,8 +99,54 @@ func containsFold(s, sub string) bool {
 	return false
 }
 
+// families are the words by which a cause is known in one half of "x or y".
+// Only the first two permit a new token.
+var families = []concept{
+	cred | loggedOut,
+	arrears | exceeded | consumed | lacking,
+	pace | manyCalls | short,
+	noRight | notIncluded | barred | off | refused | noAddress | zeroLimit,
+	size | param,
+	network | overload | faulty,
+}
+
+// part looks for an "or" between two causes of which just one permits a new
+// token.
+func (ev *evidence) part() {
+	for i := range ev.n {
+		or := &ev.hits[i]
+		if or.says&either == 0 {
+			continue
+		}
+		var before, after uint
+		for j := range ev.n {
+			h := &ev.hits[j]
+			if h.clause != or.clause {
+				continue
+			}
+			for k, family := range families {
+				switch {
+				case h.says&family == 0:
+				case j < i:
+					before |= 1 << k
+				case j > i:
+					after |= 1 << k
+				}
+			}
+		}
+		const permits = 1<<2 - 1
+		if before&after == 0 && before != 0 && after != 0 && (before&permits != 0 || after&permits != 0) {
+			ev.parted = true
+			return
+		}
+	}
+}
+
 // combine adds what pairs of hits say.
 func (ev *evidence) combine() {
+	if ev.said&either != 0 {
+		ev.part()
+	}
 	for _, p := range pairs {
 		if ev.said&p.a != 0 && ev.said&p.b != 0 && ev.near(p) {
 			ev.said |= p.says

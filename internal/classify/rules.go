@@ -12,11 +12,15 @@ type rule struct {
 	any   concept
 	also  concept
 	none  concept
-	when  func(facts) bool
+	in    []int // statuses; empty: any
+	when  func(*facts) bool
+	sure  bool   // the model is not asked
+	code  string // of the rules for error codes: the code and whose it is
 }
 
-func (r *rule) fits(f facts) bool {
-	return (r.any == 0 || f.says(r.any)) && (r.also == 0 || f.says(r.also)) && !f.says(r.none) && (r.when == nil || r.when(f))
+func (r *rule) fits(f *facts) bool {
+	return (r.any == 0 || f.says(r.any)) && (r.also == 0 || f.says(r.also)) && !f.says(r.none) &&
+		(len(r.in) == 0 || slices.Contains(r.in, f.status())) && (r.when == nil || r.when(f))
 }
 
 // rules are tried from the top; the first that fits decides. Above all stand
@@ -24,14 +28,25 @@ func (r *rule) fits(f facts) bool {
 // then allowances before paces, then credentials, last the words that say no
 // more than a status does.
 var rules = []rule{
+	// Where nothing was sent, or the answer is the proxy's, nothing is said of
+	// the token.
+	{class: Transient, when: neverSent, sure: true},
+	{class: Unknown, when: unreadable, sure: true},
+	{class: Transient, in: []int{407}, sure: true},
+
 	// The caller gave up. A client's own timeout also says "canceled".
 	{class: ClientError, any: cancelled, none: network},
 
 	// "Invalid key or quota exceeded": nobody can tell.
-	{class: Unknown, any: either, also: deadCred | lostCred, when: otherCause},
+	{class: Unknown, any: either, when: twoCauses},
+
+	// A check for robots is one whatever the status. Where the keys that tokens
+	// are verified with cannot be had, the token is not what is wrong.
+	{class: Forbidden, any: wall, sure: true},
+	{class: Transient, any: issuer, sure: true},
 
 	// A stale timestamp says "expired", but not of the token.
-	{class: ClientError, any: staleTime},
+	{class: ClientError, any: notToken},
 
 	// Requests that no idle minute lets through.
 	{class: ClientError, any: size, none: long | manyCalls | spent | arrears},
@@ -50,12 +65,12 @@ var rules = []rule{
 
 	// Walls: bans, regions, addresses, things switched off. A block that ends
 	// by itself after too many calls is a pace.
-	{class: RateLimited, any: temporary | wait, also: pace | manyCalls, none: long | shutOff, when: endsByItself},
+	{class: RateLimited, any: pace | manyCalls, none: long | shutOff, when: endsByItself},
 	{class: Forbidden, any: barred | noPlace | noAddress | shutOff},
 
 	// Nothing was consumed where nothing was ever granted, or the grant has lapsed.
 	{class: Forbidden, any: zeroLimit, also: exceeded | allowance | limit},
-	{class: Forbidden, any: lapsed, none: spent | loggedOut | pace},
+	{class: Forbidden, any: lapsed, none: spent | loggedOut | pace, when: notAKey},
 	{class: Forbidden, any: notIncluded, none: spent | periodCap | arrears | pace},
 
 	// A ceiling on what is kept, not on what is called.
@@ -64,6 +79,7 @@ var rules = []rule{
 	// An allowance is used up: per day or longer, in money, or plainly.
 	{class: AuthInvalid, any: loggedOut, also: periodCap},
 	{class: QuotaExhausted, any: periodCap, also: exceeded | consumed | lacking | limit | pace | manyCalls, none: deadCred | noRight},
+	{class: RateLimited, any: spent | overLimit, also: short, none: long | arrears | lacking},
 	{class: QuotaExhausted, any: arrears | money, also: spent, none: card | lapsed},
 	{class: RateLimited, any: exceeded | limit | allowance | pace, also: short},
 	{class: RateLimited, any: spent, also: pace | raise},
@@ -75,108 +91,191 @@ var rules = []rule{
 
 	// Too much in too little time.
 	{class: RateLimited, any: pace | manyCalls},
+	{class: RateLimited, any: wait, also: short, none: faulty | network | overload | cred},
 	{class: RateLimited, any: wait, when: callerMustWait},
 
 	// Headers that close a window or ask for a wait explain a bare 403.
 	{class: RateLimited, none: noRight | deadCred | loggedOut, when: windowUsed},
 
 	// Rights, credentials and resources.
-	{class: ClientError, any: param, none: cred | unauth | loggedOut, when: statusIn(400, 422)},
-	{class: ClientError, any: lostThing, when: statusIn(404)},
-	{class: ClientError, any: noRight, when: statusIn(405)},
+	{class: ClientError, any: param, none: cred | unauth | loggedOut, in: []int{400, 422}},
+	{class: ClientError, any: lostThing, in: []int{404}},
+	{class: ClientError, any: noRight, in: []int{405}},
 	{class: Forbidden, any: noRight},
 	{class: ClientError, any: lostThing, none: lostCred},
-	{class: Transient, any: deadCred | loggedOut, also: faulty, when: serverStatus}, // its sign-in failed, not the token
+	{class: Transient, any: deadCred | loggedOut, when: serversSignIn},
 	{class: AuthInvalid, any: deadCred | loggedOut},
-	{class: AuthInvalid, any: lostCred, when: statusIn(400, 401, 403)},
+	{class: AuthInvalid, any: lostCred, in: []int{400, 401, 403}},
 
 	// Buying is the cure and nothing was used up: it is not in the plan.
 	{class: Forbidden, any: purchase, none: exceeded | limit | consumed | faulty | param, when: statusSilent},
 
 	// What is left says little more than the status.
-	{class: QuotaExhausted, any: allowance, also: limit, none: faulty | param | cred, when: statusIn(0, 200, 402, 403, 429)},
+	{class: QuotaExhausted, any: allowance, also: limit, none: faulty | param | cred, in: []int{0, 200, 402, 403, 429}},
+	{class: RateLimited, any: countOver, also: wait, none: long},
 	{class: Unknown, any: countOver, when: bodyOnly},
-	{class: RateLimited, any: overLimit, when: statusIn(0, 200, 402, 403, 429)},
+	{class: RateLimited, any: overLimit, in: []int{0, 200, 402, 403, 429}},
 	{class: Transient, any: faulty, when: bodyOrServer},
-	{class: AuthInvalid, any: unauth, when: statusIn(0, 200, 401)},
+	{class: AuthInvalid, any: unauth, in: []int{0, 200, 401}},
 	{class: Forbidden, any: refused | unauth, when: statusSilent},
-	{class: ClientError, any: param | lostParty | endedThing, when: statusSilent},
+	{class: RateLimited, any: wait, none: faulty | network | missing | bad, when: statedWait},
+	{class: ClientError, any: param | missing | size | stored | bad, none: cred | faulty | either | loggedOut | deadCred, when: statusSilent},
 }
 
-// decide returns the class of the first rule that fits, else the meaning of
-// the bare status.
-func (f facts) decide() string {
+// judgement is a class and who says so.
+type judgement struct {
+	class string
+	rule  *rule // nil: no rule fits, and the bare status decides
+	model modelSays
+}
+
+// judge takes the class of the first rule that fits, else the meaning of the
+// bare status. Where that is unknown, or the words and the status disagree, the
+// model is asked.
+func (ev *evidence) judge() judgement {
+	if r := ev.code(); r != nil {
+		return judgement{class: r.class, rule: r}
+	}
+	j := judgement{rule: ev.rule()}
+	if j.rule != nil {
+		j.class = j.rule.class
+	} else {
+		j.class = byStatus(ev.status())
+	}
+	whole := len(ev.in.Text) <= 2*modelText // what it did not read it may not contradict
+	if ev.in.Text != "" && !ev.parted && (j.rule == nil || !j.rule.sure) && (j.class == Unknown || whole && j.class != byStatus(ev.in.StatusCode)) {
+		j.class, j.model = ev.ask(j.class)
+	}
+	return j
+}
+
+// code is the rule of an error code in the text. Under a server's own status a
+// code says nothing of the token, and an invalid grant whose description is of
+// a parameter is the request's fault; the ideas decide then.
+func (ev *evidence) code() *rule {
+	r := findCode(ev.in.Text)
+	if r == nil {
+		return nil
+	}
+	ev.oauth = true
+	if ev.status() >= 500 || r.code == invalidRequestCode && (ev.status() != 400 || ev.says(loggedOut)) || permits(r.class) && ev.says(notToken|wall|either|manyCalls) {
+		return nil
+	}
+	if permits(r.class) && ev.says(param|size) && ev.saysOfRequest() {
+		return invalidRequest
+	}
+	return r
+}
+
+// invalidRequestCode is used by others, too, and for anything.
+const invalidRequestCode = "invalid_request of OAuth 2.0"
+
+var invalidRequest = &rule{class: ClientError, code: "a code for a credential whose description is of a parameter"}
+
+// saysOfRequest reports a description that speaks of a parameter in the clause
+// of what is wrong with it.
+func (ev *evidence) saysOfRequest() bool {
+	return ev.near(pair{param, bad | missing | denied, 24, param})
+}
+
+// rule is the first rule that fits, nil if none does.
+func (f *facts) rule() *rule {
 	for i := range rules {
 		if rules[i].fits(f) {
-			return rules[i].class
+			return &rules[i]
 		}
 	}
-	return byStatus(f.status())
+	return nil
 }
 
 // status is the HTTP status, or what the text says of it where the transport
 // shows none or success.
-func (f facts) status() int {
-	if f.in.StatusCode < 400 && f.inText != 0 {
-		return f.inText
+func (f *facts) status() int {
+	switch {
+	case f.in.StatusCode >= 400 || f.inText == 0:
+		return f.in.StatusCode
+	case f.inText == 401 && f.said&^(failed|faulty) != 0 && !f.says(cred|unauth|loggedOut|noRight|refused):
+		return f.in.StatusCode // a service's own number: the words are of something else
 	}
-	return f.in.StatusCode
+	return f.inText
 }
 
-func (f facts) says(c concept) bool { return f.said&c != 0 }
-
-// statusIn asks for one of these statuses.
-func statusIn(statuses ...int) func(facts) bool {
-	return func(f facts) bool { return slices.Contains(statuses, f.status()) }
-}
+func (f *facts) says(c concept) bool { return f.said&c != 0 }
 
 // bodyOnly: no status speaks, only the body does.
-func bodyOnly(f facts) bool { return f.status() < 400 }
+func bodyOnly(f *facts) bool { return f.status() < 400 }
 
 // statusSilent: the status names no other cause than a wrong request or a
 // refusal.
-func statusSilent(f facts) bool {
+func statusSilent(f *facts) bool {
 	s := f.status()
 	return s < 500 && s != 401 && s != 408 && s != 429
 }
 
-// serverStatus: the server says that it is at fault.
-func serverStatus(f facts) bool { return f.status() >= 500 }
+// serversSignIn: a sign-in failed, but the server's: it says so, or its status
+// leaves no doubt of it, or the status belongs to another answer than the code.
+func serversSignIn(f *facts) bool {
+	s := f.status()
+	return s > 500 || s == 500 && (f.says(faulty) || f.oauth)
+}
 
 // bodyOrServer: the status is the server's fault or says nothing.
-func bodyOrServer(f facts) bool {
+func bodyOrServer(f *facts) bool {
 	s := f.status()
 	return s < 400 || s == 408 || s >= 500
 }
 
-// otherCause: beside the credential the answer names a limit or a right.
-func otherCause(f facts) bool {
-	return f.says(pace | spent | overLimit | periodCap | noRight | noAddress | barred)
+// twoCauses: an "or" parts a cause that permits a new token from one that does
+// not.
+func twoCauses(f *facts) bool {
+	return f.parted && !(f.says(pace|manyCalls) && f.says(wait)) // to wait is right for one and harmless for the other
 }
 
+// notAKey: what has expired is no credential, which one may be told to renew,
+// too.
+func notAKey(f *facts) bool { return !f.says(deadCred) || f.status() != 401 }
+
 // serversOwn: room is missing at the server, not in the caller's pace.
-func serversOwn(f facts) bool { return !f.says(pace) || !f.says(yours) }
+func serversOwn(f *facts) bool {
+	if f.status() == 429 && f.says(manyCalls) && f.says(short) {
+		return false // "10 a minute, to keep the server from overload"
+	}
+	return !f.says(pace) || !f.says(yours)
+}
 
 // endsByItself: a block that is only a pause.
-func endsByItself(f facts) bool { return f.says(barred|noAddress) && f.says(temporary) }
+func endsByItself(f *facts) bool {
+	return f.says(barred|noAddress) && (f.says(temporary) || f.status() == 429 || statedWait(f))
+}
+
+// statedWait: the answer says how long to wait, and no longer than a window of
+// a pace is.
+func statedWait(f *facts) bool {
+	if f.status() >= 500 || !f.says(wait) {
+		return false
+	}
+	h := ReadHints(f.in, time.Time{})
+	return h.HasRetryAfter && h.RetryAfter <= time.Hour
+}
 
 // shortWait: the answer itself asks for a wait of seconds, which is a pace
 // whatever it is called. An allowance that is full again in minutes is one.
-func shortWait(f facts) bool {
+func shortWait(f *facts) bool {
 	h := ReadHints(f.in, time.Time{})
 	return h.HasRetryAfter && h.RetryAfter <= time.Minute
 }
 
 // planWindowUsed: the headers show a plan's window as used up.
-func planWindowUsed(f facts) bool { return f.usedLong && !f.says(short) }
+func planWindowUsed(f *facts) bool { return f.usedLong && !f.says(short) }
 
 // windowUsed: the headers show a limit, which explains a status that says less.
-func windowUsed(f facts) bool {
+func windowUsed(f *facts) bool {
 	return (f.used || f.retry) && (f.in.StatusCode == 403 || f.in.StatusCode == 429)
 }
 
 // callerMustWait: "please wait" is about the caller's pace unless the server
 // has a fault or the credential is what is wrong.
-func callerMustWait(f facts) bool {
-	return !f.says(faulty|deadCred|loggedOut) && statusIn(401, 403, 429)(f)
+func callerMustWait(f *facts) bool {
+	s := f.status()
+	return !f.says(faulty|cred|loggedOut) && (s == 401 || s == 403 || s == 429)
 }
