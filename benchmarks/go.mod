@@ -1,3 +1,4 @@
+// Unreleased: it compares this repository with others.
 module github.com/tokenguard/tokenguard/benchmarks
 
 go 1.26.0

@@ -1,3 +1,4 @@
+// Unreleased: it tests this repository against real servers.
 module github.com/tokenguard/tokenguard/e2e
 
 go 1.26.0

@@ -1,3 +1,4 @@
+// Unreleased: it tests the page of guardui in a browser.
 module github.com/tokenguard/tokenguard/guardui/browsertest
 
 go 1.26.0
