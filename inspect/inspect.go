@@ -134,7 +134,7 @@ func (p *Report) describe(d *ledger.Document, r timeline.Reading) {
 	p.At, p.LostAt = r.Wall, r.Time(d.Lost)
 	p.Starts, p.Successes = d.Counts.Starts, d.Counts.Successes
 	acc := d.History.Accuracy()
-	p.Accuracy = tokenguard.Accuracy{acc.Count, acc.ShareRight, acc.Brier, acc.BaseBrier, acc.Skill}
+	p.Accuracy = tokenguard.Accuracy{Count: acc.Count, ShareRight: acc.ShareRight, Brier: acc.Brier, BaseBrier: acc.BaseBrier, Skill: acc.Skill}
 	if d.Failures.Count > 0 {
 		p.Failure = fmt.Sprintf("%d in a row, the last (%s) at %s: %s", d.Failures.Count, d.Failures.Class, r.Time(d.Failures.At).Format(time.RFC3339), d.Failures.Text)
 	}

@@ -79,10 +79,10 @@ func (in *Input) Differs(t timeline.Instant) bool {
 // lastResort is the token that the operation is handed where nothing may be started: a live one that it has not refused,
 // else one that it refused long ago.
 func (in *Input) lastResort(t timeline.Instant) *ledger.Token {
-	if in.Request.Kind != ledger.Anonymous || in.paused(t) {
+	op := in.Request.Operation
+	if in.Request.Kind != ledger.Anonymous || in.paused(t) || t < in.Doc.Scope(in.Request.Scope).PauseOf(op).Until {
 		return nil
 	}
-	op := in.Request.Operation
 	var lately timeline.Instant
 	for _, r := range in.Doc.ByScope[in.Request.Scope] {
 		if e := r.By(op); e != nil {

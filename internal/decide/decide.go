@@ -162,7 +162,7 @@ func (in *Input) walk(now timeline.Instant) Decision {
 		served.LiftsSuspicion = refusal.LiftsSuspicion
 		return served
 	}
-	if resort := in.lastResort(now); resort != nil && !refusal.LiftsSuspicion && now >= in.Doc.Scope(in.Request.Scope).PauseOf(in.Request.Operation).Until {
+	if resort := in.lastResort(now); resort != nil && !refusal.LiftsSuspicion {
 		served = in.ServedBy(resort)
 		served.insteadOf = refusal.Reason
 		return served
