@@ -9,6 +9,7 @@ import (
 	"github.com/tokenguard/tokenguard/internal/classify"
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/predict"
 	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
@@ -121,6 +122,10 @@ func (g *Guard) decide(ctx context.Context, c *acquireCall) (decide.Decision, er
 		}
 		d = c.in.Decide(c.at.Now)
 	}
+	if d.Answer != decide.AnswerServe && c.rev != nil { // what waits for a commit counts, as it would in that commit
+		c.in.Doc, c.in.Pending = g.uncommitted(c.rev.Doc, c.at.Now), predict.Usage{}
+		d = c.in.Decide(c.at.Now)
+	}
 	if !d.LiftsSuspicion || c.away != nil {
 		return d, nil
 	}
@@ -134,6 +139,14 @@ func (g *Guard) decide(ctx context.Context, c *acquireCall) (decide.Decision, er
 		d = c.in.Decide(c.at.Now) // from the cache now
 	}
 	return d, nil
+}
+
+// uncommitted is a copy of a document as the next commit of this process would have it before it changes it.
+func (g *Guard) uncommitted(doc *ledger.Document, now timeline.Instant) *ledger.Document {
+	doc = doc.Clone()
+	doc.CountUses(g.replica.AllPending())
+	g.cache.stamp(doc, now)
+	return doc
 }
 
 // join waits for an acquisition of the call's key, and starts it if none is in progress. done: that answers the call.

@@ -139,10 +139,8 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 	}
 	doc := ledger.New()
 	if rev != nil {
-		doc = rev.Doc.Clone()
+		doc = g.uncommitted(rev.Doc, r.Now)
 	}
-	doc.CountUses(g.replica.AllPending())
-	g.cache.stamp(doc, r.Now)
 	if q.Class != "" {
 		doc.Report(g.opt.policy, &q.Report, q.Scope, g.personal.record(q.Failing), r.Now)
 	}

@@ -328,8 +328,8 @@ func (d *Document) Prune(policy *Policy, now timeline.Instant) {
 	if extra := len(d.Triggers) - maxTriggers; extra > 0 {
 		d.Triggers = slices.Delete(d.Triggers, 0, extra)
 	}
-	maps.DeleteFunc(d.Scopes, func(_ string, k *Scope) bool {
-		return k.pausedUntil() <= now && k.PauseFree <= now && (k.Pause.Until != 0 || k.Pause.From <= now-timeline.Instant(Day)) && k.Closed.Until <= now-timeline.Instant(Day) && k.LastStart <= now-timeline.Instant(Day)
+	maps.DeleteFunc(d.Scopes, func(scope string, k *Scope) bool {
+		return !(k.Worked && d.Newest(scope) != nil) && k.pausedUntil() <= now && k.PauseFree <= now && (k.Pause.Until != 0 || k.Pause.From <= now-timeline.Instant(Day)) && k.Closed.Until <= now-timeline.Instant(Day) && k.LastStart <= now-timeline.Instant(Day)
 	})
 	for len(d.Scopes) > MaxScopes {
 		delete(d.Scopes, d.evictionCandidate())

@@ -187,7 +187,13 @@ func (r *Token) Proved() bool { return r.FreshRefusals == 0 && r.Used >= r.Acqui
 func (d *Document) Use(r *Token, at timeline.Instant) (changed bool) {
 	before := r.Proved()
 	r.Used = max(r.Used, at)
-	return r.Proved() != before
+	if !r.Proved() || before {
+		return false
+	}
+	for _, scope := range r.scopes() {
+		d.ScopeFor(scope).Worked = true
+	}
+	return true
 }
 
 // LastSuccess is when the last successful call with the token began, of whichever operation.
