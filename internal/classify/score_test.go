@@ -3,7 +3,9 @@ package classify
 import (
 	"bufio"
 	"encoding/json"
+	"flag"
 	"fmt"
+	"hash/fnv"
 	"math"
 	"os"
 	"slices"
@@ -14,16 +16,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The answers of 42 services, and those written from what services of other
-// kinds are documented to say. The second were written in three batches, each
-// complete before the rules met it; at that first meeting 281 of 300, 96 of 111
-// and 70 of 78 were right, 447 of 489 in all (0.914), and 4 wrongly permitted a
-// new token. What the rules then learned from them is general vocabulary, so
-// their score today says less than those figures do.
+// apiErrors and its two successors are recorded answers (testdata/README.md);
+// extra holds answers written from what services are documented to say.
 const (
-	apiErrors = "../../testdata/api-errors.jsonl"
-	extra     = "testdata/extra.jsonl"
+	apiErrors  = "../../testdata/api-errors.jsonl"
+	apiErrors2 = "testdata/api-errors-2.jsonl"
+	apiErrors3 = "testdata/api-errors-3.jsonl"
+	extra      = "testdata/extra.jsonl"
 )
+
+var showHeldOut = flag.Bool("heldout", false, "list the mistakes on the held-out services, too: whoever has seen them may write no rule from them")
 
 type record struct {
 	ID      string            `json:"id"`
@@ -32,7 +34,11 @@ type record struct {
 	Headers map[string]string `json:"headers"`
 	Body    string            `json:"body"`
 	Class   string            `json:"class"`
+	Lang    string            `json:"lang"`
+	Trap    bool              `json:"trap"`
 	Retry   *float64          `json:"retry_after_s"`
+
+	first bool // of the file that the first rules were written with
 }
 
 func (r record) input() Input {
@@ -50,184 +56,186 @@ func load(t testing.TB, path string) []record {
 	defer f.Close()
 	var records []record
 	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var r record
 		require.NoError(t, json.Unmarshal(lines.Bytes(), &r))
+		r.first = path == apiErrors
 		records = append(records, r)
 	}
 	require.NoError(t, lines.Err())
 	return records
 }
 
+// loadRecorded loads the three files of recorded answers.
+func loadRecorded(t testing.TB) []record {
+	return slices.Concat(load(t, apiErrors), load(t, apiErrors2), load(t, apiErrors3))
+}
+
+// heldOut reports the services from which no word and no rule was taken. The
+// split is by name, fixed before any rule was written with these files.
+func heldOut(records []record) (development, held []record) {
+	seen := map[string]bool{}
+	for _, r := range records {
+		seen[r.Service] = seen[r.Service] || r.first
+	}
+	for _, r := range records {
+		h := fnv.New32a()
+		h.Write([]byte(r.Service))
+		if fifth := h.Sum32() % 5; !seen[r.Service] && (fifth == 1 || fifth == 3) {
+			held = append(held, r)
+		} else {
+			development = append(development, r)
+		}
+	}
+	return
+}
+
 var classes = []string{QuotaExhausted, RateLimited, AuthInvalid, Forbidden, Transient, ClientError, Unknown}
 
 // score counts answers by their class and by the one that they were given.
 type score struct {
-	table        map[[2]string]int
-	n, right     int
-	permissive   int // wrongly named quota_exhausted or auth_invalid
-	mistakenText []string
+	table      map[[2]string]int
+	n, right   int
+	permissive int // wrongly named quota_exhausted or auth_invalid
+	groups     map[string]*[3]int
+	mistakes   []string
 }
 
 func (s *score) add(r record, got string) {
 	if s.table == nil {
-		s.table = map[[2]string]int{}
+		s.table, s.groups = map[[2]string]int{}, map[string]*[3]int{}
+	}
+	lang := r.Lang
+	if lang == "" {
+		lang = "en"
+	}
+	groups := []string{"language " + lang}
+	if lang != "en" && lang != "zh" {
+		groups = append(groups, "languages but en, zh")
+	}
+	if r.Trap {
+		groups = append(groups, "traps")
+	}
+	if r.Status == 0 {
+		groups = append(groups, "without a status")
+	}
+	right, wrong := got == r.Class, got != r.Class && (got == QuotaExhausted || got == AuthInvalid)
+	for _, name := range groups {
+		if s.groups[name] == nil {
+			s.groups[name] = &[3]int{}
+		}
+		s.groups[name][0]++
+		if right {
+			s.groups[name][1]++
+		}
+		if wrong {
+			s.groups[name][2]++
+		}
 	}
 	s.n++
 	s.table[[2]string{r.Class, got}]++
-	if got == r.Class {
+	switch {
+	case right:
 		s.right++
 		return
-	}
-	if got == QuotaExhausted || got == AuthInvalid {
+	case wrong:
 		s.permissive++
 	}
-	s.mistakenText = append(s.mistakenText, fmt.Sprintf("%s: is %s, named %s: %d %.120q", r.ID, r.Class, got, r.Status, r.Body))
+	s.mistakes = append(s.mistakes, fmt.Sprintf("%s: is %s, named %s: %d %.220q", r.ID, r.Class, got, r.Status, r.Body))
 }
 
-func (s *score) accuracy() float64 { return float64(s.right) / float64(s.n) }
+func (s *score) accuracy() float64        { return float64(s.right) / float64(s.n) }
+func (s *score) permissiveShare() float64 { return float64(s.permissive) / float64(s.n) }
 
-// permissiveShare is the larger of the two shares of wrong permission: of the
-// answers that are not quota_exhausted those named so, and likewise for
-// auth_invalid.
-func (s *score) permissiveShare() float64 {
-	worst := 0.0
-	for _, class := range []string{QuotaExhausted, AuthInvalid} {
-		others, wrong := 0, 0
-		for cell, n := range s.table {
-			if cell[0] != class {
-				others += n
-				if cell[1] == class {
-					wrong += n
-				}
-			}
-		}
-		worst = max(worst, float64(wrong)/float64(others))
+// group is the accuracy of a part of the answers.
+func (s *score) group(name string) float64 {
+	g := s.groups[name]
+	if g == nil {
+		return math.NaN()
 	}
-	return worst
+	return float64(g[1]) / float64(g[0])
 }
 
-func (s *score) log(t *testing.T, title string) {
-	t.Helper()
-	t.Logf("%s: %d of %d right, accuracy %.3f; wrongly permitting a new token: %d, worst share %.3f",
-		title, s.right, s.n, s.accuracy(), s.permissive, s.permissiveShare())
+// macroF1 is the mean of the classes' F1.
+func (s *score) macroF1() float64 {
+	sum := 0.0
+	for _, c := range classes {
+		_, _, f := s.class(c)
+		sum += f
+	}
+	return sum / float64(len(classes))
 }
 
-func (s *score) logTable(t *testing.T) {
+func (s *score) class(c string) (precision, recall, f1 float64) {
+	hit, is, named := s.table[[2]string{c, c}], 0, 0
+	for cell, n := range s.table {
+		if cell[0] == c {
+			is += n
+		}
+		if cell[1] == c {
+			named += n
+		}
+	}
+	precision, recall = float64(hit)/float64(max(named, 1)), float64(hit)/float64(max(is, 1))
+	return precision, recall, 2 * float64(hit) / float64(max(named+is, 1))
+}
+
+func (s *score) log(t *testing.T, title string, mistakes bool) {
 	t.Helper()
 	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %d of %d right, accuracy %.3f, macro F1 %.3f; wrongly permitting a new token: %d (%.2f %%)\n",
+		title, s.right, s.n, s.accuracy(), s.macroF1(), s.permissive, 100*s.permissiveShare())
 	fmt.Fprintf(&b, "%-16s", "is \\ named")
 	for _, c := range classes {
 		fmt.Fprintf(&b, "%8.7s", c)
 	}
+	fmt.Fprintf(&b, "%10s%8s%8s", "precision", "recall", "F1")
 	for _, is := range classes {
 		fmt.Fprintf(&b, "\n%-16s", is)
 		for _, named := range classes {
 			fmt.Fprintf(&b, "%8d", s.table[[2]string{is, named}])
 		}
+		p, r, f := s.class(is)
+		fmt.Fprintf(&b, "%10.3f%8.3f%8.3f", p, r, f)
 	}
-	t.Logf("\n%s\n%s", b.String(), strings.Join(s.mistakenText, "\n"))
+	var names []string
+	for name := range s.groups {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		g := s.groups[name]
+		fmt.Fprintf(&b, "\n%-22s %4d of %4d right, %.3f; wrongly permitting %d", name, g[1], g[0], s.group(name), g[2])
+	}
+	if mistakes {
+		b.WriteString("\n" + strings.Join(s.mistakes, "\n"))
+	}
+	t.Log(b.String())
 }
 
+// TestScore prints what the judgement is worth. The figure is that of the
+// services held out.
 func TestScore(t *testing.T) {
-	for _, path := range []string{apiErrors, extra} {
+	development, held := heldOut(loadRecorded(t))
+	for _, part := range []struct {
+		name                     string
+		records                  []record
+		mistakes                 bool
+		accuracy, f1, permissive float64 // floors, and a ceiling
+	}{
+		{"development", development, true, 0.78, 0.74, 0.03},
+		{"held out", held, *showHeldOut, 0.65, 0.65, 0.05},
+		{"written", load(t, extra), true, 0.95, 0.95, 0.01},
+	} {
 		var s score
-		for _, r := range load(t, path) {
+		for _, r := range part.records {
 			s.add(r, Classify(r.input()))
 		}
-		s.log(t, path)
-		s.logTable(t)
-		require.GreaterOrEqual(t, s.accuracy(), 0.95, path)
-		require.Less(t, s.permissiveShare(), 0.01, path)
-	}
-}
-
-// phraseUse says in the answers of which services each phrase was found.
-func phraseUse(records []record) map[string]map[string]bool {
-	use := map[string]map[string]bool{}
-	for _, r := range records {
-		text := r.Body
-		for name, v := range r.Headers {
-			if carriesError(name) {
-				text += "\n" + v
-			}
-		}
-		norm := string(normalise(nil, text))
-		for _, p := range phrases().sorted {
-			if strings.Contains(norm, p.text) {
-				if use[p.text] == nil {
-					use[p.text] = map[string]bool{}
-				}
-				use[p.text][r.Service] = true
-			}
-		}
-	}
-	return use
-}
-
-// only is the matcher with the phrases that keep names.
-func only(keep func(p phrase) bool) *matcher {
-	var list []phrase
-	for _, p := range phrases().sorted {
-		if keep(p) {
-			list = append(list, p)
-		}
-	}
-	return newMatcher(list)
-}
-
-// TestScoreLeftOut asks what the rules do on a service that they were not
-// written for. A rule speaks of ideas only; what could be a service's own is a
-// phrase. So each service in turn is scored with a lexicon that keeps only the
-// phrases which some *other* service shows: a phrase that no other answer
-// holds is taken out, as if it had never been thought of.
-//
-// The figure that is asserted counts the answers written from documented
-// behaviour as others, too. Without them the test also takes out words as
-// general as "connection reset" or "throttled", because but one of the 42
-// services happens to use them, and half of the services stand for even less
-// knowledge: these two are logged as the floor, and must not permit a token
-// wrongly either.
-func TestScoreLeftOut(t *testing.T) {
-	records := load(t, apiErrors)
-	other := phraseUse(load(t, extra))
-	use := phraseUse(records)
-	var services []string
-	for _, r := range records {
-		if !slices.Contains(services, r.Service) {
-			services = append(services, r.Service)
-		}
-	}
-	slices.Sort(services)
-	usedBy := func(p phrase, keep func(i int) bool) bool {
-		for i, service := range services {
-			if keep(i) && use[p.text][service] {
-				return true
-			}
-		}
-		return false
-	}
-	var leftOut, fileOnly, halves score
-	for i, service := range services {
-		elsewhere := func(p phrase) bool { return usedBy(p, func(j int) bool { return j != i }) }
-		otherHalf := func(p phrase) bool { return usedBy(p, func(j int) bool { return j%2 != i%2 }) }
-		withOthers := only(func(p phrase) bool { return elsewhere(p) || len(other[p.text]) > 0 })
-		withFile, withHalf := only(elsewhere), only(otherHalf)
-		for _, r := range records {
-			if r.Service == service {
-				leftOut.add(r, classify(withOthers, r.input()))
-				fileOnly.add(r, classify(withFile, r.input()))
-				halves.add(r, classify(withHalf, r.input()))
-			}
-		}
-	}
-	leftOut.log(t, "left out in turn")
-	leftOut.logTable(t)
-	fileOnly.log(t, "left out in turn, phrases of the other 41 services alone")
-	halves.log(t, "left out by halves, phrases of the other half alone")
-	require.GreaterOrEqual(t, leftOut.accuracy(), 0.85)
-	for _, s := range []score{leftOut, fileOnly, halves} {
-		require.Less(t, s.permissiveShare(), 0.03)
+		s.log(t, part.name, part.mistakes)
+		require.GreaterOrEqual(t, s.accuracy(), part.accuracy, part.name)
+		require.GreaterOrEqual(t, s.macroF1(), part.f1, part.name)
+		require.LessOrEqual(t, s.permissiveShare(), part.permissive, part.name)
 	}
 }
 
