@@ -28,7 +28,7 @@ func (ev *evidence) readText(text string) {
 		return
 	}
 	var buf [1024]byte
-	ev.scan(normalise(buf[:0], truncate(text, MaxText)))
+	ev.scan(normalise(buf[:0], Decode(text, ev.in.Header)))
 }
 
 // readHeader finds the words of the headers that carry an error's text.
