@@ -24,7 +24,7 @@ const (
 	zeroLimit                     // a limit of nothing
 	temporary                     // temporarily
 	purchase                      // plan, subscription, upgrade
-	resets                        // a limit that comes back at a clock time
+	many                          // too many, of whatever follows
 	yours                         // you, your: the caller's own
 
 	// Of credentials and rights.
@@ -35,7 +35,8 @@ const (
 	unauth      // unauthorized: no more than status 401 says
 	loggedOut   // by itself: the credential is missing or dead
 	missing     // not found, does not exist
-	barred      // banned, blocked, captcha
+	barred      // banned, blocked
+	wall        // a check for robots: captcha, unusual traffic
 	noRight     // not allowed to, no permission
 	refused     // forbidden, access denied: no more than status 403 says
 	notIncluded // the plan or the account lacks the feature
@@ -61,20 +62,19 @@ const (
 	either    // or
 
 	// Found by pairs of the above that stand close together.
-	spent      // allowance or money that is used up or lacking
-	overLimit  // a limit that is met
-	deadCred   // a credential that is bad
-	lostCred   // a credential that is not found
-	lapsed     // a plan or package that has expired
-	periodCap  // a limit, allowance or pace per day or longer
-	noPlace    // a region that is not served
-	noAddress  // an address that is not allowed
-	shutOff    // an account or feature that is switched off
-	lostThing  // a resource that is not found
-	lostParty  // an account, user or project that is not found
-	endedThing // a resource named in the request that has expired
-	staleTime  // a timestamp that is too old
-	countOver  // a number of calls that is over
+	spent     // allowance or money that is used up or lacking
+	overLimit // a limit that is met
+	deadCred  // a credential that is bad
+	lostCred  // a credential that is not found
+	lapsed    // a plan or package that has expired
+	periodCap // a limit, allowance or pace per day or longer
+	noPlace   // a region that is not served
+	noAddress // an address that is not allowed
+	shutOff   // an account or feature that is switched off
+	lostThing // a resource that is not found
+	lostParty // an account that is not found, or a thing named in the request that has expired
+	staleTime // a timestamp that is too old
+	countOver // a number of calls that is over
 )
 
 // survivesAdvice is what still counts in a clause that only supposes ("if you
@@ -93,6 +93,7 @@ var pairs = []pair{
 	{consumed | lacking, count, 48, spent},
 	{exceeded, count, 48, countOver},
 	{exceeded | consumed, limit | count, 64, overLimit},
+	{many, count, 48, manyCalls},
 	{cred, bad, 36, deadCred},
 	{cred, failed, 16, deadCred},
 	{cred, missing, 36, lostCred},
@@ -105,6 +106,6 @@ var pairs = []pair{
 	{cred, idle, 24, deadCred},
 	{resource, missing, 48, lostThing},
 	{party, missing, 48, lostParty},
-	{resource, ended, 16, endedThing},
+	{resource, ended, 16, lostParty},
 	{stale, bad | exceeded | denied, 48, staleTime},
 }

@@ -8,12 +8,11 @@ import (
 )
 
 // A phrase is a pattern of a lexicon: words of normalised text, or a run of
-// Chinese characters. A trailing '*' in the lexicon makes it a stem.
+// wide characters. A trailing '*' in the lexicon makes it a stem.
 type phrase struct {
-	text   string
-	stem   bool
-	says   concept
-	parent int // the longest other phrase that text starts with, -1 if none
+	text string
+	stem bool
+	says concept
 }
 
 // entry is a row of a lexicon: what all of its patterns say.
@@ -22,79 +21,137 @@ type entry struct {
 	patterns string // separated by '|'
 }
 
-// matcher finds the longest phrase at a position.
+// matcher finds the longest phrase at a position: a tree over the bytes of the
+// phrases, whose branches with one phrase left are not grown.
 type matcher struct {
 	sorted []phrase
-	from   [257]int // where the phrases with each first byte start
+	nodes  []node
+	root   [256]int32 // the node of each first byte, 0 if there is none
+}
+
+// node stands for the phrases that share their bytes up to a depth.
+type node struct {
+	label    byte
+	children uint8
+	first    int32 // of the children, which stand together
+	phrase   int32 // the phrase that ends here, or the only one; -1 if none
+	only     bool
+}
+
+var lexicons = [][]entry{
+	english, chinese, japanese, korean, german, french, spanish, portuguese, italian, russian, turkish, polish, indonesian, vietnamese,
 }
 
 var phrases = sync.OnceValue(func() *matcher {
 	var list []phrase
-	for _, lexicon := range [][]entry{english, chinese} {
+	for _, lexicon := range lexicons {
 		for _, e := range lexicon {
 			for pattern := range strings.SplitSeq(e.patterns, "|") {
 				text, stem := strings.CutSuffix(pattern, "*")
-				list = append(list, phrase{text: text, stem: stem, says: e.says})
+				list = append(list, phrase{text: normalPattern(text), stem: stem, says: e.says})
 			}
 		}
 	}
 	return newMatcher(list)
 })
 
+// normalPattern is a pattern as it stands in normalised text.
+func normalPattern(pattern string) string {
+	return strings.TrimSpace(string(normalise(nil, pattern)))
+}
+
 // newMatcher sorts list. A phrase that stands in several rows says what all of
 // them do.
 func newMatcher(list []phrase) *matcher {
 	slices.SortStableFunc(list, func(a, b phrase) int { return strings.Compare(a.text, b.text) })
-	m := &matcher{}
+	m := &matcher{nodes: make([]node, 1)}
 	for _, p := range list {
-		last := len(m.sorted) - 1
-		if last >= 0 && m.sorted[last].text == p.text {
+		if last := len(m.sorted) - 1; last >= 0 && m.sorted[last].text == p.text {
 			m.sorted[last].says |= p.says
 			m.sorted[last].stem = m.sorted[last].stem || p.stem
 			continue
 		}
-		for last >= 0 && !strings.HasPrefix(p.text, m.sorted[last].text) {
-			last = m.sorted[last].parent
-		}
-		p.parent = last
 		m.sorted = append(m.sorted, p)
 	}
-	for c := range 256 {
-		m.from[c+1] = m.from[c]
-		for m.from[c+1] < len(m.sorted) && int(m.sorted[m.from[c+1]].text[0]) == c {
-			m.from[c+1]++
-		}
+	first, n := m.branch(0, len(m.sorted), 0)
+	for i := first; i < first+n; i++ {
+		m.root[m.nodes[i].label] = i
 	}
 	return m
 }
 
-// longest returns the longest phrase that text starts with, nil if none does.
-// In sorted order that is the last phrase not after text, or one of those that
-// it starts with in turn.
-func (m *matcher) longest(text []byte) *phrase {
-	low, high := m.from[text[0]], m.from[int(text[0])+1]
-	first := low
-	for low < high {
-		mid := (low + high) / 2
-		if m.sorted[mid].text <= string(text) {
-			low = mid + 1
-		} else {
-			high = mid
+// branch makes the nodes that part the phrases [low, high) by their byte at
+// depth, and what stands below them.
+func (m *matcher) branch(low, high, depth int) (first, n int32) {
+	first = int32(len(m.nodes))
+	var starts []int
+	for i := low; i < high; i++ {
+		if i == low || m.sorted[i].text[depth] != m.sorted[i-1].text[depth] {
+			starts = append(starts, i)
+			m.nodes = append(m.nodes, node{label: m.sorted[i].text[depth], phrase: -1})
 		}
 	}
-	if low == first {
-		return nil
-	}
-	for i := low - 1; i >= 0; i = m.sorted[i].parent {
-		p := &m.sorted[i]
-		if len(text) < len(p.text) || string(text[:len(p.text)]) != p.text {
+	starts = append(starts, high)
+	for k := range len(starts) - 1 {
+		low, high, at := starts[k], starts[k+1], first+int32(k)
+		if high-low == 1 {
+			m.nodes[at].phrase, m.nodes[at].only = int32(low), true
 			continue
 		}
-		if p.stem || len(text) == len(p.text) || !isAlnum(p.text[len(p.text)-1]) || !isAlnum(text[len(p.text)]) {
-			return p
+		if len(m.sorted[low].text) == depth+1 {
+			m.nodes[at].phrase = int32(low)
+			low++
 		}
+		below, count := m.branch(low, high, depth+1)
+		m.nodes[at].first, m.nodes[at].children = below, uint8(count)
 	}
-	return nil
+	return first, int32(len(starts) - 1)
+}
+
+// longest returns the longest phrase that text starts with, nil if none does.
+func (m *matcher) longest(text []byte) *phrase {
+	at := m.root[text[0]]
+	if at == 0 {
+		return nil
+	}
+	var best *phrase
+	for depth := 1; ; depth++ {
+		n := &m.nodes[at]
+		if n.phrase >= 0 {
+			p := &m.sorted[n.phrase]
+			if n.only {
+				if len(text) < len(p.text) || string(text[depth:len(p.text)]) != p.text[depth:] {
+					return best
+				}
+			}
+			if p.endsIn(text) {
+				best = p
+			}
+			if n.only {
+				return best
+			}
+		}
+		if depth == len(text) {
+			return best
+		}
+		next := int32(0)
+		for i := n.first; i < n.first+int32(n.children); i++ {
+			if m.nodes[i].label == text[depth] {
+				next = i
+				break
+			}
+		}
+		if next == 0 {
+			return best
+		}
+		at = next
+	}
+}
+
+// endsIn reports that text, which starts with p, has no word that goes on
+// where p ends, or that p is a stem.
+func (p *phrase) endsIn(text []byte) bool {
+	return p.stem || len(text) == len(p.text) || !isAlnum(p.text[len(p.text)-1]) || !isAlnum(text[len(p.text)])
 }
 
 // hit is a phrase found: bytes [start, end) of the normalised text, in the

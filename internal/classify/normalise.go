@@ -26,12 +26,13 @@ func truncate(text string, n int) string {
 // Links, mail addresses and markup are dropped, because the words in them
 // (".../docs/rate-limits") say nothing about this answer.
 type normaliser struct {
-	src  string
-	pos  int
-	out  []byte
-	prev byte // class of the last character written: 'a' lower, 'A' upper, '0' digit, 'c' wide, 0 separator
-	dot  bool // the chunk since the last blank holds a dot between letters, as host names do
-	noGT bool // no '>' follows: markup cannot end any more
+	src        string
+	pos        int
+	out        []byte
+	prev       byte // class of the last character written: 'a' lower, 'A' upper, '0' digit, 'c' wide, 0 separator
+	wideBefore bool // the last character that is no blank was wide
+	dot        bool // the chunk since the last blank holds a dot between letters, as host names do
+	noGT       bool // no '>' follows: markup cannot end any more
 }
 
 // normalise appends the normalised form of text to buf.
@@ -73,6 +74,14 @@ func (n *normaliser) step() {
 		return
 	}
 	n.pos++
+	if isLower(c) && n.prev == 'a' { // the inside of a word, most of any text
+		start := n.pos - 1
+		for n.pos < len(n.src) && isLower(n.src[n.pos]) {
+			n.pos++
+		}
+		n.out = append(n.out, n.src[start:n.pos]...)
+		return
+	}
 	n.ascii(c)
 }
 
@@ -86,7 +95,7 @@ func (n *normaliser) ascii(c byte) {
 		if n.prev == 'c' {
 			n.separate(' ')
 		}
-		n.out, n.prev = append(n.out, c), '0'
+		n.out, n.prev, n.wideBefore = append(n.out, c), '0', false
 	default:
 		n.punctuation(c)
 	}
@@ -102,7 +111,7 @@ func (n *normaliser) letter(c, kind byte) {
 	case kind == 'A' && n.prev == 'A' && isLower(n.peek(0)) && isLower(n.peek(1)):
 		n.separate(' ') // the last capital of "APIKey" starts the next word
 	}
-	n.out, n.prev = append(n.out, c), kind
+	n.out, n.prev, n.wideBefore = append(n.out, c), kind, false
 }
 
 func (n *normaliser) punctuation(c byte) {
@@ -133,7 +142,7 @@ func (n *normaliser) punctuation(c byte) {
 			return
 		}
 		n.separate(' ')
-		n.out = append(n.out, '/', ' ') // "5/min" says per minute
+		n.out, n.wideBefore = append(n.out, '/', ' '), false // "5/min" says per minute
 	case '\'', '`':
 		if isAlnum(next) && (n.prev == 'a' || n.prev == 'A') {
 			return // "don't" is one word
@@ -218,15 +227,40 @@ func (n *normaliser) wide(r rune) {
 		n.separate(clauseEnd)
 	case r == '’':
 		return // "don’t"
-	case r == '、' || r == 0x3000 || r == utf8.RuneError || r < 0x2E80:
+	case r < 0x2E80:
+		n.folded(r)
+	case r == '、' || r == '・' || r == 0x3000 || r == utf8.RuneError:
 		n.dot = false
 		n.separate(' ')
 	default:
-		if n.prev != 'c' && n.prev != 0 {
+		last := len(n.out) - 1
+		switch {
+		case n.prev == 0 && n.wideBefore && n.out[last] == ' ':
+			n.out = n.out[:last] // blanks part no words here
+		case n.prev != 'c' && n.prev != 0:
 			n.separate(' ')
 		}
 		n.dot = false
-		n.out, n.prev = utf8.AppendRune(n.out, r), 'c'
+		n.out, n.prev = utf8.AppendRune(n.out, simplified(r)), 'c'
+		n.wideBefore = true
+	}
+}
+
+// folded writes a letter beyond ASCII in ASCII letters; what is none parts
+// words.
+func (n *normaliser) folded(r rune) {
+	as, capital, ok := fold(r)
+	if !ok {
+		n.dot = false
+		n.separate(' ')
+		return
+	}
+	kind := byte('a')
+	if capital {
+		kind = 'A'
+	}
+	for i := range len(as) {
+		n.letter(as[i], kind)
 	}
 }
 

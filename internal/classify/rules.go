@@ -100,7 +100,7 @@ var rules = []rule{
 	{class: Transient, any: faulty, when: bodyOrServer},
 	{class: AuthInvalid, any: unauth, when: statusIn(0, 200, 401)},
 	{class: Forbidden, any: refused | unauth, when: statusSilent},
-	{class: ClientError, any: param | lostParty | endedThing, when: statusSilent},
+	{class: ClientError, any: param | lostParty, when: statusSilent},
 }
 
 // decide returns the class of the first rule that fits, else the meaning of

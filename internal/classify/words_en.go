@@ -21,7 +21,6 @@ var english = []entry{
 	{short, "per second|/ second|/ sec|/ s|per sec|a second|secondly|per minute|/ minute|/ min|per min|a minute|minutely|each minute|per hour|/ hour|/ hr|/ h|hourly|an hour|in 1 minute|in 1m|1 minute|per 1s|rps|qps|tps|rpm|tpm|qpm|ipm|perminute|persecond|minute|this minute|1 second|10 seconds|time 1|short period|short time|short term|minute quota|within a short|at the same time|simultaneous|simultaneously"},
 	{count, "request count|call count|requests count|number of requests|number of calls"},
 	{pace | wait, "wait a few*|wait a while|wait a moment|wait for a while|wait before|wait for a few*"},
-	{resets, "resets|will reset|reset at|reset on|reset after|reset in|resets at"},
 
 	// Paces.
 	{pace, "rate limit|rate limits|rate limited|rate limiting|rate limiter|ratelimit*|rate exceeded|rate of requests|request rate|requests rate|call rate|throttl*|too frequent|too frequently|frequently|frequency|slow down|slowdown|flood|flood wait|flow control|concurren*|in parallel|burst|bursting|too fast|too quickly|quickly|over capacity for your|request limit|requests limit|rate too high|spike arrest|secondly limit|bandwidth limit|bandwidth|speed limit|parallel requests|more slowly|in progress limit|request trigger frequency|back off|1015|call limited|calls to this api have exceeded"},
