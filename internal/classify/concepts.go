@@ -50,8 +50,10 @@ const (
 	// Of the server and the request.
 	overload  // capacity, busy
 	network   // timeout, reset
+	issuer    // the keys that tokens are verified with cannot be had
 	faulty    // internal error, unavailable
 	cancelled // the caller gave up
+	measure   // length, size, bytes
 	size      // too long, too large
 	tooMuch   // too many tokens: too long or too fast
 	content   // filtered for what it says
@@ -72,8 +74,7 @@ const (
 	noAddress // an address that is not allowed
 	shutOff   // an account or feature that is switched off
 	lostThing // a resource that is not found
-	lostParty // an account that is not found, or a thing named in the request that has expired
-	staleTime // a timestamp that is too old
+	notToken  // invalid or expired, but not of the token: a timestamp, a redirect address, a code verifier
 	countOver // a number of calls that is over
 )
 
@@ -94,6 +95,7 @@ var pairs = []pair{
 	{exceeded, count, 48, countOver},
 	{exceeded | consumed, limit | count, 64, overLimit},
 	{many, count, 48, manyCalls},
+	{measure, exceeded | limit | many, 40, size},
 	{cred, bad, 36, deadCred},
 	{cred, failed, 16, deadCred},
 	{cred, missing, 36, lostCred},
@@ -105,7 +107,7 @@ var pairs = []pair{
 	{party, idle, 40, shutOff},
 	{cred, idle, 24, deadCred},
 	{resource, missing, 48, lostThing},
-	{party, missing, 48, lostParty},
-	{resource, ended, 16, lostParty},
-	{stale, bad | exceeded | denied, 48, staleTime},
+	{party, missing, 48, param},
+	{resource, ended, 16, param},
+	{stale, bad | exceeded | denied, 48, notToken},
 }

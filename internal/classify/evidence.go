@@ -20,6 +20,8 @@ type facts struct {
 	used     bool // the headers show a window that is used up
 	usedLong bool // that window is a plan's own, not one of seconds to an hour
 	retry    bool // a header states a wait
+	parted   bool // an "or" parts two causes of which only one permits a new token
+	oauth    bool // the text holds an error code of OAuth 2.0
 }
 
 // readText finds the words of an answer's text.
@@ -59,8 +61,54 @@ func containsFold(s, sub string) bool {
 	return false
 }
 
+// families are the words by which a cause is known in one half of "x or y".
+// Only the first two permit a new token.
+var families = []concept{
+	cred | loggedOut,
+	arrears | exceeded | consumed | lacking,
+	pace | manyCalls | short,
+	noRight | notIncluded | barred | off | refused | noAddress | zeroLimit,
+	size | param,
+	network | overload | faulty,
+}
+
+// part looks for an "or" between two causes of which just one permits a new
+// token.
+func (ev *evidence) part() {
+	for i := range ev.n {
+		or := &ev.hits[i]
+		if or.says&either == 0 {
+			continue
+		}
+		var before, after uint
+		for j := range ev.n {
+			h := &ev.hits[j]
+			if h.clause != or.clause {
+				continue
+			}
+			for k, family := range families {
+				switch {
+				case h.says&family == 0:
+				case j < i:
+					before |= 1 << k
+				case j > i:
+					after |= 1 << k
+				}
+			}
+		}
+		const permits = 1<<2 - 1
+		if before&after == 0 && before != 0 && after != 0 && (before&permits != 0 || after&permits != 0) {
+			ev.parted = true
+			return
+		}
+	}
+}
+
 // combine adds what pairs of hits say.
 func (ev *evidence) combine() {
+	if ev.said&either != 0 {
+		ev.part()
+	}
 	for _, p := range pairs {
 		if ev.said&p.a != 0 && ev.said&p.b != 0 && ev.near(p) {
 			ev.said |= p.says

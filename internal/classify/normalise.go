@@ -144,8 +144,8 @@ func (n *normaliser) punctuation(c byte) {
 		n.separate(' ')
 		n.out, n.wideBefore = append(n.out, '/', ' '), false // "5/min" says per minute
 	case '\'', '`':
-		if isAlnum(next) && (n.prev == 'a' || n.prev == 'A') {
-			return // "don't" is one word
+		if n.apostrophe() {
+			return
 		}
 		if next == ',' || next == '}' {
 			n.separate(clauseEnd)
@@ -192,6 +192,13 @@ func (n *normaliser) punctuation(c byte) {
 	}
 }
 
+// apostrophe reports one inside a word: "don't", but not "l'accès", which is
+// two. Where a vowel was left out the next word starts with a vowel or an h.
+func (n *normaliser) apostrophe() bool {
+	next := n.peek(0)
+	return isAlnum(next) && (n.prev == 'a' || n.prev == 'A') && strings.IndexByte("aeiouhAEIOUH", next) < 0
+}
+
 // escape reads what follows a backslash in a JSON string.
 func (n *normaliser) escape(next byte) {
 	switch next {
@@ -226,7 +233,9 @@ func (n *normaliser) wide(r rune) {
 	case r == '。' || r == '…':
 		n.separate(clauseEnd)
 	case r == '’':
-		return // "don’t"
+		if !n.apostrophe() {
+			n.separate(' ')
+		}
 	case r < 0x2E80:
 		n.folded(r)
 	case r == '、' || r == '・' || r == 0x3000 || r == utf8.RuneError:
@@ -306,6 +315,15 @@ func (n *normaliser) markup(next byte) {
 		n.separate(' ')
 		return
 	}
+	if value, ok := attribute(rest[:end]); ok {
+		n.separate(clauseEnd)
+		inside := normaliser{src: value, out: n.out, noGT: true}
+		for inside.pos < len(inside.src) {
+			inside.step()
+		}
+		n.out = inside.out
+		n.separate(clauseEnd)
+	}
 	n.pos += end + 1
 	switch name := tagName(rest[:end]); name {
 	case "script", "style":
@@ -319,6 +337,32 @@ func (n *normaliser) markup(next byte) {
 		n.separate(' ') // these stand inside a sentence
 	default:
 		n.separate(clauseEnd)
+	}
+}
+
+// attribute returns what an XML tag says in an attribute: <Result Message="...">.
+func attribute(tag string) (string, bool) {
+	for i := 0; ; {
+		at := strings.IndexByte(tag[i:], '=')
+		if at < 0 {
+			return "", false
+		}
+		name, value := tag[i:i+at], tag[i+at+1:]
+		name = name[strings.LastIndexAny(name, " \n\t")+1:]
+		i += at + 1
+		if len(value) < 2 || value[0] != '"' && value[0] != '\'' {
+			continue
+		}
+		end := strings.IndexByte(value[1:], value[0])
+		if end < 0 {
+			return "", false
+		}
+		i += end + 2
+		for _, says := range []string{"mess", "mens", "msg", "desc", "reason", "error", "text", "motivo"} {
+			if len(name) < 24 && containsFold(name, says) {
+				return value[1 : 1+end], true
+			}
+		}
 	}
 }
 

@@ -28,10 +28,15 @@ var rules = []rule{
 	{class: ClientError, any: cancelled, none: network},
 
 	// "Invalid key or quota exceeded": nobody can tell.
-	{class: Unknown, any: either, also: deadCred | lostCred, when: otherCause},
+	{class: Unknown, any: either, when: twoCauses},
+
+	// A check for robots is one whatever the status. Where the keys that tokens
+	// are verified with cannot be had, the token is not what is wrong.
+	{class: Forbidden, any: wall},
+	{class: Transient, any: issuer},
 
 	// A stale timestamp says "expired", but not of the token.
-	{class: ClientError, any: staleTime},
+	{class: ClientError, any: notToken},
 
 	// Requests that no idle minute lets through.
 	{class: ClientError, any: size, none: long | manyCalls | spent | arrears},
@@ -50,12 +55,12 @@ var rules = []rule{
 
 	// Walls: bans, regions, addresses, things switched off. A block that ends
 	// by itself after too many calls is a pace.
-	{class: RateLimited, any: temporary | wait, also: pace | manyCalls, none: long | shutOff, when: endsByItself},
+	{class: RateLimited, any: pace | manyCalls, none: long | shutOff, when: endsByItself},
 	{class: Forbidden, any: barred | noPlace | noAddress | shutOff},
 
 	// Nothing was consumed where nothing was ever granted, or the grant has lapsed.
 	{class: Forbidden, any: zeroLimit, also: exceeded | allowance | limit},
-	{class: Forbidden, any: lapsed, none: spent | loggedOut | pace},
+	{class: Forbidden, any: lapsed, none: spent | loggedOut | pace, when: notAKey},
 	{class: Forbidden, any: notIncluded, none: spent | periodCap | arrears | pace},
 
 	// A ceiling on what is kept, not on what is called.
@@ -64,6 +69,7 @@ var rules = []rule{
 	// An allowance is used up: per day or longer, in money, or plainly.
 	{class: AuthInvalid, any: loggedOut, also: periodCap},
 	{class: QuotaExhausted, any: periodCap, also: exceeded | consumed | lacking | limit | pace | manyCalls, none: deadCred | noRight},
+	{class: RateLimited, any: spent | overLimit, also: short, none: long | arrears | lacking | consumed},
 	{class: QuotaExhausted, any: arrears | money, also: spent, none: card | lapsed},
 	{class: RateLimited, any: exceeded | limit | allowance | pace, also: short},
 	{class: RateLimited, any: spent, also: pace | raise},
@@ -75,6 +81,7 @@ var rules = []rule{
 
 	// Too much in too little time.
 	{class: RateLimited, any: pace | manyCalls},
+	{class: RateLimited, any: wait, also: short, none: faulty | network | overload | cred},
 	{class: RateLimited, any: wait, when: callerMustWait},
 
 	// Headers that close a window or ask for a wait explain a bare 403.
@@ -86,7 +93,7 @@ var rules = []rule{
 	{class: ClientError, any: noRight, when: statusIn(405)},
 	{class: Forbidden, any: noRight},
 	{class: ClientError, any: lostThing, none: lostCred},
-	{class: Transient, any: deadCred | loggedOut, also: faulty, when: serverStatus}, // its sign-in failed, not the token
+	{class: Transient, any: deadCred | loggedOut, when: serversSignIn},
 	{class: AuthInvalid, any: deadCred | loggedOut},
 	{class: AuthInvalid, any: lostCred, when: statusIn(400, 401, 403)},
 
@@ -95,12 +102,14 @@ var rules = []rule{
 
 	// What is left says little more than the status.
 	{class: QuotaExhausted, any: allowance, also: limit, none: faulty | param | cred, when: statusIn(0, 200, 402, 403, 429)},
+	{class: RateLimited, any: countOver, also: wait, none: long},
 	{class: Unknown, any: countOver, when: bodyOnly},
 	{class: RateLimited, any: overLimit, when: statusIn(0, 200, 402, 403, 429)},
 	{class: Transient, any: faulty, when: bodyOrServer},
 	{class: AuthInvalid, any: unauth, when: statusIn(0, 200, 401)},
 	{class: Forbidden, any: refused | unauth, when: statusSilent},
-	{class: ClientError, any: param | lostParty, when: statusSilent},
+	{class: RateLimited, any: wait, none: faulty | network | missing | bad, when: statedWait},
+	{class: ClientError, any: param | missing | size | stored, none: cred | faulty, when: statusSilent},
 }
 
 // decide returns the class of the first rule that fits, else the meaning of
@@ -117,10 +126,13 @@ func (f facts) decide() string {
 // status is the HTTP status, or what the text says of it where the transport
 // shows none or success.
 func (f facts) status() int {
-	if f.in.StatusCode < 400 && f.inText != 0 {
-		return f.inText
+	switch {
+	case f.in.StatusCode >= 400 || f.inText == 0:
+		return f.in.StatusCode
+	case f.inText == 401 && f.said&^(failed|faulty) != 0 && !f.says(cred|unauth|loggedOut|noRight|refused):
+		return f.in.StatusCode // a service's own number: the words are of something else
 	}
-	return f.in.StatusCode
+	return f.inText
 }
 
 func (f facts) says(c concept) bool { return f.said&c != 0 }
@@ -140,8 +152,12 @@ func statusSilent(f facts) bool {
 	return s < 500 && s != 401 && s != 408 && s != 429
 }
 
-// serverStatus: the server says that it is at fault.
-func serverStatus(f facts) bool { return f.status() >= 500 }
+// serversSignIn: a sign-in failed, but the server's: it says so, or its status
+// leaves no doubt of it, or the status belongs to another answer than the code.
+func serversSignIn(f facts) bool {
+	s := f.status()
+	return s > 500 || s == 500 && (f.says(faulty) || f.oauth)
+}
 
 // bodyOrServer: the status is the server's fault or says nothing.
 func bodyOrServer(f facts) bool {
@@ -149,16 +165,38 @@ func bodyOrServer(f facts) bool {
 	return s < 400 || s == 408 || s >= 500
 }
 
-// otherCause: beside the credential the answer names a limit or a right.
-func otherCause(f facts) bool {
-	return f.says(pace | spent | overLimit | periodCap | noRight | noAddress | barred)
+// twoCauses: an "or" parts a cause that permits a new token from one that does
+// not.
+func twoCauses(f facts) bool {
+	return f.parted && !(f.says(pace|manyCalls) && f.says(wait)) // to wait is right for one and harmless for the other
 }
 
+// notAKey: what has expired is no credential, which one may be told to renew,
+// too.
+func notAKey(f facts) bool { return !f.says(deadCred) || f.status() != 401 }
+
 // serversOwn: room is missing at the server, not in the caller's pace.
-func serversOwn(f facts) bool { return !f.says(pace) || !f.says(yours) }
+func serversOwn(f facts) bool {
+	if f.status() == 429 && f.says(manyCalls) && f.says(short) {
+		return false // "10 a minute, to keep the server from overload"
+	}
+	return !f.says(pace) || !f.says(yours)
+}
 
 // endsByItself: a block that is only a pause.
-func endsByItself(f facts) bool { return f.says(barred|noAddress) && f.says(temporary) }
+func endsByItself(f facts) bool {
+	return f.says(barred|noAddress) && (f.says(temporary) || f.status() == 429 || statedWait(f))
+}
+
+// statedWait: the answer says how long to wait, and no longer than a window of
+// a pace is.
+func statedWait(f facts) bool {
+	if f.status() >= 500 || !f.says(wait) {
+		return false
+	}
+	h := ReadHints(f.in, time.Time{})
+	return h.HasRetryAfter && h.RetryAfter <= time.Hour
+}
 
 // shortWait: the answer itself asks for a wait of seconds, which is a pace
 // whatever it is called. An allowance that is full again in minutes is one.
@@ -178,5 +216,5 @@ func windowUsed(f facts) bool {
 // callerMustWait: "please wait" is about the caller's pace unless the server
 // has a fault or the credential is what is wrong.
 func callerMustWait(f facts) bool {
-	return !f.says(faulty|deadCred|loggedOut) && statusIn(401, 403, 429)(f)
+	return !f.says(faulty|cred|loggedOut) && statusIn(401, 403, 429)(f)
 }
