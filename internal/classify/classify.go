@@ -49,12 +49,17 @@ func Classify(in Input) string {
 
 func classify(m *matcher, in Input) string {
 	ev := evidence{matcher: m}
+	ev.read(in)
+	return ev.decide()
+}
+
+// read finds everything that the rules decide on.
+func (ev *evidence) read(in Input) {
 	ev.in = in
 	ev.readHeader(in.Header)
-	ev.readText(in.Text)
+	ev.readText(inBody, in.Text)
 	ev.combine()
 	ev.readWindows()
-	return ev.decide()
 }
 
 // byStatus reads a bare status by its HTTP meaning.

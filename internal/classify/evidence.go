@@ -1,6 +1,9 @@
 package classify
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // evidence is what was found in an answer, and where.
 type evidence struct {
@@ -9,6 +12,7 @@ type evidence struct {
 	n       int
 	base    int32
 	clause  int32
+	keep    *[]source // where the texts read are kept for an explanation, nil for none
 	facts
 }
 
@@ -25,22 +29,31 @@ type facts struct {
 }
 
 // readText finds the words of an answer's text.
-func (ev *evidence) readText(text string) {
+func (ev *evidence) readText(where, text string) {
 	if text == "" {
 		return
 	}
 	var buf [1024]byte
-	ev.scan(normalise(buf[:0], Decode(text, ev.in.Header)))
+	norm := normalise(buf[:0], Decode(text, ev.in.Header))
+	if ev.keep != nil {
+		*ev.keep = append(*ev.keep, source{where, int(ev.base), string(norm)})
+	}
+	ev.scan(norm)
 }
 
 // readHeader finds the words of the headers that carry an error's text.
 func (ev *evidence) readHeader(header map[string][]string) {
-	for name, values := range header {
-		if !carriesError(name) {
-			continue
+	var buf [8]string
+	names := buf[:0]
+	for name := range header {
+		if carriesError(name) {
+			names = append(names, name)
 		}
-		for _, v := range values {
-			ev.readText(v)
+	}
+	slices.Sort(names) // a map has no order, an answer has one class
+	for _, name := range names {
+		for _, v := range header[name] {
+			ev.readText(name, v)
 		}
 	}
 }

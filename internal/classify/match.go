@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"sync"
@@ -186,6 +187,11 @@ func (ev *evidence) scan(text []byte) {
 		width := wordLen(text[i:])
 		if isDigit(c) {
 			ev.number(text, i, i+width)
+			if end := fullCounter(text, i, i+width); end > 0 && !advice {
+				ev.hits[ev.n] = hit{consumed, ev.base + int32(i), ev.base + int32(end), ev.clause}
+				ev.n++
+				ev.said |= consumed
+			}
 		}
 		p := ev.matcher.longest(text[i:])
 		if p == nil {
@@ -227,6 +233,38 @@ func wordLen(text []byte) int {
 		n++
 	}
 	return n
+}
+
+// fullCounter reads "50 of 50", "50 / 50" or "50 out of 50" and returns its
+// end, 0 if the number at start is no such counter or is below its maximum.
+func fullCounter(text []byte, start, end int) int {
+	if end-start > 9 {
+		return 0
+	}
+	rest := text[end:]
+	for _, sep := range []string{" of ", " / ", " out of "} {
+		if !bytes.HasPrefix(rest, []byte(sep)) || len(rest) == len(sep) || !isDigit(rest[len(sep)]) {
+			continue
+		}
+		at := end + len(sep)
+		n := wordLen(text[at:])
+		used, maximum := text[start:end], text[at:at+n]
+		if maximum[0] == '0' || n > end-start || n == end-start && bytes.Compare(used, maximum) < 0 || !allDigits(used) || !allDigits(maximum) ||
+			bytes.HasPrefix(text[at+n:], []byte(" /")) || start > 1 && text[start-2] == '/' { // a date
+			return 0
+		}
+		return at + n
+	}
+	return 0
+}
+
+func allDigits(s []byte) bool {
+	for _, c := range s {
+		if !isDigit(c) {
+			return false
+		}
+	}
+	return true
 }
 
 // number takes a three-digit number as a status if the word before it says so

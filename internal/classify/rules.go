@@ -12,11 +12,13 @@ type rule struct {
 	any   concept
 	also  concept
 	none  concept
-	when  func(facts) bool
+	in    []int // statuses; empty: any
+	when  func(*facts) bool
 }
 
-func (r *rule) fits(f facts) bool {
-	return (r.any == 0 || f.says(r.any)) && (r.also == 0 || f.says(r.also)) && !f.says(r.none) && (r.when == nil || r.when(f))
+func (r *rule) fits(f *facts) bool {
+	return (r.any == 0 || f.says(r.any)) && (r.also == 0 || f.says(r.also)) && !f.says(r.none) &&
+		(len(r.in) == 0 || slices.Contains(r.in, f.status())) && (r.when == nil || r.when(f))
 }
 
 // rules are tried from the top; the first that fits decides. Above all stand
@@ -69,7 +71,7 @@ var rules = []rule{
 	// An allowance is used up: per day or longer, in money, or plainly.
 	{class: AuthInvalid, any: loggedOut, also: periodCap},
 	{class: QuotaExhausted, any: periodCap, also: exceeded | consumed | lacking | limit | pace | manyCalls, none: deadCred | noRight},
-	{class: RateLimited, any: spent | overLimit, also: short, none: long | arrears | lacking | consumed},
+	{class: RateLimited, any: spent | overLimit, also: short, none: long | arrears | lacking},
 	{class: QuotaExhausted, any: arrears | money, also: spent, none: card | lapsed},
 	{class: RateLimited, any: exceeded | limit | allowance | pace, also: short},
 	{class: RateLimited, any: spent, also: pace | raise},
@@ -88,44 +90,52 @@ var rules = []rule{
 	{class: RateLimited, none: noRight | deadCred | loggedOut, when: windowUsed},
 
 	// Rights, credentials and resources.
-	{class: ClientError, any: param, none: cred | unauth | loggedOut, when: statusIn(400, 422)},
-	{class: ClientError, any: lostThing, when: statusIn(404)},
-	{class: ClientError, any: noRight, when: statusIn(405)},
+	{class: ClientError, any: param, none: cred | unauth | loggedOut, in: []int{400, 422}},
+	{class: ClientError, any: lostThing, in: []int{404}},
+	{class: ClientError, any: noRight, in: []int{405}},
 	{class: Forbidden, any: noRight},
 	{class: ClientError, any: lostThing, none: lostCred},
 	{class: Transient, any: deadCred | loggedOut, when: serversSignIn},
 	{class: AuthInvalid, any: deadCred | loggedOut},
-	{class: AuthInvalid, any: lostCred, when: statusIn(400, 401, 403)},
+	{class: AuthInvalid, any: lostCred, in: []int{400, 401, 403}},
 
 	// Buying is the cure and nothing was used up: it is not in the plan.
 	{class: Forbidden, any: purchase, none: exceeded | limit | consumed | faulty | param, when: statusSilent},
 
 	// What is left says little more than the status.
-	{class: QuotaExhausted, any: allowance, also: limit, none: faulty | param | cred, when: statusIn(0, 200, 402, 403, 429)},
+	{class: QuotaExhausted, any: allowance, also: limit, none: faulty | param | cred, in: []int{0, 200, 402, 403, 429}},
 	{class: RateLimited, any: countOver, also: wait, none: long},
 	{class: Unknown, any: countOver, when: bodyOnly},
-	{class: RateLimited, any: overLimit, when: statusIn(0, 200, 402, 403, 429)},
+	{class: RateLimited, any: overLimit, in: []int{0, 200, 402, 403, 429}},
 	{class: Transient, any: faulty, when: bodyOrServer},
-	{class: AuthInvalid, any: unauth, when: statusIn(0, 200, 401)},
+	{class: AuthInvalid, any: unauth, in: []int{0, 200, 401}},
 	{class: Forbidden, any: refused | unauth, when: statusSilent},
 	{class: RateLimited, any: wait, none: faulty | network | missing | bad, when: statedWait},
-	{class: ClientError, any: param | missing | size | stored, none: cred | faulty, when: statusSilent},
+	{class: ClientError, any: param | missing | size | stored | bad, none: cred | faulty | either | loggedOut | deadCred, when: statusSilent},
 }
 
 // decide returns the class of the first rule that fits, else the meaning of
 // the bare status.
-func (f facts) decide() string {
-	for i := range rules {
-		if rules[i].fits(f) {
-			return rules[i].class
-		}
+func (f *facts) decide() string {
+	if r := f.rule(); r != nil {
+		return r.class
 	}
 	return byStatus(f.status())
 }
 
+// rule is the first rule that fits, nil if none does.
+func (f *facts) rule() *rule {
+	for i := range rules {
+		if rules[i].fits(f) {
+			return &rules[i]
+		}
+	}
+	return nil
+}
+
 // status is the HTTP status, or what the text says of it where the transport
 // shows none or success.
-func (f facts) status() int {
+func (f *facts) status() int {
 	switch {
 	case f.in.StatusCode >= 400 || f.inText == 0:
 		return f.in.StatusCode
@@ -135,48 +145,43 @@ func (f facts) status() int {
 	return f.inText
 }
 
-func (f facts) says(c concept) bool { return f.said&c != 0 }
-
-// statusIn asks for one of these statuses.
-func statusIn(statuses ...int) func(facts) bool {
-	return func(f facts) bool { return slices.Contains(statuses, f.status()) }
-}
+func (f *facts) says(c concept) bool { return f.said&c != 0 }
 
 // bodyOnly: no status speaks, only the body does.
-func bodyOnly(f facts) bool { return f.status() < 400 }
+func bodyOnly(f *facts) bool { return f.status() < 400 }
 
 // statusSilent: the status names no other cause than a wrong request or a
 // refusal.
-func statusSilent(f facts) bool {
+func statusSilent(f *facts) bool {
 	s := f.status()
 	return s < 500 && s != 401 && s != 408 && s != 429
 }
 
 // serversSignIn: a sign-in failed, but the server's: it says so, or its status
 // leaves no doubt of it, or the status belongs to another answer than the code.
-func serversSignIn(f facts) bool {
+func serversSignIn(f *facts) bool {
 	s := f.status()
 	return s > 500 || s == 500 && (f.says(faulty) || f.oauth)
 }
 
 // bodyOrServer: the status is the server's fault or says nothing.
-func bodyOrServer(f facts) bool {
+func bodyOrServer(f *facts) bool {
 	s := f.status()
 	return s < 400 || s == 408 || s >= 500
 }
 
 // twoCauses: an "or" parts a cause that permits a new token from one that does
 // not.
-func twoCauses(f facts) bool {
+func twoCauses(f *facts) bool {
 	return f.parted && !(f.says(pace|manyCalls) && f.says(wait)) // to wait is right for one and harmless for the other
 }
 
 // notAKey: what has expired is no credential, which one may be told to renew,
 // too.
-func notAKey(f facts) bool { return !f.says(deadCred) || f.status() != 401 }
+func notAKey(f *facts) bool { return !f.says(deadCred) || f.status() != 401 }
 
 // serversOwn: room is missing at the server, not in the caller's pace.
-func serversOwn(f facts) bool {
+func serversOwn(f *facts) bool {
 	if f.status() == 429 && f.says(manyCalls) && f.says(short) {
 		return false // "10 a minute, to keep the server from overload"
 	}
@@ -184,13 +189,13 @@ func serversOwn(f facts) bool {
 }
 
 // endsByItself: a block that is only a pause.
-func endsByItself(f facts) bool {
+func endsByItself(f *facts) bool {
 	return f.says(barred|noAddress) && (f.says(temporary) || f.status() == 429 || statedWait(f))
 }
 
 // statedWait: the answer says how long to wait, and no longer than a window of
 // a pace is.
-func statedWait(f facts) bool {
+func statedWait(f *facts) bool {
 	if f.status() >= 500 || !f.says(wait) {
 		return false
 	}
@@ -200,21 +205,22 @@ func statedWait(f facts) bool {
 
 // shortWait: the answer itself asks for a wait of seconds, which is a pace
 // whatever it is called. An allowance that is full again in minutes is one.
-func shortWait(f facts) bool {
+func shortWait(f *facts) bool {
 	h := ReadHints(f.in, time.Time{})
 	return h.HasRetryAfter && h.RetryAfter <= time.Minute
 }
 
 // planWindowUsed: the headers show a plan's window as used up.
-func planWindowUsed(f facts) bool { return f.usedLong && !f.says(short) }
+func planWindowUsed(f *facts) bool { return f.usedLong && !f.says(short) }
 
 // windowUsed: the headers show a limit, which explains a status that says less.
-func windowUsed(f facts) bool {
+func windowUsed(f *facts) bool {
 	return (f.used || f.retry) && (f.in.StatusCode == 403 || f.in.StatusCode == 429)
 }
 
 // callerMustWait: "please wait" is about the caller's pace unless the server
 // has a fault or the credential is what is wrong.
-func callerMustWait(f facts) bool {
-	return !f.says(faulty|cred|loggedOut) && statusIn(401, 403, 429)(f)
+func callerMustWait(f *facts) bool {
+	s := f.status()
+	return !f.says(faulty|cred|loggedOut) && (s == 401 || s == 403 || s == 429)
 }
