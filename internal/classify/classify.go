@@ -44,13 +44,13 @@ func Classify(in Input) string {
 	if in.isZero() {
 		return ""
 	}
-	return classify(phrases(), in)
+	return classify(weights, in)
 }
 
-func classify(m *matcher, in Input) string {
-	ev := evidence{matcher: m}
+func classify(weights string, in Input) string {
+	ev := evidence{matcher: phrases(), weights: weights}
 	ev.read(in)
-	return ev.decide()
+	return ev.judge().class
 }
 
 // read finds everything that the rules decide on.

@@ -116,9 +116,11 @@ func FuzzClassify(f *testing.F) {
 	})
 }
 
+var oneKilobyte = strings.Repeat("Request req_0a1b failed: the upstream said that your API key is fine but the limit of 20 requests was reached; ", 9)
+
 func BenchmarkClassify(b *testing.B) {
 	short := `{"error":{"message":"You exceeded your current quota, please check your plan.","code":"insufficient_quota"}}`
-	long := strings.Repeat("Request req_0a1b failed: the upstream said that your API key is fine but the limit of 20 requests was reached; ", 9)
+	long := oneKilobyte
 	for _, c := range []struct {
 		name string
 		in   Input

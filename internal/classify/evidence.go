@@ -8,6 +8,7 @@ import (
 // evidence is what was found in an answer, and where.
 type evidence struct {
 	matcher *matcher
+	weights string // of the model
 	hits    [maxHits]hit
 	n       int
 	base    int32

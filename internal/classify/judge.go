@@ -2,7 +2,6 @@ package classify
 
 import (
 	"fmt"
-	"math/bits"
 	"reflect"
 	"runtime"
 	"slices"
@@ -63,19 +62,30 @@ func Judge(in Input) Classification {
 	if in.isZero() {
 		return Classification{}
 	}
+	return judge(weights, in)
+}
+
+func judge(weights string, in Input) Classification {
 	var sources []source
-	ev := evidence{matcher: phrases(), keep: &sources}
+	ev := evidence{matcher: phrases(), weights: weights, keep: &sources}
 	ev.read(in)
-	r := ev.rule()
-	c := Classification{Class: ev.decide(), Evidence: []Evidence{}}
+	j := ev.judge()
+	r := j.rule
+	c := Classification{Class: j.class, Evidence: []Evidence{}}
 	if r != nil {
 		c.Rule = r.String()
 		c.Evidence = ev.because(r.any|r.also, sources)
 	} else {
 		c.Rule = "no telling word: the status is read by its HTTP meaning"
 	}
+	switch j.model {
+	case answers:
+		c.Rule += "; the model answers for unknown"
+	case overrules:
+		c.Rule += "; the model overrules it"
+	}
 	c.Evidence = append(c.Evidence, ev.otherEvidence(r, in)...)
-	c.Confidence = ev.confidence(r, c.Class)
+	c.Confidence = ev.confidence(&j)
 	c.Period = ev.period(sources)
 	c.Whose = ev.whose(c.Class, sources)
 	h := ReadHints(in, time.Time{})
@@ -212,31 +222,31 @@ func waitSource(in Input) string {
 }
 
 // confidence is the share of the held-out answers of the same kind that were
-// right (TestScore prints it): words that agree with the status say most, a
-// status without words less, words against the status less again.
-func (ev *evidence) confidence(r *rule, class string) float64 {
-	words := bits.OnesCount64(uint64(ev.said))
-	status := byStatus(ev.status())
+// right (TestCalibration prints it).
+func (ev *evidence) confidence(j *judgement) float64 {
 	switch {
-	case class == Unknown:
+	case j.model == answers:
+		return confidenceAnswered
+	case j.model == overrules:
+		return confidenceOverruled
+	case j.class == Unknown:
 		return confidenceUnknown
-	case r == nil:
-		return confidenceStatus
-	case status == class:
+	case j.model == agrees:
 		return confidenceAgreed
-	case status == Unknown && words > 1:
-		return confidenceWords
-	case status == Unknown:
-		return confidenceWord
+	case j.model == differs:
+		return confidenceAlone
+	case j.rule == nil:
+		return confidenceStatus
 	}
-	return confidenceAgainst
+	return confidenceStatusAgrees
 }
 
 const (
-	confidenceAgreed  = 0.95
-	confidenceWords   = 0.85
-	confidenceWord    = 0.75
-	confidenceAgainst = 0.8
-	confidenceStatus  = 0.75
-	confidenceUnknown = 0.35
+	confidenceStatusAgrees = 0.95 // rules and status say the same
+	confidenceAgreed       = 0.9  // rules and model say the same, against the status or without one
+	confidenceStatus       = 0.75 // no rule fits
+	confidenceOverruled    = 0.7
+	confidenceAnswered     = 0.5
+	confidenceAlone        = 0.5 // the rules alone say so
+	confidenceUnknown      = 0.4
 )

@@ -94,12 +94,12 @@ func TestConceptsHaveNames(t *testing.T) {
 // TestCalibration compares the confidence with the share that is right, on the
 // services held out.
 func TestCalibration(t *testing.T) {
-	_, held := heldOut(loadRecorded(t))
 	type bucket struct{ n, right int }
 	buckets := map[float64]*bucket{}
-	gap := 0.0
-	for _, r := range held {
-		c := Judge(r.input())
+	gap, n := 0.0, 0
+	leftOut(t, func(r record, w string) {
+		n++
+		c := judge(w, r.input())
 		if buckets[c.Confidence] == nil {
 			buckets[c.Confidence] = &bucket{}
 		}
@@ -108,11 +108,11 @@ func TestCalibration(t *testing.T) {
 		if c.Class == r.Class {
 			b.right++
 		}
-	}
+	})
 	for confidence, b := range buckets {
 		share := float64(b.right) / float64(b.n)
 		t.Log(fmt.Sprintf("confidence %.2f: %.3f of %d right", confidence, share, b.n))
-		gap += math.Abs(share-confidence) * float64(b.n) / float64(len(held))
+		gap += math.Abs(share-confidence) * float64(b.n) / float64(n)
 	}
 	t.Logf("mean gap %.3f", gap)
 	require.Less(t, gap, 0.06)

@@ -114,13 +114,27 @@ var rules = []rule{
 	{class: ClientError, any: param | missing | size | stored | bad, none: cred | faulty | either | loggedOut | deadCred, when: statusSilent},
 }
 
-// decide returns the class of the first rule that fits, else the meaning of
-// the bare status.
-func (f *facts) decide() string {
-	if r := f.rule(); r != nil {
-		return r.class
+// judgement is a class and who says so.
+type judgement struct {
+	class string
+	rule  *rule // nil: no rule fits, and the bare status decides
+	model modelSays
+}
+
+// judge takes the class of the first rule that fits, else the meaning of the
+// bare status. Where that is unknown, or the words and the status disagree, the
+// model is asked.
+func (ev *evidence) judge() judgement {
+	j := judgement{rule: ev.rule()}
+	if j.rule != nil {
+		j.class = j.rule.class
+	} else {
+		j.class = byStatus(ev.status())
 	}
-	return byStatus(f.status())
+	if ev.in.Text != "" && !ev.parted && (j.class == Unknown || j.class != byStatus(ev.in.StatusCode)) {
+		j.class, j.model = ev.ask(j.class)
+	}
+	return j
 }
 
 // rule is the first rule that fits, nil if none does.

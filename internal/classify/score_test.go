@@ -215,9 +215,9 @@ func (s *score) log(t *testing.T, title string, mistakes bool) {
 }
 
 // TestScore prints what the judgement is worth. The figure is that of the
-// services held out.
+// services held out: no word, rule or weight comes from them.
 func TestScore(t *testing.T) {
-	development, held := heldOut(loadRecorded(t))
+	development, _ := heldOut(loadRecorded(t))
 	for _, part := range []struct {
 		name                     string
 		records                  []record
@@ -225,10 +225,13 @@ func TestScore(t *testing.T) {
 		accuracy, f1, permissive float64 // floors, and a ceiling
 	}{
 		{"development", development, true, 0.92, 0.88, 0.01},
-		{"held out", held, *showHeldOut, 0.80, 0.75, 0.03},
+		{"held out", nil, *showHeldOut, 0.80, 0.75, 0.03},
 		{"written", load(t, extra), true, 0.95, 0.93, 0.01},
 	} {
 		var s score
+		if part.records == nil {
+			leftOut(t, func(r record, w string) { s.add(r, classify(w, r.input())) })
+		}
 		for _, r := range part.records {
 			s.add(r, Classify(r.input()))
 		}

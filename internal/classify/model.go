@@ -1,0 +1,174 @@
+package classify
+
+import (
+	_ "embed"
+	"math/bits"
+)
+
+// The model is a linear one over words, pairs of words, parts of words, the
+// status and the ideas found. It is asked where the rules say unknown or disagree
+// with the status, and never gives a class that permits a new token; its agreement
+// with the rules is part of the confidence. Its weights are written by the program in train, and
+// all of its arithmetic is on integers, so that every machine gives the same
+// answer.
+
+// Buckets is how many features the model tells apart; others share one.
+const Buckets = 1 << 14
+
+// modelClasses are the classes in the order of the weights.
+var modelClasses = [...]string{QuotaExhausted, RateLimited, AuthInvalid, Forbidden, Transient, ClientError, Unknown}
+
+//go:generate go run ./train -o weights.bin ../../testdata/api-errors.jsonl testdata/api-errors-2.jsonl testdata/api-errors-3.jsonl testdata/extra.jsonl
+//go:embed weights.bin
+var weights string
+
+// modelText bounds what of a normalised text the model reads: what matters
+// comes early, and the time is bounded.
+const modelText = 512
+
+// Features calls f once with each feature of in, all below [Buckets].
+func Features(in Input, f func(bucket uint32)) {
+	ev := evidence{matcher: phrases()}
+	ev.read(in)
+	ev.features(f)
+}
+
+func (ev *evidence) features(f func(uint32)) {
+	var seen [Buckets / 64]uint64
+	add := func(h uint32) {
+		h = (h ^ h>>15) % Buckets
+		if seen[h/64]&(1<<(h%64)) == 0 {
+			seen[h/64] |= 1 << (h % 64)
+			f(h)
+		}
+	}
+	status := ev.status()
+	add(hash("status", uint32(status)))
+	add(hash("status of a hundred", uint32(status/100)))
+	add(hash("bias", 0))
+	for rest := uint64(ev.said); rest != 0; rest &= rest - 1 {
+		add(hash("idea", uint32(bits.TrailingZeros64(rest))))
+	}
+	if ev.used || ev.usedLong || ev.retry {
+		add(hash("headers close a window", 0))
+	}
+	var buf [1024]byte
+	text := normalise(buf[:0], Decode(truncate(ev.in.Text, 2*modelText), ev.in.Header))
+	text = text[:min(len(text), modelText)]
+	last := uint32(0)
+	for i := 0; i < len(text); {
+		if text[i] == ' ' || text[i] == clauseEnd {
+			i++
+			continue
+		}
+		n := wordLen(text[i:])
+		if n > len(text)-i {
+			n = len(text) - i
+		}
+		word := text[i : i+n]
+		i += n
+		if isDigit(word[0]) {
+			continue // numbers are the answer's own
+		}
+		h := hashBytes(seedWord, word)
+		add(h)
+		add(h*31 + last)
+		last = h
+		for k := 0; k+4 <= len(word) && word[0] < 0x80; k++ {
+			add(hashBytes(seedPart, word[k:k+4]))
+		}
+	}
+}
+
+const (
+	seedWord = 2166136261
+	seedPart = 2654435769
+)
+
+func hashBytes(h uint32, b []byte) uint32 {
+	for _, c := range b {
+		h = (h ^ uint32(c)) * 16777619
+	}
+	return h
+}
+
+func hash(name string, n uint32) uint32 {
+	h := uint32(seedWord)
+	for i := range len(name) {
+		h = (h ^ uint32(name[i])) * 16777619
+	}
+	return (h ^ n) * 16777619
+}
+
+// modelSays is what came of asking the model.
+type modelSays int
+
+const (
+	notAsked  modelSays = iota
+	agrees              // it finds the class of the rules best
+	differs             // it finds another best, but not by enough, or one that it may not give
+	answers             // the rules said unknown
+	overrules           // the rules said another class
+)
+
+// How far the model must be ahead to answer, and to overrule.
+const (
+	leadToAnswer   = 20
+	leadToOverrule = 100
+)
+
+// ask lets the model answer for unknown, or overrule class if it is sure. It
+// never gives a class that permits a new token.
+func (ev *evidence) ask(class string) (string, modelSays) {
+	guess, lead := ev.guess(ev.weights)
+	switch {
+	case guess == class:
+		return class, agrees
+	case guess == QuotaExhausted || guess == AuthInvalid || guess == Unknown:
+		return class, differs
+	case class == Unknown && lead >= leadToAnswer:
+		return guess, answers
+	case class != Unknown && lead >= leadToOverrule:
+		return guess, overrules
+	}
+	return class, differs
+}
+
+// guess is the class that the model finds best, and by how much: the lead over
+// the second, 0 to a few hundred.
+func (ev *evidence) guess(weights string) (class string, lead int) {
+	var sums [len(modelClasses)]int32
+	n := 0
+	ev.features(func(b uint32) {
+		n++
+		at := int(b) * len(sums)
+		for c := range sums {
+			sums[c] += int32(int8(weights[at+c]))
+		}
+	})
+	best, second := 0, 1
+	if sums[1] > sums[0] {
+		best, second = 1, 0
+	}
+	for c := 2; c < len(sums); c++ {
+		switch {
+		case sums[c] > sums[best]:
+			best, second = c, best
+		case sums[c] > sums[second]:
+			second = c
+		}
+	}
+	return modelClasses[best], int(sums[best]-sums[second]) * 4 / root(n)
+}
+
+// root is the integer square root of n > 0.
+func root(n int) int {
+	r := 1
+	for (r+1)*(r+1) <= n {
+		r++
+	}
+	return r
+}
+
+// Classes are the classes in the order of the model's weights.
+func Classes() []string { return modelClasses[:] }

@@ -1,0 +1,124 @@
+package classify
+
+import (
+	"hash/fnv"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard/internal/classify/fit"
+)
+
+func sample(r record) fit.Sample {
+	s := fit.Sample{Class: slices.Index(Classes(), r.Class)}
+	Features(r.input(), func(b uint32) { s.Features = append(s.Features, b) })
+	return s
+}
+
+func trained(records []record) string {
+	var samples []fit.Sample
+	for _, r := range records {
+		samples = append(samples, sample(r))
+	}
+	raw := []byte{}
+	for _, w := range fit.Weights(samples, Buckets, len(Classes())) {
+		raw = append(raw, byte(w))
+	}
+	return string(raw)
+}
+
+// foldOf parts services, not answers: a service is either trained on or asked.
+func foldOf(service string, folds uint32) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte("fold of " + service))
+	return h.Sum32() % folds
+}
+
+// folds is how many parts the services are left out in.
+const folds = 5
+
+// leftOut calls f with every answer of the held-out services and with weights
+// that were trained without its service.
+func leftOut(t testing.TB, f func(r record, weights string)) {
+	records, written := loadRecorded(t), load(t, extra)
+	_, held := heldOut(records)
+	for fold := range uint32(folds) {
+		train := slices.DeleteFunc(slices.Clone(records), func(r record) bool { return foldOf(r.Service, folds) == fold })
+		w := trained(append(train, written...))
+		for _, r := range held {
+			if foldOf(r.Service, folds) == fold {
+				f(r, w)
+			}
+		}
+	}
+}
+
+// TestModel says what the model brings: on services that neither the rules nor
+// its weights have seen.
+func TestModel(t *testing.T) {
+	var rules, model, answered, both score
+	agree, right := 0, 0
+	leftOut(t, func(r record, w string) {
+		ev := evidence{matcher: phrases(), weights: w}
+		ev.read(r.input())
+		class := byStatus(ev.status())
+		if rule := ev.rule(); rule != nil {
+			class = rule.class
+		}
+		guess, _ := ev.guess(w)
+		j := ev.judge()
+		rules.add(r, class)
+		model.add(r, guess)
+		both.add(r, j.class)
+		if j.model == overrules {
+			answered.add(r, class)
+		} else {
+			answered.add(r, j.class)
+		}
+		if guess == class {
+			agree++
+			if class == r.Class {
+				right++
+			}
+		}
+	})
+	rules.log(t, "rules alone", false)
+	model.log(t, "model alone", false)
+	answered.log(t, "rules, the model answers for unknown", false)
+	both.log(t, "rules, the model answers and overrules", *showHeldOut)
+	t.Logf("rules and model agree on %d of %d, and are right in %.3f of these", agree, rules.n, float64(right)/float64(agree))
+	require.Greater(t, both.accuracy(), rules.accuracy())
+	require.GreaterOrEqual(t, both.accuracy(), 0.84)
+	require.GreaterOrEqual(t, both.macroF1(), 0.79)
+	require.LessOrEqual(t, both.permissive, rules.permissive, "the model permits nothing that the rules do not")
+	require.LessOrEqual(t, both.permissiveShare(), 0.015)
+}
+
+// The weights in the repository are those that the program in train makes.
+func TestWeightsAreFresh(t *testing.T) {
+	require.Len(t, weights, Buckets*len(Classes()))
+	disagree := 0
+	records := slices.Concat(loadRecorded(t), load(t, extra))
+	fresh := trained(records)
+	for _, r := range records {
+		ev := evidence{matcher: phrases()}
+		ev.read(r.input())
+		a, _ := ev.guess(weights)
+		b, _ := ev.guess(fresh)
+		if a != b {
+			disagree++
+		}
+	}
+	require.LessOrEqual(t, disagree, len(records)/100, "run go generate: words or answers have changed since the weights were written")
+}
+
+func BenchmarkModel(b *testing.B) {
+	in := Input{StatusCode: 429, Text: oneKilobyte}
+	ev := evidence{matcher: phrases()}
+	ev.read(in)
+	b.ReportAllocs()
+	for b.Loop() {
+		ev.guess(weights)
+	}
+}
