@@ -65,13 +65,13 @@ func (ev *evidence) read(in Input) {
 // byStatus reads a bare status by its HTTP meaning.
 func byStatus(status int) string {
 	switch {
-	case status == 401 || status == 407:
+	case status == 401:
 		return AuthInvalid
 	case status == 403 || status == 402 || status == 451:
 		return Forbidden // 402: who never paid has consumed nothing
 	case status == 429 || status == 420: // 420 was the code before 429 was one
 		return RateLimited
-	case status == 408 || status == 425 || status >= 500 && status < 600:
+	case status == 407 || status == 408 || status == 425 || status >= 500 && status < 600:
 		return Transient
 	case status >= 400 && status < 500:
 		return ClientError

@@ -83,11 +83,16 @@ func judge(weights string, in Input) Classification {
 		c.Rule += "; the model answers for unknown"
 	case overrules:
 		c.Rule += "; the model overrules it"
+	case doubts:
+		c.Rule += "; the model doubts that it permits a new token"
 	}
 	c.Evidence = append(c.Evidence, ev.otherEvidence(r, in)...)
 	c.Confidence = ev.confidence(&j)
 	c.Period = ev.period(sources)
 	c.Whose = ev.whose(c.Class, sources)
+	if r != nil && strings.HasPrefix(r.code, "invalid_client") {
+		c.Whose = WhoseApp
+	}
 	h := ReadHints(in, time.Time{})
 	if c.HasWait = h.HasRetryAfter; c.HasWait {
 		c.Wait, c.WaitSource = h.RetryAfter, waitSource(in)
@@ -97,6 +102,9 @@ func judge(weights string, in Input) Classification {
 
 // String is the rule in words.
 func (r *rule) String() string {
+	if r.code != "" {
+		return r.class + " by the error code " + r.code
+	}
 	var b strings.Builder
 	b.WriteString(r.class)
 	add := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }

@@ -108,12 +108,14 @@ const (
 	agrees              // it finds the class of the rules best
 	differs             // it finds another best, but not by enough, or one that it may not give
 	answers             // the rules said unknown
+	doubts              // the rules permit a new token, it would not: nobody can tell
 	overrules           // the rules said another class
 )
 
-// How far the model must be ahead to answer, and to overrule.
+// How far the model must be ahead to answer, to doubt, and to overrule.
 const (
 	leadToAnswer   = 20
+	leadToDoubt    = 40
 	leadToOverrule = 100
 )
 
@@ -124,7 +126,9 @@ func (ev *evidence) ask(class string) (string, modelSays) {
 	switch {
 	case guess == class:
 		return class, agrees
-	case guess == QuotaExhausted || guess == AuthInvalid || guess == Unknown:
+	case permits(class) && !permits(guess) && lead >= leadToDoubt && lead < leadToOverrule:
+		return Unknown, doubts
+	case permits(guess) || guess == Unknown:
 		return class, differs
 	case class == Unknown && lead >= leadToAnswer:
 		return guess, answers
@@ -172,3 +176,6 @@ func root(n int) int {
 
 // Classes are the classes in the order of the model's weights.
 func Classes() []string { return modelClasses[:] }
+
+// permits reports the two classes that permit a new token.
+func permits(class string) bool { return class == QuotaExhausted || class == AuthInvalid }

@@ -14,6 +14,8 @@ type rule struct {
 	none  concept
 	in    []int // statuses; empty: any
 	when  func(*facts) bool
+	sure  bool   // the model is not asked
+	code  string // of the rules for error codes: the code and whose it is
 }
 
 func (r *rule) fits(f *facts) bool {
@@ -26,6 +28,12 @@ func (r *rule) fits(f *facts) bool {
 // then allowances before paces, then credentials, last the words that say no
 // more than a status does.
 var rules = []rule{
+	// Where nothing was sent, or the answer is the proxy's, nothing is said of
+	// the token.
+	{class: Transient, when: neverSent, sure: true},
+	{class: Unknown, when: unreadable, sure: true},
+	{class: Transient, in: []int{407}, sure: true},
+
 	// The caller gave up. A client's own timeout also says "canceled".
 	{class: ClientError, any: cancelled, none: network},
 
@@ -34,8 +42,8 @@ var rules = []rule{
 
 	// A check for robots is one whatever the status. Where the keys that tokens
 	// are verified with cannot be had, the token is not what is wrong.
-	{class: Forbidden, any: wall},
-	{class: Transient, any: issuer},
+	{class: Forbidden, any: wall, sure: true},
+	{class: Transient, any: issuer, sure: true},
 
 	// A stale timestamp says "expired", but not of the token.
 	{class: ClientError, any: notToken},
@@ -125,16 +133,49 @@ type judgement struct {
 // bare status. Where that is unknown, or the words and the status disagree, the
 // model is asked.
 func (ev *evidence) judge() judgement {
+	if r := ev.code(); r != nil {
+		return judgement{class: r.class, rule: r}
+	}
 	j := judgement{rule: ev.rule()}
 	if j.rule != nil {
 		j.class = j.rule.class
 	} else {
 		j.class = byStatus(ev.status())
 	}
-	if ev.in.Text != "" && !ev.parted && (j.class == Unknown || j.class != byStatus(ev.in.StatusCode)) {
+	whole := len(ev.in.Text) <= 2*modelText // what it did not read it may not contradict
+	if ev.in.Text != "" && !ev.parted && (j.rule == nil || !j.rule.sure) && (j.class == Unknown || whole && j.class != byStatus(ev.in.StatusCode)) {
 		j.class, j.model = ev.ask(j.class)
 	}
 	return j
+}
+
+// code is the rule of an error code in the text. Under a server's own status a
+// code says nothing of the token, and an invalid grant whose description is of
+// a parameter is the request's fault; the ideas decide then.
+func (ev *evidence) code() *rule {
+	r := findCode(ev.in.Text)
+	if r == nil {
+		return nil
+	}
+	ev.oauth = true
+	if ev.status() >= 500 || r.code == invalidRequestCode && (ev.status() != 400 || ev.says(loggedOut)) || permits(r.class) && ev.says(notToken|wall|either|manyCalls) {
+		return nil
+	}
+	if permits(r.class) && ev.says(param|size) && ev.saysOfRequest() {
+		return invalidRequest
+	}
+	return r
+}
+
+// invalidRequestCode is used by others, too, and for anything.
+const invalidRequestCode = "invalid_request of OAuth 2.0"
+
+var invalidRequest = &rule{class: ClientError, code: "a code for a credential whose description is of a parameter"}
+
+// saysOfRequest reports a description that speaks of a parameter in the clause
+// of what is wrong with it.
+func (ev *evidence) saysOfRequest() bool {
+	return ev.near(pair{param, bad | missing | denied, 24, param})
 }
 
 // rule is the first rule that fits, nil if none does.

@@ -1,0 +1,78 @@
+package classify
+
+import "strings"
+
+// Error codes of the services that issue and renew tokens, where their words
+// alone would be read as something else or as nothing. Sources: RFC 6749
+// section 5.2 and RFC 6750 section 3.1; Firebase Authentication's REST API;
+// Supabase Auth (GoTrue); Amazon Cognito's API reference.
+//
+// invalid_client and a wrong API key stay what they are elsewhere, auth_invalid:
+// Judge says that they are the application's own, which no new token replaces.
+var codeTable = []struct{ of, class, codes string }{
+	{"OAuth 2.0", AuthInvalid, "invalid_grant|invalid_token|invalid_client"},
+	{"OAuth 2.0", Forbidden, "unauthorized_client|access_denied|insufficient_scope"},
+	{"OAuth 2.0", ClientError, "invalid_request|unsupported_grant_type|invalid_scope|unsupported_response_type"},
+	{"OAuth 2.0", Transient, "temporarily_unavailable"},
+	{"Firebase", RateLimited, "TOO_MANY_ATTEMPTS_TRY_LATER|RESET_PASSWORD_EXCEED_LIMIT|QUOTA_EXCEEDED_TRY_LATER"},
+	{"Firebase", Forbidden, "USER_DISABLED|OPERATION_NOT_ALLOWED|ADMIN_ONLY_OPERATION|PASSWORD_LOGIN_DISABLED|CAPTCHA_CHECK_FAILED|UNSUPPORTED_FIRST_FACTOR|" +
+		"BLOCKING_FUNCTION_ERROR_RESPONSE|UNAUTHORIZED_DOMAIN|REJECTED_CREDENTIAL"},
+	{"Firebase", AuthInvalid, "TOKEN_EXPIRED|USER_NOT_FOUND|INVALID_REFRESH_TOKEN|MISSING_REFRESH_TOKEN|INVALID_ID_TOKEN|CREDENTIAL_TOO_OLD_LOGIN_AGAIN|" +
+		"EMAIL_NOT_FOUND|INVALID_PASSWORD|INVALID_LOGIN_CREDENTIALS|INVALID_IDP_RESPONSE|INVALID_CUSTOM_TOKEN|CREDENTIAL_MISMATCH|FEDERATED_USER_ID_ALREADY_LINKED"},
+	{"Firebase", ClientError, "INVALID_GRANT_TYPE|EMAIL_EXISTS|WEAK_PASSWORD|INVALID_EMAIL|MISSING_PASSWORD|MISSING_EMAIL|PROJECT_NOT_FOUND|CONFIGURATION_NOT_FOUND|" +
+		"TENANT_NOT_FOUND|INVALID_TENANT_ID|MISSING_CONTINUE_URI|INVALID_OOB_CODE|EXPIRED_OOB_CODE|TENANT_ID_MISMATCH|DUPLICATE_LOCAL_ID"},
+	{"GoTrue", RateLimited, "over_request_rate_limit|over_email_send_rate_limit|over_sms_send_rate_limit"},
+	{"GoTrue", Forbidden, "user_banned|anonymous_provider_disabled|signup_disabled|provider_disabled|email_provider_disabled|phone_provider_disabled|" +
+		"oauth_provider_not_supported|captcha_failed|not_admin|insufficient_aal|email_not_confirmed|phone_not_confirmed|email_address_not_authorized|" +
+		"provider_email_needs_verification|mfa_phone_enroll_not_enabled|mfa_totp_enroll_not_enabled|manual_linking_disabled|user_sso_managed"},
+	{"GoTrue", AuthInvalid, "bad_jwt|no_authorization|session_not_found|session_expired|refresh_token_not_found|refresh_token_already_used|invalid_credentials|" +
+		"reauthentication_needed|reauthentication_not_valid|user_not_found"},
+	{"GoTrue", ClientError, "validation_failed|bad_json|user_already_exists|email_exists|phone_exists|weak_password|same_password|otp_expired|otp_disabled|" +
+		"flow_state_expired|flow_state_not_found|bad_code_verifier|email_address_invalid|identity_not_found|identity_already_exists|mfa_factor_not_found"},
+	{"GoTrue", Transient, "request_timeout|hook_timeout|hook_timeout_after_retry|unexpected_failure|conflict"},
+	{"Cognito", RateLimited, "TooManyRequestsException|LimitExceededException|TooManyFailedAttemptsException"},
+	{"Cognito", AuthInvalid, "UserNotFoundException|RefreshTokenReuseException"},
+	{"Cognito", Forbidden, "UserNotConfirmedException|PasswordResetRequiredException|ForbiddenException"},
+	{"Cognito", ClientError, "InvalidParameterException|InvalidPasswordException|UsernameExistsException|CodeMismatchException|ExpiredCodeException"},
+	{"Cognito", Transient, "InternalErrorException|UnexpectedLambdaException|ExternalServiceException"},
+}
+
+var codeRules = func() map[string]*rule {
+	m := map[string]*rule{}
+	for _, row := range codeTable {
+		for code := range strings.SplitSeq(row.codes, "|") {
+			m[code] = &rule{class: row.class, code: code + " of " + row.of}
+		}
+	}
+	return m
+}()
+
+// The codes are as long as this.
+const shortestCode, longestCode = 7, 34
+
+// codeText bounds where a code is looked for.
+const codeText = 1 << 10
+
+// findCode returns the rule of the first code in text that stands by itself,
+// between quotes or before a colon: not as a word of a sentence.
+func findCode(text string) *rule {
+	text = text[:min(len(text), codeText)]
+	for i := 0; i < len(text); {
+		if !isLower(text[i]|0x20) || i > 0 && (isAlnum(text[i-1]) || text[i-1] == '_') {
+			i++
+			continue
+		}
+		start, marked := i, false
+		for i < len(text) && (isAlnum(text[i]) || text[i] == '_') {
+			marked = marked || text[i] == '_' || isUpper(text[i]) && i > start && isLower(text[i-1])
+			i++
+		}
+		if !marked && text[start:i] != "conflict" || i-start < shortestCode || i-start > longestCode || i < len(text) && strings.IndexByte("\"':,;& \\", text[i]) < 0 {
+			continue
+		}
+		if r := codeRules[text[start:i]]; r != nil {
+			return r
+		}
+	}
+	return nil
+}
