@@ -48,7 +48,8 @@ func Classify(in Input) string {
 }
 
 func classify(weights string, in Input) string {
-	ev := evidence{matcher: phrases(), weights: weights}
+	ev := newEvidence(weights)
+	defer ev.free()
 	ev.read(in)
 	return ev.judge().class
 }

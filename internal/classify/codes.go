@@ -29,7 +29,7 @@ var codeTable = []struct{ of, class, codes string }{
 		"reauthentication_needed|reauthentication_not_valid|user_not_found"},
 	{"GoTrue", ClientError, "validation_failed|bad_json|user_already_exists|email_exists|phone_exists|weak_password|same_password|otp_expired|otp_disabled|" +
 		"flow_state_expired|flow_state_not_found|bad_code_verifier|email_address_invalid|identity_not_found|identity_already_exists|mfa_factor_not_found"},
-	{"GoTrue", Transient, "request_timeout|hook_timeout|hook_timeout_after_retry|unexpected_failure|conflict"},
+	{"GoTrue", Transient, "request_timeout|hook_timeout|hook_timeout_after_retry|unexpected_failure"},
 	{"Cognito", RateLimited, "TooManyRequestsException|LimitExceededException|TooManyFailedAttemptsException"},
 	{"Cognito", AuthInvalid, "UserNotFoundException|RefreshTokenReuseException"},
 	{"Cognito", Forbidden, "UserNotConfirmedException|PasswordResetRequiredException|ForbiddenException"},
@@ -53,26 +53,34 @@ const shortestCode, longestCode = 7, 34
 // codeText bounds where a code is looked for.
 const codeText = 1 << 10
 
-// findCode returns the rule of the first code in text that stands by itself,
-// between quotes or before a colon: not as a word of a sentence.
+// findCode returns the rule of the first code in text that stands by itself:
+// at its start, or as the start of a quoted text. "com.example#Code" counts.
 func findCode(text string) *rule {
 	text = text[:min(len(text), codeText)]
-	for i := 0; i < len(text); {
-		if !isLower(text[i]|0x20) || i > 0 && (isAlnum(text[i-1]) || text[i-1] == '_') {
-			i++
-			continue
-		}
-		start, marked := i, false
-		for i < len(text) && (isAlnum(text[i]) || text[i] == '_') {
-			marked = marked || text[i] == '_' || isUpper(text[i]) && i > start && isLower(text[i-1])
-			i++
-		}
-		if !marked && text[start:i] != "conflict" || i-start < shortestCode || i-start > longestCode || i < len(text) && strings.IndexByte("\"':,;& \\", text[i]) < 0 {
-			continue
-		}
-		if r := codeRules[text[start:i]]; r != nil {
+	for {
+		if r := codeAt(text); r != nil {
 			return r
 		}
+		i := strings.IndexByte(text, '"')
+		if i < 0 {
+			return nil
+		}
+		text = text[i+1:]
 	}
-	return nil
+}
+
+// codeAt is the rule of the code that text starts with, nil if it does with
+// none.
+func codeAt(text string) *rule {
+	n := 0
+	for n < len(text) && n <= longestCode && (isAlnum(text[n]) || text[n] == '_' || text[n] == '.') {
+		n++
+	}
+	switch {
+	case n < len(text) && text[n] == '#':
+		return codeAt(text[n+1:])
+	case n < shortestCode || n > longestCode || n < len(text) && strings.IndexByte("\"':,; \\", text[n]) < 0:
+		return nil
+	}
+	return codeRules[text[:n]]
 }

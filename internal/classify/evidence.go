@@ -3,6 +3,7 @@ package classify
 import (
 	"slices"
 	"strings"
+	"sync"
 )
 
 // evidence is what was found in an answer, and where.
@@ -14,7 +15,27 @@ type evidence struct {
 	base    int32
 	clause  int32
 	keep    *[]source // where the texts read are kept for an explanation, nil for none
+	text    []byte    // the body in normalised form
+	spare   []byte    // room for the next text
+	buckets []uint32  // of the model's features
 	facts
+}
+
+// evidence is 6 KB; reading an answer needs no new one.
+var evidencePool = sync.Pool{New: func() any { return new(evidence) }}
+
+func newEvidence(weights string) *evidence {
+	ev := evidencePool.Get().(*evidence)
+	ev.matcher, ev.weights = phrases(), weights
+	return ev
+}
+
+// free gives ev back, without what it held of the answer.
+func (ev *evidence) free() {
+	clear(ev.text[:cap(ev.text)])
+	clear(ev.spare[:cap(ev.spare)])
+	ev.n, ev.base, ev.clause, ev.keep, ev.text, ev.facts = 0, 0, 0, nil, ev.text[:0], facts{}
+	evidencePool.Put(ev)
 }
 
 // facts are what the rules decide on.
@@ -34,12 +55,15 @@ func (ev *evidence) readText(where, text string) {
 	if text == "" {
 		return
 	}
-	var buf [1024]byte
-	norm := normalise(buf[:0], Decode(text, ev.in.Header))
+	norm := normalise(ev.spare[:0], Decode(text, ev.in.Header))
+	ev.spare = norm
 	if ev.keep != nil {
 		*ev.keep = append(*ev.keep, source{where, int(ev.base), string(norm)})
 	}
 	ev.scan(norm)
+	if where == inBody {
+		ev.text, ev.spare = norm, ev.text[:0]
+	}
 }
 
 // readHeader finds the words of the headers that carry an error's text.

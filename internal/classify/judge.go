@@ -67,7 +67,9 @@ func Judge(in Input) Classification {
 
 func judge(weights string, in Input) Classification {
 	var sources []source
-	ev := evidence{matcher: phrases(), weights: weights, keep: &sources}
+	ev := newEvidence(weights)
+	defer ev.free()
+	ev.keep = &sources
 	ev.read(in)
 	j := ev.judge()
 	r := j.rule

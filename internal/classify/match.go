@@ -135,17 +135,21 @@ func (m *matcher) longest(text []byte) *phrase {
 		if depth == len(text) {
 			return best
 		}
-		next := int32(0)
-		for i := n.first; i < n.first+int32(n.children); i++ {
-			if m.nodes[i].label == text[depth] {
-				next = i
-				break
+		low, high := n.first, n.first+int32(n.children)
+		for high-low > 4 {
+			if mid := (low + high) / 2; m.nodes[mid].label <= text[depth] {
+				low = mid
+			} else {
+				high = mid
 			}
 		}
-		if next == 0 {
+		for low < high && m.nodes[low].label != text[depth] {
+			low++
+		}
+		if low == high {
 			return best
 		}
-		at = next
+		at = low
 	}
 }
 

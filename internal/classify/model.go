@@ -3,6 +3,8 @@ package classify
 import (
 	_ "embed"
 	"math/bits"
+	"slices"
+	"unicode/utf8"
 )
 
 // The model is a linear one over words, pairs of words, parts of words, the
@@ -26,20 +28,22 @@ var weights string
 // comes early, and the time is bounded.
 const modelText = 512
 
-// Features calls f once with each feature of in, all below [Buckets].
-func Features(in Input, f func(bucket uint32)) {
-	ev := evidence{matcher: phrases()}
+// Features returns the features of in, all below [Buckets], none twice.
+func Features(in Input) []uint32 {
+	ev := newEvidence(weights)
+	defer ev.free()
 	ev.read(in)
-	ev.features(f)
+	return slices.Clone(ev.features())
 }
 
-func (ev *evidence) features(f func(uint32)) {
+func (ev *evidence) features() []uint32 {
 	var seen [Buckets / 64]uint64
+	list := ev.buckets[:0]
 	add := func(h uint32) {
 		h = (h ^ h>>15) % Buckets
 		if seen[h/64]&(1<<(h%64)) == 0 {
 			seen[h/64] |= 1 << (h % 64)
-			f(h)
+			list = append(list, h)
 		}
 	}
 	status := ev.status()
@@ -52,19 +56,14 @@ func (ev *evidence) features(f func(uint32)) {
 	if ev.used || ev.usedLong || ev.retry {
 		add(hash("headers close a window", 0))
 	}
-	var buf [1024]byte
-	text := normalise(buf[:0], Decode(truncate(ev.in.Text, 2*modelText), ev.in.Header))
-	text = text[:min(len(text), modelText)]
+	text := ev.text[:min(len(ev.text), modelText)]
 	last := uint32(0)
 	for i := 0; i < len(text); {
 		if text[i] == ' ' || text[i] == clauseEnd {
 			i++
 			continue
 		}
-		n := wordLen(text[i:])
-		if n > len(text)-i {
-			n = len(text) - i
-		}
+		n := min(wordLen(text[i:]), len(text)-i)
 		word := text[i : i+n]
 		i += n
 		if isDigit(word[0]) {
@@ -74,10 +73,12 @@ func (ev *evidence) features(f func(uint32)) {
 		add(h)
 		add(h*31 + last)
 		last = h
-		for k := 0; k+4 <= len(word) && word[0] < 0x80; k++ {
+		for k := 0; k+4 <= len(word) && word[0] < utf8.RuneSelf; k++ {
 			add(hashBytes(seedPart, word[k:k+4]))
 		}
 	}
+	ev.buckets = list
+	return list
 }
 
 const (
@@ -142,14 +143,13 @@ func (ev *evidence) ask(class string) (string, modelSays) {
 // the second, 0 to a few hundred.
 func (ev *evidence) guess(weights string) (class string, lead int) {
 	var sums [len(modelClasses)]int32
-	n := 0
-	ev.features(func(b uint32) {
-		n++
-		at := int(b) * len(sums)
+	list := ev.features()
+	for _, b := range list {
+		of := weights[int(b)*len(sums):][:len(sums)]
 		for c := range sums {
-			sums[c] += int32(int8(weights[at+c]))
+			sums[c] += int32(int8(of[c]))
 		}
-	})
+	}
 	best, second := 0, 1
 	if sums[1] > sums[0] {
 		best, second = 1, 0
@@ -162,7 +162,7 @@ func (ev *evidence) guess(weights string) (class string, lead int) {
 			second = c
 		}
 	}
-	return modelClasses[best], int(sums[best]-sums[second]) * 4 / root(n)
+	return modelClasses[best], int(sums[best]-sums[second]) * 4 / root(len(list))
 }
 
 // root is the integer square root of n > 0.

@@ -11,9 +11,7 @@ import (
 )
 
 func sample(r record) fit.Sample {
-	s := fit.Sample{Class: slices.Index(Classes(), r.Class)}
-	Features(r.input(), func(b uint32) { s.Features = append(s.Features, b) })
-	return s
+	return fit.Sample{Class: slices.Index(Classes(), r.Class), Features: Features(r.input())}
 }
 
 func trained(records []record) string {

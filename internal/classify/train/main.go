@@ -76,7 +76,7 @@ func read(name string) ([]fit.Sample, error) {
 		if s.Class < 0 {
 			return nil, fmt.Errorf("%s, line %d: no class is called %q", name, n, r.Class)
 		}
-		classify.Features(classify.Input{StatusCode: r.Status, Header: header, Text: r.Body}, func(b uint32) { s.Features = append(s.Features, b) })
+		s.Features = classify.Features(classify.Input{StatusCode: r.Status, Header: header, Text: r.Body})
 		samples = append(samples, s)
 	}
 	return samples, lines.Err()
