@@ -101,6 +101,7 @@ var pairs = []pair{
 	{cred, missing, 36, lostCred},
 	{purchase | allowance, ended, 40, lapsed},
 	{long, limit | allowance | money | pace | count | manyCalls | exceeded, 64, periodCap},
+	{long, consumed | lacking, 24, periodCap},
 	{place, denied | refused | barred, 60, noPlace},
 	{address, refused | barred | noRight | bad | unauth, 40, noAddress},
 	{party | cred | purchase | resource, off, 56, shutOff},

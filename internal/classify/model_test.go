@@ -39,16 +39,52 @@ const folds = 5
 // leftOut calls f with every answer of the held-out services and with weights
 // that were trained without its service.
 func leftOut(t testing.TB, f func(r record, weights string)) {
+	learntFrom(t, 100, f)
+}
+
+// learntFrom is leftOut with weights from so many percent of the services.
+func learntFrom(t testing.TB, percent uint32, f func(r record, weights string)) (services int) {
 	records, written := loadRecorded(t), load(t, extra)
 	_, held := heldOut(records)
 	for fold := range uint32(folds) {
-		train := slices.DeleteFunc(slices.Clone(records), func(r record) bool { return foldOf(r.Service, folds) == fold })
-		w := trained(append(train, written...))
+		train := slices.DeleteFunc(slices.Clone(records), func(r record) bool {
+			return foldOf(r.Service, folds) == fold || foldOf("share "+r.Service, 100) >= percent
+		})
+		names := map[string]bool{}
+		for _, r := range train {
+			names[r.Service] = true
+		}
+		services += len(names)
+		if percent == 100 {
+			train = append(train, written...)
+		}
+		w := trained(train)
 		for _, r := range held {
 			if foldOf(r.Service, folds) == fold {
 				f(r, w)
 			}
 		}
+	}
+	return services / folds
+}
+
+// TestLearningCurve prints what more services bring, the words of the rules
+// being the same.
+func TestLearningCurve(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains 20 models")
+	}
+	for _, percent := range []uint32{10, 25, 50, 99} {
+		var model, both score
+		n := learntFrom(t, percent, func(r record, w string) {
+			ev := newEvidence(w)
+			defer ev.free()
+			ev.read(r.input())
+			guess, _ := ev.guess(w)
+			model.add(r, guess)
+			both.add(r, ev.judge().class)
+		})
+		t.Logf("%3d services: model alone %.3f, with the rules %.3f, wrongly permitting %.2f %%", n, model.accuracy(), both.accuracy(), 100*both.permissiveShare())
 	}
 }
 
