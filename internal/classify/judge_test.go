@@ -2,7 +2,6 @@ package classify
 
 import (
 	"flag"
-	"fmt"
 	"math"
 	"net/http"
 	"testing"
@@ -111,7 +110,7 @@ func TestCalibration(t *testing.T) {
 	})
 	for confidence, b := range buckets {
 		share := float64(b.right) / float64(b.n)
-		t.Log(fmt.Sprintf("confidence %.2f: %.3f of %d right", confidence, share, b.n))
+		t.Logf("confidence %.2f: %.3f of %d right", confidence, share, b.n)
 		gap += math.Abs(share-confidence) * float64(b.n) / float64(n)
 	}
 	t.Logf("mean gap %.3f", gap)
