@@ -44,6 +44,8 @@ func TestClassify(t *testing.T) {
 		{"a closed window explains a 403", Input{StatusCode: 403, Header: http.Header{"X-Ratelimit-Remaining": {"0"}}}, RateLimited},
 		{"a reset by the answer's own date", Input{StatusCode: 429, Header: http.Header{
 			"Date": {"Thu, 01 Jan 2026 00:00:00 GMT"}, "X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {"1767250000"}}}, QuotaExhausted},
+		{"a window of hours beats words and model", Input{StatusCode: 429, Text: "too many requests, slow down", Header: http.Header{
+			"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {"7200"}}}, QuotaExhausted},
 		{"401", Input{StatusCode: 401}, AuthInvalid},
 		{"402", Input{StatusCode: 402}, Forbidden},
 		{"404", Input{StatusCode: 404}, ClientError},

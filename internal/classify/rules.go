@@ -87,7 +87,7 @@ var rules = []rule{
 	{class: QuotaExhausted, any: spent, none: noRight | deadCred},
 
 	// A plan's window that the headers show as used up beats a vague text.
-	{class: QuotaExhausted, when: planWindowUsed},
+	{class: QuotaExhausted, when: planWindowUsed, sure: true},
 
 	// Too much in too little time.
 	{class: RateLimited, any: pace | manyCalls},
@@ -95,7 +95,7 @@ var rules = []rule{
 	{class: RateLimited, any: wait, when: callerMustWait},
 
 	// Headers that close a window or ask for a wait explain a bare 403.
-	{class: RateLimited, none: noRight | deadCred | loggedOut, when: windowUsed},
+	{class: RateLimited, none: noRight | deadCred | loggedOut, when: windowUsed, sure: true},
 
 	// Rights, credentials and resources.
 	{class: ClientError, any: param, none: cred | unauth | loggedOut, in: []int{400, 422}},
