@@ -31,7 +31,7 @@ func openStateFile(o *options, notice func(string)) (Store, error) {
 
 // stateEvent tells an operator what happened to the file and where it lies now.
 func stateEvent(e statefile.Event) string {
-	text := fmt.Sprintf("state file %s: %s", e.Base, e.Kind)
+	text := fmt.Sprintf("state file %s: %s", e.Path, e.Kind)
 	if e.Aside != "" {
 		text += fmt.Sprintf(": set aside as %s in the same folder", e.Aside)
 	}

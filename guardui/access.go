@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -53,6 +54,26 @@ func (a *access) refuse(r *http.Request) string {
 		return "this page is not served through a proxy" + hint
 	}
 	return ""
+}
+
+// fromElsewhere reports whether a browser asks on behalf of a page that is not this one: such a page cannot read the
+// answer, but it could take all live places. Another port of this host is another page. A link to the page is followed;
+// programs that are no browsers send neither header.
+func fromElsewhere(r *http.Request, page bool) bool {
+	switch site := r.Header.Get("Sec-Fetch-Site"); site {
+	case "same-origin", "none":
+		return false
+	case "":
+		origin := r.Header.Get("Origin") // of browsers before 2023, where they ask across origins
+		if origin == "" {
+			return false
+		}
+		u, err := url.Parse(origin)
+		return err != nil || !strings.EqualFold(u.Host, r.Host)
+	default:
+		link := r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
+		return !page || !link
+	}
 }
 
 // hostname is a Host header without port and brackets, in lower case.

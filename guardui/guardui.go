@@ -8,7 +8,8 @@
 //
 // The page is read-only, needs nothing from another host, and works without JavaScript; with it, the page is live. It
 // shows token IDs, never tokens, and the names and masked failure texts of callers: only peers on the loopback
-// interface see it unless [Auth] or [AllowRemote] says otherwise.
+// interface see it unless [Auth] or [AllowRemote] says otherwise. A page of another site may link to it and can do no
+// more: what a browser asks for on such a page's behalf is refused (Sec-Fetch-Site, Origin).
 package guardui
 
 import (
@@ -33,7 +34,7 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 type handler struct {
 	guard  *tokenguard.Guard
 	access access
-	places chan struct{} // one for each live connection
+	places places
 }
 
 // Option sets one thing of the page.
@@ -42,11 +43,11 @@ type Option func(*handler)
 // New returns the page of a guard. It answers GET and HEAD under any path that ends in a slash, with or without
 // http.StripPrefix before it: all its links are relative.
 //
-// At most 32 browsers are kept up to date at once; each costs a look at the guard at most once a second. They end with
+// At most 32 browsers are kept up to date at once, 8 of one address (of one IPv6 /64); each costs a look at the guard at most once a second. They end with
 // the request's context, so give the server a BaseContext that ends before Shutdown is called, or close the guard
 // first.
 func New(guard *tokenguard.Guard, opts ...Option) http.Handler {
-	h := &handler{guard: guard, places: make(chan struct{}, maxLive)}
+	h := &handler{guard: guard}
 	for _, opt := range opts {
 		opt(h)
 	}
@@ -65,12 +66,17 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, why, http.StatusForbidden)
 		return
 	}
+	_, name := path.Split(r.URL.Path)
+	if fromElsewhere(r, name == "") {
+		http.Error(w, "this page is not served to other sites", http.StatusForbidden)
+		return
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		header.Set("Allow", "GET, HEAD")
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 		return
 	}
-	switch _, name := path.Split(r.URL.Path); name {
+	switch name {
 	case "":
 		h.page(w, r)
 	case "events":

@@ -12,7 +12,6 @@ import (
 // made by the templates that made the page.
 
 const (
-	maxLive      = 32              // browsers
 	liveEvery    = time.Second     // at most, while things happen
 	liveIdle     = 5 * time.Second // windows move by themselves
 	liveBeat     = 15 * time.Second
@@ -29,14 +28,13 @@ type part struct {
 }
 
 func (h *handler) live(w http.ResponseWriter, r *http.Request) {
-	select {
-	case h.places <- struct{}{}:
-		defer func() { <-h.places }()
-	default:
+	giveBack, why := h.places.take(peer(r))
+	if giveBack == nil {
 		w.Header().Set("Retry-After", "30")
-		http.Error(w, "too many browsers are connected", http.StatusServiceUnavailable)
+		http.Error(w, why, http.StatusServiceUnavailable)
 		return
 	}
+	defer giveBack()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no")
 	if r.Method == http.MethodHead {

@@ -42,6 +42,7 @@ type Store struct {
 	client redis.UniversalClient
 	config config
 
+	pause     func(context.Context, time.Duration) error // pause, but in tests
 	closed    chan struct{}
 	closeOnce sync.Once
 
@@ -69,6 +70,12 @@ type outage struct {
 // tries, all others fail at once with the same error: callers who can be served without the store do not wait for it.
 const recheck = 500 * time.Millisecond
 
+// maxTries bounds how often an Update decides. With the pauses between them they take half a minute, more than any race
+// among the processes of a fleet; what goes on for longer is no race.
+const maxTries = 250
+
+var errContended = errors.New("the document changed each time before the commit arrived")
+
 // patience is how long an operation must have waited for the engine to count as one without an answer although it was
 // its caller that gave up.
 const patience = 100 * time.Millisecond
@@ -84,7 +91,7 @@ func New(client redis.UniversalClient, opts ...Option) (*Store, error) {
 	if err := config.validate(client); err != nil {
 		return nil, err
 	}
-	return &Store{client: client, config: config, closed: make(chan struct{}), docs: map[string]*document{}}, nil
+	return &Store{client: client, config: config, pause: pause, closed: make(chan struct{}), docs: map[string]*document{}}, nil
 }
 
 func (s *Store) key(name string) string     { return s.config.prefix + "{" + name + "}" }
@@ -129,7 +136,7 @@ func (s *Store) Update(
 	var refusal error // fn's own
 	err = s.operate(ctx, "update", name, func(ctx context.Context, doc *document) error {
 		newest := false // seen was confirmed during this call
-		for try := 0; ; try++ {
+		for try := range maxTries {
 			var data []byte
 			if !doc.seen.at.IsZero() {
 				snap = doc.seen.current()
@@ -145,6 +152,9 @@ func (s *Store) Update(
 				continue
 			}
 			asked, c := time.Now(), doc.seen.change(snap, data)
+			if c.floor > maxRev {
+				return fmt.Errorf("key %q: %w", s.key(name), errExhausted)
+			}
 			r, err := s.commit(ctx, name, c)
 			if r.status == done {
 				doc.learn(doc.seen.committed(c, r), asked)
@@ -159,13 +169,14 @@ func (s *Store) Update(
 				continue
 			}
 			// Many commit at once: spread out. What came with the other's commit is old after the pause, so look again.
-			if err := pause(ctx, rand.N(time.Millisecond<<min(try, 8))); err != nil {
+			if err := s.pause(ctx, rand.N(time.Millisecond<<min(try, 8))); err != nil {
 				return err
 			}
 			if err := s.look(ctx, name, doc); err != nil {
 				return err
 			}
 		}
+		return errContended
 	})
 	if err != nil {
 		return tokenguard.Snapshot{}, err
@@ -214,8 +225,7 @@ func (s *Store) operate(
 	defer func() { <-doc.turn }()
 	began := time.Now()
 	err := run(ctx, doc)
-	var answer redis.Error
-	if err == nil || errors.As(err, &answer) || errors.Is(err, ErrNotReplicated) {
+	if answered(err) {
 		doc.outage.Store(nil)
 	} else if caller.Err() == nil || time.Since(began) >= patience {
 		doc.outage.Store(&outage{time.Now(), err})
@@ -224,6 +234,13 @@ func (s *Store) operate(
 		return failed(err)
 	}
 	return nil
+}
+
+// answered reports whether the engine did, be it with an error.
+func answered(err error) bool {
+	var answer redis.Error
+	return err == nil || errors.As(err, &answer) || errors.Is(err, ErrNotReplicated) ||
+		errors.Is(err, errForeign) || errors.Is(err, errExhausted) || errors.Is(err, errContended)
 }
 
 func (s *Store) document(name string) *document {

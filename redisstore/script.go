@@ -38,6 +38,16 @@ type version struct {
 	rev   uint64
 }
 
+// maxRev is the highest revision, the last integer that the server's Lua counts up to. The server's time in
+// microseconds stays below it until the year 2255.
+const maxRev = 1<<53 - 1
+
+// errForeign: the answer is none that a document gives.
+var errForeign = errors.New("the key holds something else")
+
+// errExhausted: the key was written by something else, or the server's clock was; no commits lead there.
+var errExhausted = errors.New("the key has the highest revision that there is, and no commit can follow: remove it")
+
 func (v version) revision() string { return strconv.FormatUint(v.rev, 10) }
 
 // reply is what a script answers.
@@ -58,9 +68,10 @@ func parseReply(answer any, err error) (reply, error) {
 	for i := range min(len(list), len(field)) {
 		field[i], _ = list[i].(string)
 	}
+	// Only the one way in which the script writes a revision, for the script compares texts.
 	rev, err := strconv.ParseUint(field[1], 10, 64)
-	if err != nil {
-		return reply{}, fmt.Errorf("the key holds something else, its revision is %.20q", field[1])
+	if err != nil || rev > maxRev || strconv.FormatUint(rev, 10) != field[1] {
+		return reply{}, fmt.Errorf("%w, its revision is %.20q", errForeign, field[1])
 	}
 	us, err := strconv.ParseInt(field[3], 10, 64)
 	if err != nil {
@@ -78,7 +89,7 @@ func (s *Store) read(ctx context.Context, name string, known version, brief bool
 		leaveOut = "1"
 	}
 	keys := []string{s.key(name)}
-	return chase(ctx, func() (reply, error) {
+	return s.chase(ctx, func() (reply, error) {
 		return parseReply(readScript.Run(ctx, s.client, keys, known.revision(), known.epoch, leaveOut).Result())
 	})
 }
@@ -91,7 +102,7 @@ func (s *Store) commit(ctx context.Context, name string, c change) (reply, error
 		s.config.ttl.Milliseconds(), s.channel(name), s.config.timeout.Microseconds(), c.data,
 	}
 	keys := []string{s.key(name)}
-	return chase(ctx, func() (reply, error) {
+	return s.chase(ctx, func() (reply, error) {
 		if s.config.replicas > 0 {
 			return s.commitAndWait(ctx, keys, args)
 		}
@@ -99,20 +110,26 @@ func (s *Store) commit(ctx context.Context, name string, c change) (reply, error
 	})
 }
 
+// maxChase bounds how often chase asks: as often as fits into the longest timeout.
+const maxChase = int(maxTimeout / chasePause)
+
+const chasePause = 50 * time.Millisecond
+
 // chase asks again while a slot of a cluster is on its way: go-redis follows a few redirections, but the nodes can
 // point at each other for longer.
-func chase(ctx context.Context, ask func() (reply, error)) (reply, error) {
-	for {
-		r, err := ask()
+func (s *Store) chase(ctx context.Context, ask func() (reply, error)) (r reply, err error) {
+	for range maxChase {
+		r, err = ask()
 		_, moved := redis.IsMovedError(err)
 		_, asked := redis.IsAskError(err)
 		if !moved && !asked && !redis.IsTryAgainError(err) {
 			return r, err
 		}
-		if pause(ctx, 50*time.Millisecond) != nil {
+		if s.pause(ctx, chasePause) != nil {
 			return r, err
 		}
 	}
+	return r, err
 }
 
 // commitAndWait sends the script and WAIT over one connection, since WAIT speaks of the writes of its own connection.

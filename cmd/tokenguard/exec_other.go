@@ -3,11 +3,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 )
+
+// runGroup runs the command. Here only the command itself ends with its context, not what it started.
+func runGroup(_ context.Context, cmd *exec.Cmd) error { return cmd.Run() }
 
 // become runs the program and ends as it does.
 func become(args, environ []string) error {

@@ -28,14 +28,15 @@ const (
 )
 
 // request is the RequestFunc. The command's standard error goes to the user's and, if the command fails, to the guard,
-// which reads a 429 or a Retry-After from it.
+// which reads a 429 or a Retry-After from it. When its time is over, or it fails, all that it started ends with it:
+// nothing asks the upstream after the attempt's recorded end.
 func (f *fetch) request(ctx context.Context, _ tokenguard.Request) (tokenguard.Token, error) {
 	cmd := exec.CommandContext(ctx, f.command[0], f.command[1:]...)
 	var out bytes.Buffer
 	said := &tail{most: keptStderr}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, &out, io.MultiWriter(os.Stderr, said)
 	cmd.WaitDelay = afterwards
-	if err := cmd.Run(); err != nil {
+	if err := runGroup(ctx, cmd); err != nil {
 		if ctx.Err() != nil {
 			return tokenguard.Token{}, ctx.Err()
 		}

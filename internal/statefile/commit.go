@@ -6,16 +6,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"syscall"
 )
-
-const tempInfix = ".tmp-"
 
 // step names a point of an Update at which a process can die or a call can fail.
 type step string
 
 const (
 	stepOpenLock   step = "open lock file"
+	stepMakeLock   step = "make lock file"
 	stepLock       step = "lock"
 	stepCreate     step = "create temporary file"
 	stepWrite      step = "write temporary file"
@@ -36,7 +35,11 @@ func (f *File) at(s step) error {
 // commit makes d the newest document, durably.
 func (s *session) commit(d document) error {
 	f := s.f
-	temp, err := s.writeTemp(d.encode())
+	like := s.was
+	if like == nil { // deleted; the lock file has what it had
+		like, _ = s.lock.Stat()
+	}
+	temp, err := f.writeTemp(d.encode(), like, f.at)
 	if err != nil {
 		return err
 	}
@@ -49,30 +52,35 @@ func (s *session) commit(d document) error {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
 			return errStolen
 		}
-		return unknown(describe(f.base, "replace it", err))
+		err = describe(f.path, "replace it", err)
+		if errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EXDEV) { // nothing happened, and nothing will
+			return err
+		}
+		return unknown(err)
 	}
 	err = f.at(stepSyncFolder)
 	if err == nil && !f.opts.noFolderSync {
 		err = syncFolder(f.folder)
 	}
 	if err != nil {
-		return unknown(describe(f.base, "make its folder durable", err))
+		return unknown(describe(f.path, "make its folder durable", err))
 	}
 	// The commit stands. A generation that stays behind is caught up by the next
 	// commit; until then a loss of this one would go unnoticed, so it is said.
 	if err := s.setMark(d.mark()); err != nil {
-		s.event(Event{Kind: EventGenerationNotWritten, Rev: d.rev, Err: describe(f.base, "write the lock file", err)})
+		s.event(Event{Kind: EventGenerationNotWritten, Rev: d.rev, Err: describe(f.path, "write the lock file", err)})
 	}
 	f.saw(d.mark())
 	return nil
 }
 
-// writeTemp returns the name of a durable temporary file with these bytes.
-func (s *session) writeTemp(b []byte) (string, error) {
-	f := s.f
-	name := f.path + tempInfix + newLineage()
-	fail := func(op string, err error) (string, error) { return "", describe(f.base, op, err) }
-	if err := f.at(stepCreate); err != nil {
+// writeTemp returns the name of a durable temporary file with these bytes. It has
+// the mode and group of like, the file that it is to replace or to stand beside;
+// nil if there is none.
+func (f *File) writeTemp(b []byte, like fs.FileInfo, at func(step) error) (string, error) {
+	name := filepath.Join(f.folder, tempName(f.base))
+	fail := func(op string, err error) (string, error) { return "", describe(f.path, op, err) }
+	if err := at(stepCreate); err != nil {
 		return fail("create a temporary file", err)
 	}
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -82,13 +90,16 @@ func (s *session) writeTemp(b []byte) (string, error) {
 		}
 		return fail("create a temporary file", err)
 	}
-	s.inheritOwner(file)
-	err = f.at(stepWrite)
+	op := "give a temporary file the mode and group of the state"
+	if err = f.fit(file, like); err == nil {
+		op = "write a temporary file"
+		err = at(stepWrite)
+	}
 	if err == nil {
 		_, err = file.Write(b)
 	}
 	if err == nil {
-		err = f.at(stepSyncFile)
+		err = at(stepSyncFile)
 	}
 	if err == nil && !f.opts.noFileSync {
 		err = file.Sync()
@@ -98,26 +109,49 @@ func (s *session) writeTemp(b []byte) (string, error) {
 	}
 	if err != nil {
 		os.Remove(name)
-		return fail("write a temporary file", err)
+		return fail(op, err)
 	}
 	return name, nil
 }
 
-// place gives the temporary file the data file's name. Where the data file is
-// what writers lock, one that does not exist yet excludes nobody, so the
-// first commit must not replace another's.
+// place gives the temporary file the data file's name. It replaces the file that
+// was there when the lock was taken and no other one, which is another program's
+// or the first commit of a process whose lock file was removed.
 func (s *session) place(temp string) error {
-	if lockData && s.data == nil {
-		err := s.f.link(temp, s.f.path)
-		if err == nil {
-			os.Remove(temp)
-			return nil
-		}
-		if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	there, err := os.Lstat(s.f.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return s.f.settle(temp, s.f.path)
+	case err != nil:
+		return err
+	case s.was == nil || !os.SameFile(s.was, there):
+		return fs.ErrExist
 	}
 	return replace(temp, s.f.path)
+}
+
+// settle gives a temporary file a name that nothing may have yet. Where there are
+// no links it takes the name with an empty file first, for a rename would replace
+// what came there in between.
+func (f *File) settle(temp, name string) error {
+	err := f.link(temp, name)
+	if err == nil {
+		os.Remove(temp)
+		return nil
+	}
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	file.Close()
+	if err := replace(temp, name); err != nil {
+		os.Remove(name)
+		return err
+	}
+	return nil
 }
 
 // link fails with neither fs.ErrExist nor fs.ErrNotExist where there are no links.
@@ -128,78 +162,7 @@ func (f *File) link(from, to string) error {
 	return os.Link(from, to)
 }
 
-// inheritOwner lets a state file that root writes keep its owner, so that one
-// command run as root does not lock the service out. Root without the right to
-// do that writes as itself.
-func (s *session) inheritOwner(file *os.File) {
-	if os.Geteuid() != 0 {
-		return
-	}
-	like, err := os.Stat(s.f.folder)
-	if s.data != nil {
-		like, err = s.data.Stat()
-	}
-	if err == nil {
-		chownLike(file, like)
-	}
-}
-
-// makeFolder makes the folder and every missing one above it, durably.
-func (f *File) makeFolder() error {
-	var missing []string
-	for dir := f.folder; dir != existing(dir); dir = filepath.Dir(dir) {
-		missing = append(missing, dir)
-	}
-	for i := len(missing) - 1; i >= 0; i-- {
-		err := os.Mkdir(missing[i], 0o700)
-		if err != nil && !errors.Is(err, fs.ErrExist) {
-			return describe(f.base, "make its folder", err)
-		}
-		if !f.opts.noFolderSync {
-			if err := syncFolder(filepath.Dir(missing[i])); err != nil {
-				return describe(f.base, "make its folder durable", err)
-			}
-		}
-	}
-	return nil
-}
-
-// existing returns dir or the nearest folder above it that exists.
-func existing(dir string) string {
-	for {
-		parent := filepath.Dir(dir)
-		if _, err := os.Stat(dir); err == nil || parent == dir {
-			return dir
-		}
-		dir = parent
-	}
-}
-
-// sweep removes the temporary files of processes that died. Under the lock no
-// other process writes one; if the lock was stolen, that one starts again.
-func (f *File) sweep() {
-	for _, name := range f.siblings(tempInfix) {
-		os.Remove(filepath.Join(f.folder, name))
-	}
-}
-
-// siblings lists, sorted, the files in the folder named base + infix + anything.
-func (f *File) siblings(infix string) []string {
-	entries, err := os.ReadDir(f.folder)
-	if err != nil {
-		return nil
-	}
-	var names []string
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), f.base+infix) {
-			names = append(names, e.Name())
-		}
-	}
-	return names
-}
-
-// openRegular opens a file that is no link, device, pipe or folder. A file that
-// it creates gets mode 0600.
+// openRegular opens a file that is no link, device, pipe or folder.
 func openRegular(path string, flag int) (*os.File, fs.FileInfo, error) {
 	file, err := openNoFollow(path, flag)
 	if err != nil {
@@ -225,14 +188,33 @@ func sameFile(file *os.File, path string) bool {
 	return err == nil && os.SameFile(held, there)
 }
 
+// openTrusted opens a regular file that nobody else can have put there.
+func (f *File) openTrusted(path string, flag int) (*os.File, fs.FileInfo, error) {
+	file, info, err := openRegular(path, flag)
+	if err != nil || f.opts.inspecting {
+		return file, info, err
+	}
+	folder, err := os.Stat(f.folder)
+	if err == nil {
+		if why := untrusted(info, folder, f.opts.Shared); why != "" {
+			err = &UntrustedError{Path: path, Why: why}
+		}
+	}
+	if err != nil {
+		file.Close()
+		return nil, nil, err
+	}
+	return file, info, nil
+}
+
 // openData opens the data file; nil if there is none.
 func (f *File) openData() (*os.File, error) {
-	file, _, err := openRegular(f.path, os.O_RDONLY)
+	file, _, err := f.openTrusted(f.path, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, describe(f.base, "open it", err)
+		return nil, describe(f.path, "open it", err)
 	}
 	return file, nil
 }
@@ -250,25 +232,28 @@ func (f *File) readData() (document, error) {
 func (f *File) decodeData(file *os.File) (document, error) {
 	info, err := file.Stat()
 	if err != nil {
-		return document{}, describe(f.base, "read it", err)
+		return document{}, describe(f.path, "read it", err)
 	}
 	b := make([]byte, min(info.Size(), maxHeader+MaxData+1))
 	n, err := file.ReadAt(b, 0)
 	b = b[:n]
 	if err != nil && err != io.EOF {
-		return document{}, describe(f.base, "read it", err)
+		return document{}, describe(f.path, "read it", err)
+	}
+	if claimOf(b) == claimOurs {
+		return document{}, &ForeignError{Path: f.path, lock: true}
 	}
 	d, err := decode(b)
 	var newer *VersionError
 	if errors.As(err, &newer) {
-		newer.Base = f.base
+		newer.Path = f.path
 	}
 	var foreign *ForeignError
 	if errors.As(err, &foreign) {
-		foreign.Base = f.base
+		foreign.Path = f.path
 	}
 	if err == nil && d.name != f.opts.Name {
-		err = &NameError{Base: f.base, Want: f.opts.Name, Got: d.name}
+		err = &NameError{Path: f.path, Want: f.opts.Name, Got: d.name}
 	}
 	return d, err
 }

@@ -43,7 +43,7 @@ func crashes(t *testing.T, f *File, stride int, call func()) []crash {
 		if s != stepSyncFile {
 			return nil
 		}
-		temps := f.siblings(tempInfix)
+		temps := f.siblings(isTemp)
 		require.Len(t, temps, 1)
 		info, err := os.Stat(filepath.Join(f.folder, temps[0]))
 		require.NoError(t, err)
@@ -67,7 +67,7 @@ func reopened(t *testing.T, c crash) (Snapshot, []Event) {
 	next := put(t, f, "next")
 	require.Equal(t, got.Rev+1, next.Rev, c.at)
 	require.Equal(t, next, view(t, f), c.at)
-	require.Empty(t, f.siblings(tempInfix), c.at)
+	require.Empty(t, f.siblings(isTemp), c.at)
 	return got, events
 }
 
@@ -137,13 +137,16 @@ func TestCrashBetweenAnyTwoStepsOfARecovery(t *testing.T) {
 // once the fault is gone the same File goes on.
 func TestFailureOfEveryStep(t *testing.T) {
 	steps := map[step]bool{ // whether the outcome is unknown
-		stepOpenLock: false, stepLock: false, stepCreate: false, stepWrite: false, stepSyncFile: false, stepRename: true, stepSyncFolder: true,
+		stepOpenLock: false, stepMakeLock: false, stepLock: false, stepCreate: false, stepWrite: false, stepSyncFile: false, stepRename: true, stepSyncFolder: true,
 	}
 	for at, isUnknown := range steps {
 		for _, fault := range []error{syscall.EIO, syscall.ENOSPC, syscall.EACCES, syscall.EROFS} {
 			t.Run(fmt.Sprintf("%s/%v", at, fault), func(t *testing.T) {
 				f := open(t, temp(t), Options{})
 				put(t, f, "old")
+				if at == stepMakeLock {
+					require.NoError(t, os.Remove(f.lockPath))
+				}
 				f.opts.hook = func(s step) error {
 					if s == at {
 						return &os.PathError{Op: "write", Path: f.path, Err: fault}
@@ -153,8 +156,8 @@ func TestFailureOfEveryStep(t *testing.T) {
 				_, err := f.Update(t.Context(), func(Snapshot) ([]byte, error) { return []byte("new"), nil })
 				require.ErrorIs(t, err, fault)
 				assert.Equal(t, isUnknown, errors.Is(err, ErrOutcomeUnknown))
-				assert.ErrorContains(t, err, `tokenguard: state file "doc.json": cannot `)
-				assert.NotContains(t, err.Error(), f.folder)
+				assert.ErrorContains(t, err, fmt.Sprintf("tokenguard: state file %q: cannot ", f.path))
+				assert.Equal(t, 1, strings.Count(err.Error(), f.path), "the path is named once")
 				assert.Contains(t, err.Error(), "; ", "says what to do")
 				got := view(t, f)
 				if at == stepSyncFolder {
@@ -162,7 +165,7 @@ func TestFailureOfEveryStep(t *testing.T) {
 				} else {
 					assert.Equal(t, Snapshot{Data: []byte("old"), Rev: 1}, got)
 				}
-				assert.Empty(t, f.siblings(tempInfix))
+				assert.Empty(t, f.siblings(isTemp))
 				f.opts.hook = nil
 				assert.Equal(t, got.Rev+1, put(t, f, "again").Rev)
 			})
@@ -212,7 +215,7 @@ func TestStolen(t *testing.T) {
 					case "lock file":
 						return os.Remove(f.lockPath)
 					case "temporary file":
-						for _, name := range f.siblings(tempInfix) {
+						for _, name := range f.siblings(isTemp) {
 							require.NoError(t, os.Remove(filepath.Join(f.folder, name)))
 						}
 						return nil

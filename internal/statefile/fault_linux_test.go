@@ -2,6 +2,7 @@ package statefile
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -29,7 +30,7 @@ func mountTmpfs(t *testing.T, options string) string {
 func requireUnavailable(t *testing.T, err error, cause error, advice string) {
 	t.Helper()
 	require.ErrorIs(t, err, cause)
-	assert.ErrorContains(t, err, `tokenguard: state file "doc.json": cannot `)
+	assert.Regexp(t, `^tokenguard: state file "/.+/doc\.json": cannot `, err.Error())
 	assert.ErrorContains(t, err, advice)
 }
 
@@ -56,7 +57,7 @@ func TestFullDisk(t *testing.T) {
 	fill()
 	requireUnavailable(t, update(t, f, strings.Repeat("b", 20_000)), syscall.ENOSPC, "free some space")
 	assert.Equal(t, want, view(t, f))
-	assert.Empty(t, f.siblings(tempInfix))
+	assert.Empty(t, f.siblings(isTemp))
 
 	require.NoError(t, os.Truncate(f.path, 100))
 	_, err := f.View(t.Context())
@@ -125,9 +126,12 @@ func TestPermissionDenied(t *testing.T) {
 			require.NoError(t, os.Chmod(folder, 0o777))
 			f := open(t, filepath.Join(folder, "sub", "doc.json"), Options{})
 			put(t, f, "x")
-			require.NoError(t, os.Chmod(f.folder, 0o777))
-			require.NoError(t, os.Chmod(f.path, 0o666))
-			require.NoError(t, os.Chmod(f.lockPath, 0o666))
+			const nobody = 65534
+			for _, name := range []string{f.folder, f.path, f.lockPath} {
+				if os.Geteuid() == 0 {
+					require.NoError(t, os.Chown(name, nobody, nobody))
+				}
+			}
 			denied := map[string]string{"folder": f.folder, "data file": f.path, "lock file": f.lockPath}[part]
 			require.NoError(t, os.Chmod(denied, 0))
 			for _, f := range []*File{open(t, f.path, Options{}), f} {
@@ -141,7 +145,7 @@ func TestPermissionDenied(t *testing.T) {
 					requireUnavailable(t, viewed, syscall.EACCES, "permission on the file and its folder")
 				}
 			}
-			require.NoError(t, os.Chmod(denied, 0o777))
+			require.NoError(t, os.Chmod(denied, 0o700))
 			var updated error
 			asNobody(t, func() { updated = update(t, f, "y") })
 			require.NoError(t, updated)
@@ -195,11 +199,11 @@ func TestSomethingInTheWay(t *testing.T) {
 				require.NoError(t, os.Remove(name))
 				obstruct(t, name)
 				_, err := f.View(t.Context())
-				require.ErrorContains(t, err, `tokenguard: state file "doc.json": cannot `)
+				require.ErrorContains(t, err, fmt.Sprintf("tokenguard: state file %q: cannot ", f.path))
 				if strings.HasSuffix(what, "link") {
 					assert.ErrorContains(t, err, "symbolic link, which is not followed")
 				}
-				require.ErrorContains(t, update(t, f, "y"), `tokenguard: state file "doc.json": cannot `)
+				require.ErrorContains(t, update(t, f, "y"), fmt.Sprintf("tokenguard: state file %q: cannot ", f.path))
 				require.NoError(t, os.Remove(name))
 				put(t, f, "z")
 			})
@@ -220,10 +224,11 @@ func TestTemporaryFilesOfTheDead(t *testing.T) {
 	put(t, f, "x")
 	target := filepath.Join(t.TempDir(), "target")
 	require.NoError(t, os.WriteFile(target, []byte("precious"), 0o600))
-	require.NoError(t, os.Symlink(target, f.path+tempInfix+"0"))
-	require.NoError(t, os.WriteFile(f.path+tempInfix+"1", []byte("half"), 0o600))
+	require.NoError(t, os.Symlink(target, filepath.Join(f.folder, tempName(f.base))))
+	require.NoError(t, os.WriteFile(filepath.Join(f.folder, tempName(f.base)), []byte("half"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(f.folder, tempName(f.base)), nil, 0o600))
 	put(t, open(t, f.path, Options{}), "y")
-	assert.Empty(t, f.siblings(tempInfix))
+	assert.Empty(t, f.siblings(isTemp))
 	assert.FileExists(t, target)
 }
 

@@ -34,6 +34,10 @@ const (
 	maxName       = 512  // bytes; a quoted byte takes up to four
 	maxHeader     = 4096 // bytes
 	lineageSize   = 8    // bytes
+
+	// The highest revision that is believed. No number of commits leads there, and
+	// what is beyond it must not overflow.
+	maxRev = 1 << 62
 )
 
 var (
@@ -120,7 +124,7 @@ func decode(b []byte) (document, error) {
 	if len(b) > maxHeader+MaxData || !bytes.Equal(d.header(), b[:len(b)-len(data)]) {
 		return d, fmt.Errorf("%w: the checksum does not match", errDamaged)
 	}
-	if len(d.lineage) != 2*lineageSize || d.rev == 0 || d.losses < 0 {
+	if len(d.lineage) != 2*lineageSize || d.rev == 0 || d.rev > maxRev || d.losses < 0 || d.losses > maxRev {
 		return d, fmt.Errorf("%w: the header has impossible values", errDamaged)
 	}
 	return d, nil

@@ -32,7 +32,7 @@ func TestDecodeReadsWhatEncodeWrote(t *testing.T) {
 			name:    rapid.String().Draw(t, "name"),
 			lineage: newLineage(),
 			losses:  rapid.IntRange(0, 9).Draw(t, "losses"),
-			rev:     rapid.Uint64Min(1).Draw(t, "rev"),
+			rev:     rapid.Uint64Range(1, maxRev).Draw(t, "rev"),
 			data:    rapid.SliceOfN(rapid.Byte(), 1, 64).Draw(t, "data"),
 		}
 		got, err := decode(d.encode())
@@ -163,13 +163,13 @@ func TestNewerVersionIsNeverOverwritten(t *testing.T) {
 	var version *VersionError
 	_, err := f.View(t.Context())
 	require.ErrorAs(t, err, &version)
-	assert.Equal(t, VersionError{Base: "doc.json", Version: 2}, *version)
+	assert.Equal(t, VersionError{Path: path, Version: 2}, *version)
 	_, err = f.Update(t.Context(), increment)
 	require.ErrorAs(t, err, &version)
 	b, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Equal(t, future, b)
-	assert.Empty(t, f.siblings(asideInfix))
+	assert.Empty(t, f.siblings(isAside))
 }
 
 func TestOtherNameIsRefused(t *testing.T) {
@@ -195,7 +195,7 @@ func TestForeignFileIsNeverTouched(t *testing.T) {
 	var foreign *ForeignError
 	_, err := f.View(t.Context())
 	require.ErrorAs(t, err, &foreign)
-	assert.Equal(t, "doc.json", foreign.Base)
+	assert.Equal(t, path, foreign.Path)
 	_, err = f.Update(t.Context(), increment)
 	require.ErrorAs(t, err, &foreign)
 	r, err := Inspect(path)
@@ -205,7 +205,7 @@ func TestForeignFileIsNeverTouched(t *testing.T) {
 	b, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Equal(t, theirs, b)
-	assert.Empty(t, f.siblings(asideInfix))
+	assert.Empty(t, f.siblings(isAside))
 
 	require.NoError(t, os.Remove(path))
 	put(t, f, "x")

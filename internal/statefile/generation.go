@@ -32,22 +32,21 @@ func (m mark) encode() []byte {
 	return fmt.Appendf(nil, "%-63s\n", fmt.Sprintf("%s %08x", s, crc32.Checksum([]byte(s), castagnoli)))
 }
 
-// decodeMark returns the unknown mark for anything that encode did not write,
-// such as the half of a record.
-func decodeMark(b []byte) mark {
+// parseMark reports whether encode wrote b, which the half of a record is not.
+func parseMark(b []byte) (mark, bool) {
 	const revAt, lineageAt, sumAt = len(lockMagic), len(lockMagic) + 17, len(lockMagic) + 34
 	if len(b) != recordSize || !bytes.HasPrefix(b, []byte(lockMagic)) {
-		return mark{}
+		return mark{}, false
 	}
 	rev, err := strconv.ParseUint(string(b[revAt:revAt+16]), 16, 64)
 	if err != nil {
-		return mark{}
+		return mark{}, false
 	}
 	sum, err := strconv.ParseUint(string(b[sumAt:sumAt+8]), 16, 32)
-	if err != nil || uint32(sum) != crc32.Checksum(b[:sumAt-1], castagnoli) {
-		return mark{}
+	if err != nil || rev > maxRev || uint32(sum) != crc32.Checksum(b[:sumAt-1], castagnoli) {
+		return mark{}, false
 	}
-	return mark{rev, string(b[lineageAt : lineageAt+16])}
+	return mark{rev, string(b[lineageAt : lineageAt+16])}, true
 }
 
 // readMark reads the generation. A record that is being written may be read as
@@ -57,7 +56,8 @@ func readMark(f *os.File) (mark, error) {
 	if _, err := f.ReadAt(b[:], 0); err != nil && err != io.EOF {
 		return mark{}, err
 	}
-	return decodeMark(b[:]), nil
+	m, _ := parseMark(b[:])
+	return m, nil
 }
 
 // lockRef is the lock file held open for reading, with its identity.
@@ -79,16 +79,16 @@ func (f *File) generation() (mark, error) {
 		return mark{}, nil
 	}
 	if err != nil {
-		return mark{}, describe(f.base, "look at the lock file", err)
+		return mark{}, describe(f.path, "look at the lock file", err)
 	}
 	ref := f.watched.Load()
 	if ref == nil || !os.SameFile(ref.info, info) {
-		file, info, err := openRegular(f.lockPath, os.O_RDONLY)
+		file, info, err := f.openTrusted(f.lockPath, os.O_RDONLY)
 		if errors.Is(err, fs.ErrNotExist) {
 			return mark{}, nil
 		}
 		if err != nil {
-			return mark{}, describe(f.base, "open the lock file", err)
+			return mark{}, describe(f.path, "open the lock file", err)
 		}
 		ref = &lockRef{file, info}
 		f.watch(ref)
@@ -103,7 +103,16 @@ func (f *File) generation() (mark, error) {
 		return mark{}, nil
 	}
 	if err != nil {
-		return mark{}, describe(f.base, "read the lock file", err)
+		return mark{}, describe(f.path, "read the lock file", err)
+	}
+	if !m.known() {
+		switch c, err := claimLock(ref.file); {
+		case errors.Is(err, fs.ErrClosed):
+		case err != nil:
+			return mark{}, describe(f.path, "read the lock file", err)
+		case c == claimForeign:
+			return mark{}, &ForeignError{Path: f.lockPath}
+		}
 	}
 	return m, nil
 }

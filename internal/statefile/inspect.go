@@ -37,12 +37,12 @@ type Report struct {
 // Inspect looks at the state file at path, of whatever name, without changing
 // anything. The error says that it could not look.
 func Inspect(path string) (Report, error) {
-	f, err := Open(path, Options{})
+	f, err := Open(path, Options{inspecting: true})
 	if err != nil {
 		return Report{}, err
 	}
 	defer f.Close()
-	r := Report{Path: f.path, SetAside: f.siblings(asideInfix), Temporary: f.siblings(tempInfix)}
+	r := Report{Path: f.path, SetAside: f.siblings(isAside), Temporary: f.siblings(isTemp)}
 	gen, err := f.generation()
 	if err != nil {
 		return r, err
@@ -72,7 +72,7 @@ func (f *File) inspectData(r *Report) (document, error) {
 		return document{}, nil
 	}
 	if err != nil {
-		return document{}, describe(f.base, "open it", err)
+		return document{}, describe(f.path, "open it", err)
 	}
 	defer file.Close()
 	r.Exists, r.Size, r.Mode, r.ModTime = true, info.Size(), info.Mode(), info.ModTime()

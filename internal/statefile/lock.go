@@ -13,20 +13,22 @@ import (
 // The lock file has two records of 64 bytes of text: the generation, then who
 // took the lock last and whether another process waits for it ('w').
 const (
-	lockSuffix   = ".lock"
 	recordSize   = 64
 	waiterOffset = 2*recordSize - 2
 
 	pollMin = 200 * time.Microsecond
 	pollMax = 5 * time.Millisecond
+
+	settleTries = 20 // looks at a lock file that vanishes or is empty, pollMax apart
 )
 
 // session is the time from lock to release.
 type session struct {
 	f      *File
 	lock   *os.File
-	gen    mark     // as in the lock file when it was locked
-	data   *os.File // nil: there is no data file
+	gen    mark        // as in the lock file when it was locked
+	data   *os.File    // nil: there is no data file
+	was    fs.FileInfo // of the data file
 	events *[]Event
 }
 
@@ -73,7 +75,7 @@ func (f *File) take(ctx context.Context, p *patience) error {
 			return ctx.Err()
 		case <-timer.C:
 			if p.over() {
-				return &BusyError{Base: f.base, PID: os.Getpid(), Waited: f.opts.LockTimeout}
+				return &BusyError{Path: f.path, PID: os.Getpid(), Waited: f.opts.LockTimeout}
 			}
 		}
 	}
@@ -94,7 +96,7 @@ func (f *File) lock(ctx context.Context, p *patience) (s *session, err error) {
 			s.release()
 		}
 	}()
-	s.lock, err = f.openLock()
+	s.lock, err = f.openLock(ctx)
 	if err != nil {
 		return s, err
 	}
@@ -105,11 +107,17 @@ func (f *File) lock(ctx context.Context, p *patience) (s *session, err error) {
 		return s, errStolen
 	}
 	if err := s.register(); err != nil {
-		return s, describe(f.base, "write the lock file", err)
+		return s, describe(f.path, "write the lock file", err)
 	}
 	s.data, err = f.openData()
-	if err != nil || s.data == nil || !lockData {
+	if err != nil || s.data == nil {
 		return s, err
+	}
+	if s.was, err = s.data.Stat(); err != nil {
+		return s, describe(f.path, "look at it", err)
+	}
+	if !lockData {
+		return s, nil
 	}
 	if err := f.waitFor(ctx, s.data, s.lock, p); err != nil {
 		return s, err
@@ -120,21 +128,73 @@ func (f *File) lock(ctx context.Context, p *patience) (s *session, err error) {
 	return s, nil
 }
 
-func (f *File) openLock() (*os.File, error) {
+// openLock opens the lock file, or makes it. A file of that name which is not
+// provably the library's is left alone: waiting for the lock writes into it.
+func (f *File) openLock(ctx context.Context) (*os.File, error) {
 	if err := f.at(stepOpenLock); err != nil {
-		return nil, describe(f.base, "open the lock file", err)
+		return nil, describe(f.path, "open the lock file", err)
 	}
-	file, _, err := openRegular(f.lockPath, os.O_RDWR|os.O_CREATE)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := f.makeFolder(); err != nil {
+	for try := 0; ; try++ {
+		file, info, err := f.openTrusted(f.lockPath, os.O_RDWR)
+		if errors.Is(err, fs.ErrNotExist) && try < settleTries {
+			if err := f.makeLock(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err != nil {
+			return nil, describe(f.path, "open the lock file", err)
+		}
+		c, err := claimLock(file)
+		if err == nil && (c == claimOurs || c == claimRemains && f.dataIsOurs()) {
+			f.share(file, info)
+			return file, nil
+		}
+		file.Close()
+		if err != nil {
+			return nil, describe(f.path, "read the lock file", err)
+		}
+		// Where there are no links, one that is just being made is empty for an instant.
+		if c == claimForeign || try >= settleTries {
+			return nil, &ForeignError{Path: f.lockPath}
+		}
+		if err := f.sleep(ctx, pollMax); err != nil {
 			return nil, err
 		}
-		file, _, err = openRegular(f.lockPath, os.O_RDWR|os.O_CREATE)
+	}
+}
+
+// makeLock makes a whole lock file, unless another process does. It is durable
+// before it has its name: remains of one are not provably the library's.
+func (f *File) makeLock() error {
+	if err := f.makeFolder(); err != nil {
+		return err
+	}
+	data, err := os.Lstat(f.path)
+	if err != nil || !data.Mode().IsRegular() {
+		data = nil
+	}
+	temp, err := f.writeTemp(append(mark{}.encode(), holderRecord()...), data, func(step) error { return nil })
+	if errors.Is(err, errStolen) { // the folder went away; the caller looks again
+		return nil
 	}
 	if err != nil {
-		return nil, describe(f.base, "open the lock file", err)
+		return err
 	}
-	return file, nil
+	if err = f.at(stepMakeLock); err == nil {
+		err = f.settle(temp, f.lockPath)
+	}
+	if err != nil {
+		os.Remove(temp)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+		return describe(f.path, "make the lock file", err)
+	}
+	return nil
+}
+
+func holderRecord() []byte {
+	return fmt.Appendf(nil, "%-61s -\n", fmt.Sprintf("locked by process %d", os.Getpid()))
 }
 
 // waitFor polls: a blocking lock could not be left when ctx ends.
@@ -146,14 +206,14 @@ func (f *File) waitFor(ctx context.Context, file, lock *os.File, p *patience) er
 			ok, err = tryLock(file)
 		}
 		if err != nil {
-			return describe(f.base, "lock it", err)
+			return describe(f.path, "lock it", err)
 		}
 		if ok {
 			return nil
 		}
 		lock.WriteAt([]byte{'w'}, waiterOffset) // a hint only
 		if p.over() {
-			return &BusyError{Base: f.base, PID: holder(lock), Waited: f.opts.LockTimeout}
+			return &BusyError{Path: f.path, PID: holder(lock), Waited: f.opts.LockTimeout}
 		}
 		if err := f.sleep(ctx, pollMin+rand.N(pollMax-pollMin)); err != nil {
 			return err
@@ -174,23 +234,20 @@ func (f *File) sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// register writes who holds the lock, and both records into a new lock file, so
-// that a full disk is found out here and not after the commit.
+// register writes who holds the lock, and both records where a lock file was cut
+// short, so that a full disk is found out here and not after the commit.
 func (s *session) register() error {
 	gen, err := readMark(s.lock)
 	if err != nil {
 		return err
 	}
 	s.gen = gen
-	record := fmt.Appendf(nil, "%-61s -\n", fmt.Sprintf("locked by process %d", os.Getpid()))
+	record := holderRecord()
 	if info, err := s.lock.Stat(); err != nil {
 		return err
 	} else if info.Size() != 2*recordSize {
-		s.inheritOwner(s.lock)
-		if _, err := s.lock.WriteAt(append(gen.encode(), record...), 0); err != nil {
-			return err
-		}
-		return s.lock.Truncate(2 * recordSize)
+		_, err := s.lock.WriteAt(append(gen.encode(), record...), 0)
+		return err
 	}
 	_, err = s.lock.WriteAt(record, recordSize)
 	return err

@@ -11,6 +11,15 @@ func networkFS(folder string) (string, error) {
 	return networkName(uint32(st.Type)), nil
 }
 
+// nameLimit is how many bytes a file's name may have in folder: 143 on eCryptfs.
+func nameLimit(folder string) int {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(folder, &st); err != nil || st.Namelen <= 0 {
+		return maxFile
+	}
+	return min(int(st.Namelen), maxFile)
+}
+
 // networkName knows the numbers of statfs(2). FUSE is not among them: it says
 // nothing about whether what is behind it is remote.
 func networkName(magic uint32) string {

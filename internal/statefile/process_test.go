@@ -28,6 +28,8 @@ const childEnv = "STATEFILE_TEST_CHILD"
 // long says whether the tests that take minutes run.
 var long = os.Getenv("TOKENGUARD_LONG") == "1"
 
+var atExit []func()
+
 func TestMain(m *testing.M) {
 	if role := os.Getenv(childEnv); role != "" {
 		if err := child(role, os.Args[1:]); err != nil {
@@ -36,12 +38,16 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	for _, fn := range atExit {
+		fn()
+	}
+	os.Exit(code)
 }
 
 // child is what the test binary does when a test starts it again.
 func child(role string, args []string) error {
-	f, err := Open(args[0], Options{LockTimeout: time.Minute})
+	f, err := Open(args[0], Options{LockTimeout: time.Minute, Shared: role == "user" && args[2] == "true"})
 	if err != nil {
 		return err
 	}
@@ -59,6 +65,17 @@ func child(role string, args []string) error {
 			if _, err := f.Update(ctx, increment); err != nil {
 				return err
 			}
+		}
+	case "user": // call, shared: one call; prints the revision
+		syscall.Umask(0o077)
+		var s Snapshot
+		if args[1] == "put" {
+			s, err = f.Update(ctx, func(Snapshot) ([]byte, error) { return []byte("put"), nil })
+		} else {
+			s, err = f.View(ctx)
+		}
+		if err == nil {
+			fmt.Println("rev", s.Rev)
 		}
 	case "time": // times: update; prints how long each took
 		times, _ := strconv.Atoi(args[1])
@@ -287,6 +304,6 @@ func TestKill(t *testing.T) {
 	assert.GreaterOrEqual(t, got.Rev, uint64(acknowledged[len(acknowledged)-1]))
 	assert.LessOrEqual(t, int(got.Rev)-len(acknowledged), kills+processes, "commits that were not acknowledged")
 	put(t, f, "0")
-	assert.Empty(t, f.siblings(tempInfix))
+	assert.Empty(t, f.siblings(isTemp))
 	t.Logf("%d kills, %d commits, %d acknowledged", kills, got.Rev, len(acknowledged))
 }

@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	asideInfix = ".set-aside-"
-	maxAside   = 8 // set-aside files that are kept; the oldest go first
+	maxAside = 8 // set-aside files that are kept; the oldest go first
+
+	maxNames = 1000 // that are tried for one
 
 	// A revision that only a damaged header claims counts below this.
 	maxClaimed = 1 << 48
@@ -34,7 +35,7 @@ const (
 // Event is something that an operator should hear about.
 type Event struct {
 	Kind  EventKind
-	Base  string // base name of the state file
+	Path  string // of the state file
 	Aside string // base name under which the file now lies; "" if there was none
 	Rev   uint64 // the revision from here on
 	Err   error  // what was found, if there is more to say
@@ -82,7 +83,7 @@ func (s *session) current() (document, error) {
 	}
 	if d.rev > s.gen.rev { // the last writer died before it wrote the generation
 		if err := s.setMark(d.mark()); err != nil {
-			return document{}, describe(f.base, "write the lock file", err)
+			return document{}, describe(f.path, "write the lock file", err)
 		}
 	}
 	f.saw(d.mark())
@@ -100,9 +101,12 @@ func (s *session) recover(kind EventKind, d document, found error, rev uint64) (
 	} else if rev == 0 && d.rev < maxClaimed {
 		rev = d.rev
 	}
+	if rev >= maxRev {
+		return document{}, &RevisionError{Path: s.f.path, Rev: rev}
+	}
 	next.rev = rev + 1
 	if err := s.setMark(next.mark()); err != nil {
-		return document{}, describe(s.f.base, "write the lock file", err)
+		return document{}, describe(s.f.path, "write the lock file", err)
 	}
 	aside := ""
 	if kind != EventDeleted {
@@ -124,38 +128,45 @@ func (s *session) recover(kind EventKind, d document, found error, rev uint64) (
 func (s *session) setAside(kind EventKind, rev uint64) (string, error) {
 	f := s.f
 	if err := f.at(stepAside); err != nil {
-		return "", describe(f.base, "set it aside", err)
+		return "", describe(f.path, "set it aside", err)
 	}
-	for at := time.Now().UTC(); ; rev++ {
-		aside := fmt.Sprintf("%s%s%012d-%s-%s", f.path, asideInfix, rev, at.Format("20060102T150405Z"), kind)
-		if _, err := os.Lstat(aside); err == nil {
-			continue
-		}
+	at := time.Now().UTC().Format("20060102T150405Z")
+	for range maxNames {
+		aside := fmt.Sprintf("%s%s%012d-%s-%s", f.path, asideInfix, rev, at, kind)
+		rev++
 		err := f.link(f.path, aside)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			err = os.Rename(f.path, aside)
+		if err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+			err = f.moveTo(aside)
 		}
-		if errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case errors.Is(err, fs.ErrExist): // whoever has a file of this name keeps it
+			continue
+		case errors.Is(err, fs.ErrNotExist):
 			return "", errStolen
-		}
-		if err != nil {
-			return "", describe(f.base, "set it aside", err)
+		case err != nil:
+			return "", describe(f.path, "set it aside", err)
 		}
 		return filepath.Base(aside), nil
 	}
+	return "", describe(f.path, "set it aside", errors.New("every name for that is taken"))
 }
 
-// pruneAside keeps the newest set-aside files, among them the one just made.
-func (s *session) pruneAside(made string) {
-	names := s.f.siblings(asideInfix)
-	for _, name := range names[:max(0, len(names)-maxAside)] {
-		if name != made {
-			os.Remove(filepath.Join(s.f.folder, name))
-		}
+// moveTo renames the data file where there are no links. The empty file that takes
+// the name first keeps the rename from replacing anything.
+func (f *File) moveTo(aside string) error {
+	file, err := os.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
 	}
+	file.Close()
+	if err := replace(f.path, aside); err != nil {
+		os.Remove(aside)
+		return err
+	}
+	return nil
 }
 
 func (s *session) event(e Event) {
-	e.Base = s.f.base
+	e.Path = s.f.path
 	*s.events = append(*s.events, e)
 }

@@ -95,7 +95,7 @@ func TestLosses(t *testing.T) {
 					assert.Equal(t, got.Rev, events[0].Rev)
 					assert.Greater(t, got.Rev, last.Rev)
 					assert.NotEmpty(t, got.Epoch)
-					aside := f.siblings(asideInfix)
+					aside := f.siblings(isAside)
 					assert.Len(t, aside, test.setAside)
 					if test.setAside > 0 {
 						assert.Equal(t, aside[0], events[0].Aside)
@@ -122,7 +122,7 @@ func TestSetAsideFilesAreBounded(t *testing.T) {
 		require.NoError(t, os.Truncate(path, 10))
 		view(t, f)
 	}
-	names := f.siblings(asideInfix)
+	names := f.siblings(isAside)
 	assert.Len(t, names, maxAside)
 	assert.Equal(t, last.Aside, names[maxAside-1], "the newest is kept")
 }

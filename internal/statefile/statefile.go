@@ -19,7 +19,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -47,6 +46,7 @@ type Snapshot struct {
 type Options struct {
 	Name         string        // the document's name; a file of another name is refused with a NameError
 	LockTimeout  time.Duration // the longest wait for the lock in which nobody commits; zero means DefaultLockTimeout
+	Shared       bool          // the users of the folder's group share the state: 0660, the folder's group
 	AllowNetwork bool          // accept a folder on a network file system, whose locks and renames may not hold
 	OnEvent      func(Event)   // called after the locks are released, on the goroutine that noticed; may be nil
 
@@ -55,6 +55,9 @@ type Options struct {
 	noLinks                  bool                         // as on a file system without hard links
 	hook                     func(step) error             // called before each step; an error is that step's failure
 	networkFS                func(string) (string, error) // in place of networkFS
+	nameLimit                func(string) int             // in place of nameLimit
+
+	inspecting bool // nothing is written: any name and any owner will do
 }
 
 // File is a handle on one state file. Its methods are safe for concurrent use,
@@ -77,14 +80,23 @@ type File struct {
 	seen mark       // the highest generation this File has read or written
 }
 
-// Open returns a handle on the state file at path. It reads and writes nothing:
-// the folder (0700) and the files (0600) are made by the first Update.
+// Open returns a handle on the state file at path, whose base name has at most
+// 195 bytes. It reads and writes nothing: the folder (0700) and the files (0600)
+// are made by the first Update, with Options.Shared as 2770 and 0660. Files that
+// exist keep their mode and group.
 func Open(path string, opts Options) (*File, error) {
 	if path == "" {
 		return nil, errors.New("tokenguard: state file: the path is empty")
 	}
 	if len(opts.Name) > maxName {
 		return nil, fmt.Errorf("tokenguard: state file: the name has %d bytes, at most %d are allowed", len(opts.Name), maxName)
+	}
+	base := filepath.Base(path)
+	if len(base) > maxBase {
+		return nil, fmt.Errorf("tokenguard: state file %q: its base name has %d bytes, at most %d are allowed, so that the names of the files beside it fit", path, len(base), maxBase)
+	}
+	if !opts.inspecting && (hasTempName(base) || asideForm.MatchString(base)) {
+		return nil, fmt.Errorf("tokenguard: state file %q: its name is one that the library gives to files beside another state file, and removes; use another name", path)
 	}
 	if opts.LockTimeout < 0 {
 		return nil, fmt.Errorf("tokenguard: state file: LockTimeout is %v, must not be negative", opts.LockTimeout)
@@ -95,9 +107,12 @@ func Open(path string, opts Options) (*File, error) {
 	if opts.networkFS == nil {
 		opts.networkFS = networkFS
 	}
+	if opts.nameLimit == nil {
+		opts.nameLimit = nameLimit
+	}
 	abs, err := filepath.Abs(path) // a later chdir must not move the state
 	if err != nil {
-		return nil, describe(filepath.Base(path), "find the path", err)
+		return nil, describe(path, "find the path", err)
 	}
 	f := &File{
 		path: abs, folder: filepath.Dir(abs), base: filepath.Base(abs), lockPath: abs + lockSuffix,
@@ -140,7 +155,7 @@ func (f *File) View(ctx context.Context) (Snapshot, error) {
 // fn runs while the file is locked: it must not use the File, and it may run
 // again. A canceled ctx or Close ends the wait for the lock and prevents a write
 // that has not begun. Errors: BusyError, VersionError, NameError, ForeignError,
-// SizeError, NetworkError, ErrClosed, and faults of the file system with what to
+// UntrustedError, RevisionError, SizeError, NetworkError, ErrClosed, and faults of the file system with what to
 // do about them. After an error that is ErrOutcomeUnknown the commit may or may not be
 // there; after any other error it is not.
 func (f *File) Update(ctx context.Context, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
@@ -166,7 +181,7 @@ func (f *File) Update(ctx context.Context, fn func(Snapshot) ([]byte, error)) (S
 			return snap, err
 		}
 		if p.over() {
-			return Snapshot{}, describe(f.base, "commit", errors.New("its files are being removed or exchanged all the time"))
+			return Snapshot{}, describe(f.path, "commit", errors.New("its files are being removed or exchanged all the time"))
 		}
 	}
 }
@@ -194,10 +209,13 @@ func (f *File) attempt(ctx context.Context, p *patience, fn func(Snapshot) ([]by
 		return d.snapshot(), nil
 	}
 	if len(out) > MaxData {
-		return Snapshot{}, &SizeError{Base: f.base, Size: len(out)}
+		return Snapshot{}, &SizeError{Path: f.path, Size: len(out)}
 	}
 	if err := f.ready(ctx); err != nil {
 		return Snapshot{}, err
+	}
+	if d.rev >= maxRev {
+		return Snapshot{}, &RevisionError{Path: f.path, Rev: d.rev}
 	}
 	next := document{name: f.opts.Name, lineage: d.lineage, losses: d.losses, rev: d.rev + 1, data: out}
 	if next.lineage == "" {
@@ -247,18 +265,24 @@ func (f *File) ready(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if f.opts.AllowNetwork || f.checked.Load() {
+	if f.checked.Load() {
 		return nil
 	}
-	fs, err := f.opts.networkFS(existing(f.folder))
-	if err != nil {
-		return describe(f.base, "look at the file system", err)
+	folder := existing(f.folder)
+	if !f.opts.AllowNetwork {
+		fs, err := f.opts.networkFS(folder)
+		if err != nil {
+			return describe(f.path, "look at the file system", err)
+		}
+		if fs != "" {
+			return &NetworkError{Path: f.path, FS: fs}
+		}
 	}
-	if fs != "" {
-		return &NetworkError{Base: f.base, FS: fs}
+	if most := f.opts.nameLimit(folder) - maxSuffix; len(f.base) > most && !f.opts.inspecting {
+		return fmt.Errorf("tokenguard: state file %q: its base name has %d bytes, this file system allows %d with the names of the files beside it; use a shorter one", f.path, len(f.base), most)
 	}
 	// Only a folder that exists stays on the file system that was looked at.
-	if _, err := os.Stat(f.folder); err == nil {
+	if folder == f.folder {
 		f.checked.Store(true)
 	}
 	return nil

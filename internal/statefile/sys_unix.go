@@ -3,7 +3,6 @@
 package statefile
 
 import (
-	"io/fs"
 	"os"
 	"syscall"
 )
@@ -45,17 +44,23 @@ func syncFolder(folder string) error {
 	if err != nil {
 		return err
 	}
-	err = dir.Sync()
+	return syncAndClose(dir)
+}
+
+func syncRoot(folder *os.Root) error {
+	dir, err := folder.Open(".")
+	if err != nil {
+		return err
+	}
+	return syncAndClose(dir)
+}
+
+func syncAndClose(dir *os.File) error {
+	err := dir.Sync()
 	if closeErr := dir.Close(); err == nil {
 		err = closeErr
 	}
 	return err
-}
-
-func chownLike(file *os.File, like fs.FileInfo) {
-	if owner, ok := like.Sys().(*syscall.Stat_t); ok {
-		file.Chown(int(owner.Uid), int(owner.Gid))
-	}
 }
 
 func diskFull(error) bool { return false }
