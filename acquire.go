@@ -290,6 +290,8 @@ func (g *Guard) remember(c *acquireCall, d decide.Decision, a cachedAnswer) {
 		return // each report moves the instant that it names
 	case a.err == nil && c.q.Class == "" && c.q.Caller == "":
 		return // the token cache has it
+	case d.LastResort():
+		return // it ends when something may be started
 	case d.Step != decide.StepDedup && d.Step != decide.StepManager && d.Step != decide.StepLimiter && d.Reason != decide.ReasonCached:
 		return
 	}

@@ -94,7 +94,7 @@ func (c *simCheck) committed(w *simWorld, data []byte, began timeline.Instant) e
 		}
 	}
 	for id, r := range last.Tokens {
-		if now, e := next.Tokens[id], r.By(""); e != nil && e.Refused != 0 && (now == nil || now.By("") == nil) && next.Clock.Last < e.RefusedLast.Plus(7*24*time.Hour) {
+		if now, e := next.Tokens[id], r.By(""); e != nil && e.Refused != 0 && (now == nil && next.Clock.Last < r.Expiry || now != nil && now.By("") == nil) {
 			return fmt.Errorf("I7: the rejection of %s is gone", id)
 		}
 	}
@@ -167,7 +167,7 @@ func (c *simCheck) answered(now timeline.Instant, req Request, before []string, 
 		switch t := c.tokens[id]; {
 		case t.scope != req.Scope:
 			return fmt.Errorf("I3: the token %s of scope %q went to scope %q", id, t.scope, req.Scope)
-		case dead[id]:
+		case dead[id] && c.deadNow(now)[id]: // when it called, and when it was answered
 			return fmt.Errorf("I3: the rejected token %s was handed out", id)
 		case now >= t.expiry:
 			return fmt.Errorf("I3: the token %s was handed out %v after its expiry", id, now.Sub(t.expiry))

@@ -78,6 +78,9 @@ type Decision struct {
 	fineUntil      timeline.Instant
 }
 
+// LastResort reports whether the token is served only because nothing may be started.
+func (d *Decision) LastResort() bool { return d.insteadOf != "" }
+
 // Outage says how far the store can be relied on.
 type Outage struct {
 	Away     bool // it could not be read or written just now
