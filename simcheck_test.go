@@ -135,6 +135,7 @@ func (c *simCheck) count(last, next *ledger.Document) {
 
 // deadNow are the tokens that callers without a name refused within the last minute.
 func (c *simCheck) deadNow(now timeline.Instant) map[string]bool {
+	now += c.offset // on the meter
 	dead := map[string]bool{}
 	if c.doc != nil {
 		for id, r := range c.doc.Tokens {

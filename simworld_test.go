@@ -245,8 +245,13 @@ func (w *simWorld) ask(p *simProc, n int, req Request) {
 		dead := w.check.deadNow(w.now())
 		w.mu.Unlock()
 		grant, err := p.guard.Acquire(ctx, req)
+		own := p.guard.replica.Newest() // a success that this process has heard disproves a refusal before it is stored
+		pending := p.guard.replica.AllPending()
 		w.mu.Lock()
 		defer w.mu.Unlock()
+		if id := grant.Token.ID(); len(pending[id].Successes) > 0 || own != nil && own.Doc.Tokens[id] != nil && !own.Doc.Tokens[id].By("").Stands() {
+			delete(dead, id)
+		}
 		if err == nil {
 			w.stats.served++
 		} else {
