@@ -28,6 +28,7 @@ type options struct {
 	store        Store
 	statePath    string
 	stateFile    bool // WithStateFile, also with an empty path
+	stateShared  bool // WithSharedStateFile
 	keys         [][]byte
 	noTokens     bool // WithoutTokenPersistence
 	name         string
@@ -210,6 +211,12 @@ func WithFreshness(d time.Duration) Option {
 // mistake that New reports: calls are refused with ErrStore. It excludes WithStore.
 func WithStateFile(path string) Option {
 	return func(o *options) { o.statePath, o.stateFile = path, true }
+}
+
+// WithSharedStateFile is WithStateFile for the users of one group: the file has the mode 0660 and its folder's group, and
+// a folder that is made has the mode 2770. All guards on the file must use it. It has no effect on Windows.
+func WithSharedStateFile(path string) Option {
+	return func(o *options) { o.statePath, o.stateFile, o.stateShared = path, true, true }
 }
 
 // WithStore keeps the state in a store of the caller's, who also closes it. It requires WithName and excludes

@@ -22,7 +22,7 @@ func openStateFile(o *options, notice func(string)) (Store, error) {
 			return nil, err
 		}
 	}
-	file, err := statefile.Open(path, statefile.Options{Name: o.name, OnEvent: func(e statefile.Event) { notice(stateEvent(e)) }})
+	file, err := statefile.Open(path, statefile.Options{Name: o.name, Shared: o.stateShared, OnEvent: func(e statefile.Event) { notice(stateEvent(e)) }})
 	if err != nil {
 		return nil, err
 	}

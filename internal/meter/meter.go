@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tokenguard/tokenguard/internal/bootclock"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
@@ -15,27 +16,29 @@ type Clock interface{ Now() time.Time }
 // Meter tells the instant at which decisions are made.
 //
 // With a clock of the user's, or of the store, that clock is the meter. Otherwise, on Linux, the meter is the clock
-// since boot plus an offset that the document fixes for each boot, so that all processes of a boot agree and a step
+// since boot plus an offset that the document fixes for each boot and time namespace, so that all processes of a boot agree and a step
 // of the wall clock changes nothing. Elsewhere it is the wall clock at the start of the process plus Go's monotonic
 // clock. In both cases it never falls behind the last instant that the document has seen.
 type Meter struct {
-	clock  Clock            // nil: the machine's
-	wall   func() time.Time // the machine's wall clock
-	base   time.Time        // with a monotonic reading
-	boot   string           // this boot's id; empty: no boot clock
-	ticks  func() int64     // the boot clock
-	offset atomic.Int64     // meter = offset + progress of the boot clock, or of Go's monotonic clock since base
-	remote atomic.Bool      // the store's clock decides: offset follows it
-	agreed atomic.Bool      // a document has fixed the offset; from then on it only grows
+	clock  Clock                  // nil: the machine's
+	wall   func() time.Time       // the machine's wall clock
+	base   time.Time              // with a monotonic reading
+	boot   atomic.Pointer[string] // what the boot clock counts from: the boot, and the time namespace; empty: there is none
+	bases  func() string          // reads it anew; nil: it stays
+	ticks  func() int64           // the boot clock
+	offset atomic.Int64           // meter = offset + progress of the boot clock, or of Go's monotonic clock since base
+	remote atomic.Bool            // the store's clock decides: offset follows it
+	agreed atomic.Bool            // a document has fixed the offset; from then on it only grows
 }
 
 // New makes a meter on clock, or on the machine's clocks if that is nil.
 func New(clock Clock) *Meter {
-	m := &Meter{clock: clock, wall: time.Now, base: time.Now(), ticks: bootTime}
-	// testing/synctest starts its clock in 2000 and fakes Go's clocks alone.
-	if m.base.Year() != 2000 {
-		m.boot = bootID()
+	m := &Meter{clock: clock, wall: time.Now, base: time.Now(), ticks: func() int64 { return int64(bootclock.Now()) }}
+	boot := ""
+	if clock == nil && !bootclock.InBubble() { // testing/synctest fakes Go's clocks alone
+		boot, m.bases = bootclock.Base(), bootclock.Base
 	}
+	m.boot.Store(&boot)
 	m.offset.Store(int64(timeline.UnixNano(m.base)) - m.progress())
 	return m
 }
@@ -47,13 +50,13 @@ func (m *Meter) Base() time.Time { return m.base }
 func (m *Meter) Mono() time.Duration { return time.Since(m.base) }
 
 // Boots reports whether the clock since boot is the meter.
-func (m *Meter) Boots() bool { return m.clock == nil && m.boot != "" && !m.remote.Load() }
+func (m *Meter) Boots() bool { return m.clock == nil && *m.boot.Load() != "" && !m.remote.Load() }
 
 // Remote reports whether a store's clock is the meter.
 func (m *Meter) Remote() bool { return m.remote.Load() }
 
 func (m *Meter) progress() int64 {
-	if m.boot != "" && !m.remote.Load() {
+	if *m.boot.Load() != "" && !m.remote.Load() {
 		return m.ticks()
 	}
 	return int64(time.Since(m.base))
@@ -64,6 +67,7 @@ type Sample struct {
 	wall     time.Time
 	progress int64
 	offset   int64
+	boot     string
 	agreed   bool
 }
 
@@ -72,7 +76,7 @@ func (m *Meter) Sample() Sample {
 	if m.clock != nil {
 		return Sample{wall: m.clock.Now().Round(0)}
 	}
-	return Sample{wall: m.wall().Round(0), progress: m.progress(), offset: m.offset.Load(), agreed: m.agreed.Load()}
+	return Sample{wall: m.wall().Round(0), progress: m.progress(), offset: m.offset.Load(), agreed: m.agreed.Load(), boot: *m.boot.Load()}
 }
 
 // At is the instant of a sample by a document's clock. It reads no clock, so that a store may ask it again.
@@ -98,8 +102,8 @@ func (s Sample) Remotely(now time.Time) timeline.Reading {
 // process's guess from the wall clock, which another process may have read before a step.
 func (m *Meter) agreedOffset(s Sample, c ledger.Clock) (offset int64, named bool) {
 	offset = s.offset
-	o, named := c.Boots[m.boot]
-	if named = named && m.boot != "" && !m.remote.Load(); named && (!s.agreed || o > offset) {
+	o, named := c.Boots[s.boot]
+	if named = named && s.boot != "" && !m.remote.Load(); named && (!s.agreed || o > offset) {
 		offset = o
 	}
 	return offset, named
@@ -112,6 +116,23 @@ func (m *Meter) Read() timeline.Reading {
 		return timeline.Reading{Now: timeline.UnixNano(s.wall), Wall: s.wall}
 	}
 	return timeline.Reading{Now: timeline.Instant(s.offset + s.progress), Wall: s.wall}
+}
+
+// Rebase notices that the boot clock counts from something else than before: the process was restored from a checkpoint,
+// in another time namespace or on another machine. Until a document names the new base, the wall clock is believed, and
+// Agree keeps it from falling behind what was committed.
+func (m *Meter) Rebase() {
+	if m.bases == nil || m.remote.Load() {
+		return
+	}
+	boot := m.bases()
+	old := m.boot.Load()
+	if boot == *old {
+		return
+	}
+	m.boot.Store(&boot)
+	m.agreed.Store(false)
+	m.offset.Store(int64(timeline.UnixNano(m.wall())) - m.progress())
 }
 
 // Follow takes over the clock of a store.
@@ -146,7 +167,7 @@ func (m *Meter) Stamp(c *ledger.Clock, s Sample, now timeline.Instant) {
 	if m.clock != nil {
 		c.Last = now // a user's clock that steps back takes the document along
 	}
-	if !m.Boots() {
+	if !m.Boots() || s.boot == "" {
 		return
 	}
 	boots := make(map[string]int64, len(c.Boots)+1)
@@ -155,14 +176,15 @@ func (m *Meter) Stamp(c *ledger.Clock, s Sample, now timeline.Instant) {
 			boots[id] = o
 		}
 	}
-	boots[m.boot] = offset
+	boots[s.boot] = offset
 	c.Boots = boots
 }
 
 // Simulate replaces the machine's clocks, for tests: its wall clock, the id of the boot ("": there is no boot clock)
 // and the time since boot in nanoseconds.
 func (m *Meter) Simulate(wall func() time.Time, boot string, ticks func() int64) {
-	m.wall, m.boot = wall, boot
+	m.wall, m.bases = wall, nil
+	m.boot.Store(&boot)
 	if ticks != nil {
 		m.ticks = ticks
 	}

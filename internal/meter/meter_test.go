@@ -59,3 +59,30 @@ func TestMetersAgree(t *testing.T) {
 	b.Agree(doc)
 	require.Equal(t, a.Read().Now, b.Read().Now)
 }
+
+// A process that is restored from a checkpoint goes on in another time namespace: its boot clock counts from something
+// else, and the meter goes on from where it was.
+func TestRebase(t *testing.T) {
+	wall, ticks := time.Unix(1.8e9, 0), 5*time.Hour
+	m := meterOf("boot", &wall, &ticks)
+	var doc ledger.Clock
+	m.Stamp(&doc, m.Sample(), m.Read().Now)
+	before := m.Read().Now
+	base := "boot"
+	m.bases = func() string { return base }
+	m.Rebase()
+	require.Equal(t, before, m.Read().Now)
+
+	base, ticks, wall = "boot+1h", 6*time.Hour, wall.Add(time.Minute)
+	m.Rebase()
+	require.Equal(t, before.Plus(time.Minute), m.Read().Now, "the wall clock is believed")
+	m.Agree(doc)
+	require.Equal(t, before.Plus(time.Minute), m.Read().Now, "the document knows another base alone")
+	m.Stamp(&doc, m.Sample(), m.Read().Now)
+	require.Len(t, doc.Boots, 2)
+
+	other := meterOf("boot", &wall, &ticks) // outside: 5 h and a minute since boot by its own clock
+	ticks = 5*time.Hour + time.Minute
+	other.Agree(doc)
+	require.Equal(t, before.Plus(time.Minute), other.Read().Now)
+}

@@ -94,6 +94,7 @@ func (r *Replica) foreign(err error) error {
 func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading, error) {
 	ctx, cancel := context.WithTimeoutCause(caller, StoreTimeout, ErrNoAnswer)
 	defer cancel()
+	r.Meter.Rebase()
 	known, usage := r.basis(), r.takePending()
 	var (
 		next *ledger.Document // of the last run of the function; nil: it changed nothing

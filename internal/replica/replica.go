@@ -222,6 +222,7 @@ func (r *Replica) Reread(ctx context.Context) error {
 
 // fetch reads the store, its revision alone if that tells enough.
 func (r *Replica) fetch(caller context.Context, rev *Revision) error {
+	r.Meter.Rebase()
 	ctx, cancel := context.WithTimeout(caller, StoreTimeout)
 	defer cancel()
 	if r.store.Revision != nil && rev != nil && !r.Meter.Remote() {
