@@ -125,7 +125,11 @@ func (rd *reader) failure(f Failure, r timeline.Reading) ledger.Report {
 	}
 	text := f.text()
 	p.Text = rd.masked(text)
-	p.Hints = classify.ReadHints(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: text}, r.Time(p.At))
+	stated := text
+	if _, simulated := f.Err.(*simulatedFailure); simulated {
+		stated = "" // the wait in the real failure's words was counted from that one
+	}
+	p.Hints = classify.ReadHints(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: stated}, r.Time(p.At))
 	switch h := p.Hints; {
 	case h.HasRetryAfter:
 		p.Until = p.At.Plus(h.RetryAfter)

@@ -28,7 +28,7 @@ func (c *candidate) simulate(_ context.Context, req Request) (Token, error) {
 		// Stated also where nothing is left of it: a wait that the text asks for would begin anew.
 		pause := max(doc.Pause.Until.Sub(now), 0)
 		return Failed(Failure{StatusCode: s.Status, Message: s.Message(), Err: &simulatedFailure{s.Message(), Class(s.Class)},
-			Header: map[string][]string{"Retry-After": {pause.String()}}})
+			Header: map[string][]string{"Retry-After": {strconv.FormatFloat(pause.Seconds(), 'f', 9, 64)}}})
 	}
 	if k := doc.Scope(req.Scope); k.Closed.Until > now {
 		return Token{}, fail(k.Last)

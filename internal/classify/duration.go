@@ -2,78 +2,14 @@ package classify
 
 import (
 	"math"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
-// maxWait caps every duration that is read, so that no number overflows.
-const maxWait = 10 * 365 * 24 * time.Hour
-
-// From these sizes on a number is an instant, not a duration: 10^9 s after
-// 1970 is 2001, and no upstream asks for a wait of 31 years.
-const (
-	unixSeconds = 1e9
-	unixMillis  = 1e12
-)
-
-// moment is an instant or a duration, as stated.
-type moment struct {
-	wait    time.Duration
-	at      time.Time
-	instant bool
-}
-
-// until is the duration from now on, 0 for an instant that is past.
-func (m moment) until(now time.Time) time.Duration {
-	if !m.instant {
-		return m.wait
-	}
-	return min(max(m.at.Sub(now), 0), maxWait)
-}
-
-// instantAt is the instant itself.
-func (m moment) instantAt(now time.Time) time.Time {
-	if m.instant {
-		return m.at
-	}
-	return now.Add(m.wait)
-}
-
-// parseMoment reads the value of a field about time: a number (of unit, or an
-// instant if it is large), a Go duration, an RFC 3339 or an HTTP date.
-func parseMoment(s string, unit time.Duration) (moment, bool) {
-	s = strings.TrimSpace(s)
-	if f, ok := parseNumber(s); ok {
-		return numberMoment(f, unit), true
-	}
-	if d, rest, ok := cutDuration(s); ok && strings.TrimSpace(rest) == "" {
-		return moment{wait: d}, true
-	}
-	if len(s) < 16 || len(s) > 40 {
-		return moment{}, false // no date is shorter or longer
-	}
-	if t, err := http.ParseTime(s); err == nil {
-		return moment{at: t, instant: true}, true
-	}
-	if t, err := time.Parse(time.RFC3339, s); err == nil {
-		return moment{at: t, instant: true}, true
-	}
-	return moment{}, false
-}
-
-func numberMoment(f float64, unit time.Duration) moment {
-	switch {
-	case f >= unixMillis:
-		return moment{at: time.UnixMilli(int64(min(f, 1e15))), instant: true}
-	case f >= unixSeconds:
-		whole, frac := math.Modf(f)
-		return moment{at: time.Unix(int64(whole), int64(frac*1e9)), instant: true}
-	}
-	return moment{wait: scale(f, unit)}
-}
+const day = 24 * time.Hour
 
 // scale is f units, rounded to the nanosecond and capped at maxWait.
 func scale(f float64, unit time.Duration) time.Duration {
@@ -87,102 +23,313 @@ func scale(f float64, unit time.Duration) time.Duration {
 // parseNumber reads a plain decimal number: no sign, exponent, or spelled
 // infinity.
 func parseNumber(s string) (float64, bool) {
-	f, rest, ok := cutNumber(s)
-	return f, ok && rest == ""
+	n, rest, ok := cutDigits(s)
+	return n.value, ok && rest == "" && n.point != ','
 }
 
-// cutNumber reads the number that s starts with. Full-width digits and single
-// Chinese numerals count.
-func cutNumber(s string) (float64, string, bool) {
+// number is a count, in digits or in words.
+type number struct {
+	value float64
+	point byte // '.' or ',' if one of these stands in it, 0 if not
+	after int  // digits after the point
+	vague bool // "a few"
+	word  bool // in words
+}
+
+// cutDigits reads the number in digits that s starts with; full-width ones
+// count.
+func cutDigits(s string) (n number, rest string, ok bool) {
 	var digits [32]byte
-	n, i, dots := 0, 0, 0
-	for i < len(s) && n < len(digits) {
-		r, size := utf8.DecodeRuneInString(s[i:])
-		if r >= '０' && r <= '９' {
-			r = r - '０' + '0'
+	size, i := 0, 0
+	for i < len(s) && size < len(digits) {
+		r, width := rune(s[i]), 1
+		if r >= utf8.RuneSelf {
+			r, width = utf8.DecodeRuneInString(s[i:])
+			if r >= '０' && r <= '９' {
+				r = r - '０' + '0'
+			}
 		}
-		if r == '.' && n > 0 && dots == 0 && i+1 < len(s) && isDigit(s[i+1]) {
-			dots++
+		if (r == '.' || r == ',') && size > 0 && n.point == 0 && i+1 < len(s) && isDigit(s[i+1]) {
+			n.point = byte(r)
+			r = '.'
 		} else if r < '0' || r > '9' {
 			break
+		} else if n.point != 0 {
+			n.after++
 		}
-		digits[n] = byte(r)
-		n, i = n+1, i+size
+		digits[size] = byte(r)
+		size, i = size+1, i+width
 	}
-	if n == 0 {
-		return cutNumeral(s)
+	if size == 0 {
+		return number{}, s, false
 	}
-	f, err := strconv.ParseFloat(string(digits[:n]), 64)
-	return f, s[i:], err == nil
+	if size <= 9 && n.point == 0 { // the usual case, without ParseFloat
+		for _, d := range digits[:size] {
+			n.value = n.value*10 + float64(d-'0')
+		}
+		return n, s[i:], true
+	}
+	f, err := strconv.ParseFloat(string(digits[:size]), 64)
+	n.value = f
+	return n, s[i:], err == nil
 }
 
-var numerals = []struct {
-	text  string
-	value float64
-}{{"半", 0.5}, {"一", 1}, {"二", 2}, {"两", 2}, {"三", 3}, {"四", 4}, {"五", 5}, {"六", 6}, {"七", 7}, {"八", 8}, {"九", 9}, {"十", 10}}
-
-func cutNumeral(s string) (float64, string, bool) {
-	for _, n := range numerals {
-		if rest, ok := strings.CutPrefix(s, n.text); ok {
-			return n.value, rest, true
-		}
+// cutNumber reads the number that s starts with, in digits or in words.
+func cutNumber(s string) (number, string, bool) {
+	if s == "" {
+		return number{}, s, false
 	}
-	return 0, s, false
+	if isDigit(s[0]) || strings.HasPrefix(s, "\xef\xbc") { // full-width
+		return cutDigits(s)
+	}
+	return cutNumeral(s)
 }
 
-// units of durations in text, the longer before those they start with.
-var units = []struct {
-	text string
-	unit time.Duration
-}{
-	{"milliseconds", time.Millisecond}, {"millisecond", time.Millisecond}, {"msec", time.Millisecond}, {"ms", time.Millisecond},
-	{"minutes", time.Minute}, {"minute", time.Minute}, {"mins", time.Minute}, {"min", time.Minute}, {"m", time.Minute},
-	{"seconds", time.Second}, {"second", time.Second}, {"secs", time.Second}, {"sec", time.Second}, {"s", time.Second},
-	{"hours", time.Hour}, {"hour", time.Hour}, {"hrs", time.Hour}, {"hr", time.Hour}, {"h", time.Hour},
-	{"days", 24 * time.Hour}, {"day", 24 * time.Hour}, {"d", 24 * time.Hour},
-	{"weeks", 7 * 24 * time.Hour}, {"week", 7 * 24 * time.Hour}, {"w", 7 * 24 * time.Hour},
-	{"us", time.Microsecond}, {"µs", time.Microsecond}, {"μs", time.Microsecond}, {"ns", time.Nanosecond},
-	{"毫秒", time.Millisecond}, {"秒钟", time.Second}, {"秒", time.Second}, {"分钟", time.Minute}, {"分", time.Minute},
-	{"个小时", time.Hour}, {"小时", time.Hour}, {"天", 24 * time.Hour}, {"日", 24 * time.Hour},
-}
-
-// cutUnit reads the unit that s starts with, after blanks.
-func cutUnit(s string) (time.Duration, string, bool) {
-	s = strings.TrimLeft(s, " ")
-	for _, u := range units {
-		if len(s) < len(u.text) || !strings.EqualFold(s[:len(u.text)], u.text) {
-			continue
-		}
-		rest := s[len(u.text):]
-		if rest != "" && (isLower(rest[0]) || isUpper(rest[0])) {
-			continue // "minimum" is no minute
-		}
-		return u.unit, rest, true
+// in reads the number as a count of u. In "1.500" and "1,500" the point parts
+// thousands for some and decimals for others; where the unit's language leaves
+// that open, nobody can tell.
+func (n number) in(u unit) (time.Duration, bool) {
+	f := n.value
+	switch {
+	case n.point == ',' && n.after == 3 && u.english:
+		f *= 1000
+	case n.point == ',' && n.after >= 3, n.point == '.' && n.after == 3 && u.worded && !u.english:
+		return 0, false
 	}
-	return 0, s, false
+	return scale(f, u.length), true
 }
 
 // cutDuration reads the duration that s starts with, such as "6m12s",
-// "1 hour, 5 minutes" or "3分钟".
+// "1 hour, 5 minutes", "an hour and a half" or "3分钟".
 func cutDuration(s string) (total time.Duration, rest string, ok bool) {
+	total, rest, _, ok = cutVagueDuration(s)
+	return total, rest, ok
+}
+
+// cutVagueDuration also reads "a few minutes", and says that it is vague.
+func cutVagueDuration(s string) (total time.Duration, rest string, vague, ok bool) {
 	rest = s
+	last := time.Duration(math.MaxInt64)
 	for range 6 {
-		f, afterNumber, isNumber := cutNumber(strings.TrimLeft(rest, " "))
+		n, after, isNumber := cutNumber(rest)
 		if !isNumber {
 			break
 		}
-		unit, afterUnit, isUnit := cutUnit(afterNumber)
-		if !isUnit {
+		u, after, isUnit := cutUnit(after)
+		if !isUnit || u.length >= last {
+			break // "3 hours 5 hours" are two durations
+		}
+		d, known := n.in(u)
+		if !known {
+			return 0, s, false, false
+		}
+		total, rest, vague, ok, last = min(total+d, maxWait), after, vague || n.vague, true, u.length
+		if half, after, more := cutHalf(rest); more {
+			total, rest = total+scale(half, u.length), after
+		}
+		joined := cutJoiner(rest)
+		if !startsDuration(joined) {
 			break
 		}
-		total, rest, ok = min(total+scale(f, unit), maxWait), afterUnit, true
-		joined := strings.TrimLeft(strings.TrimPrefix(rest, ","), " ")
-		joined = strings.TrimPrefix(joined, "and ")
-		if _, after, more := cutNumber(joined); more {
-			if _, _, more = cutUnit(after); more {
-				rest = joined
-			}
+		rest = joined
+	}
+	return total, rest, vague, ok
+}
+
+// startsDuration reports that a smaller part of the same duration follows.
+func startsDuration(s string) bool {
+	n, after, ok := cutNumber(s)
+	if !ok || n.vague {
+		return false
+	}
+	_, _, ok = cutUnit(after)
+	return ok
+}
+
+// cutJoiner skips what may stand between two parts of a duration.
+func cutJoiner(s string) string {
+	s = strings.TrimLeft(s, " \u00a0")
+	s = strings.TrimLeft(strings.TrimPrefix(s, ","), " ")
+	for _, word := range joiners {
+		if rest, ok := strings.CutPrefix(s, word); ok {
+			return rest
 		}
 	}
-	return total, rest, ok
+	return s
+}
+
+var joiners = []string{"and ", "und ", "et ", "y ", "e ", "и ", "ve ", "i ", "dan ", "và ", "又", "零"}
+
+// cutHalf reads "and a half" and its like after a unit.
+func cutHalf(s string) (float64, string, bool) {
+	for _, word := range []string{" and a half", "半"} {
+		if rest, ok := strings.CutPrefix(s, word); ok {
+			return 0.5, rest, true
+		}
+	}
+	return 0, s, false
+}
+
+// cutUnit reads the unit that s starts with, after blanks.
+func cutUnit(s string) (unit, string, bool) {
+	s = strings.TrimLeft(s, " \u00a0")
+	for _, more := range []string{"more ", "additional ", "further ", "full ", "weitere ", "más ", "mais "} {
+		if rest, ok := strings.CutPrefix(s, more); ok {
+			s = rest
+			break
+		}
+	}
+	if s == "" {
+		return unit{}, s, false
+	}
+	for _, u := range unitsBy[lowerByte(s[0])] {
+		size, ok := prefixFold(s, u.text)
+		if !ok {
+			continue
+		}
+		rest := s[size:]
+		if u.alphabetic && startsWithLetter(rest) {
+			continue // "minimum" is no minute
+		}
+		if len(u.text) == 1 && isUpper(s[0]) {
+			continue // 5M are months, millions or megabytes, 3W thirty thousand
+		}
+		if len(u.text) > 1 && u.alphabetic {
+			rest = strings.TrimPrefix(rest, "(s)")
+		}
+		return u, rest, true
+	}
+	return unit{}, s, false
+}
+
+// prefixFold reports that s starts with the lower-case text, in any case, and
+// how many bytes of s that is.
+func prefixFold(s, text string) (int, bool) {
+	i := 0
+	for _, want := range text {
+		if i >= len(s) {
+			return 0, false
+		}
+		r, size := rune(s[i]), 1
+		if r >= utf8.RuneSelf {
+			r, size = utf8.DecodeRuneInString(s[i:])
+			if r != want {
+				r = unicode.ToLower(r)
+			}
+		} else if isUpper(s[i]) {
+			r |= 0x20
+		}
+		if r != want {
+			return 0, false
+		}
+		i += size
+	}
+	return i, true
+}
+
+// startsWithLetter reports a letter of an alphabet; those of scripts that put no
+// blanks between words do not count.
+func startsWithLetter(s string) bool {
+	if s == "" {
+		return false
+	}
+	if s[0] < utf8.RuneSelf {
+		return isLower(s[0]) || isUpper(s[0])
+	}
+	r, _ := utf8.DecodeRuneInString(s)
+	return unicode.IsLetter(r) && !unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul)
+}
+
+func lowerByte(c byte) byte {
+	if isUpper(c) {
+		return c | 0x20
+	}
+	return c
+}
+
+// cutISODuration reads an ISO 8601 duration without years and months, whose
+// length is not fixed: PT5M, P1DT12H, P2W, PT1.5S.
+func cutISODuration(s string) (total time.Duration, rest string, ok bool) {
+	rest, isISO := strings.CutPrefix(s, "P")
+	if !isISO {
+		return 0, s, false
+	}
+	inTime := false
+	last := time.Duration(math.MaxInt64)
+	for rest != "" {
+		if rest[0] == 'T' && !inTime {
+			inTime, rest = true, rest[1:]
+			continue
+		}
+		n, after, isNumber := cutDigits(rest)
+		if !isNumber || after == "" || rest[0] >= utf8.RuneSelf {
+			break
+		}
+		var length time.Duration
+		switch c := after[0]; {
+		case c == 'W' && !inTime:
+			length = 7 * day
+		case c == 'D' && !inTime:
+			length = day
+		case c == 'H' && inTime:
+			length = time.Hour
+		case c == 'M' && inTime:
+			length = time.Minute
+		case c == 'S' && inTime:
+			length = time.Second
+		default:
+			return 0, s, false
+		}
+		if length >= last {
+			return 0, s, false
+		}
+		total, rest, ok, last = min(total+scale(n.value, length), maxWait), after[1:], true, length
+	}
+	if !ok || rest != "" && isAlnum(rest[0]) {
+		return 0, s, false
+	}
+	return total, rest, true
+}
+
+// cutClockDuration reads hh:mm:ss, with hours beyond 24, a fraction, and days
+// before a point: 03:14:17, 20.09:58:55.
+func cutClockDuration(s string) (time.Duration, string, bool) {
+	var part [4]int // days, hours, minutes, seconds
+	i, at := 0, 1
+	for ; at < 4; at++ {
+		start := i
+		for i < len(s) && isDigit(s[i]) && i-start < 5 {
+			part[at] = part[at]*10 + int(s[i]-'0')
+			i++
+		}
+		if i == start || at > 1 && i-start != 2 {
+			return 0, s, false
+		}
+		switch {
+		case at == 1 && i+2 < len(s) && s[i] == '.' && isDigit(s[i+1]) && part[0] == 0 && start == 0:
+			part[0], part[1] = part[1], 0
+			i++
+			at--
+		case at < 3:
+			if i == len(s) || s[i] != ':' {
+				return 0, s, false
+			}
+			i++
+		}
+	}
+	if part[2] > 59 || part[3] > 59 || part[0] > 0 && part[1] > 23 {
+		return 0, s, false
+	}
+	total := time.Duration(part[0])*day + time.Duration(part[1])*time.Hour + time.Duration(part[2])*time.Minute + time.Duration(part[3])*time.Second
+	if i+1 < len(s) && s[i] == '.' && isDigit(s[i+1]) {
+		f, rest, ok := cutDigits("0" + s[i:])
+		if !ok {
+			return 0, s, false
+		}
+		return total + scale(f.value, time.Second), rest, true
+	}
+	if i < len(s) && (isAlnum(s[i]) || s[i] == ':') {
+		return 0, s, false
+	}
+	return total, s[i:], true
 }

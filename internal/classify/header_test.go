@@ -15,8 +15,8 @@ import (
 func TestReadsHeader(t *testing.T) {
 	for name := range ordinary {
 		require.False(t, carriesError(name), name)
-		require.Empty(t, readWindowHeaders(map[string][]string{name: {"1"}}), name)
-		_, wait := headerWait(map[string][]string{name: {"1"}}, time.Time{})
+		require.Empty(t, readWindowHeaders(map[string][]string{name: {"1"}}, time.Time{}), name)
+		_, _, wait := headerWait(map[string][]string{name: {"1"}}, clock{})
 		require.False(t, wait, name)
 	}
 	for _, name := range []string{"Retry-After", "x-ms-retry-after-ms", "X-RateLimit-Remaining", "ratelimit", "WWW-Authenticate", "grpc-message"} {

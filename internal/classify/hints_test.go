@@ -27,7 +27,7 @@ func TestRetryAfterHeader(t *testing.T) {
 		{"Wed, 31 Dec 2025 00:00:00 GMT", 0, true},
 		{"1767225630", 30 * time.Second, true},
 		{"1767225630000", 30 * time.Second, true},
-		{"1000000000", 0, true},
+		{"1000000000", 0, false}, // an instant of 2001 is no answer to this call
 		{"999999999", maxWait, true},
 		{"6m0s", 6 * time.Minute, true},
 		{"-5", 0, false},
@@ -37,7 +37,7 @@ func TestRetryAfterHeader(t *testing.T) {
 		{"NaN", 0, false},
 		{"Inf", 0, false},
 		{"0x10", 0, false},
-		{"9999999999999999999999999999", maxWait, true},
+		{"9999999999999999999999999999", 0, false},
 	} {
 		h := ReadHints(Input{Header: http.Header{"Retry-After": {c.value}}}, now)
 		require.Equal(t, c.ok, h.HasRetryAfter, c.value)
@@ -58,7 +58,6 @@ func TestWaitInText(t *testing.T) {
 		"Too Many Requests: retry after 134":                     134 * time.Second,
 		"Retry after: 21 seconds.":                               21 * time.Second,
 		"Your rate limit resets in ~3s.":                         3 * time.Second,
-		"This ban will last for 8 more seconds":                  -1,
 		"请在 30 秒后重试":                                             30 * time.Second,
 		"请在３０秒后重试":                                               30 * time.Second,
 		"3分钟后再试":                                                 3 * time.Minute,
@@ -122,8 +121,8 @@ func TestWindows(t *testing.T) {
 		{"structured, older", http.Header{"Ratelimit": {"limit=100, remaining=0, reset=30"}}, 0, 100, 30 * time.Second, 30 * time.Second},
 		{"three fields", http.Header{"Ratelimit-Limit": {"100"}, "Ratelimit-Remaining": {"7"}, "Ratelimit-Reset": {"30"}}, 7, 100, 30 * time.Second, -1},
 		{"with a window", http.Header{"Ratelimit-Limit": {"100;w=21600"}, "Ratelimit-Remaining": {"0;w=21600"}}, 0, 100, -1, -1},
-		{"Unix instant", http.Header{"X-RateLimit-Limit": {"60"}, "x-ratelimit-remaining": {"0"}, "X-Ratelimit-Reset": {"1767225660"}}, 0, 60, time.Minute, -1},
-		{"milliseconds", http.Header{"X-Rate-Limit-Limit": {"60"}, "X-Rate-Limit-Remaining": {"0"}, "X-Rate-Limit-Reset": {"1767225660000"}}, 0, 60, time.Minute, -1},
+		{"Unix instant", http.Header{"X-RateLimit-Limit": {"60"}, "x-ratelimit-remaining": {"0"}, "X-Ratelimit-Reset": {"1767225660"}}, 0, 60, time.Minute, time.Minute},
+		{"milliseconds", http.Header{"X-Rate-Limit-Limit": {"60"}, "X-Rate-Limit-Remaining": {"0"}, "X-Rate-Limit-Reset": {"1767225660000"}}, 0, 60, time.Minute, time.Minute},
 		{"RFC 3339", http.Header{"A-Ratelimit-Requests-Limit": {"9"}, "A-Ratelimit-Requests-Remaining": {"1"}, "A-Ratelimit-Requests-Reset": {"2026-01-01T00:01:00Z"}}, 1, 9, time.Minute, -1},
 		{"the closed one of two", http.Header{
 			"X-Ratelimit-Limit-Requests": {"100"}, "X-Ratelimit-Remaining-Requests": {"99"}, "X-Ratelimit-Reset-Requests": {"6m0s"},

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -239,26 +238,5 @@ func TestScore(t *testing.T) {
 		require.GreaterOrEqual(t, s.accuracy(), part.accuracy, part.name)
 		require.GreaterOrEqual(t, s.macroF1(), part.f1, part.name)
 		require.LessOrEqual(t, s.permissiveShare(), part.permissive, part.name)
-	}
-}
-
-func TestScoreRetryAfter(t *testing.T) {
-	now := time.Unix(1_777_900_000, 0)
-	for _, path := range []string{apiErrors, extra} {
-		n, stated, exact := 0, 0, 0
-		for _, r := range load(t, path) {
-			n++
-			h := ReadHints(r.input(), now)
-			if r.Retry != nil {
-				stated++
-			}
-			if h.HasRetryAfter == (r.Retry != nil) && (r.Retry == nil || math.Abs(h.RetryAfter.Seconds()-*r.Retry) < 1e-9) {
-				exact++
-				continue
-			}
-			t.Logf("%s: read %v %v", r.ID, h.RetryAfter, h.HasRetryAfter)
-		}
-		t.Logf("%s: %d of %d waits as labelled (%d state one)", path, exact, n, stated)
-		require.GreaterOrEqual(t, float64(exact)/float64(n), 0.99, path)
 	}
 }

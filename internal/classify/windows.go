@@ -15,6 +15,7 @@ type window struct {
 	length                     time.Duration
 	reset                      moment
 	hasReset                   bool
+	header                     string // the one that states the reset, or else the length
 }
 
 // left is what remains, derived from what was used if need be.
@@ -36,24 +37,28 @@ func (w *window) exhausted() bool {
 // fields are the parts of a header's name that say what its value is, the
 // longer before those they hold.
 var fields = []struct {
-	part string
-	kind fieldKind
-	unit time.Duration
+	part   string
+	kind   fieldKind
+	unit   time.Duration
+	stated bool // the name states the unit
 }{
-	{"reset-after-seconds", fieldReset, time.Second},
-	{"reset-after-ms", fieldReset, time.Millisecond},
-	{"reset-after", fieldReset, time.Second},
-	{"reset-in", fieldReset, time.Second},
-	{"reset-at", fieldReset, time.Second},
-	{"reset-ms", fieldReset, time.Millisecond},
-	{"reset", fieldReset, time.Second},
-	{"remaining", fieldRemaining, 0},
-	{"used-percent", fieldPercent, 0},
-	{"used", fieldUsed, 0},
-	{"usage", fieldUsed, 0},
-	{"window-minutes", fieldLength, time.Minute},
-	{"window-seconds", fieldLength, time.Second},
-	{"limit", fieldLimit, 0},
+	{"reset-after-seconds", fieldReset, time.Second, true},
+	{"reset-after-ms", fieldReset, time.Millisecond, true},
+	{"reset-after", fieldReset, time.Second, false},
+	{"reset-in-seconds", fieldReset, time.Second, true},
+	{"reset-in", fieldReset, time.Second, false},
+	{"reset-at", fieldReset, time.Second, false},
+	{"reset-milliseconds", fieldReset, time.Millisecond, true},
+	{"reset-ms", fieldReset, time.Millisecond, true},
+	{"reset-seconds", fieldReset, time.Second, true},
+	{"reset", fieldReset, time.Second, false},
+	{"remaining", fieldRemaining, 0, false},
+	{"used-percent", fieldPercent, 0, false},
+	{"used", fieldUsed, 0, false},
+	{"usage", fieldUsed, 0, false},
+	{"window-minutes", fieldLength, time.Minute, true},
+	{"window-seconds", fieldLength, time.Second, true},
+	{"limit", fieldLimit, 0, false},
 }
 
 type fieldKind int
@@ -67,40 +72,66 @@ const (
 	fieldLength
 )
 
+// statesWindow reports a header that says something of a window.
+func statesWindow(name string) bool {
+	return containsFold(name, "limit") || containsFold(name, "used-percent") || containsFold(name, "reset") || containsFold(name, "window-minutes") ||
+		containsFold(name, "quota")
+}
+
 // readWindowHeaders collects the windows of all headers that state one, in an
 // order that does not depend on that of the map.
-func readWindowHeaders(header map[string][]string) []window {
-	var ws windowSet
+func readWindowHeaders(header map[string][]string, base time.Time) []window {
+	ws := windowSet{base: base}
 	for name, values := range header {
-		if len(values) == 0 || !containsFold(name, "limit") && !containsFold(name, "used-percent") &&
-			!containsFold(name, "reset") && !containsFold(name, "window-minutes") {
+		if len(values) == 0 || !statesWindow(name) {
 			continue
 		}
-		name = strings.ToLower(name)
-		value := truncate(strings.Join(values, ","), MaxText)
-		switch name {
+		if _, asksToWait := waitHeader(name); asksToWait {
+			continue
+		}
+		value := values[0]
+		if len(values) > 1 {
+			value = strings.Join(values, ",")
+		}
+		value = truncate(value, MaxText)
+		ws.header = name
+		switch lower := strings.ToLower(name); lower {
 		case "ratelimit", "x-ratelimit":
 			ws.structured(value)
 		case "ratelimit-policy", "x-ratelimit-policy":
 			ws.policies(value)
 		default:
-			ws.field(name, value)
+			ws.field(lower, value)
 		}
 	}
-	slices.SortFunc(ws, func(a, b window) int { return cmp.Compare(a.name, b.name) })
-	return ws
+	slices.SortFunc(ws.windows, func(a, b window) int { return cmp.Compare(a.name, b.name) })
+	return ws.windows
 }
 
-type windowSet []window
+// windowSet is the windows found so far.
+type windowSet struct {
+	windows []window
+	base    time.Time
+	header  string // the one that is being read
+}
 
 func (ws *windowSet) named(name string) *window {
-	for i := range *ws {
-		if (*ws)[i].name == name {
-			return &(*ws)[i]
+	for i := range ws.windows {
+		if ws.windows[i].name == name {
+			return &ws.windows[i]
 		}
 	}
-	*ws = append(*ws, window{name: name})
-	return &(*ws)[len(*ws)-1]
+	ws.windows = append(ws.windows, window{name: name})
+	return &ws.windows[len(ws.windows)-1]
+}
+
+func (ws *windowSet) resets(w *window, m moment) { w.reset, w.hasReset, w.header = m, true, ws.header }
+
+func (ws *windowSet) lasts(w *window, length time.Duration) {
+	w.length = length
+	if !w.hasReset {
+		w.header = ws.header
+	}
 }
 
 // maxWindows bounds the windows of one header.
@@ -123,18 +154,23 @@ func (ws *windowSet) field(name, value string) {
 		}
 		base := before + after
 		if f.kind == fieldReset {
-			if m, ok := parseMoment(value, f.unit); ok {
-				w := ws.named(base)
-				w.reset, w.hasReset = m, true
+			if m, ok := parseHeader(value, f.unit, ws.base); ok {
+				m.bare = m.bare && !f.stated
+				ws.resets(ws.named(base), m)
+				return
 			}
-			return
 		}
 		i := 0
 		for item := range strings.SplitSeq(value, ",") {
 			if i == maxWindows {
 				break
 			}
-			ws.item(listName(base, i), f.kind, f.unit, item)
+			if f.kind != fieldReset {
+				ws.item(listName(base, i), f.kind, f.unit, item)
+			} else if m, ok := parseHeader(item, f.unit, ws.base); ok {
+				m.bare = m.bare && !f.stated
+				ws.resets(ws.named(listName(base, i)), m)
+			}
 			i++
 		}
 		return
@@ -166,81 +202,128 @@ func (ws *windowSet) item(name string, kind fieldKind, unit time.Duration, item 
 		w.limit, w.hasLimit = 100, true
 		w.remaining, w.hasLeft = max(100-int64(f), 0), true
 	case fieldLength:
-		w.length = scale(f, unit)
+		ws.lasts(w, scale(f, unit))
 	}
-	if s, ok := strings.CutPrefix(strings.TrimSpace(params), "w="); ok {
-		if f, ok := parseNumber(s); ok {
-			w.length = scale(f, time.Second)
+	for param := range strings.SplitSeq(params, ";") {
+		if s, ok := strings.CutPrefix(strings.TrimSpace(param), "w="); ok {
+			if f, ok := parseNumber(s); ok && f > 0 {
+				ws.lasts(w, scale(f, time.Second))
+			}
 		}
 	}
 }
 
-// structured reads the RateLimit field of the IETF draft, as a list of named
-// items ("default";r=0;t=30) and in its older form (limit=100, remaining=0,
-// reset=30).
+// structured reads the RateLimit field of the IETF drafts: a list of named items
+// ("default";r=0;t=30) and, before the eighth, one dictionary (limit=100,
+// remaining=0, reset=30).
 func (ws *windowSet) structured(value string) {
-	old := containsFold(value, "remaining=")
+	dictionary := containsFold(value, "remaining=") || containsFold(value, "reset=")
 	i := 0
-	for item := range strings.SplitSeq(value, ",") {
+	for item := range items(value) {
 		if i == maxWindows {
 			return
 		}
 		i++
-		w := ws.named("")
-		if !old {
-			w = ws.named(policyName(item))
+		name := ""
+		if !dictionary {
+			name = policyName(item)
 		}
+		w := ws.named(name)
 		for param := range strings.SplitSeq(item, ";") {
-			k, v, _ := strings.Cut(strings.TrimSpace(param), "=")
-			f, ok := parseNumber(v)
-			if !ok || f >= 1<<62 {
+			k, f, ok := parameter(param)
+			if !ok {
 				continue
 			}
 			switch k {
 			case "r", "remaining":
 				w.remaining, w.hasLeft = int64(f), true
 			case "t", "reset":
-				w.reset, w.hasReset = numberMoment(f, time.Second), true
-			case "limit":
+				if m, ok := numberMoment(f, time.Second); ok {
+					m.bare = false
+					ws.resets(w, m)
+				}
+			case "q", "limit":
 				w.limit, w.hasLimit = int64(f), true
+			case "w":
+				ws.lasts(w, scale(f, time.Second))
 			}
 		}
 	}
 }
 
-// policies reads RateLimit-Policy: "default";q=100;w=60 or 100;w=60.
+// policies reads RateLimit-Policy: "default";q=100;w=60, in the seventh draft
+// 100;w=60.
 func (ws *windowSet) policies(value string) {
 	i := 0
-	for item := range strings.SplitSeq(value, ",") {
+	for item := range items(value) {
 		if i == maxWindows {
 			return
 		}
 		i++
-		w := ws.named(policyName(item))
+		quota, _, _ := strings.Cut(item, ";")
+		limit, older := parseNumber(strings.TrimSpace(quota))
+		name := policyName(item)
+		if older {
+			name = listName("", i-1)
+		}
+		w := ws.named(name)
+		if older && limit < 1<<62 {
+			w.limit, w.hasLimit = int64(limit), true
+		}
 		for param := range strings.SplitSeq(item, ";") {
-			k, v, _ := strings.Cut(strings.TrimSpace(param), "=")
-			f, ok := parseNumber(v)
-			if !ok || f >= 1<<62 {
+			k, f, ok := parameter(param)
+			if !ok {
 				continue
 			}
 			switch k {
 			case "q":
 				w.limit, w.hasLimit = int64(f), true
 			case "w":
-				w.length = scale(f, time.Second)
+				ws.lasts(w, scale(f, time.Second))
 			}
 		}
 	}
 }
 
-// policyName is the last quoted name of an item: some send a kind before it.
+// parameter reads "k=v" where v is a number.
+func parameter(s string) (key string, f float64, ok bool) {
+	k, v, _ := strings.Cut(strings.TrimSpace(s), "=")
+	f, ok = parseNumber(strings.Trim(v, "\""))
+	return k, f, ok && f < 1<<62
+}
+
+// items yields the members of a list; a comma inside of quotes parts none.
+func items(list string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		start, quoted := 0, false
+		for i := range len(list) {
+			switch {
+			case list[i] == '"':
+				quoted = !quoted
+			case list[i] == ',' && !quoted:
+				if !yield(list[start:i]) {
+					return
+				}
+				start = i + 1
+			}
+		}
+		yield(list[start:])
+	}
+}
+
+// policyName is the last quoted name of an item, since some send a kind before
+// it, or the token that the item begins with.
 func policyName(item string) string {
-	end := strings.LastIndexByte(item, '"')
-	if end <= 0 {
+	head, _, _ := strings.Cut(item, "=")
+	if end := strings.LastIndexByte(head, '"'); end > 0 {
+		start := strings.LastIndexByte(head[:end], '"')
+		return head[start+1 : end]
+	}
+	name, _, params := strings.Cut(strings.TrimSpace(item), ";")
+	if !params || strings.Contains(name, "=") {
 		return ""
 	}
-	start := strings.LastIndexByte(item[:end], '"')
-	return item[start+1 : end]
+	return name
 }
 
 // planWindow is how far away the end of a window is that belongs to a plan; the
@@ -258,7 +341,11 @@ func (w *window) planOwned(now time.Time) bool {
 	if w.length >= 24*time.Hour {
 		return true
 	}
-	return w.hasReset && (!w.reset.instant || !now.IsZero()) && w.reset.until(now) >= planWindow
+	if !w.hasReset {
+		return false
+	}
+	wait, ok := w.reset.until(clock{base: now, now: now}, longestReset)
+	return ok && wait >= planWindow
 }
 
 // readWindows notes whether the headers show a window that is used up. The
@@ -272,19 +359,12 @@ func (f *facts) readWindows() {
 	if len(f.in.Header) == 0 {
 		return
 	}
-	_, f.retry = headerWait(f.in.Header, time.Time{})
-	var now time.Time
-	for name, values := range f.in.Header {
-		if strings.EqualFold(name, "date") && len(values) > 0 {
-			if m, ok := parseMoment(values[0], time.Second); ok && m.instant {
-				now = m.at
-			}
-		}
-	}
-	for _, w := range readWindowHeaders(f.in.Header) {
+	f.retry = statesWait(f.in.Header)
+	date := AnswerTime(f.in.Header, time.Time{})
+	for _, w := range readWindowHeaders(f.in.Header, date) {
 		if w.exhausted() {
 			f.used = true
-			f.usedLong = f.usedLong || w.planOwned(now)
+			f.usedLong = f.usedLong || w.planOwned(date)
 		}
 	}
 }
