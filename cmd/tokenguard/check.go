@@ -2,95 +2,125 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tokenguard/tokenguard"
 )
 
+// finding is one thing that is wrong or odd in a configuration.
+type finding struct {
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Field   string `json:"field,omitempty"`
+	Warning bool   `json:"warning,omitempty"` // it can be used, but hardly as it is meant
+	Text    string `json:"text"`
+}
+
+// checked is what check found in one file.
+type checked struct {
+	File     string            `json:"file"`
+	Findings []finding         `json:"findings"`
+	Config   tokenguard.Config `json:"config"` // what is set; empty if there is a fault
+	faults   int
+	warnings int
+}
+
 func checkCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON, strict bool
+	cmd := &cobra.Command{
 		Use:   "check CONFIG...",
 		Short: "Find every fault of a configuration, with line and column",
-		Long:  "Check reads configurations in JSON (- is standard input) and prints each fault as FILE:LINE:COLUMN. It exits with 1 if there is one.",
+		Long: `Check reads configurations in JSON, which may hold comments and trailing commas (- is standard input), and prints each
+fault as FILE:LINE:COLUMN. It warns of settings that hold each other up, such as a limit per hour above the one per day.
+It exits with 1 if there is a fault; with --strict also if there is a warning.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usage("check needs the name of a configuration file")
 			}
 			return nil
 		},
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return []string{"json", "jsonc"}, cobra.ShellCompDirectiveFilterFileExt
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			faults := 0
+			var all []checked
+			bad := false
 			for _, name := range args {
-				found, err := check(cmd, name)
+				data, err := readFile(cmd, name)
 				if err != nil {
 					return err
 				}
-				faults += found
+				c := check(name, data)
+				bad = bad || c.faults > 0 || strict && c.warnings > 0
+				if all = append(all, c); asJSON {
+					continue
+				}
+				if err := c.show(cmd); err != nil {
+					return err
+				}
 			}
-			if faults > 0 {
+			if asJSON {
+				if err := writeJSON(cmd, all); err != nil {
+					return err
+				}
+			}
+			if bad {
 				return &exitError{code: exitFault}
 			}
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&strict, "strict", false, "a warning is a fault, too")
+	return cmd
 }
 
-// check prints the faults of one file, or that there is none.
-func check(cmd *cobra.Command, name string) (faults int, err error) {
-	data, err := readFile(cmd, name)
-	if err != nil {
-		return 0, err
+// check finds the faults of one file, or what does not go together in it.
+func check(name string, data []byte) checked {
+	c := checked{File: name, Findings: []finding{}}
+	config, err := parseConfig(data)
+	for _, mistake := range faults(err) {
+		f, _ := asFault(mistake)
+		c.Findings = append(c.Findings, f)
+		c.faults++
 	}
+	if c.faults > 0 {
+		return c
+	}
+	c.Config = config
+	for _, f := range lint(data, config) {
+		f.Warning = true
+		c.Findings = append(c.Findings, f)
+		c.warnings++
+	}
+	return c
+}
+
+func (c checked) show(cmd *cobra.Command) error {
 	out := cmd.OutOrStdout()
-	config, err := tokenguard.ParseConfig(data)
-	if err == nil {
-		set, err := json.Marshal(config)
-		fmt.Fprintf(out, "%s: ok: %s\n", name, set)
-		return 0, err
-	}
-	mistakes := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		mistakes = joined.Unwrap()
-	}
-	for _, mistake := range mistakes {
-		if e, ok := errors.AsType[*tokenguard.ConfigError](mistake); ok {
-			fmt.Fprintf(out, "%s:%d:%d: %s is %s, must be %s\n", name, e.Line, e.Column, e.Field, e.Value, e.Bound)
+	colour := painter(out)
+	for _, f := range c.Findings {
+		place, what := c.File, f.Text
+		if f.Line > 0 {
+			place = fmt.Sprintf("%s:%d:%d", c.File, f.Line, f.Column)
+		}
+		if f.Warning {
+			what = "warning: " + what
 		} else {
-			fmt.Fprintf(out, "%s: %v\n", name, mistake)
+			what = colour.bad(what)
+		}
+		if _, err := fmt.Fprintf(out, "%s: %s\n", place, what); err != nil {
+			return err
 		}
 	}
-	return len(mistakes), nil
-}
-
-// readFile reads a file; - is standard input.
-func readFile(cmd *cobra.Command, name string) ([]byte, error) {
-	if name == "-" {
-		return io.ReadAll(cmd.InOrStdin())
+	if c.faults > 0 {
+		return nil
 	}
-	data, err := os.ReadFile(name)
-	if err != nil {
-		return nil, fmt.Errorf("tokenguard: %w", err)
+	set, err := json.Marshal(c.Config)
+	if err == nil {
+		_, err = fmt.Fprintf(out, "%s: %s: %s\n", c.File, colour.good("ok"), set)
 	}
-	return data, nil
-}
-
-// readConfig reads the configuration of --config; an empty name means the defaults.
-func readConfig(cmd *cobra.Command, name string) (tokenguard.Config, error) {
-	if name == "" {
-		return tokenguard.Config{}, nil
-	}
-	data, err := readFile(cmd, name)
-	if err != nil {
-		return tokenguard.Config{}, err
-	}
-	config, err := tokenguard.ParseConfig(data)
-	if err != nil {
-		err = fmt.Errorf("%w (in %s: tokenguard check %s shows all faults)", err, name, name)
-	}
-	return config, err
+	return err
 }

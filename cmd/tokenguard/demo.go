@@ -14,7 +14,7 @@ import (
 )
 
 func demoCommand() *cobra.Command {
-	var listen string
+	var page pageFlags
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the page with simulated traffic, offline",
@@ -23,6 +23,9 @@ uses, and which fails now and then. Five callers ask all the time. The limits ar
 times faster.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := page.check(); err != nil {
+				return err
+			}
 			up := &demoUpstream{uses: map[string]int{}}
 			g, err := tokenguard.New(up.fetch, tokenguard.WithName("demo"), tokenguard.WithConfig(demoConfig()))
 			if err != nil {
@@ -34,13 +37,13 @@ times faster.`,
 				callers.Go(func() { up.caller(ctx, g, name) })
 			}
 			fmt.Fprintln(cmd.ErrOrStderr(), "simulated: five callers and an upstream whose tokens live two minutes or 250 calls; the default limits, 30 times as fast")
-			err = serve(cmd, g, listen)
+			err = serve(cmd, g, &page)
 			stop()
 			callers.Wait()
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8321", "loopback `ADDRESS`")
+	page.flags(cmd)
 	return cmd
 }
 

@@ -24,16 +24,21 @@ func execCommand() *cobra.Command {
 			if env == "" || strings.ContainsAny(env, "=\x00") {
 				return usage("--env %q: want the name of an environment variable", env)
 			}
+			program, err := ready(args[split+1:])
+			if err != nil {
+				return err
+			}
 			token, err := a.token(cmd, args[:split])
 			if err != nil {
 				return err
 			}
 			prefix := env + "="
 			environ := slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, prefix) })
-			return become(args[split+1:], append(environ, prefix+token.Value()))
+			return become(program, append(environ, prefix+token.Value()))
 		},
 	}
 	a.flags(cmd)
 	cmd.Flags().StringVar(&env, "env", "", "environment variable that holds the token")
+	completeWords(cmd, "env", "API_TOKEN", "TOKEN")
 	return cmd
 }

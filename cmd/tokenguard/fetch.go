@@ -3,9 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -20,6 +18,7 @@ type fetch struct {
 	command  []string
 	lifetime time.Duration // of the token; 0: not stated
 	json     bool          // the output is an OAuth 2 token response
+	spare    reserve       // files for the start
 }
 
 const (
@@ -31,6 +30,7 @@ const (
 // which reads a 429 or a Retry-After from it. When its time is over, or it fails, all that it started ends with it:
 // nothing asks the upstream after the attempt's recorded end.
 func (f *fetch) request(ctx context.Context, _ tokenguard.Request) (tokenguard.Token, error) {
+	f.spare.free()
 	cmd := exec.CommandContext(ctx, f.command[0], f.command[1:]...)
 	var out bytes.Buffer
 	said := &tail{most: keptStderr}
@@ -40,57 +40,12 @@ func (f *fetch) request(ctx context.Context, _ tokenguard.Request) (tokenguard.T
 		if ctx.Err() != nil {
 			return tokenguard.Token{}, ctx.Err()
 		}
-		message := strings.TrimSpace(string(said.last))
-		if message == "" {
-			message = err.Error()
+		// A child that still holds the output keeps no token back: the command itself has ended well.
+		if !errors.Is(err, exec.ErrWaitDelay) {
+			return tokenguard.Token{}, f.failed(err, strings.TrimSpace(string(said.last)))
 		}
-		return tokenguard.Token{}, tokenguard.Failed(tokenguard.Failure{Message: message, Err: &commandError{f.command[0], err}})
 	}
 	return f.token(out.Bytes())
-}
-
-// commandError says how the command ended, and nothing of what it wrote.
-type commandError struct {
-	name string
-	err  error
-}
-
-func (e *commandError) Error() string { return fmt.Sprintf("%s: %v", e.name, e.err) }
-func (e *commandError) Unwrap() error { return e.err }
-
-// token reads the command's output. Its errors never show it.
-func (f *fetch) token(out []byte) (tokenguard.Token, error) {
-	fail := func(text string) (tokenguard.Token, error) {
-		return tokenguard.Token{}, &commandError{f.command[0], errors.New(text)}
-	}
-	value, lifetime := strings.TrimSpace(string(out)), f.lifetime
-	if f.json {
-		var answer struct {
-			AccessToken string   `json:"access_token"`
-			ExpiresIn   *float64 `json:"expires_in"`
-			Error       string   `json:"error"`
-		}
-		if json.Unmarshal(out, &answer) != nil {
-			return fail("its output is no JSON object with access_token and expires_in")
-		}
-		if answer.AccessToken == "" {
-			return fail("its output has no access_token; error: " + answer.Error)
-		}
-		value = answer.AccessToken
-		if answer.ExpiresIn != nil {
-			lifetime = time.Duration(*answer.ExpiresIn * float64(time.Second))
-			return tokenguard.NewTokenIn(value, lifetime), nil
-		}
-	}
-	switch {
-	case value == "":
-		return fail("it printed nothing: want the token on standard output")
-	case strings.ContainsAny(value, "\r\n"):
-		return fail("it printed more than one line: want the token alone, or --json")
-	case lifetime > 0:
-		return tokenguard.NewTokenIn(value, lifetime), nil
-	}
-	return tokenguard.NewToken(value, time.Time{}), nil
 }
 
 // tail keeps the end of what is written to it.

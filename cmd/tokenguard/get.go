@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -38,7 +36,17 @@ func (a *access) flags(cmd *cobra.Command) {
 	flags.StringVar(&a.report, "report", "", "how the call made with --failing ended: `ok|quota|auth|status=N`")
 	flags.StringVar(&a.message, "message", "", "what the upstream answered, with --report")
 	flags.StringVar(&a.failing, "failing", "", "the token of --report: its `ID`, or - to read the token from standard input")
-	_ = cmd.RegisterFlagCompletionFunc("report", cobra.FixedCompletions([]string{"ok", "quota", "auth", "status="}, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace))
+	completeNames(cmd, "name")
+	complete(cmd, "state")
+	complete(cmd, "config", "json", "jsonc")
+	completeWords(cmd, "report", outcomes...)
+	completeWords(cmd, "failing", "-")
+	for _, flag := range []string{"lifetime", "timeout", "wait"} {
+		completeWords(cmd, flag, "30s", "10m", "1h")
+	}
+	for _, flag := range []string{"scope", "caller", "message"} {
+		completeWords(cmd, flag)
+	}
 }
 
 func getCommand() *cobra.Command {
@@ -50,7 +58,8 @@ func getCommand() *cobra.Command {
 allow. Scripts, services and terminals that use the same name share tokens and limits.
 
 Exit codes: 69 COMMAND failed; 74 the state cannot be read or written; 75 refused, and waiting helps (when, stands on
-standard error); 77 refused, and waiting alone does not help; 64 wrong usage.
+standard error); 77 refused, and waiting alone does not help; 64 wrong usage; and before anything is charged, 126 COMMAND
+cannot be run, 127 it is not found, 71 the system has no file left to start it with.
 
 When a call made with the token fails, say so with --report, and get another one if that is justified. --report
 without COMMAND only reports.`,
@@ -78,7 +87,13 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 	if err != nil {
 		return token, err
 	}
-	if err := a.readFailing(cmd); err != nil {
+	name := strings.Join(command[:min(1, len(command))], "") // as it was given
+	if len(command) > 0 {
+		if command, err = ready(command); err != nil {
+			return token, err
+		}
+	}
+	if a.failing, err = tokenOf(cmd, "--failing", a.failing); err != nil {
 		return token, err
 	}
 	config, err := readConfig(cmd, a.config)
@@ -86,15 +101,19 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 		return token, err
 	}
 	if a.caller == "" {
-		a.caller = os.Getenv("USER") + " " + strings.Join(command[:min(1, len(command))], "")
+		a.caller = os.Getenv("USER") + " " + name
 	}
 	f := &fetch{command: command, lifetime: a.lifetime, json: a.json}
-	g, err := tokenguard.New(f.request, tokenguard.WithName(a.name), tokenguard.WithStateFile(a.state),
+	if len(command) > 0 {
+		if f.spare, err = hold(); err != nil {
+			return token, err
+		}
+		defer f.spare.free()
+	}
+	g, err := tokenguard.New(f.request, tokenguard.WithName(a.name), tokenguard.WithStateFile(a.state), tokenguard.WithClassifier(classOf),
 		tokenguard.WithConfig(config), tokenguard.WithRequestTimeout(a.timeout), tokenguard.WithFreshness(0))
-	if _, ok := errors.AsType[*tokenguard.ConfigError](err); ok {
-		return token, &exitError{exitUsage, err}
-	} else if err != nil {
-		return token, &exitError{exitStore, err}
+	if err != nil {
+		return token, storeError(err)
 	}
 	defer func() {
 		if cerr := g.Close(); err == nil && cerr != nil {
@@ -102,7 +121,7 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 		}
 	}()
 	ctx := cmd.Context()
-	if a.report == "ok" || len(command) == 0 {
+	if a.report != "" && failure.IsZero() || len(command) == 0 {
 		if err := g.Report(ctx, tokenguard.Outcome{TokenID: a.failing, Failure: failure}); err != nil {
 			return token, &exitError{exitStore, err}
 		}
@@ -123,7 +142,7 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 	}
 	grant, err := ask(ctx, req)
 	if a.verbose && err == nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "tokenguard: %s: %s\n", origins[grant.Source], grant.Verdict.Detail)
+		fmt.Fprintf(cmd.ErrOrStderr(), "tokenguard: %s: %s\n", origins[grant.Source], asFlags(grant.Verdict.Detail))
 	}
 	return grant.Token, exitFor(err)
 }
@@ -172,40 +191,13 @@ func exitFor(err error) error {
 
 // failure is what --report says.
 func (a *access) failure() (f tokenguard.Failure, err error) {
-	number, isStatus := strings.CutPrefix(a.report, "status=")
 	switch {
 	case a.report == "" && (a.failing != "" || a.message != ""):
 		return f, usage("--failing and --message need --report ok|quota|auth|status=N")
 	case a.report == "":
+		return f, nil
 	case a.failing == "" && (a.report == "ok" || a.report == "quota" || a.report == "auth"):
 		return f, usage("--report %s says something about a token: name it with --failing ID, or --failing - and the token on standard input", a.report)
-	case a.report == "ok":
-	case a.report == "quota":
-		f = tokenguard.Failure{StatusCode: 429, Message: "No remaining quota"}
-	case a.report == "auth":
-		f = tokenguard.Failure{StatusCode: 401, Message: "invalid token"}
-	case isStatus:
-		if f.StatusCode, err = strconv.Atoi(number); err != nil || f.StatusCode < 100 || f.StatusCode > 599 {
-			return f, usage("--report %s: want an HTTP status from 100 to 599", a.report)
-		}
-	default:
-		return f, usage("--report %q: want ok, quota, auth or status=N", a.report)
 	}
-	if a.message != "" && !f.IsZero() {
-		f.Message = strings.TrimSpace(f.Message + " " + a.message)
-	}
-	return f, nil
-}
-
-// readFailing replaces - by the token on standard input, which other users of the machine do not see.
-func (a *access) readFailing(cmd *cobra.Command) error {
-	if a.failing != "-" {
-		return nil
-	}
-	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-	if line = strings.TrimSpace(line); line == "" {
-		return usage("--failing -: no token on standard input: %v", err)
-	}
-	a.failing = tokenguard.TokenID(line)
-	return nil
+	return outcome("--report", a.report, a.message)
 }

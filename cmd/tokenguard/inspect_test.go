@@ -33,7 +33,7 @@ func TestInspectRedis(t *testing.T) {
 	server := miniredis.RunT(t)
 	address := "redis://" + server.Addr() + "/0"
 	said, err := command(t, "inspect", "--name", "my-api", "--redis", address)
-	require.NoError(t, err)
+	require.ErrorContains(t, err, "exit code 1")
 	assert.Contains(t, said, "there is no state yet")
 
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})

@@ -1,5 +1,5 @@
-// Tokenguard answers what a guard would have done with a log, checks configurations, and lets shell scripts share the
-// limits of services.
+// Tokenguard answers what a guard would have done with a log, checks configurations, lets shell scripts share the limits
+// of services, and shows and mends a state.
 //
 //	tokenguard replay LOG --config limits.json --what-if max_requests_per_hour=3,5,10
 //	tokenguard get --name my-api -- ./fetch-token
@@ -9,46 +9,12 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
 )
-
-// Exit codes, of sysexits.h where one fits.
-const (
-	exitFault    = 1  // what was checked has faults, or cannot be read
-	exitUsage    = 64 // EX_USAGE
-	exitFailed   = 69 // EX_UNAVAILABLE: COMMAND was run and failed
-	exitStore    = 74 // EX_IOERR: the state cannot be read or written
-	exitWait     = 75 // EX_TEMPFAIL: refused, waiting helps
-	exitRefused  = 77 // EX_NOPERM: refused, waiting alone does not help
-	exitExceeded = 99 // --fail-on holds
-
-	exitInterrupted = 130 // by a signal, as shells say it
-)
-
-// exitError ends the program with a code. A nil err says nothing: all was said.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string {
-	if e.err == nil {
-		return fmt.Sprintf("exit code %d", e.code)
-	}
-	return e.err.Error()
-}
-
-func (e *exitError) Unwrap() error { return e.err }
-
-func usage(format string, args ...any) error {
-	return &exitError{exitUsage, fmt.Errorf("tokenguard: "+format, args...)}
-}
 
 func main() { os.Exit(run()) }
 
@@ -57,30 +23,58 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	defer stop()
-	err := root().ExecuteContext(ctx)
-	if err == nil {
-		return 0
-	}
-	if e, ok := errors.AsType[*exitError](err); ok {
-		if e.err != nil {
-			fmt.Fprintln(os.Stderr, e.err)
-		}
-		return e.code
-	}
-	fmt.Fprintln(os.Stderr, err)
-	return exitFault
+	cmd := root()
+	return tell(os.Stderr, cmd.ExecuteContext(ctx))
 }
 
 func root() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:           "tokenguard",
 		Short:         "Acquire metered tokens almost never",
+		Version:       built().String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			hint := ""
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				hint = "; did you mean " + near[0] + "?"
+			}
+			return usage("unknown command %q%s (see tokenguard --help)", args[0], hint)
+		},
+		Args: cobra.ArbitraryArgs,
 	}
+	cmd.SetVersionTemplate("{{.Version}}\n")
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usage("%w (see tokenguard %s --help)", err, c.Name())
+		return usage("%w (see %s --help)", err, c.CommandPath())
 	})
-	cmd.AddCommand(replayCommand(), getCommand(), execCommand(), checkCommand(), inspectCommand(), testCommand(), serveCommand(), demoCommand())
+	cmd.AddCommand(replayCommand(), getCommand(), execCommand(), reportCommand(), checkCommand(), classifyCommand(), inspectCommand(), listCommand(),
+		watchCommand(), clearCommand(), serveCommand(), demoCommand(), testCommand(), versionCommand())
+	cmd.SetHelpCommand(helpCommand(cmd))
+	cmd.InitDefaultCompletionCmd()
+	keepConventions(cmd)
 	return cmd
+}
+
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Show what a command does, and its flags",
+		Args:  cobra.ArbitraryArgs,
+		ValidArgsFunction: func(*cobra.Command, []string, string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
+			for _, c := range root.Commands() {
+				names = append(names, c.Name())
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			about, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 || len(args) > 0 && about == root {
+				return usage("there is no command %q (see tokenguard --help)", args[len(args)-max(len(rest), 1)])
+			}
+			return about.Help()
+		},
+	}
 }

@@ -12,77 +12,89 @@ import (
 
 	"github.com/tokenguard/tokenguard"
 	"github.com/tokenguard/tokenguard/guardui"
-	"github.com/tokenguard/tokenguard/inspect"
 )
 
 func serveCommand() *cobra.Command {
-	var name, state, config, listen string
+	var p place
+	var config string
+	var page pageFlags
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Show the page of a state file, live",
-		Long: `Serve shows what the guards that share a state file may do now and why. It reads the state and starts nothing. The
-page answers the loopback interface alone. Calls, refusals and the decision log are on the services' own pages: each
-process knows those that it decided.`,
+		Short: "Show the page of a state, live",
+		Long: `Serve shows what the guards that share a state may do now and why. It reads the state and starts nothing. The page
+listens and answers on the loopback interface alone; another --listen needs --with-token, which makes a secret that the
+printed address holds, or --allow, a list of addresses that may see it. Calls, refusals and the decision log are on the
+services' own pages: each process knows those that it decided.`,
+		Example: `  tokenguard serve --name my-api
+  tokenguard serve --name my-api --listen :8321 --with-token
+  tokenguard serve --state /var/lib/my-api/tokens.state --listen 10.0.0.5:8321 --allow 10.0.0.0/24`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if p.name == "" && p.file == "" {
+				p.name = "default"
+			}
+			if err := p.check(cmd); err != nil {
+				return err
+			}
+			if err := page.check(); err != nil {
+				return err
+			}
 			settings, err := readConfig(cmd, config)
 			if err != nil {
 				return err
 			}
-			if err := lookFirst(cmd, name, state); err != nil {
+			if err := p.open(); err != nil {
 				return err
 			}
-			g, err := tokenguard.New(readOnly, tokenguard.WithName(name), tokenguard.WithStateFile(state), tokenguard.WithConfig(settings))
+			defer p.close()
+			report, err := lookFirst(cmd, &p)
 			if err != nil {
-				return &exitError{exitUsage, err}
+				return err
 			}
-			return serve(cmd, g, listen)
+			if p.name == "" && report.Name == "" {
+				p.name = "default"
+			}
+			g, err := p.guard(report, tokenguard.WithConfig(settings))
+			if err != nil {
+				return err
+			}
+			return serve(cmd, g, &page)
 		},
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&name, "name", "default", "upstream and account: the guards' name")
-	flags.StringVar(&state, "state", "", "state `FILE` (default: one named after --name in your state folder)")
-	flags.StringVar(&config, "config", "", "configuration of the guards, in JSON (default: the library's)")
-	flags.StringVar(&listen, "listen", "127.0.0.1:8321", "loopback `ADDRESS`")
+	p.flags(cmd)
+	cmd.Flags().StringVar(&config, "config", "", "configuration `FILE` of the guards, in JSON (default: the library's)")
+	complete(cmd, "config", "json", "jsonc")
+	page.flags(cmd)
 	return cmd
 }
 
 // lookFirst says that there is no state yet, and refuses to open one that a guard would set aside or cannot read.
-func lookFirst(cmd *cobra.Command, name, path string) (err error) {
-	if path == "" {
-		if path, err = tokenguard.DefaultStateFile(name); err != nil {
-			return &exitError{exitUsage, err}
-		}
-	}
-	report, err := inspect.File(cmd.Context(), path)
+func lookFirst(cmd *cobra.Command, p *place) (inspected, error) {
+	report, err := p.look(cmd.Context())
 	switch {
 	case err != nil:
-		return &exitError{exitStore, err}
+		return report, err
 	case report.Problem != "":
-		return &exitError{exitStore, fmt.Errorf("tokenguard: %s: %s", path, report.Problem)}
+		return report, &exitError{exitStore, fmt.Errorf("tokenguard: %s: %s", p, report.Problem)}
 	case !report.Exists:
-		fmt.Fprintf(cmd.ErrOrStderr(), "no state at %s yet: the page shows an empty guard until a service or tokenguard get --name %s writes it\n", path, name)
+		fmt.Fprintf(cmd.ErrOrStderr(), "tokenguard: there is no state at %s yet: the page shows an empty guard until a service or tokenguard get writes it\n", p)
 	}
-	return nil
-}
-
-// readOnly is the RequestFunc of a guard that is only looked at.
-func readOnly(context.Context, tokenguard.Request) (tokenguard.Token, error) {
-	return tokenguard.Token{}, errors.New("this guard is for looking only")
+	return report, nil
 }
 
 // serve shows the page of a guard until the program is told to end, and closes the guard.
-func serve(cmd *cobra.Command, g *tokenguard.Guard, listen string) (err error) {
+func serve(cmd *cobra.Command, g *tokenguard.Guard, page *pageFlags) (err error) {
 	defer func() { err = errors.Join(err, g.Close()) }()
-	l, err := net.Listen("tcp", listen)
+	l, err := net.Listen("tcp", page.listen)
 	if err != nil {
-		return &exitError{exitUsage, fmt.Errorf("tokenguard: --listen %s: %w (another address: --listen 127.0.0.1:0)", listen, err)}
+		return &exitError{exitUsage, fmt.Errorf("tokenguard: --listen %s: %w (another address: --listen 127.0.0.1:0)", page.listen, err)}
 	}
 	ctx := cmd.Context()
-	server := &http.Server{Handler: guardui.New(g), ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	server := &http.Server{Handler: page.handler(guardui.New(g, page.options()...)), ReadHeaderTimeout: 5 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return ctx }}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	fmt.Fprintf(cmd.OutOrStdout(), "http://%s/ shows the page: open it in a browser. Ctrl-C ends it.\n", l.Addr())
+	fmt.Fprintf(cmd.OutOrStdout(), "%s shows the page: open it in a browser. Ctrl-C ends it.\n", page.address(l.Addr()))
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

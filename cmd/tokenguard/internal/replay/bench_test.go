@@ -27,11 +27,11 @@ func BenchmarkReplay(b *testing.B) {
 	in := stream(lines)
 	for b.Loop() {
 		in.Seek(0, 0)
-		log, err := Open("bench.jsonl", in, nil)
+		log, err := Open([]File{{"bench.jsonl", in}}, Options{}, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
-		r, err := New("defaults", Upstream{Lifetime: 3600e9}, false)
+		r, err := New("defaults", Setup{Upstream: Upstream{Lifetime: 3600e9}}, false)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -18,7 +18,7 @@ var report = template.Must(template.New("report.html").Funcs(template.FuncMap{
 	"share":   func(r *Result, n int) float64 { return r.share(n) },
 	"heading": func() []string { return whatIfHeading },
 	"whatif":  (*Result).whatIf,
-	"picture": picture,
+	"picture": picture, "failures": (*Report).failures, "unnamed": (*Report).unnamed,
 }).ParseFS(page, "report.html"))
 
 // noZeros makes 1h of 1h0m0s.

@@ -2,313 +2,226 @@
 package replay
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/csv"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"maps"
+	"regexp"
 	"slices"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/tokenguard/tokenguard"
 )
 
-// Call is one line of a log: somebody wanted a token, or said how one did.
-type Call struct {
-	Line    int
-	At      time.Time
-	Cause   string
-	Caller  string
-	Scope   string
-	Status  int              // what the call ended with for which a token is wanted; 0: not known
-	Body    string           // its text
-	Class   tokenguard.Class // what an earlier guard made of it; "": Status and Body decide
-	Failing string           // the token with which it failed: an ID, any name, or Current
-	Event   tokenguard.EventKind
-	Repeats int // like calls at the same instant
-}
+// Format is how a log is written.
+type Format string
 
-// Current, as Call.Failing, is the token that the replay handed out last.
-const Current = "current"
-
-// Fields are what a column map may name.
-var Fields = []string{"at", "cause", "caller", "scope", "status", "body", "class", "failing"}
-
-// record holds the fields of all known kinds of lines: calls, events of the library, its log records.
-type record struct {
-	At      time.Time            `json:"at"`
-	Time    time.Time            `json:"time"`
-	Cause   string               `json:"cause"`
-	Caller  string               `json:"caller"`
-	Scope   string               `json:"scope"`
-	Status  int                  `json:"status"`
-	Body    string               `json:"body"`
-	Class   tokenguard.Class     `json:"class"`
-	Failing string               `json:"failing"`
-	Kind    tokenguard.EventKind `json:"kind"`
-	Msg     string               `json:"msg"`
-	Text    string               `json:"text"`
-	Repeats int                  `json:"repeats"`
-	Verdict struct {
-		Class tokenguard.Class `json:"class"`
-	} `json:"verdict"`
-}
-
+// The formats. Each has a call on a line; CSV begins with a heading.
 const (
-	maxLine  = 4 << 20         // bytes of a line
-	disorder = 5 * time.Second // by which a line may be older than the one above, as concurrent writers make it
+	JSON   Format = "json"
+	Logfmt Format = "logfmt"
+	Access Format = "access"
+	CSV    Format = "csv"
 )
 
-// Log reads a log line by line.
+// Formats that Options may name.
+var Formats = []Format{JSON, Logfmt, Access, CSV}
+
+// pairs tells logfmt: it begins with a key and its value.
+var pairs = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.@/-]*=("|[^\s"]*(\s|$))`)
+
+// File is one file of a log, compressed with gzip or not.
+type File struct {
+	Name string // in errors; the ending .csv or .tsv tells the format
+	In   io.Reader
+}
+
+// Options say how a log is to be read. The zero value finds out.
+type Options struct {
+	Format    Format
+	Separator rune // of CSV
+	Columns   Columns
+	Sort      bool // in memory, by time
+}
+
+// Mistake is a line that cannot be read.
+type Mistake struct {
+	File string
+	Line int
+	Err  error
+}
+
+func (m Mistake) String() string { return fmt.Sprintf("%s:%d: %v", m.File, m.Line, m.Err) }
+
+// Log reads files line by line.
 type Log struct {
-	name    string
-	columns map[string]string // by field; nil: the known names
-	in      *bufio.Reader
-	csv     bool
-	last    time.Time
-	Lines   int // read so far
-	Skipped int // that are no calls
+	sources []*source
+	several bool
+	sort    bool
+	keep    bool // unnamed failures as they are
+	tell    func(Mistake)
+
+	Skipped  int                      // lines that are no calls
+	Wrong    int                      // lines that cannot be read
+	Failures map[tokenguard.Class]int // of the calls
+	Unnamed  int                      // failures of the quota or the token that name no token
 }
 
-// Open prepares a log for reading. name stands in errors; one that ends in .csv is read as CSV with a heading, anything
-// else as one JSON object a line. columns names, for each field, the JSON path (dots between) or the CSV column.
-func Open(name string, in io.Reader, columns map[string]string) (*Log, error) {
-	for field := range columns {
-		if !slices.Contains(Fields, field) {
-			return nil, fmt.Errorf("tokenguard: --map names %q: the fields are %s", field, strings.Join(Fields, ", "))
+// Open prepares files for reading. tell, if not nil, hears of each wrong line.
+func Open(files []File, opts Options, tell func(Mistake)) (*Log, error) {
+	l := &Log{several: len(files) > 1, sort: opts.Sort, keep: opts.Columns.text["failing"] == None, tell: tell, Failures: map[tokenguard.Class]int{}}
+	for _, f := range files {
+		s, err := newSource(l, f, opts)
+		if err != nil {
+			return nil, err
 		}
+		l.sources = append(l.sources, s)
 	}
-	if len(columns) > 0 && columns["at"] == "" {
-		return nil, errors.New("tokenguard: --map lacks at: say which column holds the instant, as in --map at=time")
-	}
-	return &Log{name: name, columns: columns, in: bufio.NewReaderSize(in, 1<<20), csv: strings.HasSuffix(name, ".csv")}, nil
+	return l, nil
 }
 
-// Calls yields the calls in order, each with the mistake that ends the log, if there is one.
-func (l *Log) Calls() iter.Seq2[Call, error] {
-	lines := l.json
-	if l.csv {
-		lines = l.table
+// Lines is how many were read so far.
+func (l *Log) Lines() (n int) {
+	for _, s := range l.sources {
+		n += s.lines
 	}
+	return n
+}
+
+// Reading says what the failures are taken to be that name no token.
+func (l *Log) Reading() string {
+	if l.keep {
+		return "they are taken to say nothing of any token"
+	}
+	return "they are taken to be of the token that was handed out last"
+}
+
+func (l *Log) wrong(m Mistake) {
+	l.Wrong++
+	if l.tell != nil {
+		l.tell(m)
+	}
+}
+
+// Calls yields the calls of all files in order of time, or the mistake that ends them.
+func (l *Log) Calls() iter.Seq2[Call, error] {
 	return func(yield func(Call, error) bool) {
 		found := false
-		for c, err := range lines {
-			if err == nil {
-				err = l.order(&c)
-			}
+		for c, err := range l.all() {
 			if err != nil {
-				yield(Call{}, fmt.Errorf("tokenguard: %s:%d: %w", l.name, l.Lines, err))
+				yield(Call{}, err)
 				return
 			}
+			l.count(&c)
 			if found = true; !yield(c, nil) {
 				return
 			}
 		}
 		if !found {
-			yield(Call{}, fmt.Errorf("tokenguard: %s: none of %d lines is a call: want one JSON object a line with \"at\", the library's events or log, or --map at=COLUMN", l.name, l.Lines))
+			yield(Call{}, l.empty())
 		}
 	}
 }
 
-// order takes small disorder for the same instant.
-func (l *Log) order(c *Call) error {
-	if back := l.last.Sub(c.At); back > disorder {
-		return fmt.Errorf("%s is %v before a line above: sort the log by time", c.At.Format(time.RFC3339Nano), back)
-	} else if back > 0 {
-		c.At = l.last
+func (l *Log) empty() error {
+	s := l.sources[0]
+	name, format := s.name, string(s.format)
+	if l.several {
+		name, format = fmt.Sprintf("%d files", len(l.sources)), "their format"
 	}
-	l.last = c.At
-	return nil
+	return fmt.Errorf("tokenguard: %s: none of %s is a call, read as %s: want an instant in \"at\", the library's events or log, or --map at=COLUMN; --input names another format", name, count(l.Lines(), "line"), format)
 }
 
-func (l *Log) json(yield func(Call, error) bool) {
-	lines := bufio.NewScanner(l.in)
-	lines.Buffer(make([]byte, 64<<10), maxLine)
-	for lines.Scan() {
-		l.Lines++
-		data := lines.Bytes()
-		if len(bytes.TrimSpace(data)) == 0 {
-			continue
-		}
-		read := l.known
-		if l.columns != nil {
-			read = l.mapped
-		}
-		c, ok, err := read(data)
-		if err == nil && !ok {
-			l.Skipped++
-			continue
-		}
-		if !yield(c, err) || err != nil {
-			return
-		}
+// all yields the calls of all files in order of time.
+func (l *Log) all() iter.Seq2[Call, error] {
+	switch {
+	case l.sort:
+		return l.sorted
+	case l.several:
+		return l.merged
 	}
-	if err := lines.Err(); err != nil {
-		l.Lines++
-		if errors.Is(err, bufio.ErrTooLong) {
-			err = fmt.Errorf("the line has more than %d bytes", maxLine)
-		}
-		yield(Call{}, err)
-	}
+	return l.sources[0].calls
 }
 
-// known reads a line of a kind that needs no column map.
-func (l *Log) known(data []byte) (Call, bool, error) {
-	var r record
-	if err := json.Unmarshal(data, &r); err != nil {
-		return Call{}, false, fmt.Errorf("not a known line: %w (for other logs give --map at=FIELD,...)", err)
-	}
-	if kind, ok := strings.CutPrefix(r.Msg, "token "); ok && r.At.IsZero() {
-		r.At, r.Kind, r.Verdict.Class = r.Time, tokenguard.EventKind(kind), r.Class
-	}
-	if r.Kind != "" {
-		return l.event(&r)
-	}
-	if r.At.IsZero() {
-		return Call{}, false, nil
-	}
-	return Call{Line: l.Lines, At: r.At, Cause: r.Cause, Caller: r.Caller, Scope: r.Scope, Status: r.Status, Body: r.Body,
-		Class: r.Class, Failing: r.Failing}, true, nil
-}
-
-// event reads an event: a call, a report, or how an acquisition ended. The latter stands for the call that started it.
-func (l *Log) event(r *record) (Call, bool, error) {
-	switch r.Kind {
-	case tokenguard.EventServed, tokenguard.EventRefused, tokenguard.EventAcquired, tokenguard.EventFailed, tokenguard.EventReported:
-	default:
-		return Call{}, false, nil
-	}
-	if r.At.IsZero() {
-		return Call{}, false, errors.New(`an event without "at"`)
-	}
-	return Call{Line: l.Lines, At: r.At, Cause: string(r.Kind), Caller: r.Caller, Scope: r.Scope, Body: r.Text,
-		Class: r.Verdict.Class, Event: r.Kind, Repeats: r.Repeats}, true, nil
-}
-
-// mapped reads a line with the column map.
-func (l *Log) mapped(data []byte) (Call, bool, error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	var object map[string]any
-	if err := dec.Decode(&object); err != nil {
-		return Call{}, false, fmt.Errorf("not a JSON object: %w", err)
-	}
-	return l.call(func(column string) string {
-		var v any = object
-		for part := range strings.SplitSeq(column, ".") {
-			m, _ := v.(map[string]any)
-			v = m[part]
-		}
-		if v == nil {
-			return ""
-		}
-		return fmt.Sprint(v)
-	})
-}
-
-func (l *Log) table(yield func(Call, error) bool) {
-	rows := csv.NewReader(l.in)
-	rows.ReuseRecord = true
-	l.Lines = 1
-	heading, err := rows.Read()
-	if err != nil {
-		yield(Call{}, fmt.Errorf("no heading: %w", err))
-		return
-	}
-	index := map[string]int{}
-	for i, h := range heading {
-		index[strings.TrimPrefix(h, "\uFEFF")] = i
-	}
-	if l.columns == nil {
-		l.columns = map[string]string{}
-		for _, f := range Fields {
-			if _, ok := index[f]; ok {
-				l.columns[f] = f
+func (l *Log) sorted(yield func(Call, error) bool) {
+	var all []Call
+	for _, s := range l.sources {
+		for c, err := range s.calls {
+			if err != nil {
+				yield(c, err)
+				return
 			}
+			all = append(all, c)
 		}
 	}
-	for field, column := range l.columns {
-		if _, ok := index[column]; !ok {
-			yield(Call{}, fmt.Errorf("no column %q for %s: the heading has %s", column, field, strings.Join(slices.Sorted(maps.Keys(index)), ", ")))
+	slices.SortStableFunc(all, func(a, b Call) int { return a.At.Compare(b.At) })
+	for _, c := range all {
+		if !yield(c, nil) {
 			return
 		}
 	}
-	if l.columns["at"] == "" {
-		yield(Call{}, errors.New(`no column "at": give --map at=COLUMN`))
-		return
+}
+
+// merged takes the oldest of the next calls of each file, and of several the one of the first file.
+func (l *Log) merged(yield func(Call, error) bool) {
+	type head struct {
+		Call
+		next func() (Call, error, bool)
 	}
-	for {
-		row, err := rows.Read()
-		if err == io.EOF {
-			return
-		}
+	var heads []*head
+	for _, s := range l.sources {
+		next, stop := iter.Pull2(s.calls)
+		defer stop()
+		c, err, ok := next()
 		if err != nil {
 			yield(Call{}, err)
 			return
 		}
-		l.Lines, _ = rows.FieldPos(0)
-		c, ok, err := l.call(func(column string) string { return row[index[column]] })
-		if err == nil && !ok {
-			l.Skipped++
-			continue
+		if ok {
+			heads = append(heads, &head{c, next})
 		}
-		if !yield(c, err) || err != nil {
+	}
+	for len(heads) > 0 {
+		oldest := 0
+		for i, h := range heads {
+			if h.At.Before(heads[oldest].At) {
+				oldest = i
+			}
+		}
+		h := heads[oldest]
+		if !yield(h.Call, nil) {
 			return
 		}
+		c, err, ok := h.next()
+		if err != nil {
+			yield(Call{}, err)
+			return
+		}
+		if h.Call = c; !ok {
+			heads = slices.Delete(heads, oldest, oldest+1)
+		}
 	}
 }
 
-// call makes a call of the columns; one without an instant is none.
-func (l *Log) call(column func(string) string) (c Call, ok bool, err error) {
-	get := func(field string) string {
-		if name := l.columns[field]; name != "" {
-			return column(name)
-		}
-		return ""
+// count counts the call's failure. One that says something of a token and names none is taken, unless the column map
+// says otherwise, to be of the one that was handed out last: the reading that promises less.
+func (l *Log) count(c *Call) {
+	if c.Event == tokenguard.EventFailed || c.Event == tokenguard.EventAcquired {
+		return
 	}
-	at := get("at")
-	if at == "" {
-		return c, false, nil
+	failure := c.failure()
+	if failure.IsZero() {
+		return
 	}
-	c = Call{Line: l.Lines, Cause: get("cause"), Caller: get("caller"), Scope: get("scope"), Body: get("body"),
-		Class: tokenguard.Class(get("class")), Failing: get("failing")}
-	if c.At, err = instant(at); err != nil {
-		return c, false, err
+	means := classify(failure)
+	if c.Event != tokenguard.EventReported { // which the call behind it says once more
+		l.Failures[means] += 1 + c.Repeats
 	}
-	if s := get("status"); s != "" {
-		if c.Status, err = strconv.Atoi(s); err != nil {
-			return c, false, fmt.Errorf("status %q: want a number", s)
-		}
+	if c.Failing == None && l.keep {
+		c.Failing = ""
 	}
-	return c, true, nil
-}
-
-// instant reads RFC 3339, the same without a zone (UTC), or a number: Unix seconds, or milliseconds, microseconds,
-// nanoseconds, by its size.
-func instant(s string) (time.Time, error) {
-	for _, layout := range []string{time.RFC3339, time.DateTime, "2006-01-02T15:04:05"} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t, nil
+	if c.Failing == "" && namesToken(means) && c.Event != tokenguard.EventReported {
+		l.Unnamed += 1 + c.Repeats
+		if !l.keep {
+			c.Failing = Current
 		}
 	}
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil && n > 0 {
-		for n < 1e17 {
-			if n < 1e11 {
-				n *= int64(time.Second)
-				break
-			}
-			n *= 1000
-		}
-		return time.Unix(0, n).UTC(), nil
-	}
-	if f, err := strconv.ParseFloat(s, 64); err == nil && f > 0 && f < 1e10 {
-		return time.Unix(0, int64(f*1e6)*1000).UTC(), nil
-	}
-	return time.Time{}, fmt.Errorf("instant %q: want RFC 3339 or Unix seconds", s)
 }

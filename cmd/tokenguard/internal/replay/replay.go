@@ -7,6 +7,7 @@ import (
 	"iter"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tokenguard/tokenguard"
@@ -33,8 +34,15 @@ type Replay struct {
 	current map[string]string          // by scope, the ID of the token handed out last
 	outage  *tokenguard.Failure        // how acquisitions end now; nil: with a token
 	told    Call                       // the last reported event
+	names   *lru.Cache[named, string]  // by the log's name for a token, the ID of the one that stands for it
 	seen    map[tokenguard.Reason]bool // reasons of refusals that were explained
 }
+
+// named is what a log calls a token.
+type named struct{ scope, token string }
+
+// maxNames bounds what is remembered of the log's names for tokens.
+const maxNames = 1 << 14
 
 type reasonMap = map[tokenguard.Reason]int
 
@@ -54,18 +62,15 @@ func classify(f tokenguard.Failure) tokenguard.Class {
 	return tokenguard.Classify(f)
 }
 
-// New prepares a replay under the configurations, each laid over the one before. explain keeps the steps of the first
-// refusal of each reason.
-func New(name string, upstream Upstream, explain bool, configs ...tokenguard.Config) (*Replay, error) {
-	r := &Replay{upstream: upstream, explain: explain, uses: map[string]int{}, current: map[string]string{},
+// New prepares a replay under the setup. explain keeps the steps of the first refusal of each reason.
+func New(name string, setup Setup, explain bool) (*Replay, error) {
+	r := &Replay{upstream: setup.Upstream, explain: explain, uses: map[string]int{}, current: map[string]string{},
 		seen: map[tokenguard.Reason]bool{}}
 	r.Name = name
+	r.names, _ = lru.New[named, string](maxNames)
 	r.Refusals = map[tokenguard.Step]reasonMap{}
-	opts := []tokenguard.Option{tokenguard.WithClock(&r.clock), tokenguard.WithClassifier(classify),
-		tokenguard.WithFreshness(time.Hour)} // nobody else writes to its store
-	for _, c := range configs {
-		opts = append(opts, tokenguard.WithConfig(c))
-	}
+	opts := []tokenguard.Option{tokenguard.WithClock(&r.clock), tokenguard.WithClassifier(classify), tokenguard.WithConfig(setup.Config),
+		tokenguard.WithRefreshAhead(setup.RefreshAhead), tokenguard.WithFreshness(time.Hour)} // nobody else writes to its store
 	var err error
 	if r.guard, err = tokenguard.New(r.fetch, opts...); err != nil {
 		return nil, err
@@ -97,25 +102,38 @@ func (r *Replay) use(id string) (failure tokenguard.Failure, ok bool) {
 	return tokenguard.Failure{}, true
 }
 
-// failure is the one that the line carries; zero: none.
-func (c *Call) failure() (f tokenguard.Failure) {
-	switch {
-	case c.Class != "":
-		f = tokenguard.Failure{Message: c.Body, Err: recorded{c.Class}, At: c.At}
-	case c.Status != 0 || c.Body != "" && c.Event == "":
-		f = tokenguard.Failure{StatusCode: c.Status, Message: c.Body, At: c.At}
+// token is the ID of the token that stands for the one that the log names: the one that was handed out on the line where
+// an earlier guard handed out the other, or else the newest at the first mention.
+func (r *Replay) token(scope, name string) string {
+	switch name {
+	case "", Personal:
+		return name
+	case Current:
+		return r.current[scope]
 	}
-	return f
+	if id, ok := r.names.Get(named{scope, name}); ok {
+		return id
+	}
+	id := r.current[scope]
+	if id == "" {
+		return name
+	}
+	r.names.Add(named{scope, name}, id)
+	return id
 }
 
 // line replays one line of the log.
 func (r *Replay) line(c *Call) error {
 	r.clock.now = c.At
-	req := tokenguard.Request{Scope: c.Scope, Caller: c.Caller, Failure: c.failure(), Failing: c.Failing}
+	req := tokenguard.Request{Scope: c.Scope, Caller: c.Caller, Failure: c.failure()}
+	failing := c.Failing
 	switch c.Event {
 	case tokenguard.EventReported:
 		r.told = *c
 		id := r.current[c.Scope]
+		if c.Token != "" {
+			id = r.token(c.Scope, c.Token)
+		}
 		if id == "" || req.Failure.IsZero() {
 			return nil
 		}
@@ -130,17 +148,23 @@ func (r *Replay) line(c *Call) error {
 		r.outage, req.Failure = nil, tokenguard.Failure{}
 	case tokenguard.EventServed, tokenguard.EventRefused:
 		if r.told.At.Equal(c.At) && r.told.Caller == c.Caller && r.told.Scope == c.Scope {
-			req.Failing = Current
+			failing = Current
+			if r.told.Token != "" {
+				failing = r.told.Token
+			}
 		}
 	}
-	if req.Failing == Current {
-		req.Failing = r.current[c.Scope]
+	if !req.Failure.IsZero() {
+		req.Failing = r.token(c.Scope, failing)
 	}
 	for range 1 + c.Repeats {
 		r.called(c)
 		if err := r.ask(c, req); err != nil {
 			return err
 		}
+	}
+	if c.Token != "" && (c.Event == tokenguard.EventServed || c.Event == tokenguard.EventAcquired) && r.current[c.Scope] != "" {
+		r.names.Add(named{c.Scope, c.Token}, r.current[c.Scope])
 	}
 	return nil
 }
@@ -160,7 +184,7 @@ func (r *Replay) ask(c *Call, req tokenguard.Request) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("line %d: %w", c.Line, err)
+			return fmt.Errorf("tokenguard: %s: %w", c.Place(), err)
 		}
 		id := grant.Token.ID()
 		r.current[c.Scope] = id
@@ -190,9 +214,9 @@ func (r *Replay) refused(c *Call, req tokenguard.Request, v tokenguard.Verdict) 
 	// A refusal changes nothing, so Explain gives the same answer after it.
 	e, err := r.guard.Explain(context.Background(), req)
 	if err != nil {
-		return fmt.Errorf("line %d: %w", c.Line, err)
+		return fmt.Errorf("tokenguard: %s: %w", c.Place(), err)
 	}
-	r.Explained = append(r.Explained, Refusal{Line: c.Line, At: c.At, Caller: c.Caller, Verdict: e.Verdict, Steps: e.Steps})
+	r.Explained = append(r.Explained, Refusal{File: c.File, Line: c.Line, At: c.At, Caller: c.Caller, Verdict: e.Verdict, Steps: e.Steps})
 	return nil
 }
 

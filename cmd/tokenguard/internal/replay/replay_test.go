@@ -36,13 +36,13 @@ func TestInstant(t *testing.T) {
 }
 
 func TestSmallDisorderIsTheSameInstant(t *testing.T) {
-	log, err := Open("x.jsonl", strings.NewReader(`{"at":"2026-01-01T00:00:05Z"}`+"\n"+`{"at":"2026-01-01T00:00:01Z"}`), nil)
+	log, err := Open([]File{{"x.jsonl", strings.NewReader(`{"at":"2026-01-01T00:00:05Z"}` + "\n" + `{"at":"2026-01-01T00:00:01Z"}`)}}, Options{}, nil)
 	require.NoError(t, err)
 	for c, err := range log.Calls() {
 		require.NoError(t, err)
 		assert.True(t, c.At.Equal(start.Add(5*time.Second)))
 	}
-	assert.Equal(t, 2, log.Lines)
+	assert.Equal(t, 2, log.Lines())
 }
 
 func TestCondition(t *testing.T) {
@@ -53,10 +53,10 @@ func TestCondition(t *testing.T) {
 	} {
 		c, err := ParseCondition(text)
 		require.NoError(t, err, text)
-		got, _ := c.Holds(r)
+		got, _ := c.Holds(&Report{Results: []*Result{r}})
 		assert.Equal(t, want, got, text)
 	}
-	for _, text := range []string{"", "served", "served<", "served<x", "served<1.2.3", "<1", "no<1", "served<1<2"} {
+	for _, text := range []string{"", "served", "served<", "served<x", "served<1.2.3", "<1", "no<1", "served<1<2", "served<95", "refused>101%", "calls<50%"} {
 		_, err := ParseCondition(text)
 		assert.Error(t, err, text)
 	}
@@ -100,11 +100,11 @@ func TestDeterministic(t *testing.T) {
 	run := func(n int) (out []Result) {
 		var replays []*Replay
 		for range n {
-			r, err := New("x", Upstream{Lifetime: time.Hour, Uses: 300}, true, tokenguard.Moderate())
+			r, err := New("x", Setup{Upstream: Upstream{Lifetime: time.Hour, Uses: 300}, Config: tokenguard.Moderate()}, true)
 			require.NoError(t, err)
 			replays = append(replays, r)
 		}
-		log, err := Open("x.jsonl", stream(5000), nil)
+		log, err := Open([]File{{"x.jsonl", stream(5000)}}, Options{}, nil)
 		require.NoError(t, err)
 		require.NoError(t, Run(log.Calls(), replays, nil))
 		for _, r := range replays {
@@ -129,12 +129,12 @@ func TestDeterministic(t *testing.T) {
 
 // Recorded outcomes of acquisitions come back until the next one is recorded.
 func TestRecordedOutage(t *testing.T) {
-	log, err := Open("x.jsonl", strings.NewReader(`
+	log, err := Open([]File{{"x.jsonl", strings.NewReader(`
 {"at":"2026-01-01T00:00:00Z","kind":"failed","verdict":{"class":"transient"},"text":"bad gateway"}
 {"at":"2026-01-01T00:30:00Z","kind":"refused"}
-{"at":"2026-01-01T02:00:00Z","kind":"acquired"}`), nil)
+{"at":"2026-01-01T02:00:00Z","kind":"acquired"}`)}}, Options{}, nil)
 	require.NoError(t, err)
-	r, err := New("x", Upstream{Lifetime: time.Hour}, false)
+	r, err := New("x", Setup{Upstream: Upstream{Lifetime: time.Hour}}, false)
 	require.NoError(t, err)
 	require.NoError(t, Run(log.Calls(), []*Replay{r}, nil))
 	assert.Equal(t, []bool{false, false, true}, []bool{r.Starts[0].OK, r.Starts[1].OK, r.Starts[2].OK})

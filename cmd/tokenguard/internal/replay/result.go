@@ -48,12 +48,16 @@ type Hour struct {
 
 // Refusal is a call without a token.
 type Refusal struct {
+	File    string               `json:"file,omitempty"` // if there are several
 	Line    int                  `json:"line"`
 	At      time.Time            `json:"at"`
 	Caller  string               `json:"caller,omitempty"`
 	Verdict tokenguard.Verdict   `json:"verdict"`
 	Steps   []tokenguard.Verdict `json:"steps,omitempty"`
 }
+
+// Place is where the call stands in the log.
+func (r *Refusal) Place() string { return (&Call{File: r.File, Line: r.Line}).Place() }
 
 // Served is the share of the calls that had a working token, in [0,1].
 func (r *Result) Served() float64 { return r.share(r.HadToken()) }
@@ -99,7 +103,7 @@ func (r *Result) refused(c *Call, v tokenguard.Verdict) {
 	}
 	r.Refusals[v.Step][v.Reason]++
 	if r.First == nil {
-		r.First = &Refusal{Line: c.Line, At: c.At, Caller: c.Caller, Verdict: v}
+		r.First = &Refusal{File: c.File, Line: c.Line, At: c.At, Caller: c.Caller, Verdict: v}
 	}
 }
 

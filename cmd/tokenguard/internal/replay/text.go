@@ -17,10 +17,15 @@ import (
 
 // Report is what a replay command shows: the first result is the configuration asked about, the others are variants.
 type Report struct {
-	Log     string    `json:"log"`
-	Lines   int       `json:"lines"`
-	Skipped int       `json:"skipped"` // lines that are no calls
-	Results []*Result `json:"results"`
+	Log     string `json:"log"`
+	Lines   int    `json:"lines"`
+	Skipped int    `json:"skipped"` // lines that are no calls
+	Wrong   int    `json:"wrong"`   // lines that cannot be read, and are left out
+	// Failures of the calls, by class. Unnamed ones are of a class that says something of a token, and name none.
+	Failures map[tokenguard.Class]int `json:"failures,omitempty"`
+	Unnamed  int                      `json:"unnamed_failures"`
+	Reading  string                   `json:"unnamed_failures_are,omitempty"` // what they are taken to be
+	Results  []*Result                `json:"results"`
 
 	Upstream Upstream `json:"-"` // that was assumed
 }
@@ -85,6 +90,9 @@ func (r *Report) Text(w io.Writer) error {
 	if r.Skipped > 0 {
 		p(", %s skipped", count(r.Skipped, "other line"))
 	}
+	if r.Wrong > 0 {
+		p(", %s left out", count(r.Wrong, "wrong line"))
+	}
 	p("\n%s served with %s\n\n", percent(s.Served()), count(s.Acquisitions(), "acquisition"))
 	r.funnel(&b, s)
 	p("\nbusiest hour    %s in the 60 minutes from %s\n", count(s.BusiestHour.Calls, "call"), stamp(s.BusiestHour.From))
@@ -97,14 +105,20 @@ func (r *Report) Text(w io.Writer) error {
 		}
 		p("                %s%s\n", stamp(a.At), map[bool]string{false: "  failed"}[a.OK])
 	}
+	if len(r.Failures) > 0 {
+		p("failures        %s\n", r.failures())
+	}
+	if r.Unnamed > 0 {
+		p("                %s\n", r.unnamed())
+	}
 	if s.First == nil {
 		p("first refusal   none\n")
 	} else {
-		p("first refusal   line %d, %s%s\n", s.First.Line, stamp(s.First.At), by(s.First.Caller))
+		p("first refusal   %s, %s%s\n", s.First.Place(), stamp(s.First.At), by(s.First.Caller))
 		p("                %s\n", verdict(s.First.Verdict))
 	}
 	for _, e := range s.Explained {
-		p("\nWhy %s: line %d, %s%s\n", e.Verdict.Reason, e.Line, stamp(e.At), by(e.Caller))
+		p("\nWhy %s: %s, %s%s\n", e.Verdict.Reason, e.Place(), stamp(e.At), by(e.Caller))
 		t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		for _, v := range e.Steps {
 			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", v.Step, v.Answer, v.Reason, oneLine(v.Detail))
@@ -126,6 +140,24 @@ func (r *Report) Text(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// failures lists how many calls failed before, by class.
+func (r *Report) failures() string {
+	var parts []string
+	n := 0
+	for _, c := range classes {
+		if r.Failures[c] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", c, r.Failures[c]))
+			n += r.Failures[c]
+		}
+	}
+	return fmt.Sprintf("%d: %s", n, strings.Join(parts, ", "))
+}
+
+// unnamed says how many failures name no token, and what becomes of them.
+func (r *Report) unnamed() string {
+	return fmt.Sprintf("%d of them are of a quota or a credential and name no token: %s", r.Unnamed, r.Reading)
 }
 
 // funnel prints how the calls ended.

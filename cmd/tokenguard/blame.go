@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/tokenguard/tokenguard"
+)
+
+// commandError says how the command ended, and nothing of what it wrote.
+type commandError struct {
+	name  string
+	err   error
+	class tokenguard.Class // where its words would mislead; "": they decide
+}
+
+func (e *commandError) Error() string { return fmt.Sprintf("%s: %v", e.name, e.err) }
+func (e *commandError) Unwrap() error { return e.err }
+
+// classOf is the guard's classifier.
+func classOf(f tokenguard.Failure) tokenguard.Class {
+	if e, ok := errors.AsType[*commandError](f.Err); ok && e.class != "" {
+		return e.class
+	}
+	return tokenguard.Classify(f)
+}
+
+// failed is a command that ended with an error; said is what it wrote to standard error. A mistake of its own, which the
+// upstream never saw, is no answer of the upstream's: it must not close a key as a refusal would.
+func (f *fetch) failed(err error, said string) error {
+	e := &commandError{name: f.command[0], err: err}
+	if said == "" {
+		said = err.Error()
+	}
+	if _, ran := errors.AsType[*exec.ExitError](err); !ran {
+		e.class = tokenguard.ClassTransient // it could not be started
+	} else if ownMistake(f.command[0], err, said) {
+		e.class = tokenguard.ClassUnknown
+	}
+	return tokenguard.Failed(tokenguard.Failure{Message: said, Err: e})
+}
+
+var (
+	statusInText = regexp.MustCompile(`\b[45]\d\d\b`)
+	// localDenial is what the system says when a file may not be touched. With a parenthesis behind it, it is ssh's.
+	localDenial = regexp.MustCompile(`(?i)(permission denied|operation not permitted)\s*($|[^\s(])`)
+)
+
+// curlMistakes are curl's exit codes for what it never sent: wrong options and addresses, files that cannot be read.
+var curlMistakes = []int{1, 2, 3, 4, 26, 27, 37, 43, 48}
+
+// ownMistake reports whether a command failed by itself: it was not found by its shell, was called wrongly, or may not
+// read a file.
+func ownMistake(name string, err error, said string) bool {
+	code := 0
+	if e, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = e.ExitCode()
+	}
+	switch {
+	case code == exitNotExecutable || code == exitNotFound:
+		return true
+	case strings.TrimSuffix(filepath.Base(name), ".exe") == "curl" && slices.Contains(curlMistakes, code):
+		return true
+	case statusInText.MatchString(said):
+		return false
+	}
+	switch tokenguard.Classify(tokenguard.Failure{Message: said}) {
+	case tokenguard.ClassClientError:
+		return true
+	case tokenguard.ClassForbidden, tokenguard.ClassAuthInvalid:
+		return localDenial.MatchString(said)
+	}
+	return false
+}

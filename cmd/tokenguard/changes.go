@@ -1,0 +1,140 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// change is one thing that is other than at the look before.
+type change struct {
+	At      time.Time `json:"at"`
+	Event   string    `json:"event"`
+	Scope   string    `json:"scope,omitempty"`
+	Attempt string    `json:"attempt,omitempty"`
+	TokenID string    `json:"token_id,omitempty"`
+	Reason  string    `json:"reason,omitempty"` // of a gate
+	Until   time.Time `json:"until,omitzero"`
+	Text    string    `json:"text"`
+}
+
+// now is what is known at the start.
+func now(r inspected) []change {
+	at := r.At
+	if at.IsZero() {
+		at = time.Now()
+	}
+	say := func(format string, args ...any) []change {
+		return []change{{At: at, Event: "watching", Text: fmt.Sprintf(format, args...)}}
+	}
+	switch {
+	case r.Problem != "":
+		return say("%s", r.Problem)
+	case !r.Exists:
+		return say("there is no state yet")
+	}
+	s := short(r)
+	gate := "acquisitions may start"
+	if s.Closed != "" {
+		gate = fmt.Sprintf("acquisitions are closed until %s by %s", s.Until.UTC().Format(time.RFC3339), s.Closed)
+	}
+	return say("revision %d: %d started in 24h, %d usable tokens; %s", s.Revision, s.Starts, s.Usable, gate)
+}
+
+// compare lists what changed, starts before their ends and tokens before gates.
+func compare(a, b inspected) (out []change) {
+	if b.Problem != "" && b.Problem != a.Problem {
+		return []change{{At: time.Now(), Event: "problem", Text: b.Problem}}
+	}
+	if b.At.IsZero() { // nothing can be read, or there is nothing yet
+		if a.Exists && !b.Exists {
+			return []change{{At: time.Now(), Event: "lost", Text: "the state is gone"}}
+		}
+		return nil
+	}
+	if b.Losses > a.Losses {
+		out = append(out, change{At: b.At, Event: "lost", Text: "the state was lost or set aside; the hour window counts as full"})
+	}
+	out = append(out, compareAttempts(a, b)...)
+	out = append(out, compareTokens(a, b)...)
+	return append(out, compareGates(a, b)...)
+}
+
+func compareAttempts(a, b inspected) (out []change) {
+	before := map[string]inspectedAttempt{}
+	for _, x := range a.Attempts {
+		before[x.ID] = x
+	}
+	for _, x := range b.Attempts {
+		was, known := before[x.ID]
+		if !known && x.State != "adopted" {
+			out = append(out, change{At: x.Start, Event: "started", Attempt: x.ID, Text: "an acquisition was charged and began"})
+		}
+		if x.State == was.State {
+			continue
+		}
+		c := change{At: x.End, Attempt: x.ID}
+		switch x.State {
+		case "succeeded":
+			c.Event, c.Text = "acquired", "it brought a token"
+		case "failed":
+			c.Event, c.Text = "failed", "it brought none"
+			if b.Failure != "" {
+				c.Text += "; failures: " + b.Failure
+			}
+		case "adopted":
+			c.Event, c.Text = "adopted", "a token that was fetched elsewhere was taken in"
+		case "its process was killed":
+			c.Event, c.Text = "killed", "its process did not come back; it stays charged"
+		default:
+			continue
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+func compareTokens(a, b inspected) (out []change) {
+	before := map[string]string{}
+	for _, t := range a.Tokens {
+		before[t.ID] = t.State
+	}
+	for _, t := range b.Tokens {
+		was := before[t.ID]
+		delete(before, t.ID)
+		if t.State == was {
+			continue
+		}
+		out = append(out, change{At: b.At, Event: t.State, Scope: t.Scope, TokenID: t.ID, Text: fmt.Sprintf("token %s%s", t.ID, ofScope(t.Scope))})
+	}
+	for _, t := range a.Tokens {
+		if _, gone := before[t.ID]; gone {
+			out = append(out, change{At: b.At, Event: "forgotten", Scope: t.Scope, TokenID: t.ID, Text: fmt.Sprintf("token %s%s left the state", t.ID, ofScope(t.Scope))})
+		}
+	}
+	return out
+}
+
+func compareGates(a, b inspected) (out []change) {
+	type key struct{ scope, reason string }
+	before := map[key]inspectedGate{}
+	for _, g := range a.Closed {
+		before[key{g.Scope, string(g.Reason)}] = g
+	}
+	for _, g := range b.Closed {
+		k := key{g.Scope, string(g.Reason)}
+		was, known := before[k]
+		delete(before, k)
+		if moved := g.Until.Sub(was.Until).Abs(); known && moved < time.Second { // the clock is read anew at each look
+			continue
+		}
+		out = append(out, change{At: b.At, Event: "closed", Scope: g.Scope, Reason: k.reason, Until: g.Until,
+			Text: fmt.Sprintf("%s%s until %s: %s", g.Reason, ofScope(g.Scope), g.Until.UTC().Format(time.RFC3339), g.Detail)})
+	}
+	for _, g := range a.Closed {
+		k := key{g.Scope, string(g.Reason)}
+		if _, opened := before[k]; opened {
+			out = append(out, change{At: b.At, Event: "open", Scope: g.Scope, Reason: k.reason, Text: fmt.Sprintf("%s%s no longer refuses", g.Reason, ofScope(g.Scope))})
+		}
+	}
+	return out
+}

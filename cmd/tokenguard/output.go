@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/tokenguard/tokenguard"
+)
+
+// unusable is output that is no token. What it is instead goes to the guard, which reads from it what the upstream
+// meant, and not from our words; where it tells nothing, that it is unknown.
+func (f *fetch) unusable(why, instead string) error {
+	e := &commandError{name: f.command[0], err: errors.New(why)}
+	if instead == "" || tokenguard.Classify(tokenguard.Failure{Message: instead}) == tokenguard.ClassUnknown {
+		e.class, instead = tokenguard.ClassUnknown, ""
+	}
+	return tokenguard.Failed(tokenguard.Failure{Message: instead, Err: e})
+}
+
+// token reads the command's output. Its errors never show it.
+func (f *fetch) token(out []byte) (tokenguard.Token, error) {
+	text := strings.TrimSpace(string(out))
+	if f.json {
+		return f.response(text)
+	}
+	if why, instead := noToken(text); why != "" {
+		return tokenguard.Token{}, f.unusable(why, instead)
+	}
+	if f.lifetime > 0 {
+		return tokenguard.NewTokenIn(text, f.lifetime), nil
+	}
+	return tokenguard.NewToken(text, time.Time{}), nil
+}
+
+// noToken says why a text is no token, and what it says instead.
+func noToken(text string) (why, instead string) {
+	switch {
+	case text == "":
+		return "it printed nothing: want the token on standard output", ""
+	case strings.HasPrefix(text, "<"):
+		return "it printed a page, not a token (curl hides error pages with --fail)", text
+	case text[0] == '{' || text[0] == '[':
+		if fields := telling(text); fields != "" {
+			return "it printed an error in JSON, not a token (curl hides error answers with --fail)", fields
+		}
+		return "it printed JSON, not a token: --json reads access_token and expires_in from it", ""
+	case text == "null" || text == "undefined" || text == "None" || text == "nil":
+		return "it printed " + text + ": the answer had no token where the command looked for it", ""
+	case text[0] == '"' || text[0] == '\'':
+		return "it printed a text in quotes: want the token alone (jq prints it so with -r)", ""
+	case strings.HasPrefix(text, "Bearer ") && !strings.ContainsAny(text[len("Bearer "):], " \r\n"):
+		return "it printed a header's value: want the token alone, without Bearer", ""
+	case strings.ContainsAny(text, "\r\n"):
+		return "it printed more than one line: want the token alone, or --json", text
+	case strings.ContainsFunc(text, unicode.IsSpace):
+		return "it printed a sentence, not a token", text
+	case !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl):
+		return "it printed what is no text", ""
+	}
+	return "", ""
+}
+
+// response reads a token response of OAuth 2, or of a registry's token server, which says token for access_token.
+func (f *fetch) response(text string) (token tokenguard.Token, err error) {
+	var answer struct {
+		AccessToken string          `json:"access_token"`
+		Token       string          `json:"token"`
+		ExpiresIn   json.RawMessage `json:"expires_in"`
+		Error       any             `json:"error"`
+	}
+	if text == "" {
+		return token, f.unusable("it printed nothing: want a JSON object with access_token on standard output", "")
+	}
+	if json.Unmarshal([]byte(text), &answer) != nil || text[0] != '{' {
+		if instead := telling(text); instead != "" {
+			text = instead
+		} else if text[0] == '{' || text[0] == '[' {
+			text = "" // whatever it holds
+		}
+		return token, f.unusable("its output is no JSON object with access_token and expires_in", text)
+	}
+	value := answer.AccessToken
+	if value == "" {
+		value = answer.Token
+	}
+	if value == "" {
+		why := "its output has no access_token"
+		if s, ok := answer.Error.(string); ok {
+			why += "; error: " + oneLine(s[:min(len(s), 100)])
+		}
+		return token, f.unusable(why, telling(text))
+	}
+	if why, _ := noToken(value); why != "" {
+		return token, f.unusable("the access_token in its output is none", "")
+	}
+	lifetime := f.lifetime
+	if s := string(bytes.Trim(answer.ExpiresIn, `" `)); s != "" && s != "null" {
+		seconds, err := strconv.ParseFloat(s, 64)
+		if err != nil || math.IsNaN(seconds) || seconds <= 0 {
+			return token, f.unusable("the expires_in in its output is no number of seconds above 0", "")
+		}
+		lifetime = time.Duration(min(seconds, 100*365*24*3600) * float64(time.Second))
+	}
+	if lifetime > 0 {
+		return tokenguard.NewTokenIn(value, lifetime), nil
+	}
+	return tokenguard.NewToken(value, time.Time{}), nil
+}
+
+// tellingFields are those of a JSON answer that say what went wrong, and never hold a token.
+var tellingFields = []string{"error", "error_description", "errors", "message", "msg", "detail", "title", "code", "status", "reason", "type",
+	"retry_after", "retryAfter", "retry_after_ms", "reset_at"}
+
+// telling is what a JSON object says of an error; "": it is none.
+func telling(text string) string {
+	var object map[string]any
+	if json.Unmarshal([]byte(text), &object) != nil {
+		return ""
+	}
+	said := map[string]any{}
+	failed := false
+	for _, name := range tellingFields {
+		if v, ok := object[name]; ok && v != nil {
+			said[name] = pruned(v)
+			failed = failed || name != "type" && name != "title" && name != "code" && name != "status"
+		}
+	}
+	if code, ok := object["status"].(float64); ok && code >= 400 && code < 600 {
+		failed = true
+	}
+	if !failed {
+		return ""
+	}
+	data, _ := json.Marshal(said)
+	return string(data)
+}
+
+// pruned keeps of an object in an error only what tells, too.
+func pruned(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for _, name := range tellingFields {
+			if inner, ok := v[name]; ok {
+				out[name] = pruned(inner)
+			}
+		}
+		return out
+	case []any:
+		for i := range v {
+			v[i] = pruned(v[i])
+		}
+	}
+	return v
+}
