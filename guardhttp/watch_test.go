@@ -3,6 +3,7 @@ package guardhttp_test
 import (
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -44,7 +45,7 @@ func TestWatchReportsTheGuardsOwnTokens(t *testing.T) {
 	}
 	first := token()
 	send("Bearer " + first.Value())
-	r.clock.Advance(2 * 60e9)
+	r.clock.Advance(2 * time.Minute)
 
 	status = http.StatusUnauthorized
 	send("")
