@@ -133,11 +133,15 @@ func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	value := strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")
-	if scope := r.good[value]; scope != PullScope {
+	if scope, known := r.good[value]; scope != PullScope {
 		challenge := fmt.Sprintf(`Bearer realm="%s/token",service="test",scope="%s"`, r.URL, PullScope)
 		if value != "" {
 			r.refused++
-			challenge += `,error="invalid_token"`
+			reason := "invalid_token"
+			if known {
+				reason = "insufficient_scope"
+			}
+			challenge += fmt.Sprintf(`,error=%q`, reason)
 		}
 		w.Header().Set("WWW-Authenticate", challenge)
 		w.WriteHeader(http.StatusUnauthorized)
