@@ -167,4 +167,9 @@ func TestClear(t *testing.T) {
 	assert.False(t, d.Report(rules(), limited("op", in(-minute), in(Hour)), "s", nil, in(1)), "who waits reports the same again")
 	assert.True(t, d.Report(rules(), limited("op", in(1), in(Hour)), "s", nil, in(1)))
 	assert.Equal(t, 2, d.Failures.Count)
+
+	d = fill()
+	d.Scope("s").Pauses = nil // of the many that are remembered, this one was forgotten
+	assert.True(t, d.Clear(Clearing{RetryAfter: true}, t0))
+	assert.False(t, d.Report(rules(), limited("op", in(-minute), in(Hour)), "s", nil, in(1)))
 }

@@ -60,7 +60,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "attempts.go", "f.Count, f.At = d.Failures.Count+1", "f.Count, f.At = 1", "failures in a row are counted"},
 	{ledgerDir + "attempts.go", "old != nil && old.HasValue()", "old != nil && !old.HasValue()", "a known token is not charged again"},
 	{ledgerDir + "attempts.go", "	d.Charged(Attempt{ID: id,", "	_ = (Attempt{ID: id,", "an adopted token is charged"},
-	{ledgerDir + "attempts.go", "what.Suspicion == \"*\" || what.Suspicion == id", "what.Suspicion == \"*\"", "an operator clears one token by its ID"},
+	{ledgerDir + "attempts.go", "what.Suspicion == \"*\" || what.Suspicion == id", "what.Suspicion == \"*\" || id == \"-\"", "an operator clears one token by its ID"},
 	{ledgerDir + "attempts.go", "k.Pause, changed = Pause{From: now}, true", "k.Pause, changed = Pause{}, true", "what was reported before an operator ended a pause does not begin it again"},
 	{ledgerDir + "attempts.go", "Lifted, changed = now, true", "Lifted, changed = 0, true", "an operator lifts what new tokens met before"},
 	{ledgerDir + "attempts.go", "d.Failures = Streak{}\n	}\n	if what.RetryAfter", "d.Failures.Count++\n	}\n	if what.RetryAfter", "an operator ends the backoff"},
