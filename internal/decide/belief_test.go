@@ -170,7 +170,7 @@ func TestUnfitClosesTheScope(t *testing.T) {
 	i.Doc.ScopeFor("s").Lifted = i.Doc.Tokens["a"].Acquired
 	assert.Equal(t, 1, i.Unfit(t0).Count, "what was before an operator's word does not count")
 	i = useless(3)
-	i.Doc.Tokens["b"].Evidence[0].Success, i.Doc.Tokens["b"].Succeeded = t0, true
+	i.Doc.Tokens["b"].Evidence[0], i.Doc.Tokens["b"].Succeeded = worked("op", t0), true
 	assert.Equal(t, 1, i.Unfit(t0).Count, "a token that worked ends the run")
 	i = useless(2)
 	i.Doc.Tokens["b"].Acquired = in(-6 * minute)
@@ -211,8 +211,13 @@ func TestSolo(t *testing.T) {
 	_, _, ok = i.othersFine(t0)
 	assert.False(t, ok)
 
+	i = asked()
+	i.token("a", hour, worked("op", in(-minute)))
+	_, _, ok = i.othersFine(t0)
+	assert.False(t, ok, "it is no other")
+
 	i = shared()
-	assert.True(t, i.Contested(t0) == false)
+	assert.False(t, i.Contested(t0))
 	i.Doc.Tokens["a"].By("x").Success = t0
 	assert.True(t, i.Contested(t0), "others have gone on with it since")
 }

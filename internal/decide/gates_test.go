@@ -141,7 +141,7 @@ func TestDedup(t *testing.T) {
 		"another scope": func(i *Input) { i.Request.Scope = "x" },
 		"too long ago":  func(i *Input) { i.Doc.Triggers[0].Start-- },
 		"another text": func(i *Input) {
-			i.Request.Template = template.Of("op\nsomething quite different went wrong over there")
+			i.Request.Template = template.Of("op\nfailure of quite another sort in another place")
 		},
 		"the token that it brought": func(i *Input) { i.token("new", 0); i.Request.Failing = "new" },
 		"a later one":               func(i *Input) { i.Doc.Seq = 5; i.token("new", 0); i.Request.Failing = "new" },

@@ -56,6 +56,7 @@ func TestWalk(t *testing.T) {
 			assert.Equal(t, c.answer, d.Answer)
 			assert.Equal(t, c.reason, d.Reason)
 			assert.Equal(t, c.token, d.TokenID)
+			assert.Equal(t, name == "a last resort", d.LastResort())
 			final, steps := i.Steps(t0)
 			assert.Equal(t, d, final)
 			assert.Len(t, steps, 7)
