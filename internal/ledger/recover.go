@@ -84,6 +84,10 @@ func (d *Document) merge(known *Document) (changed bool) {
 			}
 		}
 		own.Worked = own.Worked || k.Worked
+		own.PauseFree, own.Lifted = max(own.PauseFree, k.PauseFree), max(own.Lifted, k.Lifted)
+		if len(own.Lives) == 0 {
+			own.Lives = slices.Clone(k.Lives)
+		}
 		if k.Closed.Until > own.Closed.Until {
 			own.Refusals, own.Last = k.Refusals, k.Last
 		}
@@ -147,6 +151,7 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 			pullPause(&k.Pauses[i].Pause)
 		}
 		pull(&k.PauseFree, now)
+		pull(&k.Lifted, now)
 		pullPause(&k.Closed)
 	}
 	for i := range d.Triggers {
@@ -167,7 +172,7 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 		pull(&r.FreshRefused, now)
 		for i := range r.Evidence {
 			e := &r.Evidence[i]
-			for _, at := range [...]*timeline.Instant{&e.Success, &e.Refused, &e.RefusedLast, &e.Quota, &e.QuotaLast, &e.Heard} {
+			for _, at := range [...]*timeline.Instant{&e.Success, &e.Refused, &e.RefusedLast, &e.Quota, &e.QuotaLast, &e.Known, &e.Heard} {
 				pull(at, now)
 			}
 		}

@@ -1,0 +1,124 @@
+package ledger
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+func TestRecoverNoticesALoss(t *testing.T) {
+	for name, c := range map[string]struct {
+		settled bool
+		epoch   string
+		line    Lineage
+		anew    bool
+		lost    bool
+	}{
+		"the first of all":                   {line: Lineage{Epoch: "e", Empty: true}},
+		"the same lineage":                   {settled: true, epoch: "e", line: Lineage{Rev: 3, Epoch: "e"}},
+		"one that was made before it had it": {line: Lineage{Rev: 3, Epoch: "e"}},
+		"begun anew":                         {line: Lineage{Epoch: "e", Empty: true}, anew: true, lost: true},
+		"the document is gone":               {line: Lineage{Rev: 3, Epoch: "e", Empty: true}, lost: true},
+		"another lineage":                    {settled: true, epoch: "e", line: Lineage{Rev: 3, Epoch: "f"}, lost: true},
+		"another, not settled":               {epoch: "e", line: Lineage{Rev: 3, Epoch: "f"}, lost: true},
+		"the lineage is gone":                {settled: true, epoch: "e", line: Lineage{Rev: 3}, lost: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := New()
+			d.Settled, d.Epoch = c.settled, c.epoch
+			found := d.Recover(c.line, c.anew, nil, nil, t0)
+			if c.lost {
+				assert.Equal(t, t0, d.Lost)
+				assert.Len(t, found, 1)
+			} else {
+				assert.Zero(t, d.Lost)
+				assert.Empty(t, found)
+			}
+			assert.Equal(t, c.line.Epoch, d.Epoch)
+			assert.Equal(t, c.settled || c.line.Rev > 0, d.Settled)
+		})
+	}
+}
+
+func TestRecoverChargesOwnAttemptsAgain(t *testing.T) {
+	d := New()
+	d.Charged(Attempt{ID: "there", Seq: 1, End: t0})
+	own := []Attempt{{ID: "there", Seq: 1, End: t0}, {ID: "missing", Seq: 7, End: in(-Day) + 1}, {ID: "old", Seq: 9, End: in(-Day)}}
+	found := d.Recover(Lineage{}, false, own, nil, t0)
+	require.Len(t, d.Attempts, 2)
+	assert.Equal(t, "missing", d.Attempts[0].ID)
+	assert.Equal(t, uint64(7), d.Seq)
+	assert.Len(t, found, 1)
+}
+
+func TestRecoverCarriesOver(t *testing.T) {
+	lost := New()
+	held(lost, "a", in(-Hour))
+	held(lost, "b", in(-Hour))
+	lost.heard(refusal("op", in(-minute)), limited("op", in(-minute), in(Hour)), success("x", in(-minute)))
+	lost.Charge(rules(), &Start{ID: "1", Scope: "s", Class: "auth_invalid", Template: "x"}, in(-minute))
+	lost.Failures, lost.Pause = Streak{Count: 2, At: in(-minute)}, Pause{in(-minute), in(Hour)}
+	lost.ScopeFor("s").Closed, lost.ScopeFor("s").Refusals = Pause{in(-minute), in(Hour)}, 3
+	lost.ScopeFor("s").Lifted, lost.ScopeFor("s").Lives = in(-Hour), []int{7}
+	lost.Tokens["b"].Rejected = in(-minute)
+
+	d := New()
+	held(d, "b", in(-Hour))
+	d.Pause = Pause{in(-minute), in(minute)}
+	found := d.Recover(Lineage{Rev: 1, Epoch: "f"}, true, nil, lost, t0)
+	assert.Len(t, found, 2)
+	require.Len(t, d.Attempts, 1)
+	assert.Equal(t, lost.Attempts[0], d.Attempts[0])
+	assert.Equal(t, lost.Triggers, d.Triggers)
+	assert.Equal(t, lost.Failures, d.Failures)
+	assert.Equal(t, lost.Pause, d.Pause)
+	assert.Equal(t, lost.Scope("s"), d.Scope("s"))
+	assert.Equal(t, lost.Tokens["a"], d.Tokens["a"])
+	assert.Equal(t, in(-minute), d.Tokens["b"].Rejected)
+	assert.Equal(t, uint64(3), d.Seq)
+	d.Tokens["a"].Evidence[0].Refused = 1
+	assert.NotEqual(t, timeline.Instant(1), lost.Tokens["a"].Evidence[0].Refused, "nothing is shared with the lost document")
+
+	// What is stricter here stays.
+	d = New()
+	d.Pause, d.Failures = Pause{t0, in(2 * Hour)}, Streak{Count: 5, At: t0}
+	d.Recover(Lineage{}, false, nil, lost, t0)
+	assert.Equal(t, in(2*Hour), d.Pause.Until)
+	assert.Equal(t, 5, d.Failures.Count)
+	assert.False(t, d.merge(lost), "once is enough")
+}
+
+func TestClampFuture(t *testing.T) {
+	fill := func(at timeline.Instant) *Document {
+		d := New()
+		d.Attempts = []Attempt{{ID: "1", Start: at, End: at}}
+		d.Failures.At, d.Clock.Last, d.Lost, d.Swept = at, at, at, at
+		d.Pause = Pause{at, at.Plus(60 * Day)}
+		k := d.ScopeFor("s")
+		k.LastStart, k.PauseFree, k.Lifted, k.Pause, k.Closed = at, at, at, Pause{at, at.Plus(minute)}, Pause{at, at.Plus(Hour)}
+		k.Pauses = []OperationPause{{"op", Pause{at, at.Plus(Hour)}}}
+		d.Triggers = []Trigger{{Start: at}}
+		d.Tokens["a"] = &Token{ID: "a", Kind: Anonymous, Scope: "s", Acquired: at, Expiry: at.Plus(2 * Hour), Suspect: at, Heard: at, Spent: at,
+			Rejected: at, Used: at, FreshRefused: at, Evidence: []Evidence{{Success: at, Refused: at, RefusedLast: at, Quota: at, QuotaLast: at, Known: at, Heard: at}}}
+		d.Index()
+		return d
+	}
+	near := in(Day + Hour)
+	d := fill(near)
+	assert.False(t, d.ClampFuture(t0), "a step back of the clock frees nothing")
+	assert.Equal(t, fill(near), d)
+
+	d = fill(near + 1)
+	assert.True(t, d.ClampFuture(t0))
+	want := fill(t0)
+	want.Pause.Until = in(31 * Day)
+	assert.Equal(t, want, d)
+	assert.False(t, d.ClampFuture(t0))
+
+	// A pause keeps its length from when it began: one that began in time is not too far ahead, however long it is.
+	d = New()
+	d.Pause = Pause{t0, in(20 * Day)}
+	assert.False(t, d.ClampFuture(t0))
+}
