@@ -1,15 +1,23 @@
 // Package grpcguard sends a guard's token with each gRPC call and reports how the calls end.
+//
+// [DialOptions] is what most programs want:
+//
+//	opts, err := grpcguard.DialOptions(guard)
+//	if err != nil {
+//		return err
+//	}
+//	conn, err := grpc.NewClient(target, append(opts, grpc.WithTransportCredentials(tls))...)
 package grpcguard
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/tokenguard/tokenguard"
@@ -17,14 +25,14 @@ import (
 
 // Credentials takes a token from the guard for each call, on that call's context.
 //
-//	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(tls), grpc.WithPerRPCCredentials(creds),
-//		grpc.WithUnaryInterceptor(creds.Unary), grpc.WithStreamInterceptor(creds.Stream))
-//
-// With the interceptors, outcomes are reported to the guard; without them it only hears of tokens that expire. The zero
-// value with a Guard is ready to use. It is safe for concurrent use.
+// With the interceptors, outcomes are reported to the guard; without them it only hears of tokens that expire. The
+// operation of a call is its full method ("/package.Service/Method"), unless Request.Caller says otherwise. The zero
+// value with a Guard is ready for use; without one every call fails with what is missing. It is safe for concurrent use.
 type Credentials struct {
+	// Guard gives the tokens.
 	Guard *tokenguard.Guard
-	// Request is what the guard is asked for.
+	// Request is what the guard is asked for. Its Failure and Failing must be zero: failures are reported by the
+	// interceptors.
 	Request tokenguard.Request
 	// Insecure sends tokens over connections without transport security. For tests.
 	Insecure bool
@@ -32,15 +40,57 @@ type Credentials struct {
 
 var _ credentials.PerRPCCredentials = Credentials{}
 
+// DialOptions returns what makes a grpc.ClientConn send the guard's tokens and report how its calls end, or every
+// mistake in the Credentials, joined. Each of set may change the Credentials first.
+func DialOptions(guard *tokenguard.Guard, set ...func(*Credentials)) ([]grpc.DialOption, error) {
+	c := Credentials{Guard: guard}
+	for _, f := range set {
+		f(&c)
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return []grpc.DialOption{
+		grpc.WithPerRPCCredentials(c), grpc.WithChainUnaryInterceptor(c.Unary), grpc.WithChainStreamInterceptor(c.Stream),
+	}, nil
+}
+
+const maxScope = 512 // of tokenguard.Request
+
+var errNoGuard = errors.New("tokenguard: grpcguard: Credentials.Guard is nil")
+
+func (c Credentials) check() error {
+	var errs []error
+	if c.Guard == nil {
+		errs = append(errs, errNoGuard)
+	}
+	if !c.Request.Failure.IsZero() || c.Request.Failing != "" {
+		errs = append(errs, errors.New("tokenguard: grpcguard: Credentials.Request: a Failure or Failing would be reported with every call: want neither"))
+	}
+	if n := len(c.Request.Scope); n > maxScope {
+		errs = append(errs, fmt.Errorf("tokenguard: grpcguard: Credentials.Request.Scope: %d bytes: want at most %d", n, maxScope))
+	}
+	return errors.Join(errs...)
+}
+
 // GetRequestMetadata returns the authorization of one call. A refusal ends the call: Unavailable if waiting helps,
-// FailedPrecondition if it does not. The guard's error is in the text; with the interceptors, errors.As finds it.
+// FailedPrecondition if it does not (Internal without the interceptors, since gRPC lets no other through). Its text says the reason, and nothing that an upstream or a store said, since
+// servers pass such texts on; with the interceptors, errors.As finds the guard's own error.
 func (c Credentials) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
-	grant, err := c.Guard.Acquire(ctx, c.Request)
+	if c.Guard == nil {
+		return nil, status.Error(codes.Unauthenticated, errNoGuard.Error())
+	}
+	req := c.Request
+	if req.Caller == "" {
+		info, _ := credentials.RequestInfoFromContext(ctx)
+		req.Caller = info.Method
+	}
+	grant, err := c.Guard.Acquire(ctx, req)
 	if call, ok := ctx.Value(callKey{}).(*call); ok {
-		call.id, call.err = grant.Token.ID(), err
+		call.set(grant.Token.ID(), err)
 	}
 	if err != nil {
-		return nil, status.Error(code(err), err.Error())
+		return nil, status.Error(code(err), text(err))
 	}
 	return map[string]string{"authorization": "Bearer " + grant.Token.Value()}, nil
 }
@@ -61,75 +111,22 @@ func code(err error) codes.Code {
 	return codes.Unavailable
 }
 
-// call follows one call from its credentials to its end.
-type call struct {
-	id  string
-	err error // the guard's
-}
-
-type callKey struct{}
-
-// refusal puts the guard's own error behind gRPC's.
-type refusal struct {
-	error
-	guard error
-}
-
-func (r refusal) Unwrap() []error            { return []error{r.error, r.guard} }
-func (r refusal) GRPCStatus() *status.Status { return status.Convert(r.error) }
-
-// Unary reports how a call with the guard's token ended.
-func (c Credentials) Unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	k, start := &call{}, time.Now()
-	var trailer metadata.MD
-	err := invoke(context.WithValue(ctx, callKey{}, k), method, req, reply, cc, append(opts, grpc.Trailer(&trailer))...)
-	return c.ended(ctx, k, start, trailer, err)
-}
-
-// Stream reports a stream whose opening fails. How an open stream ends is not watched.
-func (c Credentials) Stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	k, start := &call{}, time.Now()
-	stream, err := open(context.WithValue(ctx, callKey{}, k), desc, cc, method, opts...)
-	if err != nil {
-		err = c.ended(ctx, k, start, nil, err)
-	}
-	return stream, err
-}
-
-func (c Credentials) ended(ctx context.Context, k *call, start time.Time, trailer metadata.MD, err error) error {
+// text says what a refusal is, without what others said.
+func text(err error) string {
+	var refused *tokenguard.RefusedError
+	var failed *tokenguard.RequestError
 	switch {
-	case k.err != nil:
-		return refusal{err, k.err}
-	case k.id == "":
-		return err // another credential was sent, or none
+	case errors.As(err, &refused):
+		return fmt.Sprintf("tokenguard: refused: %s (%s)%s", refused.Verdict.Reason, refused.Verdict.Step, until(refused.Verdict.RetryAt))
+	case errors.As(err, &failed):
+		return fmt.Sprintf("tokenguard: the acquisition of a token failed (%s)%s", failed.Class, until(failed.RetryAt))
 	}
-	o := tokenguard.Outcome{TokenID: k.id, Latency: time.Since(start)}
-	if err != nil {
-		o.Failure = FailureFromError(err, trailer)
-	}
-	// The call has ended either way; a store that fails shows in the next one's verdict.
-	_ = c.Guard.Report(context.WithoutCancel(ctx), o)
-	return err
+	return "tokenguard: no token: " + status.FromContextError(err).Code().String()
 }
 
-// httpStatus is the HTTP status of a gRPC code, as the guard's classifier reads it: google.rpc.Code documents it.
-var httpStatus = map[codes.Code]int{
-	codes.InvalidArgument: 400, codes.FailedPrecondition: 400, codes.OutOfRange: 400,
-	codes.Unauthenticated: 401, codes.PermissionDenied: 403, codes.NotFound: 404,
-	codes.Aborted: 409, codes.AlreadyExists: 409, codes.ResourceExhausted: 429, codes.Canceled: 499,
-	codes.DataLoss: 500, codes.Unknown: 500, codes.Internal: 500, codes.Unimplemented: 501,
-	codes.Unavailable: 503, codes.DeadlineExceeded: 504,
-}
-
-// FailureFromError reads a gRPC error, and the trailer that came with it, as a Failure: for Request.Failure and
-// Outcome.Failure. It is zero for nil.
-func FailureFromError(err error, trailer metadata.MD) tokenguard.Failure {
-	if err == nil {
-		return tokenguard.Failure{}
+func until(at time.Time) string {
+	if at.IsZero() {
+		return ""
 	}
-	s := status.Convert(err)
-	if s.Code() == codes.Canceled {
-		return tokenguard.Failure{Err: context.Canceled}
-	}
-	return tokenguard.Failure{StatusCode: httpStatus[s.Code()], Header: trailer, Message: s.Message(), Err: err}
+	return ", retry at " + at.UTC().Format(time.RFC3339)
 }

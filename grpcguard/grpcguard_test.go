@@ -50,6 +50,12 @@ func start(t *testing.T) *server {
 				return nil, err
 			}
 			return h(ctx, req)
+		}),
+		grpc.StreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, h grpc.StreamHandler) error {
+			if err := check(stream.Context()); err != nil {
+				return err
+			}
+			return h(srv, stream)
 		}))
 	grpc_health_v1.RegisterHealthServer(g, health.NewServer())
 	go func() { _ = g.Serve(l) }()
@@ -68,12 +74,19 @@ func dial(t *testing.T, s *server, fetch tokenguard.RequestFunc) (grpc_health_v1
 	guard, err := tokenguard.New(fetch, tokenguard.WithClock(c))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = guard.Close() })
-	creds := grpcguard.Credentials{Guard: guard, Insecure: true}
-	conn, err := grpc.NewClient(s.addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithPerRPCCredentials(creds), grpc.WithUnaryInterceptor(creds.Unary), grpc.WithStreamInterceptor(creds.Stream))
+	return connect(t, s.addr, guard), guard, c
+}
+
+// connect opens a connection with the guard's tokens.
+func connect(t *testing.T, addr string, guard *tokenguard.Guard, more ...grpc.DialOption) grpc_health_v1.HealthClient {
+	t.Helper()
+	opts, err := grpcguard.DialOptions(guard, func(c *grpcguard.Credentials) { c.Insecure = true })
+	require.NoError(t, err)
+	opts = append(append(opts, grpc.WithTransportCredentials(insecure.NewCredentials())), more...)
+	conn, err := grpc.NewClient(addr, opts...)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
-	return grpc_health_v1.NewHealthClient(conn), guard, c
+	return grpc_health_v1.NewHealthClient(conn)
 }
 
 func numbered() tokenguard.RequestFunc {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 
 	"github.com/tokenguard/tokenguard"
 	"github.com/tokenguard/tokenguard/guardhttp"
@@ -86,4 +87,84 @@ func ExampleHandler() {
 	mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v1/performance", nil))
 	fmt.Println(w.Code, w.Header().Get("Content-Type"))
 	// Output: 200 application/json
+}
+
+// An upstream that answers every call with 200, and tells of a spent quota in the body.
+func ExampleNewTransport() {
+	spent := map[string]int{}
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if token := r.Header.Get("Authorization"); spent[token] == 1 {
+			fmt.Fprint(w, `{"error":"No remaining quota: No AI requests remaining"}`)
+		} else {
+			spent[token]++
+			fmt.Fprint(w, `{"result":"ok"}`)
+		}
+	}))
+	defer upstream.Close()
+	host := upstream.Listener.Addr().String()
+	guard, err := tokenguard.New(tokenguardtest.NewScript(nil).Request)
+	if err != nil {
+		panic(err)
+	}
+	defer guard.Close()
+
+	transport, err := guardhttp.NewTransport(guard, []string{host}, func(t *guardhttp.Transport) {
+		t.Judge = guardhttp.JudgeErrors           // an error in the body of a 200 is one
+		t.Pause = guardhttp.PauseAnswer           // nothing is sent into a wait that was asked for
+		t.Caller = func(r *http.Request) string { // the operation, where the path does not say it
+			return r.Header.Get("X-Model")
+		}
+	})
+	if err != nil {
+		panic(err) // every mistake in the fields, joined
+	}
+	client := &http.Client{Transport: transport}
+	for range 2 {
+		resp, err := client.Get(upstream.URL)
+		if err != nil {
+			panic(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		fmt.Printf("%s, the token's ID is known: %v\n", body, guardhttp.TokenID(resp.Request.Context()) != "")
+	}
+	outcomes := guard.Stats().Calls.Outcomes
+	fmt.Println("successes:", outcomes["success"], "spent:", outcomes["quota_exhausted"])
+	// Output:
+	// {"result":"ok"}, the token's ID is known: true
+	// {"error":"No remaining quota: No AI requests remaining"}, the token's ID is known: true
+	// successes: 1 spent: 1
+}
+
+// prefixJudge is for an upstream that begins every answer with OK or with what went wrong.
+type prefixJudge struct{ start []byte }
+
+func (j *prefixJudge) Feed(p []byte) (decided bool) {
+	j.start = append(j.start, p[:min(len(p), 100-len(j.start))]...)
+	return len(j.start) == 100
+}
+
+func (j *prefixJudge) Verdict(whole bool) (f tokenguard.Failure, ok bool) {
+	switch {
+	case strings.HasPrefix(string(j.start), "OK"):
+		return tokenguard.Failure{}, true
+	case whole:
+		return tokenguard.Failure{Message: string(j.start)}, true
+	}
+	return tokenguard.Failure{}, false // it was closed before it said anything
+}
+
+// A judge of one's own keeps what it needs of the bytes that go by.
+func ExampleJudge() {
+	judge := func(*http.Response) guardhttp.Judge { return &prefixJudge{} }
+	for _, body := range []string{"OK 42", "ERR the access token is invalid"} {
+		j := judge(nil)
+		j.Feed([]byte(body))
+		f, ok := j.Verdict(true)
+		fmt.Println(tokenguard.Classify(f), ok)
+	}
+	// Output:
+	//  true
+	// auth_invalid true
 }

@@ -1,43 +1,41 @@
 package guardhttp
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
-	"mime"
 	"net/http"
 	"net/url"
 
 	"github.com/tokenguard/tokenguard"
 )
 
-// maxPeek is how much of an error's body is looked at.
-const maxPeek = 4 << 10
-
-// FailureFromResponse returns what a response says went wrong: its status, a copy of its header, and at most the first
-// 4 KiB of its body, which it puts back, so that the body still reads from the start. It is zero for a status below
-// 400, whose body is not touched, and for nil. The body of an error that is a stream of events or compressed is not
-// looked at either.
+// FailureFromResponse returns what a response says went wrong: its status, a copy of its header, and the beginning of
+// its body: at most 4 KiB, and no more than comes within a second. It puts the body back, so that it still reads from
+// the start and as it came. It is zero for a status below 400, whose body is not touched, and for nil.
+//
+// The text of a body in gzip or deflate is read, and of a stream of events the data. A body in another encoding (br,
+// zstd) is not looked at: Transport asks for none.
 func FailureFromResponse(resp *http.Response) tokenguard.Failure {
 	if resp == nil || resp.StatusCode < 400 {
 		return tokenguard.Failure{}
 	}
-	f := tokenguard.Failure{StatusCode: resp.StatusCode, Header: resp.Header.Clone()}
-	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if resp.Body == nil || kind == "text/event-stream" || resp.Header.Get("Content-Encoding") != "" {
-		return f
-	}
-	// An error while reading comes again to whoever reads on.
-	start, _ := io.ReadAll(io.LimitReader(resp.Body, maxPeek))
-	resp.Body = &peeked{io.MultiReader(bytes.NewReader(start), resp.Body), resp.Body}
-	f.Message = string(start)
-	return f
+	late, stop := lateAfter(peekTime)
+	defer stop()
+	return failureOf(resp, late)
 }
 
-type peeked struct {
-	io.Reader
-	io.Closer
+// failureOf reads an error until late is closed.
+func failureOf(resp *http.Response, late <-chan struct{}) tokenguard.Failure {
+	f := tokenguard.Failure{StatusCode: resp.StatusCode, Header: resp.Header.Clone()}
+	openers, err := openersOf(resp.Header)
+	if resp.Body == nil || resp.Body == http.NoBody || err != nil {
+		return f
+	}
+	f.Message = string(decoded(peek(resp, late), openers))
+	if mediaType(resp.Header) == "text/event-stream" {
+		f.Message = dataOf(f.Message)
+	}
+	return f
 }
 
 // FailureFromError returns the failure that an error of http.Client or of an http.RoundTripper stands for. It is zero

@@ -12,10 +12,14 @@ const PerformancePath = "/v1/performance"
 
 // Handler serves GET /v1/performance: the guard's Stats as JSON, under "token_management". It holds no secret, but
 // tells how the service fares: do not show it to everyone. Other paths are 404, other methods than GET and HEAD 405.
+// Without a guard every answer is 500.
 func Handler(g *tokenguard.Guard) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		switch {
+		case g == nil:
+			http.Error(w, "there is no guard", http.StatusInternalServerError)
+			return
 		case r.URL.Path != PerformancePath:
 			http.NotFound(w, r)
 			return

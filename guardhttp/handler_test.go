@@ -58,3 +58,10 @@ func TestHandler(t *testing.T) {
 		require.Equal(t, http.StatusNotFound, resp.StatusCode, path)
 	}
 }
+
+func TestHandlerWithoutAGuard(t *testing.T) {
+	w := httptest.NewRecorder()
+	guardhttp.Handler(nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v1/performance", nil))
+	require.Equal(t, http.StatusInternalServerError, w.Code)
+	require.Equal(t, "null", guardhttp.Var{}.String())
+}

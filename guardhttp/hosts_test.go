@@ -65,7 +65,8 @@ func TestAllowedHosts(t *testing.T) {
 		{"api.example.com", "http://api.example.com/v1", true},
 		{"API.example.com", "https://api.EXAMPLE.com./v1", true},
 		{"api.example.com:443", "https://api.example.com", true},
-		{"api.example.com", "https://api.example.com:8443", false},
+		{"api.example.com.", "https://api.example.com", true},
+		{"api.example.com:443", "https://api.example.com:8443", false},
 		{"api.example.com:8443", "https://api.example.com:8443", true},
 		{"api.example.com:8443", "https://api.example.com", false},
 		{"example.com", "https://api.example.com", false},
@@ -74,7 +75,7 @@ func TestAllowedHosts(t *testing.T) {
 		{"::1", "http://[::1]/", true},
 		{"[::1]", "http://[::1]/", true},
 		{"[::1]:8080", "http://[::1]:8080/", true},
-		{"::1", "http://[::1]:8080/", false},
+		{"[::1]:80", "http://[::1]:8080/", false},
 	} {
 		base := &sent{}
 		transport := &guardhttp.Transport{Guard: r.guard, Base: base, AllowedHosts: []string{"unrelated.test", tt.allowed}}
@@ -115,4 +116,76 @@ func TestRealRedirectFromHTTPSToHTTPDropsTheToken(t *testing.T) {
 	resp.Body.Close()
 	require.Equal(t, http.StatusOK, resp.StatusCode)
 	require.Empty(t, resp.Header.Get("X-Saw"))
+}
+
+func TestAllowedHostsSaysWhatToWrite(t *testing.T) {
+	r := newRig(t, only(""))
+	for entry, want := range map[string]string{
+		"https://api.example.com":         `"https://api.example.com": write "api.example.com"`,
+		"https://alice:s3cret@a.test:8/x": `write "a.test:8"`,
+		"api.example.com/v1":              `"api.example.com/v1": write "api.example.com"`,
+		"api.example.com?key=s3cret":      `write "api.example.com"`,
+		"alice:s3cret@api.example.com":    `write "api.example.com"`,
+		"*.example.com":                   "wildcards are not supported: write each host",
+		"*":                               "wildcards are not supported",
+		"":                                `want a host, such as "api.example.com"`,
+		":8080":                           "want one host",
+		"api.example.com:":                "the port",
+		"api.example.com:https":           "1 to 65535",
+		"api.example.com:0":               "1 to 65535",
+		"api.example.com:65536":           "1 to 65535",
+		"a.test,b.test":                   "want one host for each entry",
+		" a.test":                         "want one host for each entry",
+		"1:2:3":                           "neither a host nor an IPv6 address",
+		"[::1":                            `want "host" or "host:port"`,
+		"[::1]x:80":                       `want "host" or "host:port"`,
+	} {
+		_, err := guardhttp.NewTransport(r.guard, []string{"fine.example.com", entry})
+		require.ErrorContains(t, err, want, entry)
+		require.ErrorContains(t, err, "tokenguard: guardhttp: Transport.AllowedHosts")
+		require.NotContains(t, err.Error(), "s3cret", entry)
+
+		literal := &guardhttp.Transport{Guard: r.guard, AllowedHosts: []string{entry}}
+		body := &closing{Reader: strings.NewReader("x")}
+		_, again := literal.RoundTrip(httptest.NewRequest(http.MethodPost, "https://fine.example.com", body))
+		require.ErrorContains(t, again, want)
+		require.True(t, body.closed)
+	}
+}
+
+func TestNewTransport(t *testing.T) {
+	_, err := guardhttp.NewTransport(nil, nil, func(t *guardhttp.Transport) { t.Pause = 7 })
+	for _, want := range []string{"Guard is nil", "AllowedHosts is empty", "Transport.Pause: 7"} {
+		require.ErrorContains(t, err, want)
+	}
+	r := newRig(t, only(""))
+	base := &sent{}
+	transport, err := guardhttp.NewTransport(r.guard, []string{"api.example.com"}, func(t *guardhttp.Transport) { t.Base = base })
+	require.NoError(t, err)
+	resp, err := transport.RoundTrip(httptest.NewRequest(http.MethodGet, "https://api.example.com/", nil))
+	require.NoError(t, err)
+	resp.Body.Close()
+	require.Equal(t, "Bearer t1", base.authorization)
+}
+
+func TestAllowedHostWithoutThePortOfTheRequest(t *testing.T) {
+	r := newRig(t, only(""))
+	for allowed, want := range map[string]string{
+		"localhost": `write "localhost:8080" to send the token there, or "localhost:80"`,
+		"::1":       `write "[::1]:8080"`,
+	} {
+		base := &sent{}
+		transport := &guardhttp.Transport{Guard: r.guard, Base: base, AllowedHosts: []string{allowed}}
+		url := "http://" + strings.ReplaceAll(allowed, "::1", "[::1]") + ":8080/"
+		_, err := transport.RoundTrip(httptest.NewRequest(http.MethodGet, url, nil))
+		require.ErrorContains(t, err, want)
+
+		// A redirect there is the upstream's doing: it goes on, without the token.
+		req := httptest.NewRequest(http.MethodGet, url, nil)
+		req.Response = &http.Response{Request: httptest.NewRequest(http.MethodGet, "http://"+strings.TrimSuffix(url[7:], ":8080/"), nil)}
+		resp, err := transport.RoundTrip(req)
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Empty(t, base.authorization)
+	}
 }

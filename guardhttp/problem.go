@@ -14,11 +14,15 @@ import (
 // statusClientClosed is what nginx logs for a client that left; it has no name in RFC 9110.
 const statusClientClosed = 499
 
-// Problem is the body that WriteError writes: problem details (RFC 9457) of type about:blank. It holds no secret and
-// no text of the upstream.
+const problemType = "application/problem+json"
+
+// Problem is the body that WriteError writes: problem details (RFC 9457) of type about:blank. It holds no text but
+// this package's own: what an upstream, a store or the source of a personal token said may name hosts, accounts and
+// paths, and is for the log.
 type Problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
+	// Detail says in general why there is no token, with the numbers of the limit.
 	Detail string `json:"detail,omitempty"`
 	// Step and Reason are those of the guard's verdict.
 	Step   tokenguard.Step   `json:"step,omitempty"`
@@ -43,7 +47,7 @@ type Problem struct {
 func WriteError(w http.ResponseWriter, err error) {
 	p := problemOf(err)
 	h := w.Header()
-	h.Set("Content-Type", "application/problem+json")
+	h.Set("Content-Type", problemType)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Del("Content-Length")
@@ -65,12 +69,8 @@ func problemOf(err error) Problem {
 	switch {
 	case errors.As(err, &refused):
 		v := refused.Verdict
-		p := Problem{Title: "No token is available", Status: refusalStatus(refused), Detail: v.Detail,
+		return Problem{Title: "No token is available", Status: refusalStatus(refused), Detail: detailOf(&v),
 			Step: v.Step, Reason: v.Reason, RetryAt: v.RetryAt}
-		if v.Step == tokenguard.StepStore {
-			p.Detail = "" // a path or an address of the store is nobody's business outside
-		}
-		return p
 	case errors.As(err, &failed):
 		return Problem{Title: "The upstream did not issue a token", Status: http.StatusBadGateway,
 			Step: failed.Verdict.Step, Reason: failed.Verdict.Reason, Class: failed.Class, RetryAt: failed.RetryAt}

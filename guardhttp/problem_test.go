@@ -5,9 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"net/http/httptest"
 	"net/url"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,10 +20,12 @@ import (
 
 	"github.com/tokenguard/tokenguard"
 	"github.com/tokenguard/tokenguard/guardhttp"
+	"github.com/tokenguard/tokenguard/tokenguardtest"
 )
 
 func refusal(step tokenguard.Step, reason tokenguard.Reason, retryAt time.Time) error {
-	return &tokenguard.RefusedError{Verdict: tokenguard.Verdict{Step: step, Reason: reason, Detail: "3 of 3", RetryAt: retryAt}}
+	return &tokenguard.RefusedError{Verdict: tokenguard.Verdict{Step: step, Reason: reason, Detail: "secret host", RetryAt: retryAt,
+		Evidence: tokenguard.Evidence{Count: 3, Limit: 3}}}
 }
 
 func TestWriteError(t *testing.T) {
@@ -69,10 +75,60 @@ func TestWriteErrorSaysWhy(t *testing.T) {
 	w := httptest.NewRecorder()
 	at := time.Date(2026, 1, 1, 0, 5, 0, 0, time.UTC)
 	guardhttp.WriteError(w, refusal("limiter", tokenguard.ReasonHourLimit, at))
-	require.JSONEq(t, `{"title":"No token is available","status":429,"detail":"3 of 3","step":"limiter","reason":"hour_limit","retry_at":"2026-01-01T00:05:00Z"}`, w.Body.String())
+	require.JSONEq(t, `{"title":"No token is available","status":429,"detail":"the hourly limit on acquisitions is reached: 3 of 3","step":"limiter","reason":"hour_limit","retry_at":"2026-01-01T00:05:00Z"}`, w.Body.String())
 	w = httptest.NewRecorder()
 	guardhttp.WriteError(w, refusal("store", tokenguard.ReasonStoreUnavailable, time.Time{}))
-	require.JSONEq(t, `{"title":"No token is available","status":503,"step":"store","reason":"store_unavailable"}`, w.Body.String())
+	require.JSONEq(t, `{"title":"No token is available","status":503,"detail":"the state of the guard cannot be reached","step":"store","reason":"store_unavailable"}`, w.Body.String())
+}
+
+// Every reason for a refusal that the guard knows has a sentence of its own, and none passes on what others said.
+func TestProblemHasItsOwnWords(t *testing.T) {
+	sorts := []error{tokenguard.ErrDuplicate, tokenguard.ErrNotNeeded, tokenguard.ErrInProgress, tokenguard.ErrUpstreamLimited, tokenguard.ErrForbidden,
+		tokenguard.ErrRateLimited, tokenguard.ErrBackoff, tokenguard.ErrStore, tokenguard.ErrClosed}
+	file, err := parser.ParseFile(token.NewFileSet(), "../verdict.go", nil, 0)
+	require.NoError(t, err)
+	refusals := 0
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok || len(spec.Names) != 1 || !strings.HasPrefix(spec.Names[0].Name, "Reason") {
+			return true
+		}
+		reason, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+		require.NoError(t, err)
+		refused := refusal("any", tokenguard.Reason(reason), time.Time{})
+		w := httptest.NewRecorder()
+		guardhttp.WriteError(w, refused)
+		require.NotContains(t, w.Body.String(), "secret host", reason)
+		for _, sort := range sorts {
+			if errors.Is(refused, sort) {
+				refusals++
+				require.Contains(t, w.Body.String(), `"detail":`, reason)
+			}
+		}
+		return true
+	})
+	require.Greater(t, refusals, 15)
+}
+
+// The source of the personal token fails with a text that names where it lives.
+func TestProblemKeepsThePersonalSourceToItself(t *testing.T) {
+	guard, err := tokenguard.New(tokenguardtest.NewScript(nil).Request,
+		tokenguard.WithPersonalToken(func(context.Context) (tokenguard.Token, error) {
+			return tokenguard.Token{}, errors.New("open /home/alice/.config/vault at vault.internal: permission denied")
+		}))
+	require.NoError(t, err)
+	defer guard.Close()
+	for _, req := range []tokenguard.Request{{Kind: tokenguard.Personal}, {}, {Scope: "another"}} {
+		_, err = guard.Acquire(t.Context(), req)
+		if err == nil {
+			continue
+		}
+		w := httptest.NewRecorder()
+		guardhttp.WriteError(w, err)
+		require.NotContains(t, w.Body.String(), "alice")
+		require.NotContains(t, w.Body.String(), "vault")
+	}
+	require.ErrorContains(t, err, "alice", "the refusal itself does say it")
 }
 
 func FuzzRetryAfterIsNeverEarly(f *testing.F) {

@@ -31,14 +31,46 @@ func TestTransportInjectsACopy(t *testing.T) {
 	defer resp.Body.Close()
 	require.Equal(t, http.StatusOK, resp.StatusCode)
 	require.Equal(t, http.Header{"X-Mine": {"yes"}}, req.Header, "the caller's request is as it was")
-	require.Same(t, req, resp.Request, "no token in what the response shows")
+	require.Equal(t, req.Header, resp.Request.Header, "no token in what the response shows")
+	require.Equal(t, tokenguard.TokenID("t1"), guardhttp.TokenID(resp.Request.Context()), "but its ID")
+	require.Empty(t, guardhttp.TokenID(req.Context()))
 }
 
 func TestTransportOwnInjection(t *testing.T) {
 	r := newRig(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Header.Get("X-Api-Key"), bearer(r)) })
-	r.transport.Inject = func(req *http.Request, tok tokenguard.Token) { req.Header.Set("X-Api-Key", tok.Value()) }
+	r.transport.Inject = func(req *http.Request, tok tokenguard.Token) error {
+		req.Header.Set("X-Api-Key", tok.Value())
+		return nil
+	}
 	_, body := r.do(t, http.MethodGet, nil)
 	require.Equal(t, "t1", body)
+}
+
+func TestTransportInjectionThatFails(t *testing.T) {
+	sent := false
+	r := newRig(t, func(http.ResponseWriter, *http.Request) { sent = true })
+	broken := errors.New("no signing key")
+	r.transport.Inject = func(*http.Request, tokenguard.Token) error { return broken }
+	body := &closing{Reader: strings.NewReader("x")}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.server.URL, body)
+	require.NoError(t, err)
+	_, err = r.client.Do(req)
+	require.ErrorIs(t, err, broken)
+	require.ErrorContains(t, err, "Transport.Inject")
+	require.True(t, body.closed)
+	require.False(t, sent)
+	require.Zero(t, total(r.guard.Stats().Calls.Outcomes))
+}
+
+func TestTransportInjectionMayChangeTheURL(t *testing.T) {
+	r := newRig(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.URL.Query().Get("key")) })
+	r.transport.Inject = func(req *http.Request, tok tokenguard.Token) error {
+		req.URL.RawQuery = url.Values{"key": {tok.Value()}}.Encode()
+		return nil
+	}
+	resp, body := r.do(t, http.MethodGet, nil)
+	require.Equal(t, "t1", body)
+	require.Empty(t, resp.Request.URL.RawQuery)
 }
 
 func TestTransportScopeAndCaller(t *testing.T) {
@@ -205,6 +237,7 @@ func TestTransportNeedsItsFields(t *testing.T) {
 	req := httptest.NewRequest(http.MethodGet, "http://api.example.com", nil)
 	_, err := (&guardhttp.Transport{}).RoundTrip(req)
 	require.ErrorContains(t, err, "Transport.Guard is nil")
+	require.ErrorContains(t, err, "AllowedHosts is empty")
 	r := newRig(t, only(""))
 	_, err = (&guardhttp.Transport{Guard: r.guard}).RoundTrip(req)
 	require.ErrorContains(t, err, "AllowedHosts is empty")
@@ -236,7 +269,7 @@ func TestTransportReportsWhatItSaw(t *testing.T) {
 		http.Error(w, "rate limit exceeded, slow down", http.StatusTooManyRequests)
 	})
 	r.do(t, http.MethodGet, nil)
-	e, err := r.guard.Explain(t.Context(), tokenguard.Request{})
+	e, err := r.guard.Explain(t.Context(), tokenguard.Request{Caller: "GET " + r.server.Listener.Addr().String() + "/"})
 	require.NoError(t, err)
 	for _, v := range e.Steps {
 		if v.Step == tokenguard.StepManager {

@@ -96,7 +96,8 @@ func ShortLived(fetch tokenguard.RequestFunc) (*tokenguard.Guard, error) {
 		}))
 }
 
-// Client is an http.Client whose requests carry a token: two lines around what you have.
-func Client(guard *tokenguard.Guard, host string) *http.Client {
-	return &http.Client{Transport: &guardhttp.Transport{Guard: guard, AllowedHosts: []string{host}}}
+// Client is an http.Client whose requests to the host carry a token.
+func Client(guard *tokenguard.Guard, host string) (*http.Client, error) {
+	transport, err := guardhttp.NewTransport(guard, []string{host})
+	return &http.Client{Transport: transport}, err
 }

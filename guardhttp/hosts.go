@@ -1,0 +1,135 @@
+package guardhttp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// host is an entry of AllowedHosts. Without a port it stands for the standard port of the scheme.
+type host struct{ name, port string }
+
+// standardPorts are the ports that a URL leaves out.
+func standardPort(scheme string) string {
+	switch scheme {
+	case "http":
+		return "80"
+	case "https":
+		return "443"
+	}
+	return ""
+}
+
+var errNoHosts = errors.New("tokenguard: guardhttp: Transport.AllowedHosts is empty: name the hosts that may see the token")
+
+// parseHosts reads AllowedHosts, and says of each mistake what to write instead.
+func parseHosts(entries []string) ([]host, error) {
+	if len(entries) == 0 {
+		return nil, errNoHosts
+	}
+	var hosts []host
+	var errs []error
+	for _, entry := range entries {
+		h, err := parseHost(entry)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("tokenguard: guardhttp: Transport.AllowedHosts: %w", err))
+			continue
+		}
+		hosts = append(hosts, h)
+	}
+	return hosts, errors.Join(errs...)
+}
+
+func parseHost(entry string) (host, error) {
+	if entry == "" {
+		return host{}, errors.New(`"": want a host, such as "api.example.com" or "localhost:8080"`)
+	}
+	if at, rest, found := strings.Cut(entry, "://"); found {
+		u, err := url.Parse(entry)
+		if err != nil || u.Host == "" {
+			return host{}, fmt.Errorf("%q: write the host without the scheme %q", shownHost(rest), at)
+		}
+		return host{}, fmt.Errorf("%q: write %q: the host alone, without a scheme", at+"://"+u.Host, u.Host)
+	}
+	if strings.Contains(entry, "*") {
+		return host{}, fmt.Errorf("%q: wildcards are not supported: write each host by its full name", shownHost(entry))
+	}
+	if i := strings.IndexAny(entry, "/?#"); i >= 0 {
+		return host{}, fmt.Errorf("%q: write %q: the host alone, without a path", shownHost(entry), shownHost(entry[:i]))
+	}
+	if i := strings.LastIndexByte(entry, '@'); i >= 0 {
+		return host{}, fmt.Errorf("an entry with a user: write %q: the host alone", entry[i+1:])
+	}
+	name, port := entry, ""
+	switch inside, bracketed := strings.CutPrefix(entry, "["); {
+	case bracketed && strings.HasSuffix(inside, "]"):
+		name = strings.TrimSuffix(inside, "]")
+	case !bracketed && strings.Count(entry, ":") > 1: // an IPv6 address without a port
+	case strings.Contains(entry, ":"):
+		var err error
+		if name, port, err = net.SplitHostPort(entry); err != nil {
+			return host{}, fmt.Errorf(`%q: want "host" or "host:port"`, entry)
+		}
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return host{}, fmt.Errorf("%q: the port %q: want a number from 1 to 65535, or no colon", entry, port)
+		}
+	}
+	switch {
+	case strings.Contains(name, ":") && net.ParseIP(name) == nil:
+		return host{}, fmt.Errorf("%q: neither a host nor an IPv6 address", entry)
+	case name == "" || name != strings.TrimSpace(name) || strings.ContainsAny(name, " \t\r\n,"):
+		return host{}, fmt.Errorf(`%q: want one host for each entry, such as "api.example.com"`, entry)
+	}
+	return host{strings.TrimSuffix(name, "."), port}, nil
+}
+
+// shownHost leaves out what may be a secret: the user of a URL and its query.
+func shownHost(s string) string {
+	s, _, _ = strings.Cut(s, "?")
+	return s[strings.LastIndexByte(s, '@')+1:]
+}
+
+// allows reports whether the token may go where the request goes. The error is for a host that is allowed on its
+// standard port, and asked for on another: without it the request would go out without a token, and nobody would know
+// why it fails.
+func allows(hosts []host, req *http.Request) (bool, error) {
+	if req.URL == nil {
+		return false, nil // Base says what it thinks of that
+	}
+	if req.URL.Scheme != "https" {
+		for from := req.Response; from != nil && from.Request != nil; from = from.Request.Response {
+			if from.Request.URL.Scheme == "https" {
+				return false, nil
+			}
+		}
+	}
+	name, port, standard := strings.TrimSuffix(req.URL.Hostname(), "."), req.URL.Port(), standardPort(req.URL.Scheme)
+	if port == "" {
+		port = standard
+	}
+	bare, named := false, false
+	for _, h := range hosts {
+		if !strings.EqualFold(h.name, name) {
+			continue
+		}
+		at := h.port
+		if at == "" {
+			at = standard
+		}
+		if at == port {
+			return true, nil
+		}
+		bare, named = bare || h.port == "", named || h.port != ""
+	}
+	// A redirect to another port is the upstream's doing; it goes on without a token, as to another host.
+	if bare && !named && req.Response == nil {
+		withPort := net.JoinHostPort(name, port)
+		return false, fmt.Errorf("tokenguard: guardhttp: Transport.AllowedHosts has %q, which is port %s, and the request goes to port %s: "+
+			"write %q to send the token there, or %q to send such requests without one", name, standard, port, withPort, net.JoinHostPort(name, standard))
+	}
+	return false, nil
+}
