@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"strings"
@@ -138,6 +139,7 @@ type lead struct {
 	cue                   bool
 	advice                bool
 	takesDelay, takesDate bool
+	takesDay              bool // "tomorrow"
 	bare                  bool // a number without a unit is one of seconds
 	preps                 prep
 	size                  int
@@ -183,7 +185,7 @@ func leadOf(text string, number bool) (l lead) {
 
 // judge decides whether the cue w goes with the prepositions found behind it.
 func (l lead) judge(w word, low []byte, size int) lead {
-	before := string(low[:len(low)-len(w.text)])
+	before := low[:len(low)-len(w.text)]
 	delay := prepIn | prepAfter | prepColon | prepWithin
 	switch w.kind {
 	case cueAgain:
@@ -193,17 +195,18 @@ func (l lead) judge(w word, low []byte, size int) lead {
 		}
 		l.takesDelay = l.preps&delay != 0
 		l.takesDate = l.preps&anyPrep != 0 || w.cjk
+		l.takesDay = true
 	case cueReset:
 		l.takesDelay = l.preps&delay != 0 || w.cjk
-		l.takesDate = true
+		l.takesDate, l.takesDay = true, true
 	case cueWait:
 		l.advice = true
 		l.takesDelay = l.preps&(prepAt|prepUntil) == 0
 		l.takesDate = l.preps&(prepUntil|prepColon) != 0 || w.text == "直到"
 	case cueClosed:
 		l.advice = true
-		for _, threat := range []string{" if ", "will be", "may be", "could be", "would be", "might be", "can be", " wenn ", "将", "会", "將", "會", "後"} {
-			if strings.Contains(tail(before, 32)+" ", threat) {
+		for _, threat := range threats {
+			if bytes.Contains(before[max(0, len(before)-32):], threat) {
 				return lead{}
 			}
 		}
@@ -211,11 +214,9 @@ func (l lead) judge(w word, low []byte, size int) lead {
 		l.takesDate = l.preps&prepUntil != 0 || strings.HasSuffix(w.text, "至")
 	case cueExpire:
 		l.advice = true
-		whose := false
-		for _, what := range []string{"ban", "block", "lock", "lockout", "limit", "restriction", "cooldown", "suspension", "penalty", "timeout", "window", "throttle"} {
-			whose = whose || strings.HasSuffix(strings.TrimSuffix(strings.TrimSpace(before), " will"), what)
-		}
-		if !whose {
+		before = bytes.TrimSpace(before)
+		ends := func(what []byte) bool { return bytes.HasSuffix(before, what) }
+		if !slices.ContainsFunc(whatExpires, ends) {
 			return lead{}
 		}
 		l.takesDelay = l.preps&delay != 0
@@ -223,9 +224,15 @@ func (l lead) judge(w word, low []byte, size int) lead {
 	default:
 		return lead{}
 	}
-	l.cue, l.size = l.takesDelay || l.takesDate, size
+	l.cue, l.size = l.takesDelay || l.takesDate || l.takesDay, size
 	return l
 }
+
+// threats before "blocked for" say that it has not happened yet.
+var threats = bytes.Fields([]byte("if will may could would might can wenn 将 会 將 會 後"))
+
+// whatExpires are the things whose end one waits for; a token is none.
+var whatExpires = bytes.Fields([]byte("ban block lock lockout limit restriction cooldown suspension penalty throttle"))
 
 // lastWord finds the longest word of the tables that low ends with.
 func lastWord(low []byte) (word, bool) {

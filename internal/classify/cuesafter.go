@@ -1,7 +1,10 @@
 package classify
 
 import (
+	"bytes"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // follow is what stands behind a time.
@@ -54,26 +57,23 @@ var afterWords = []string{"之后", "之後", "以后", "以後", "後に", "後
 func followOf(text string, delay bool) (f follow) {
 	var buf [2 * reach]byte
 	low := lowerInto(buf[:0], truncate(text, reach))
-	s := strings.TrimLeft(string(low), " \u00a0)\"'）")
-	skipped := len(low) - len(s)
-	for _, filler := range []string{"ほど", "くらい", "程度", "左右", "정도", "間"} {
-		s = strings.TrimPrefix(s, filler)
-	}
+	s := bytes.TrimLeft(low, " \u00a0)\"'）")
 	if !delay {
-		s = strings.TrimLeft(s, " ,，的")
+		s = bytes.TrimLeft(s, " ,，的")
 		if w, ok := firstWord(s, &followBy[2]); ok {
-			return follow{cue: true, advice: w.kind == cueAgain, size: skipped + len(w.text)}
+			return follow{cue: true, advice: w.kind == cueAgain, size: len(low) - len(s) + len(w.text)}
 		}
 		return f
 	}
-	for _, after := range afterWords {
-		rest, ok := strings.CutPrefix(s, after)
-		if !ok {
-			continue
-		}
-		return followAfter(rest, len(low)-len(rest))
+	for _, filler := range aboutWords {
+		s, _ = cutWord(s, filler)
 	}
-	if rest, ok := strings.CutPrefix(s, "再"); ok {
+	for _, after := range afterWords {
+		if rest, ok := cutWord(s, after); ok {
+			return followAfter(rest, len(low)-len(rest))
+		}
+	}
+	if rest, ok := cutWord(s, "再"); ok {
 		return follow{cue: true, advice: true, after: true, size: len(low) - len(rest)}
 	}
 	w, ok := firstWord(s, &followBy[0])
@@ -87,12 +87,17 @@ func followOf(text string, delay bool) (f follow) {
 	return f
 }
 
+var aboutWords = []string{"ほど", "くらい", "程度", "左右", "정도", "間"}
+
+// betweenWords may stand between "after" and what one may do then.
+var betweenWords = []string{"请", "請", "您", "你", "将", "將", "会", "會", "即", "额度", "配额", "限额", "系统", "再度", "再び", "に", "から", "自動的", "は", "에", "자동으로", "가", "이", " "}
+
 // followAfter reads what is to happen after a time: to come back, or nothing
 // that is said; "30 秒后超时" is no wait.
-func followAfter(s string, size int) follow {
+func followAfter(s []byte, size int) follow {
 	f := follow{after: true, size: size}
-	s = strings.TrimLeft(s, " 、,，，")
-	if s == "" || strings.ContainsRune("。.！!；;\"'）)\n\\<", []rune(s)[0]) {
+	s = bytes.TrimLeft(s, " 、,，")
+	if r, _ := utf8.DecodeRune(s); len(s) == 0 || strings.ContainsRune("。.！!；;\"'）)\n\\<", r) {
 		f.cue, f.advice = true, true
 		return f
 	}
@@ -102,9 +107,9 @@ func followAfter(s string, size int) follow {
 			return f
 		}
 		skipped := false
-		for _, filler := range []string{"请", "請", "您", "你", "将", "將", "会", "會", "即", "额度", "配额", "限额", "系统", "再度", "再び", "に", "から", "自動的", "は", "에", "자동으로", "가", "이", " "} {
-			if rest, ok := strings.CutPrefix(s, filler); ok {
-				s, skipped = strings.TrimLeft(rest, " "), true
+		for _, filler := range betweenWords {
+			if rest, ok := cutWord(s, filler); ok {
+				s, skipped = bytes.TrimLeft(rest, " "), true
 				break
 			}
 		}
@@ -116,12 +121,29 @@ func followAfter(s string, size int) follow {
 	return f
 }
 
-func firstWord(s string, by *[256][]word) (word, bool) {
-	if s == "" {
+func cutWord(s []byte, word string) ([]byte, bool) {
+	if !bytesStart(s, word) {
+		return s, false
+	}
+	return s[len(word):], true
+}
+
+func bytesStart(s []byte, text string) bool {
+	return len(s) >= len(text) && string(s[:len(text)]) == text
+}
+
+func firstWord(s []byte, by *[256][]word) (word, bool) {
+	if len(s) == 0 {
 		return word{}, false
 	}
 	for _, w := range by[s[0]] {
-		if strings.HasPrefix(s, w.text) && (w.cjk || strings.HasSuffix(w.text, " ") || len(s) == len(w.text) || openEnded(w.text) || !startsWithLetter(s[len(w.text):])) {
+		if !bytesStart(s, w.text) {
+			continue
+		}
+		if w.cjk || len(s) == len(w.text) || w.text[len(w.text)-1] == ' ' || openEnded(w.text) {
+			return w, true
+		}
+		if r, _ := utf8.DecodeRune(s[len(w.text):]); !unicode.IsLetter(r) {
 			return w, true
 		}
 	}

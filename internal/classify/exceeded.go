@@ -14,9 +14,8 @@ func (h *Hints) readWindows(in Input, c clock, speaks bool) {
 	if len(ws) == 0 {
 		return
 	}
-	long := speaksOfDays(in)
 	for i := range ws {
-		ws[i].check(long)
+		ws[i].check(in)
 	}
 	w := tightest(ws, c)
 	h.UsedUp = w.exhausted()
@@ -46,7 +45,7 @@ func (h *Hints) readWindows(in Input, c clock, speaks bool) {
 // seconds, unless it is longer than its own window; without a window, if it is
 // a round number of thousands, or beyond a day though nothing in the answer
 // speaks of days.
-func (w *window) check(long bool) {
+func (w *window) check(in Input) {
 	d := w.reset.wait
 	if !w.hasReset || !w.reset.bare {
 		return
@@ -55,7 +54,7 @@ func (w *window) check(long bool) {
 		if d <= w.length+sameWait {
 			return
 		}
-	} else if !roundMillis(d) && (d <= 25*time.Hour || long || w.named(longPeriods)) {
+	} else if !roundMillis(d) && (d <= 25*time.Hour || w.named(longPeriods) || speaksOfDays(in)) {
 		return
 	}
 	w.hasReset = false

@@ -75,6 +75,25 @@ var fieldUnits = []struct {
 	{"days", day, false},
 }
 
+// fieldEnds are the last two letters of names and units, by which most other
+// fields are told apart at once. What stands before a unit of one letter may be
+// anything.
+var fieldEnds = func() (ends [32][32]bool) {
+	for name := range fieldNames {
+		ends[name[len(name)-2]&31][name[len(name)-1]&31] = true
+	}
+	for _, u := range fieldUnits {
+		if len(u.text) > 1 {
+			ends[u.text[len(u.text)-2]&31][u.text[len(u.text)-1]&31] = true
+			continue
+		}
+		for _, before := range []byte("_-abcdefghijklmnopqrstuvwxyz") {
+			ends[before&31][u.text[0]&31] = true
+		}
+	}
+	return ends
+}()
+
 const (
 	longestField  = 40
 	shortestField = len("wait")
@@ -90,7 +109,7 @@ type field struct {
 
 // knownField reads the name of a field.
 func knownField(name string) (field, bool) {
-	if len(name) < shortestField || len(name) > longestField {
+	if len(name) < shortestField || len(name) > longestField || !fieldEnds[lowerByte(name[len(name)-2])&31][lowerByte(name[len(name)-1])&31] {
 		return field{}, false
 	}
 	f := field{unit: time.Second}
@@ -151,6 +170,9 @@ func lookField(key []byte) (fieldName, bool) {
 		}
 		whose := 0
 		for _, word := range fieldWhose {
+			if word[0] != key[0] {
+				continue
+			}
 			if len(key) > len(word) && string(key[:len(word)]) == word && len(word) > whose {
 				whose = len(word)
 			}

@@ -137,6 +137,9 @@ func (h *Hints) readText(text string, c clock, speaks bool) {
 	fields.clock, prose.clock = c, c
 	readFields(text, c.base, fields.add)
 	fields.note(h, speaks)
+	if h.HasRetryAfter && h.RetryAfter > 0 {
+		return
+	}
 	readProse(text, c, prose.add)
 	prose.note(h, true)
 	if prose.vague.source.Kind != SourceNone {

@@ -3,6 +3,7 @@ package classify
 import (
 	"math"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ func TestRetryAfterHeader(t *testing.T) {
 		{"Wed, 31 Dec 2025 00:00:00 GMT", 0, true},
 		{"1767225630", 30 * time.Second, true},
 		{"1767225630000", 30 * time.Second, true},
-		{"1000000000", 0, false}, // an instant of 2001 is no answer to this call
+		{"1000000000", 0, false}, // the year 2001: whatever that is, it is not now
 		{"999999999", maxWait, true},
 		{"6m0s", 6 * time.Minute, true},
 		{"-5", 0, false},
@@ -37,7 +38,7 @@ func TestRetryAfterHeader(t *testing.T) {
 		{"NaN", 0, false},
 		{"Inf", 0, false},
 		{"0x10", 0, false},
-		{"9999999999999999999999999999", 0, false},
+		{"9999999999999999999999999999", 0, false}, // an instant beyond every calendar
 	} {
 		h := ReadHints(Input{Header: http.Header{"Retry-After": {c.value}}}, now)
 		require.Equal(t, c.ok, h.HasRetryAfter, c.value)
@@ -58,6 +59,7 @@ func TestWaitInText(t *testing.T) {
 		"Too Many Requests: retry after 134":                     134 * time.Second,
 		"Retry after: 21 seconds.":                               21 * time.Second,
 		"Your rate limit resets in ~3s.":                         3 * time.Second,
+		"This ban will last for 8 more seconds":                  8 * time.Second,
 		"请在 30 秒后重试":                                             30 * time.Second,
 		"请在３０秒后重试":                                               30 * time.Second,
 		"3分钟后再试":                                                 3 * time.Minute,
@@ -166,10 +168,24 @@ func FuzzReadHints(f *testing.F) {
 }
 
 func BenchmarkReadHints(b *testing.B) {
-	in := Input{StatusCode: 429, Header: http.Header{"Retry-After": {"30"}, "X-Ratelimit-Remaining": {"0"}},
-		Text: `{"error":{"message":"Rate limit reached for requests. Please try again in 6m12s.","code":"rate_limit_exceeded"}}`}
-	b.ReportAllocs()
-	for b.Loop() {
-		ReadHints(in, now)
+	header := http.Header{"Retry-After": {"30"}, "X-Ratelimit-Remaining": {"0"}}
+	body := `{"error":{"message":"Rate limit reached for requests. Please try again in 6m12s.","code":"rate_limit_exceeded"}}`
+	plain := "The request could not be completed because the account has made too many calls to this endpoint in a short time, which its plan does not include; see the page on limits for what to do. "
+	for _, c := range []struct {
+		name string
+		in   Input
+	}{
+		{"header", Input{StatusCode: 429, Header: header, Text: body}},
+		{"body", Input{StatusCode: 429, Text: body}},
+		{"1KB", Input{StatusCode: 429, Header: http.Header{"X-Ratelimit-Remaining": {"0"}},
+			Text: `{"error":{"type":"requests","param":null,"code":"rate_limit_exceeded","message":"` + strings.Repeat(plain, 4) + `Please try again in 6m12s."},"request_id":"req_0123456789abcdef","status":429,"documentation_url":"https://example.com/docs/rate-limits"}`}},
+		{"1KB, Chinese", Input{StatusCode: 429, Text: `{"code":1302,"msg":"` + strings.Repeat("您的账户调用该接口的频率过高，超出当前套餐的限制，详情见文档。", 10) + `请在 30 秒后重试"}`}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				ReadHints(c.in, now)
+			}
+		})
 	}
 }

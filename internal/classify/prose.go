@@ -43,14 +43,15 @@ func nextTime(text string, i int) int {
 			}
 			i = skipWord(text, i)
 		case b < utf8.RuneSelf:
-			if !isLower(b) && !isUpper(b) {
+			if !wordBytes[b] {
 				i++
 				continue
 			}
-			if wordStarts[lowerByte(b)] && startsTimeWord(text[i:]) {
+			n := wordLength(text[i:])
+			if timeShapes[shape(text[i:], n)] && startsTimeWord(text[i:]) || b == 'P' && startsISO(text[i:]) {
 				return i
 			}
-			i = skipWord(text, i)
+			i += n
 		case b == 0xd0 || b == 0xd1 || b == 0xc3 || b == 0xc5: // Cyrillic, accented Latin
 			if startsTimeWord(text[i:]) {
 				return i
@@ -99,18 +100,26 @@ func skipWord(text string, i int) int {
 			i++
 		}
 		return i
-	case b < utf8.RuneSelf || b < 0xe0:
-		for i < len(text) && (isAlnum(text[i]) || text[i] >= utf8.RuneSelf && text[i] < 0xe0) {
+	case b < 0xe0:
+		for i < len(text) && wordBytes[text[i]] {
 			i++
-			for i < len(text) && text[i]&0xc0 == 0x80 {
-				i++
-			}
 		}
-		return max(i, 1)
+		for i < len(text) && text[i]&0xc0 == 0x80 {
+			i++ // the rest of a rune
+		}
+		return i
 	}
 	_, size := utf8.DecodeRuneInString(text[i:])
 	return i + size
 }
+
+// wordBytes are the bytes of words in alphabetic scripts.
+var wordBytes = func() (in [256]bool) {
+	for b := range 256 {
+		in[b] = isAlnum(byte(b)) || b >= utf8.RuneSelf && b < 0xe0
+	}
+	return in
+}()
 
 // statement is a time in running text.
 type statement struct {
@@ -118,10 +127,10 @@ type statement struct {
 	clock      clock
 	start, end int
 	moment
-	vague    bool // "a few minutes"
-	colons   bool // hh:mm:ss, which may be a time of day as well
-	number   bool // neither unit nor zone
-	relative bool // "tomorrow", "at midnight": no date, but the next one
+	vague  bool // "a few minutes"
+	colons bool // hh:mm:ss, which may be a time of day as well
+	number bool // neither unit nor zone
+	day    bool // "tomorrow", "midnight"
 }
 
 // read reads the time at s.start in whatever notation it is in.
@@ -137,7 +146,7 @@ func (s *statement) read() bool {
 		}
 	}
 	if m, rest, ok := cutTimeOfDay(t, s.clock.base); ok {
-		s.relative = true
+		s.day = !isDigit(t[0])
 		return set(m, rest)
 	}
 	if isDigit(t[0]) {
@@ -216,7 +225,7 @@ func (s *statement) fits(lead lead) bool {
 	case s.colons:
 		return lead.preps&prepIn != 0 // after "after" it may be a time of day
 	case s.instant:
-		return lead.takesDate
+		return lead.takesDate || lead.takesDay && s.day
 	}
 	return lead.takesDelay
 }

@@ -24,6 +24,9 @@ func cutTimeOfDay(s string, base time.Time) (moment, string, bool) {
 		return moment{}, s, false
 	}
 	for _, w := range dayWords {
+		if isDigit(s[0]) {
+			break
+		}
 		size, ok := prefixFold(s, w.text)
 		if !ok || startsWithLetter(s[size:]) {
 			continue
@@ -111,51 +114,81 @@ func (c *civil) on(base time.Time, days int) (moment, bool) {
 	return d.inYear(year)
 }
 
-// wordStarts are the letters that numbers in words, months, weekdays and the
-// words for days begin with.
-var wordStarts = func() (starts [256]bool) {
-	for i := range numeralsBy {
-		starts[i] = len(numeralsBy[i]) > 0
-	}
-	for _, words := range [][]string{months[:], weekdays, {"p"}} {
-		for _, list := range words {
-			for w := range strings.SplitSeq(list, "|") {
-				starts[w[0]] = true
+// cutTime reads a time of day: 13:56, 13:56:47.5, 5 PM, 5:30 p.m., 下午5点30分.
+func (c *civil) cutTime(s string) (rest string, ok bool) {
+	afternoon := 0
+	for i, words := range [][]string{{"上午", "凌晨", "早上", "午前", "오전 "}, {"下午", "晚上", "午後", "오후 "}} {
+		for _, word := range words {
+			if after, found := strings.CutPrefix(s, word); found {
+				s, afternoon = strings.TrimLeft(after, " "), i+1
 			}
 		}
 	}
-	for _, w := range dayWords {
-		starts[w.text[0]] = true
+	if c.hour, rest, ok = cutInt(s, 1, 2); !ok {
+		return s, false
 	}
-	return starts
-}()
-
-// startsTimeWord reports that the word that s begins with may begin a time.
-func startsTimeWord(s string) bool {
-	if s[0] == 'P' && len(s) > 2 && (isDigit(s[1]) || s[1] == 'T' && isDigit(s[2])) {
-		return true
-	}
-	if startsMonth(s) {
-		return true
-	}
-	if _, after, ok := cutNumeral(s); ok {
-		if _, _, ok := cutUnit(after); ok {
-			return true
+	worded := false
+	if minute, after, ok := cutColon(rest); ok {
+		c.minute, rest = minute, after
+		worded = true
+		if sec, after, ok := cutColon(rest); ok {
+			c.sec, rest = sec, after
+			if len(rest) > 1 && (rest[0] == '.' || rest[0] == ',') && isDigit(rest[1]) {
+				n, after, _ := cutDigits("0." + rest[1:])
+				c.nano, rest = int(n.value*1e9), after
+			}
+		}
+	} else {
+		for _, sign := range []string{"点", "點", "時", "시"} {
+			after, ok := strings.CutPrefix(rest, sign)
+			if !ok || strings.HasPrefix(after, "間") || strings.HasPrefix(after, "간") {
+				continue
+			}
+			worded, rest = true, after
+			if minute, after, ok := cutInt(strings.TrimLeft(rest, " "), 1, 2); ok {
+				for _, sign := range []string{"分", "분"} {
+					if after, ok := strings.CutPrefix(after, sign); ok {
+						c.minute, rest = minute, after
+					}
+				}
+			}
 		}
 	}
-	return startsWeekday(s) || startsDayWord(s)
-}
-
-func startsWeekday(s string) bool {
-	t := cutWeekday(s)
-	return len(t) < len(s) && (t != "" && isDigit(t[0]) || startsMonth(t))
-}
-
-func startsDayWord(s string) bool {
-	for i := range dayWords {
-		if _, ok := prefixFold(s, dayWords[i].text); ok {
-			return true
+	half, after := cutHalfDay(rest)
+	if half != 0 {
+		afternoon, rest, worded = half, after, true
+		if c.hour < 1 || c.hour > 12 {
+			return s, false
 		}
 	}
-	return false
+	switch {
+	case !worded, c.hour > 24, c.minute > 59, c.sec > 60, rest != "" && isDigit(rest[0]):
+		return s, false
+	case afternoon == 2 && c.hour < 12:
+		c.hour += 12
+	case afternoon == 1 && c.hour == 12:
+		c.hour = 0
+	}
+	c.hasTime = true
+	return rest, true
+}
+
+// cutHalfDay reads AM (1) or PM (2), 0 for neither.
+func cutHalfDay(s string) (int, string) {
+	t := strings.TrimLeft(s, " ")
+	for i, words := range [][]string{{"a.m.", "am"}, {"p.m.", "pm"}} {
+		for _, word := range words {
+			if len(t) >= len(word) && strings.EqualFold(t[:len(word)], word) && !startsWithLetter(t[len(word):]) {
+				return i + 1, t[len(word):]
+			}
+		}
+	}
+	return 0, s
+}
+
+func cutColon(s string) (int, string, bool) {
+	if s == "" || s[0] != ':' {
+		return 0, s, false
+	}
+	return cutInt(s[1:], 2, 2)
 }

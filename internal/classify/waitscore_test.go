@@ -46,7 +46,7 @@ func (s *waitScore) add(r record) {
 		s.missed++
 		note("missed")
 	case !h.HasRetryAfter:
-	case r.Retry == nil && h.RetryAfter != ReadHints(in, at.Add(-time.Hour)).RetryAfter:
+	case r.Retry == nil && h.RetryAfter != ReadHints(in, at.Add(-7*time.Minute)).RetryAfter:
 		s.clock++
 		note("clock time")
 	case r.Retry == nil, math.Abs(h.RetryAfter.Seconds()-*r.Retry) > 1.5:

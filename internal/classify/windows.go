@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"strings"
@@ -95,13 +96,13 @@ func readWindowHeaders(header map[string][]string, base time.Time) []window {
 		}
 		value = truncate(value, MaxText)
 		ws.header = name
-		switch lower := strings.ToLower(name); lower {
-		case "ratelimit", "x-ratelimit":
+		switch {
+		case strings.EqualFold(name, "RateLimit"), strings.EqualFold(name, "X-RateLimit"):
 			ws.structured(value)
-		case "ratelimit-policy", "x-ratelimit-policy":
+		case strings.EqualFold(name, "RateLimit-Policy"), strings.EqualFold(name, "X-RateLimit-Policy"):
 			ws.policies(value)
 		default:
-			ws.field(lower, value)
+			ws.field(name, value)
 		}
 	}
 	slices.SortFunc(ws.windows, func(a, b window) int { return cmp.Compare(a.name, b.name) })
@@ -115,13 +116,13 @@ type windowSet struct {
 	header  string // the one that is being read
 }
 
-func (ws *windowSet) named(name string) *window {
+func (ws *windowSet) named(name []byte) *window {
 	for i := range ws.windows {
-		if ws.windows[i].name == name {
+		if ws.windows[i].name == string(name) {
 			return &ws.windows[i]
 		}
 	}
-	ws.windows = append(ws.windows, window{name: name})
+	ws.windows = append(ws.windows, window{name: string(name)})
 	return &ws.windows[len(ws.windows)-1]
 }
 
@@ -140,41 +141,53 @@ const maxWindows = 8
 // field reads one header of a family such as X-RateLimit-Remaining-Tokens. A
 // list holds one value a window.
 func (ws *windowSet) field(name, value string) {
-	family := name // without its own "limit", which is no field
-	for _, own := range []string{"rate-limit", "ratelimit"} {
-		if i := strings.Index(name, own); i >= 0 {
-			family = name[:i] + name[i+len(own):]
+	var buf [96]byte
+	if len(name) > len(buf) {
+		return
+	}
+	family := lowerInto(buf[:0], name)
+	for _, own := range []string{"rate-limit", "ratelimit"} { // without its own "limit", which is no field
+		if i := bytes.Index(family, []byte(own)); i >= 0 {
+			family = slices.Delete(family, i, i+len(own))
 			break
 		}
 	}
 	for _, f := range fields {
-		before, after, ok := strings.Cut(family, f.part)
-		if !ok {
+		i := bytes.Index(family, []byte(f.part))
+		if i < 0 {
 			continue
 		}
-		base := before + after
-		if f.kind == fieldReset {
-			if m, ok := parseHeader(value, f.unit, ws.base); ok {
-				m.bare = m.bare && !f.stated
-				ws.resets(ws.named(base), m)
-				return
-			}
+		base := slices.Delete(family, i, i+len(f.part))
+		if f.kind == fieldReset && ws.resetField(base, f.unit, f.stated, value) {
+			return
 		}
-		i := 0
+		n := 0
 		for item := range strings.SplitSeq(value, ",") {
-			if i == maxWindows {
+			if n == maxWindows {
 				break
 			}
-			if f.kind != fieldReset {
-				ws.item(listName(base, i), f.kind, f.unit, item)
-			} else if m, ok := parseHeader(item, f.unit, ws.base); ok {
-				m.bare = m.bare && !f.stated
-				ws.resets(ws.named(listName(base, i)), m)
+			item = strings.TrimSpace(item)
+			if n > 0 {
+				base = append(base[:len(family)-len(f.part)], '#', byte('0'+n))
 			}
-			i++
+			if f.kind != fieldReset {
+				ws.item(base, f.kind, f.unit, item)
+			} else {
+				ws.resetField(base, f.unit, f.stated, item)
+			}
+			n++
 		}
 		return
 	}
+}
+
+func (ws *windowSet) resetField(name []byte, unit time.Duration, stated bool, value string) bool {
+	m, ok := parseHeader(value, unit, ws.base)
+	if ok {
+		m.bare = m.bare && !stated
+		ws.resets(ws.named(name), m)
+	}
+	return ok
 }
 
 func listName(base string, i int) string {
@@ -184,7 +197,7 @@ func listName(base string, i int) string {
 	return base + "#" + string(rune('0'+i))
 }
 
-func (ws *windowSet) item(name string, kind fieldKind, unit time.Duration, item string) {
+func (ws *windowSet) item(name []byte, kind fieldKind, unit time.Duration, item string) {
 	number, params, _ := strings.Cut(strings.TrimSpace(item), ";")
 	f, ok := parseNumber(number)
 	if !ok || f >= 1<<62 {
@@ -211,119 +224,6 @@ func (ws *windowSet) item(name string, kind fieldKind, unit time.Duration, item 
 			}
 		}
 	}
-}
-
-// structured reads the RateLimit field of the IETF drafts: a list of named items
-// ("default";r=0;t=30) and, before the eighth, one dictionary (limit=100,
-// remaining=0, reset=30).
-func (ws *windowSet) structured(value string) {
-	dictionary := containsFold(value, "remaining=") || containsFold(value, "reset=")
-	i := 0
-	for item := range items(value) {
-		if i == maxWindows {
-			return
-		}
-		i++
-		name := ""
-		if !dictionary {
-			name = policyName(item)
-		}
-		w := ws.named(name)
-		for param := range strings.SplitSeq(item, ";") {
-			k, f, ok := parameter(param)
-			if !ok {
-				continue
-			}
-			switch k {
-			case "r", "remaining":
-				w.remaining, w.hasLeft = int64(f), true
-			case "t", "reset":
-				if m, ok := numberMoment(f, time.Second); ok {
-					m.bare = false
-					ws.resets(w, m)
-				}
-			case "q", "limit":
-				w.limit, w.hasLimit = int64(f), true
-			case "w":
-				ws.lasts(w, scale(f, time.Second))
-			}
-		}
-	}
-}
-
-// policies reads RateLimit-Policy: "default";q=100;w=60, in the seventh draft
-// 100;w=60.
-func (ws *windowSet) policies(value string) {
-	i := 0
-	for item := range items(value) {
-		if i == maxWindows {
-			return
-		}
-		i++
-		quota, _, _ := strings.Cut(item, ";")
-		limit, older := parseNumber(strings.TrimSpace(quota))
-		name := policyName(item)
-		if older {
-			name = listName("", i-1)
-		}
-		w := ws.named(name)
-		if older && limit < 1<<62 {
-			w.limit, w.hasLimit = int64(limit), true
-		}
-		for param := range strings.SplitSeq(item, ";") {
-			k, f, ok := parameter(param)
-			if !ok {
-				continue
-			}
-			switch k {
-			case "q":
-				w.limit, w.hasLimit = int64(f), true
-			case "w":
-				ws.lasts(w, scale(f, time.Second))
-			}
-		}
-	}
-}
-
-// parameter reads "k=v" where v is a number.
-func parameter(s string) (key string, f float64, ok bool) {
-	k, v, _ := strings.Cut(strings.TrimSpace(s), "=")
-	f, ok = parseNumber(strings.Trim(v, "\""))
-	return k, f, ok && f < 1<<62
-}
-
-// items yields the members of a list; a comma inside of quotes parts none.
-func items(list string) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		start, quoted := 0, false
-		for i := range len(list) {
-			switch {
-			case list[i] == '"':
-				quoted = !quoted
-			case list[i] == ',' && !quoted:
-				if !yield(list[start:i]) {
-					return
-				}
-				start = i + 1
-			}
-		}
-		yield(list[start:])
-	}
-}
-
-// policyName is the last quoted name of an item, since some send a kind before
-// it, or the token that the item begins with.
-func policyName(item string) string {
-	head, _, _ := strings.Cut(item, "=")
-	if end := strings.LastIndexByte(head, '"'); end > 0 {
-		start := strings.LastIndexByte(head[:end], '"')
-		return head[start+1 : end]
-	}
-	name, _, params := strings.Cut(strings.TrimSpace(item), ";")
-	if !params || strings.Contains(name, "=") {
-		return ""
-	}
-	return name
 }
 
 // planWindow is how far away the end of a window is that belongs to a plan; the
