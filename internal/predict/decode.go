@@ -24,7 +24,8 @@ func (u *Usage) UnmarshalJSON(data []byte) error {
 }
 
 func (u *Usage) repair() {
-	counts(&u.Calls, &u.Quota, &u.Fails, &u.Hint.Remaining, &u.Hint.Limit, &u.Hint.Uses, &u.Track.Uses)
+	counts(&u.Calls, &u.Quota, &u.Fails, &u.Hint.Remaining, &u.Hint.Limit, &u.Hint.Uses, &u.Track.Uses,
+		&u.Cost.Spent, &u.Cost.Over, &u.Cost.Most)
 	instants(&u.Good, &u.Hint.At, &u.Hint.Reset, &u.Pause.At, &u.Pause.Until, &u.Track.At, &u.Track.Start, &u.Track.Refused)
 	u.Fails = min(max(u.Fails, u.Quota), u.Calls)
 	u.Quota = min(u.Quota, u.Fails)
@@ -76,6 +77,9 @@ func (h *History) repair() {
 	}
 	h.Book.repair()
 	instants(&h.Demand.At)
+	h.Price.Over = clamp(h.Price.Over, 0, 2*priceMemory)
+	h.Price.Spent = clamp(h.Price.Spent, 0, float64(maxCount))
+	h.Price.Most = clamp(h.Price.Most, 0, float64(maxCount))
 	for i := range h.Demand.Counts {
 		h.Demand.Counts[i] = clamp(h.Demand.Counts[i], 0, 1e6)
 		h.Demand.Hours[i] = clamp(h.Demand.Hours[i], 0, demandMemory)

@@ -42,16 +42,16 @@ func (h *History) Forecast(u Usage, now int64) Forecast {
 	if refused && u.reopened(now) {
 		made, refused = 0, false
 	}
-	left, told := u.left(now)
+	left, stated := u.left(now, h.Price)
 	f.Confidence = hz.evidence / (hz.evidence + 1)
-	if told {
-		f.Confidence = 0.9
+	if stated {
+		f.Confidence = told
 	}
 	switch {
 	case refused:
 		f.HasUses, f.ExhaustedAt = true, t.Refused
 		f.Reason = fmt.Sprintf("it was refused after %d uses and has not recovered", made)
-	case told:
+	case stated:
 		f.HasUses, f.UsesLeft = true, left
 		f.Reason = fmt.Sprintf("the upstream's own word leaves %d uses", left)
 	default:

@@ -14,6 +14,7 @@ type History struct {
 	Weights [experts]float64 `json:"w,omitzero"` // sum to 1; all zero: no outcome yet
 	Book    scoreBook        `json:"b,omitzero"`
 	Demand  demand           `json:"a,omitzero"`
+	Price   price            `json:"p,omitzero"`
 }
 
 // chunks bounds the work for one cell: beyond that many outcomes alike, several
@@ -44,7 +45,9 @@ func (h *History) Learn(u *Usage, batch Usage) {
 		h.learn(u, c.Quota, true, c.Last, c.Last, r)
 		u.insert(c)
 	}
+	cost := u.Cost
 	u.absorb(batch)
+	h.Price.learn(cost, u.Cost)
 }
 
 // failing is the 30 % rule read as a forecast.

@@ -16,6 +16,7 @@ const (
 	Low       Level = "low"
 	Critical  Level = "critical"
 	Exhausted Level = "exhausted"
+	Unknown   Level = "unknown" // no call ended lately, and the upstream said nothing that still holds
 )
 
 // Config holds the thresholds of the level rules. A zero field means its
@@ -61,7 +62,10 @@ type Assessment struct {
 
 // Assess applies the level rules to the outcomes in (max(since, now-Window),
 // now]. A cell that straddles either end is left out. Without any outcome the
-// level is High with confidence 0, which permits nothing.
+// level is Unknown with confidence 0, which permits nothing. An upstream that
+// said that nothing remains is believed before any outcome: the level is
+// Exhausted, with confidence 0.9, until the reset that it stated, a call that
+// succeeds later, or a day.
 //
 // The rules are those of the published level, which a reader can check by
 // hand. They are no forecast: see [History.Forecast] for that.
@@ -70,12 +74,18 @@ func Assess(u Usage, since, now int64, cfg Config) Assessment {
 	since, now = clamp(since, 0, maxInstant), clamp(now, 0, maxInstant)
 	c := u.between(max(millis(since), millis(now)-cfg.Window.Milliseconds()), millis(now))
 	a := Assessment{Level: High, Points: c.Calls, Quota: c.Quota, Fails: c.Fails}
-	if c.Calls == 0 {
-		a.Reason = fmt.Sprintf("no call ended in the last %v, so nothing is known", cfg.Window)
-		return a
-	}
 	if c.Timed > 0 {
 		a.Mean = c.Latency / time.Duration(c.Timed)
+	}
+	if u.empty(now) {
+		a.Level, a.Confidence = Exhausted, told
+		a.Reason = fmt.Sprintf("the upstream said that nothing remains of %d", u.Hint.Limit)
+		return a
+	}
+	if c.Calls == 0 {
+		a.Level = Unknown
+		a.Reason = fmt.Sprintf("no call ended in the last %v, so nothing is known", cfg.Window)
+		return a
 	}
 	quota, fails := float64(c.Quota)/float64(c.Calls), float64(c.Fails)/float64(c.Calls)
 	a.Confidence = min(confidence(quota, c.Calls), confidence(fails, c.Calls))
@@ -102,6 +112,9 @@ func Assess(u Usage, since, now int64, cfg Config) Assessment {
 	}
 	return a
 }
+
+// told is the confidence in the upstream's own word.
+const told = 0.9
 
 // between sums the cells that lie in (since, now], both in milliseconds.
 func (u *Usage) between(since, now int64) Cell {

@@ -73,7 +73,7 @@ func TestLevelSaysWhatItRestsOn(t *testing.T) {
 func TestLevelOfNothingIsUnknown(t *testing.T) {
 	for _, u := range []Usage{{}, calls(20, 20, 0, 0)} {
 		a := Assess(u, 0, noon+int64(time.Hour), Config{})
-		assert.Equal(t, High, a.Level)
+		assert.Equal(t, Unknown, a.Level)
 		assert.Zero(t, a.Confidence)
 		assert.Equal(t, "no call ended in the last 5m0s, so nothing is known", a.Reason)
 	}

@@ -108,30 +108,68 @@ func (h *History) opinions(u *Usage, hz hazard, base float64, now int64) (o [exp
 	c := h.Hours[hourOf(now)]
 	say(hourly, (c.Refused+2*base)/(c.Calls+2))
 
-	switch left, ok := u.left(now); {
-	case ok && left == 0:
-		say(hinted, hintIfEmpty)
-	case ok || u.reopened(now):
+	switch credits, ok := u.credits(now, h.Price); {
+	case ok:
+		mean, most := h.Price.of(u.Cost)
+		say(hinted, clamp(short(credits, mean, most), hintIfLeft, hintIfEmpty))
+	case u.reopened(now):
 		say(hinted, hintIfLeft)
 	}
 	return o
 }
 
-// left is what the upstream's own word leaves of the quota: what it said, less
-// the uses since.
-func (u *Usage) left(now int64) (int64, bool) {
+// short is the chance that a call costs more than the credits that are left. If
+// all calls cost about the same, it is plain; else costs are taken to lie evenly
+// up to the largest.
+func short(credits, mean, most float64) float64 {
+	switch {
+	case credits <= 0:
+		return 1
+	case most <= 1.2*mean:
+		if credits < 0.9*mean {
+			return 1
+		}
+		return 0
+	}
+	return max(0, 1-credits/most)
+}
+
+// credits is what the upstream's own word leaves of the quota: what it said, less
+// the mean cost of the uses since.
+func (u *Usage) credits(now int64, p price) (float64, bool) {
 	if u.Pause.Until > now && u.Pause.At >= u.Good {
 		return 0, true
 	}
-	v := u.Hint
-	stale := v.Limit <= 0 || now-v.At > int64(maxHintAge)
-	if v.Reset != 0 {
-		stale = v.Limit <= 0 || now >= v.Reset
-	}
-	if stale {
+	if u.stale(now) {
 		return 0, false
 	}
-	return max(0, v.Remaining-(u.Uses()-v.Uses)), true
+	mean, _ := p.of(u.Cost)
+	return max(0, float64(u.Hint.Remaining)-mean*float64(u.Uses()-u.Hint.Uses)), true
+}
+
+// left is how many uses that is.
+func (u *Usage) left(now int64, p price) (int64, bool) {
+	credits, ok := u.credits(now, p)
+	mean, _ := p.of(u.Cost)
+	return int64(min(credits/mean+1e-9, float64(maxCount))), ok
+}
+
+// stale says that the upstream has said nothing of what remains that still holds.
+func (u *Usage) stale(now int64) bool {
+	v := u.Hint
+	if v.Limit <= 0 {
+		return true
+	}
+	if v.Reset != 0 {
+		return now >= v.Reset
+	}
+	return now-v.At > int64(maxHintAge)
+}
+
+// empty says that the upstream stated that nothing remains, and no call that
+// ended later shows otherwise. One that was under way then does not.
+func (u *Usage) empty(now int64) bool {
+	return !u.stale(now) && u.Hint.Remaining == 0 && u.Good <= u.Hint.At+int64(overlap)
 }
 
 // reopened says whether the pause that the upstream stated is over and nothing

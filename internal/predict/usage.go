@@ -47,6 +47,7 @@ type Usage struct {
 	Fails int64  `json:"f,omitempty"`
 	Good  int64  `json:"g,omitempty"` // instant of the newest success
 	Hint  Hint   `json:"h,omitzero"`
+	Cost  Cost   `json:"k,omitzero"`
 	Pause Pause  `json:"p,omitzero"`
 	Track track  `json:"t,omitzero"` // written by History.Learn only
 }
@@ -111,6 +112,7 @@ func (u *Usage) Merge(batch Usage) {
 // absorb takes over all of a batch but its cells.
 func (u *Usage) absorb(batch Usage) {
 	if v := batch.Hint; v.Limit > 0 && v.At >= u.Hint.At {
+		u.Cost.absorb(u.Hint, batch.Cost, u.Uses())
 		v.Uses += u.Uses()
 		u.Hint = v
 	}
@@ -181,7 +183,9 @@ func (u *Usage) trim(now int64) {
 func (u *Usage) hear(o Outcome) {
 	stated := func(t int64) bool { return t > o.At && t-o.At < int64(maxReset) }
 	if o.Limit > 0 && o.Remaining >= 0 && o.Remaining <= o.Limit && o.At >= u.Hint.At {
-		u.Hint = Hint{At: o.At, Remaining: o.Remaining, Limit: o.Limit, Uses: u.Uses()}
+		v := Hint{At: o.At, Remaining: o.Remaining, Limit: o.Limit, Uses: u.Uses()}
+		u.Cost.hear(u.Hint, v)
+		u.Hint = v
 		if stated(o.ResetAt) {
 			u.Hint.Reset = o.ResetAt
 		}

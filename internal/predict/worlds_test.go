@@ -92,6 +92,8 @@ type world struct {
 	replace bool          // a token is replaced half an hour after its first refusal
 	gap     time.Duration // between two calls, in the mean; 0: 8 min
 	tell    func(served int, at int64, o *Outcome)
+	says    bool          // a bank tells what is left
+	days    int           // 0: 20
 	batch   time.Duration // successes are learned this much later, together; a refusal at once
 	skill   float64       // at least
 }
@@ -122,6 +124,9 @@ func (w world) live(seed uint64, days int, before func(at int64, h *History, u U
 		if w.tell != nil {
 			w.tell(uses, at, &o)
 		}
+		if b, ok := up.(*bank); ok && w.says {
+			o.Remaining, o.Limit = b.left, b.quota
+		}
 		if before != nil {
 			before(at, &h, u, o.Quota)
 		}
@@ -132,6 +137,63 @@ func (w world) live(seed uint64, days int, before func(at int64, h *History, u U
 		}
 	}
 	return h.Accuracy()
+}
+
+// bank is a quota in credits: calls cost 1 to 9 of them. It is full again when
+// period begins anew; every calls it is told what is left.
+type bank struct {
+	quota, left int64
+	period      func(at int64) int64
+	now         int64
+	spare       bool // the last credits pay for a call that costs more
+}
+
+func (b *bank) refuses(at int64, _ int, r *rand.Rand) bool {
+	if p := b.period(at); p != b.now {
+		b.now, b.left = p, b.quota
+	}
+	cost := 1 + r.Int64N(9)
+	if b.left < cost && !(b.spare && b.left > 0) {
+		return true
+	}
+	b.left = max(0, b.left-cost)
+	return false
+}
+
+func credits(b bank) func() upstream {
+	return func() upstream {
+		fresh := b
+		fresh.now = -1
+		return &fresh
+	}
+}
+
+func perDay(at int64) int64 { return at / day }
+
+// perWeek begins on Mondays at midnight UTC, perMonth on the first at midnight
+// in a zone of UTC-8.
+func perWeek(at int64) int64 { return (at/day + 3) / 7 }
+
+func perMonth(at int64) int64 {
+	t := time.Unix(0, at).UTC().Add(-8 * time.Hour)
+	return int64(t.Year())*12 + int64(t.Month())
+}
+
+// calendarQuota allows so many calls per period.
+func calendarQuota(quota int64, period func(int64) int64) func() upstream {
+	return func() upstream {
+		now, used := int64(-1), int64(0)
+		return upstreamFunc(func(at int64, _ int, _ *rand.Rand) bool {
+			if p := period(at); p != now {
+				now, used = p, 0
+			}
+			if used >= quota {
+				return true
+			}
+			used++
+			return false
+		})
+	}
 }
 
 func daily(quota int) func() upstream {
@@ -165,6 +227,11 @@ var worlds = []world{
 		o.Remaining, o.Limit = int64(40-served), 40
 	}},
 	{name: "40 uses, in batches", up: fortyUses, replace: true, gap: time.Minute, batch: 3 * time.Minute, skill: 0.8},
+	{name: "credits, stated", up: credits(bank{quota: 300, period: perDay}), says: true, skill: 0.9},
+	{name: "credits, not stated", up: credits(bank{quota: 300, period: perDay}), skill: 0.87},
+	{name: "credits, overdrawn", up: credits(bank{quota: 300, period: perDay, spare: true}), says: true, skill: 0.9},
+	{name: "weekly reset", up: calendarQuota(500, perWeek), days: 60, skill: 0.95},
+	{name: "monthly reset, UTC-8", up: calendarQuota(2500, perMonth), days: 120, skill: 0.97},
 	{name: "the upstream lies", up: always(0.05), skill: -0.05, tell: func(_ int, at int64, o *Outcome) {
 		o.Remaining, o.Limit, o.RetryAt = 0, 40, at+hour
 	}},
@@ -179,7 +246,11 @@ func TestSkillInSimulatedWorlds(t *testing.T) {
 	for _, w := range worlds {
 		var calls, refused, right, brier, base, last, rule, off float64
 		for seed := range uint64(seeds) {
-			a := w.live(seed, 20, func(_ int64, _ *History, _ Usage, no bool) { refused += float64(one(no)) })
+			days := w.days
+			if days == 0 {
+				days = 20
+			}
+			a := w.live(seed, days, func(_ int64, _ *History, _ Usage, no bool) { refused += float64(one(no)) })
 			n := float64(a.Count)
 			calls += n
 			right += n * a.ShareRight
