@@ -91,7 +91,7 @@ func followOf(text string, delay bool) (f follow) {
 // that is said; "30 秒后超时" is no wait.
 func followAfter(s string, size int) follow {
 	f := follow{after: true, size: size}
-	s = strings.TrimLeft(s, " 、,，，")
+	s = strings.TrimLeft(s, " 、,，")
 	if s == "" || strings.ContainsRune("。.！!；;\"'）)\n\\<", []rune(s)[0]) {
 		f.cue, f.advice = true, true
 		return f

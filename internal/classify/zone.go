@@ -18,11 +18,6 @@ type zone struct {
 	name       string // of the tz database, whose offset depends on the date
 }
 
-func fixed(hours float64) zone {
-	d := time.Duration(hours * float64(time.Hour))
-	return zone{west: d, east: d, known: true}
-}
-
 // apply reads the clock reading t, given as if in UTC, in this zone.
 func (z zone) apply(t time.Time) moment {
 	if !z.known {
