@@ -185,7 +185,7 @@ func WithRequestTimeout(d time.Duration) Option {
 // WithRefreshAhead lets one caller acquire the next token this long before the cached one expires, while the others
 // keep the old one: 0 to 24 h, default 0, which waits for the expiry. At most half of a token's lifetime counts, so that
 // a window longer than the lifetime does not refresh on each call. That caller waits for the result; if there is none,
-// or the limits refuse, it is served with the old token. All limits hold as ever.
+// or the limits refuse, it is served with the old token. All limits hold as usual.
 func WithRefreshAhead(d time.Duration) Option {
 	return func(o *options) {
 		if o.within("WithRefreshAhead", d, maxRefreshAhead) {
@@ -305,13 +305,13 @@ func WithObserver(observe func(Event)) Option {
 	}
 }
 
-// WithShadowModeRefusingNothing lets a team look before it enforces. The guard decides, records and counts as ever, and
+// WithShadowModeRefusingNothing lets a team look before it enforces. The guard decides, records and counts as usual, and
 // hands out the tokens that it has, but a call that it would refuse goes to RequestFunc: on the caller's own context,
 // once for each such call, as without a guard. What that brings is the caller's alone, with SourceShadow and the verdict
 // of the refusal; it is neither charged nor cached, so that state, Explain and Stats are those of a guard that refuses.
 //
 // No limit holds meanwhile, nor does an upstream's Retry-After: the worst case is one run of RequestFunc for each call.
-// Requests of Kind Personal and calls after Close are refused as ever.
+// Requests of Kind Personal and calls after Close are refused as usual.
 func WithShadowModeRefusingNothing() Option { return func(o *options) { o.shadow = true } }
 
 // WithCandidate judges other settings beside those in force, on the same calls. Fields of c that are zero are as in

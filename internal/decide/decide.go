@@ -11,7 +11,7 @@ import (
 )
 
 // The decision: a pure function of the document, the options, the request and the instant. No clock, no lock, no
-// I/O below this line; the doors (tokenguard.go) read the clock and the store and carry out what is decided here.
+// I/O below this line: the public methods read the clock and the store, and carry out what is decided here.
 
 // Request is a request, prepared for deciding: classified, masked, its instants on the meter.
 type Request struct {
@@ -90,7 +90,7 @@ type Outage struct {
 // Readable reports whether this process can read the token's value.
 func (in *Input) Readable(r *ledger.Token) bool { return r.HasValue() && !in.Unreadable[r.ID] }
 
-// Decide walks the request through the steps and returns the ruling that answers it. Without the store a cached token
+// Decide walks the request through the steps and returns the decision that answers it. Without the store a cached token
 // still serves, also one that is about to be replaced, and nothing else happens.
 func (in *Input) Decide(now timeline.Instant) Decision {
 	d := in.walk(now)
@@ -123,7 +123,7 @@ func (in *Input) walk(now timeline.Instant) Decision {
 		return served
 	}
 
-	// 3. In-progress gate. Whoever the upstream told to wait is not handed the next token instead.
+	// 3. In-progress gate. A caller that the upstream told to wait is not handed the next token instead.
 	gate := in.Gate(now)
 	if gate.Answer != AnswerPass && !in.paused(now) && !(gate.Place && dup.Answer == AnswerRefuse) {
 		if token != nil {
