@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -93,4 +94,25 @@ func receiver(e ast.Expr) string {
 		return e.Name
 	}
 	return ""
+}
+
+// Each promise has a section, with a test of its name.
+func TestEachPromiseNamesItsTest(t *testing.T) {
+	text, err := os.ReadFile("docs/promises.md")
+	require.NoError(t, err)
+	sections := strings.Split(string(text), "\n## ")[1:]
+	require.Len(t, sections, 10)
+	for i, section := range sections {
+		name := "I" + strconv.Itoa(i+1)
+		require.True(t, strings.HasPrefix(section, name+" "), "%s: %.40s", name, section)
+		for _, part := range []string{"*To you*: ", "*Limits*: ", "*Tests*: "} {
+			assert.Contains(t, section, part, name)
+		}
+		own := regexp.MustCompile(`^Test(I\d+and)?` + name + `(and|$)`)
+		found := false
+		for _, m := range place.FindAllStringSubmatch(section, -1) {
+			found = found || strings.HasSuffix(m[1], "_test.go") && own.MatchString(m[2])
+		}
+		assert.True(t, found, "%s names no test of its own", name)
+	}
 }
