@@ -247,7 +247,7 @@ func WithEncryption(keys ...[]byte) Option {
 	}
 }
 
-// WithoutTokenPersistence keeps tokens out of the store; limits, backoff and rejections stay in it. Each process then
+// WithoutTokenPersistence keeps tokens out of the store; limits, backoff and evidence stay in it. Each process then
 // has to acquire its own tokens, within the limits that all share.
 func WithoutTokenPersistence() Option { return func(o *options) { o.noTokens = true } }
 
