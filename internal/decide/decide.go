@@ -48,7 +48,7 @@ type Input struct {
 	Placed     bool             // this caller has waited for a place
 	Waiters    int              // callers that wait in this guard
 	Pending    predict.Usage    // outcomes of the key's newest token that wait for a commit
-	later      timeline.Instant // not 0: retryAt asks, at this instant, about later: the caller is then refused for quota again
+	later      timeline.Instant // not 0: RetryAt asks, at this instant, about later: the caller is then refused for quota again
 }
 
 // Decision is a step's verdict before it is put into words.
@@ -56,9 +56,9 @@ type Decision struct {
 	Step   Step
 	Answer Answer
 	Reason Reason
-	Until  timeline.Instant // when this rule opens; never: waiting does not help
+	Until  timeline.Instant // when this rule opens; Never: waiting does not help
 
-	Token *ledger.Token // dAnswerServe from the cache
+	Token *ledger.Token // that AnswerServe hands out, if it is from the cache
 	Place bool          // the gate waits for a place, not for this key
 	Owner string        // of the acquisition that the gate waits for
 
@@ -189,7 +189,7 @@ func (in *Input) ServedBy(r *ledger.Token) Decision {
 }
 
 // RetryAt is when this caller could next have a token: the earlier of the latest opening among all closed gates and
-// the next instant at which a known token becomes usable. never: waiting alone changes nothing.
+// the next instant at which a known token becomes usable. Never: waiting alone changes nothing.
 func (in *Input) RetryAt(now timeline.Instant) timeline.Instant {
 	at := in.retryAtUnder(now)
 	if in.Full != nil {
@@ -200,7 +200,7 @@ func (in *Input) RetryAt(now timeline.Instant) timeline.Instant {
 	return at
 }
 
-// retryAtUnder is retryAt under the options that hold now.
+// retryAtUnder is RetryAt under the policy that holds now.
 func (in *Input) retryAtUnder(now timeline.Instant) timeline.Instant {
 	usable := in.nextUsable(now)
 	if in.Request.Kind == ledger.Personal {
