@@ -174,7 +174,7 @@ func (c *tokenCache) confirm(rev *replica.Revision, until time.Duration) {
 	}
 }
 
-// newTable begins the table of a revision, carrying the uses over. foreign reports whether a token is from another
+// newTableLocked begins the table of a revision, carrying the uses over. foreign reports whether a token is from another
 // process. c.mu is held. mono was read before now, so that no token seems to last longer than it does.
 func (c *tokenCache) newTableLocked(rev *replica.Revision, mono time.Duration, now timeline.Instant, foreign func(*ledger.Token) bool) *table {
 	t := &table{delta: now - timeline.Instant(mono), scopes: map[string]*entry{}, uses: make(map[string]*lastUse, len(rev.Secrets)), rev: rev}

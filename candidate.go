@@ -247,7 +247,7 @@ func (c *candidate) redacted(f Failure, failing string) Failure {
 	return f
 }
 
-// report takes in what was reported of a real token.
+// report applies what was reported of a real token.
 func (c *candidate) report(ctx context.Context, o Outcome) {
 	if !c.begun.Load() || c.real.personal.record(normalID(o.TokenID)) != nil {
 		return
@@ -264,7 +264,7 @@ func (c *candidate) report(ctx context.Context, o Outcome) {
 	_ = c.Report(ctx, o)
 }
 
-// adopt takes in what was adopted.
+// adopt stores what was adopted.
 func (c *candidate) adopt(ctx context.Context, t Token) {
 	if !c.begun.Load() {
 		return // it begins with it

@@ -21,12 +21,13 @@
 //
 // An acquisition is one run of the fetch function; its start is what the limits count. Tokens are kept per key, a Kind
 // and a Scope; the limits hold per name, over all keys. A token is suspect once its quota was reported as used up, spent
-// once that is confirmed or the upstream says that nothing remains, and rejected once it was reported as invalid. One
-// that is neither spent, rejected nor expired is usable.
+// once that is confirmed or the upstream says that nothing remains, and refused once it was reported as invalid. Each of
+// these holds for the operation that reported it (Request.Caller, Outcome.Caller): nothing that one operation says takes
+// a token from another. A token that has not ended and that an operation does not refuse is usable for it.
 //
 // # State
 //
-// All that must outlive a process is one small document per name: the starts of a day, backoff, rejections, tokens. Each
+// All that must outlive a process is one small document per name: the starts of a day, backoff, tokens, evidence. Each
 // decision is a pure function of that document, the options, the request and the instant, so memory (the default), a file
 // shared by the processes of a machine (WithStateFile) and any Store of your own give the same answers.
 //
@@ -34,5 +35,5 @@
 //
 // By default at most 3 starts in any 60 minutes, 20 in any 24 hours, 300 s apart, over all goroutines and processes that
 // share the state, charged before the upstream is asked and never refunded. Config and the With functions change the
-// numbers, and no number switches a limit off. Three options loosen the limits for a time, and say so in their names.
+// numbers, and no number switches a limit off. Two options loosen the limits for a time, and say so in their names.
 package tokenguard

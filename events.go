@@ -20,7 +20,7 @@ const (
 	EventAcquired EventKind = "acquired" // it brought a token
 	EventFailed   EventKind = "failed"   // it did not
 	EventReported EventKind = "reported" // the outcome of a call changed what is known of a token
-	EventAdopted  EventKind = "adopted"  // a token fetched elsewhere was taken in
+	EventAdopted  EventKind = "adopted"  // a token fetched elsewhere was stored
 	EventCleared  EventKind = "cleared"  // an operator lifted a refusal
 	EventWarning  EventKind = "warning"  // exhaustion of a token or of a budget is forecast
 	// EventCandidate: WithCandidate's settings would have answered otherwise, with the Verdict of the event.

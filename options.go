@@ -14,7 +14,7 @@ import (
 )
 
 // Option sets one thing of a Guard. Options apply in order: a later one goes over an earlier one, field by field, and
-// a zero field keeps what stands, so a boolean once set stays. New reports the mistakes of all of them together.
+// a zero field keeps what is set, so a boolean once set stays. New reports the mistakes of all of them together.
 type Option func(*options)
 
 type options struct {
@@ -129,7 +129,7 @@ func (o *options) within(field string, d, most time.Duration) bool {
 }
 
 // WithConfig sets everything that operators set, such as a preset or what ParseConfig returned. Fields that are zero
-// keep what stands.
+// keep what is set.
 func WithConfig(c Config) Option {
 	return func(o *options) {
 		o.mistakes(configFields.Overlay(&o.Config, c)...)
@@ -172,7 +172,7 @@ func WithPersonalToken(source func(context.Context) (Token, error)) Option {
 	}
 }
 
-// WithRequestTimeout bounds one run of RequestFunc: up to 1 h, default 30 s; 0 keeps what stands. An attempt that a
+// WithRequestTimeout bounds one run of RequestFunc: up to 1 h, default 30 s; 0 keeps what is set. An attempt that a
 // killed process left behind holds its place for a little longer than this.
 func WithRequestTimeout(d time.Duration) Option {
 	return func(o *options) {
@@ -185,7 +185,7 @@ func WithRequestTimeout(d time.Duration) Option {
 // WithRefreshAhead lets one caller acquire the next token this long before the cached one expires, while the others
 // keep the old one: 0 to 24 h, default 0, which waits for the expiry. At most half of a token's lifetime counts, so that
 // a window longer than the lifetime does not refresh on each call. That caller waits for the result; if there is none,
-// or the limits refuse, it is served with the old token. All limits hold as ever.
+// or the limits refuse, it is served with the old token. All limits hold as usual.
 func WithRefreshAhead(d time.Duration) Option {
 	return func(o *options) {
 		if o.within("WithRefreshAhead", d, maxRefreshAhead) {
@@ -247,7 +247,7 @@ func WithEncryption(keys ...[]byte) Option {
 	}
 }
 
-// WithoutTokenPersistence keeps tokens out of the store; limits, backoff and rejections stay in it. Each process then
+// WithoutTokenPersistence keeps tokens out of the store; limits, backoff and evidence stay in it. Each process then
 // has to acquire its own tokens, within the limits that all share.
 func WithoutTokenPersistence() Option { return func(o *options) { o.noTokens = true } }
 
@@ -305,13 +305,13 @@ func WithObserver(observe func(Event)) Option {
 	}
 }
 
-// WithShadowModeRefusingNothing lets a team look before it enforces. The guard decides, records and counts as ever, and
+// WithShadowModeRefusingNothing lets a team look before it enforces. The guard decides, records and counts as usual, and
 // hands out the tokens that it has, but a call that it would refuse goes to RequestFunc: on the caller's own context,
-// once for each such call, as without a guard. What that brings is the caller's alone, with SourceShadow and the verdict
+// once for each such call, as without a guard. What it returns is the caller's alone, with SourceShadow and the verdict
 // of the refusal; it is neither charged nor cached, so that state, Explain and Stats are those of a guard that refuses.
 //
 // No limit holds meanwhile, nor does an upstream's Retry-After: the worst case is one run of RequestFunc for each call.
-// Requests of Kind Personal and calls after Close are refused as ever.
+// Requests of Kind Personal and calls after Close are refused as usual.
 func WithShadowModeRefusingNothing() Option { return func(o *options) { o.shadow = true } }
 
 // WithCandidate judges other settings beside those in force, on the same calls. Fields of c that are zero are as in
@@ -320,7 +320,7 @@ func WithShadowModeRefusingNothing() Option { return func(o *options) { o.shadow
 // one that the candidate had in its place; nobody uses up the quota of one that the guard has not. So it answers how
 // many calls c would have served, at most, and with how many acquisitions; see Stats.Candidate and EventCandidate.
 //
-// Its state stands beside the guard's, in the same store under the guard's name and ".candidate", in a file of that
+// Its state is stored beside the guard's, in the same store under the guard's name and ".candidate", in a file of that
 // suffix, or in memory. It begins as a copy of the guard's own, with names in place of the tokens. It costs each call
 // a second decision, and each of its acquisitions two commits. The guard's name may then have at most 54 bytes.
 func WithCandidate(c Config) Option { return func(o *options) { o.candidate = &c } }

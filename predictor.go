@@ -200,7 +200,7 @@ type forecasts struct {
 	once   *onces
 }
 
-// warnToken tells once for each token that its end is near. It is asked when outcomes were stored.
+// warnToken warns once for each token that its end is near. It is asked when outcomes were stored.
 func (f *forecasts) warnToken(id string, r timeline.Reading) {
 	st := f.inputs.replica.Newest()
 	rec := st.Doc.Tokens[id]
@@ -212,7 +212,7 @@ func (f *forecasts) warnToken(id string, r timeline.Reading) {
 	}
 }
 
-// warnBudget tells once for each fill of a window that a start brought its end into sight.
+// warnBudget warns once for each fill of a window, at the start that brings its end into sight.
 func (f *forecasts) warnBudget(r timeline.Reading) {
 	st := f.inputs.replica.Newest()
 	v := f.inputs.on(&decide.Request{Kind: ledger.Anonymous}, st, r.Now)

@@ -141,7 +141,8 @@ func (rd *reader) failure(f Failure, r timeline.Reading) ledger.Report {
 	return p
 }
 
-// Classify says what a failure means for the token that was used, from status, headers and text, English and Chinese.
+// Classify says what a failure means for the token that was used, from status, headers and text, in English, Chinese and
+// twelve other languages.
 // It is "" for the zero Failure. When in doubt it names a class that permits no new token.
 func Classify(f Failure) Class {
 	if f.IsZero() {

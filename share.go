@@ -10,10 +10,10 @@ import "fmt"
 // for more than the limits that processes keep together.
 //
 // While the store is away, and for an hour after (so that the others can tell first what they started), this process
-// keeps 1/n of the limits per hour and per day, rounded down, and n times MinInterval. Every attempt in the last document
-// that it saw counts against that share, whoever started it, and so does what it started since. Backoff, Retry-After and
-// closed keys hold undivided. What it starts is charged to the document with its first call after the outage. A process
-// that has seen no document since its own start cannot bound anything, and refuses.
+// keeps 1/n of the limits per hour and per day, rounded down, and n times MinInterval. Every attempt in the last
+// document that it saw counts against that share, also those of other processes, and so does what it started since.
+// Backoff, Retry-After and closed keys hold undivided. What it starts is charged to the document with its first call
+// after the outage. A process that has seen no document since its own start cannot bound anything, and refuses.
 //
 // So n processes that lose the store together keep the limits per hour and day exactly, as far as they had seen the same
 // document (WithFreshness) and each is called within an hour after. The spacing between processes is not kept.

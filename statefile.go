@@ -29,7 +29,7 @@ func openStateFile(o *options, notice func(string)) (Store, error) {
 	return &fileStore{file}, nil
 }
 
-// stateEvent tells an operator what happened to the file and where it lies now.
+// stateEvent tells an operator what happened to the file and where it is stored now.
 func stateEvent(e statefile.Event) string {
 	text := fmt.Sprintf("state file %s: %s", e.Path, e.Kind)
 	if e.Aside != "" {

@@ -160,7 +160,7 @@ func (g *Guard) enforce(ctx context.Context, req Request) (Grant, error) {
 }
 
 // Wait is like Acquire, but sleeps if waiting can help: until the refusal's RetryAt, or until another call or process
-// brings a token, and asks again. It returns at once where waiting alone changes nothing, and what Acquire returned
+// acquires a token, and asks again. It returns at once where waiting alone changes nothing, and what Acquire returned
 // where an acquisition failed. When ctx ends first, the error is both ctx's and the last refusal.
 func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 	if !req.Failure.IsZero() && req.Failure.At.IsZero() {

@@ -65,7 +65,7 @@ type Token struct {
 	Stored   string          `json:"stored"` // plain, sealed, elsewhere (in its process' memory) or no
 }
 
-// File explains the state file at path, without changing it and whoever uses it. A damaged file, or one of a newer
+// File explains the state file at path, without changing it or disturbing its users. A damaged file, or one of a newer
 // version, is no error: Problem says so. The error means that it could not look.
 func File(ctx context.Context, path string) (Report, error) {
 	if err := ctx.Err(); err != nil {
@@ -90,7 +90,7 @@ func File(ctx context.Context, path string) (Report, error) {
 	return out, nil
 }
 
-// Store explains what a store holds under a guard's name, without changing it and whoever uses it; Path is the
+// Store explains what a store holds under a guard's name, without changing it or disturbing its users; Path is the
 // name. What File says of files holds no meaning here. The error means that it could not look.
 func Store(ctx context.Context, store tokenguard.Store, name string) (Report, error) {
 	snap, err := store.View(ctx, name)

@@ -44,7 +44,7 @@ func (c *Clock) Now() time.Time {
 	return c.now
 }
 
-// Advance moves the clock by d and wakes whoever has slept long enough. A negative d moves it back and wakes nobody.
+// Advance moves the clock by d and wakes those that have slept long enough. A negative d moves it back and wakes nobody.
 func (c *Clock) Advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

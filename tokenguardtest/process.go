@@ -132,7 +132,7 @@ func (r *run) crash(name string) error {
 		return fmt.Errorf("process %q does not run", name)
 	}
 	if r.memory == nil {
-		// A goroutine cannot be killed. So the dead process keeps the file, and whoever comes next opens a copy of
+		// A goroutine cannot be killed. So the dead process keeps the file, and the next one opens a copy of
 		// what was on disk at this instant.
 		if len(r.processes) > 1 {
 			return errors.New("crash on a file needs to be of the only process that runs")

@@ -1,3 +1,4 @@
+// Unreleased: it is an example.
 module github.com/tokenguard/tokenguard/examples/retryablehttp
 
 go 1.26.0

@@ -18,7 +18,7 @@ import "time"
 //
 // It is no constant of a process: one that is restored from a checkpoint goes on
 // in another namespace, or on another machine. It takes three small files of
-// /proc, under 10 µs, so whoever stores a reading can afford to ask anew.
+// /proc, under 10 µs, so a caller that stores a reading can afford to ask anew.
 func Base() string { return base(procRoot) }
 
 // Now is the time since Base, suspends included. It is 0 where there is no such

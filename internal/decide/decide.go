@@ -11,7 +11,7 @@ import (
 )
 
 // The decision: a pure function of the document, the options, the request and the instant. No clock, no lock, no
-// I/O below this line; the doors (tokenguard.go) read the clock and the store and carry out what is decided here.
+// I/O below this line: the public methods read the clock and the store, and carry out what is decided here.
 
 // Request is a request, prepared for deciding: classified, masked, its instants on the meter.
 type Request struct {
@@ -48,7 +48,7 @@ type Input struct {
 	Placed     bool             // this caller has waited for a place
 	Waiters    int              // callers that wait in this guard
 	Pending    predict.Usage    // outcomes of the key's newest token that wait for a commit
-	later      timeline.Instant // not 0: retryAt asks, at this instant, about later: the caller is then refused for quota again
+	later      timeline.Instant // not 0: RetryAt asks, at this instant, about later: the caller is then refused for quota again
 }
 
 // Decision is a step's verdict before it is put into words.
@@ -56,9 +56,9 @@ type Decision struct {
 	Step   Step
 	Answer Answer
 	Reason Reason
-	Until  timeline.Instant // when this rule opens; never: waiting does not help
+	Until  timeline.Instant // when this rule opens; Never: waiting does not help
 
-	Token *ledger.Token // dAnswerServe from the cache
+	Token *ledger.Token // that AnswerServe hands out, if it is from the cache
 	Place bool          // the gate waits for a place, not for this key
 	Owner string        // of the acquisition that the gate waits for
 
@@ -90,7 +90,7 @@ type Outage struct {
 // Readable reports whether this process can read the token's value.
 func (in *Input) Readable(r *ledger.Token) bool { return r.HasValue() && !in.Unreadable[r.ID] }
 
-// Decide walks the request through the steps and returns the ruling that answers it. Without the store a cached token
+// Decide walks the request through the steps and returns the decision that answers it. Without the store a cached token
 // still serves, also one that is about to be replaced, and nothing else happens.
 func (in *Input) Decide(now timeline.Instant) Decision {
 	d := in.walk(now)
@@ -123,7 +123,7 @@ func (in *Input) walk(now timeline.Instant) Decision {
 		return served
 	}
 
-	// 3. In-progress gate. Whoever the upstream told to wait is not handed the next token instead.
+	// 3. In-progress gate. A caller that the upstream told to wait is not handed the next token instead.
 	gate := in.Gate(now)
 	if gate.Answer != AnswerPass && !in.paused(now) && !(gate.Place && dup.Answer == AnswerRefuse) {
 		if token != nil {
@@ -189,7 +189,7 @@ func (in *Input) ServedBy(r *ledger.Token) Decision {
 }
 
 // RetryAt is when this caller could next have a token: the earlier of the latest opening among all closed gates and
-// the next instant at which a known token becomes usable. never: waiting alone changes nothing.
+// the next instant at which a known token becomes usable. Never: waiting alone changes nothing.
 func (in *Input) RetryAt(now timeline.Instant) timeline.Instant {
 	at := in.retryAtUnder(now)
 	if in.Full != nil {
@@ -200,7 +200,7 @@ func (in *Input) RetryAt(now timeline.Instant) timeline.Instant {
 	return at
 }
 
-// retryAtUnder is retryAt under the options that hold now.
+// retryAtUnder is RetryAt under the policy that holds now.
 func (in *Input) retryAtUnder(now timeline.Instant) timeline.Instant {
 	usable := in.nextUsable(now)
 	if in.Request.Kind == ledger.Personal {

@@ -5,8 +5,8 @@ import (
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
-// Step 4. Is a new token needed at all? The table of DESIGN: the first row that matches decides. It speaks of the
-// key's newest known anonymous token, which need not be in the cache any more.
+// Step 4. Is a new token needed at all? The first row of the table in docs/reasons.md that matches decides. It speaks of
+// the key's newest known anonymous token, which need not be in the cache any more.
 
 func (in *Input) Manager(t timeline.Instant) Decision {
 	policy, q, key := in.Policy, in.Request, in.Doc.Scope(in.Request.Scope)

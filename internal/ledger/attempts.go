@@ -98,7 +98,7 @@ func (d *Document) Complete(policy *Policy, l *Completion) bool {
 	return true
 }
 
-// Adopt takes in a token that was fetched elsewhere, charged as a start that ended at once. A token that is known
+// Adopt stores a token that was fetched elsewhere, charged as a start that ended at once. A token that is known
 // already is not charged again.
 func (d *Document) Adopt(policy *Policy, r *Token, id, owner string, now timeline.Instant) bool {
 	if old := d.Tokens[r.ID]; old != nil && old.HasValue() {

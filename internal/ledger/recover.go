@@ -122,7 +122,7 @@ func (d *Document) merge(known *Document) (changed bool) {
 // ClampFuture pulls in every instant that lies further ahead than any rule sets one, as after a clock that was wrong.
 // Anything less far ahead stays and counts: a step back frees nothing.
 func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
-	const furthest = Day + Hour // a Retry-After of 24 h, counted from a lease's end
+	const furthest = Day + Hour // further than any rule sets one; a pause counts by its beginning
 	limit := now.Plus(furthest)
 	pull := func(t *timeline.Instant, to timeline.Instant) {
 		if *t > limit {

@@ -132,7 +132,7 @@ func (d *Document) recordLifetime(r *Token) {
 	}
 }
 
-// Report takes in what a request or outcome reports; p is the personal token's record if it speaks of that one.
+// Report applies what a request or outcome reports; p is the personal token's record if it speaks of that one.
 func (d *Document) Report(policy *Policy, p *Report, scope string, own *Token, now timeline.Instant) bool {
 	if own != nil && d.Tokens[own.ID] == nil {
 		d.Tokens[own.ID] = own

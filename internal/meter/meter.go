@@ -10,12 +10,12 @@ import (
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
-// Clock is a clock of the user's.
+// Clock is a user-supplied clock.
 type Clock interface{ Now() time.Time }
 
 // Meter tells the instant at which decisions are made.
 //
-// With a clock of the user's, or of the store, that clock is the meter. Otherwise, on Linux, the meter is the clock
+// With a user-supplied clock, or the store's, that clock is the meter. Otherwise, on Linux, the meter is the clock
 // since boot plus an offset that the document fixes for each boot and time namespace, so that all processes of a boot agree and a step
 // of the wall clock changes nothing. Elsewhere it is the wall clock at the start of the process plus Go's monotonic
 // clock. In both cases it never falls behind the last instant that the document has seen.

@@ -21,7 +21,7 @@ type History struct {
 // share one forecast.
 const chunks = 32
 
-// Learn takes in a batch of outcomes of one token: each is forecast from what
+// Learn stores a batch of outcomes of one token: each is forecast from what
 // was known before it, the forecast is scored, then the outcome is learned
 // from. At last the batch is merged into u. A failure that is not about quota
 // says nothing about quota; it is merged only.
@@ -56,7 +56,7 @@ func (u *Usage) failing(now int64) bool {
 	return 10*c.Fails > 3*c.Calls
 }
 
-// learn takes in n outcomes alike, spread evenly over first to last, which are
+// learn stores n outcomes alike, spread evenly over first to last, which are
 // in milliseconds.
 func (h *History) learn(u *Usage, n int64, refused bool, first, last int64, r rivals) {
 	if n <= 0 {

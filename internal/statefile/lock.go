@@ -32,7 +32,7 @@ type session struct {
 	events *[]Event
 }
 
-// patience bounds a wait: it lasts while commits go by, for then whoever holds
+// patience bounds a wait: it lasts while commits go by, for then the process that holds
 // the lock gives it back and this File's turn comes, and ends once nobody has
 // committed for the timeout.
 type patience struct {
@@ -82,7 +82,7 @@ func (f *File) take(ctx context.Context, p *patience) error {
 }
 
 // lock takes the lock file's lock and, where the system can, that of the data
-// file: whoever removes the lock file from under its holder still meets the
+// file: a process that removes the lock file from under its holder still meets the
 // holder there. Each counts only if the path still leads to what was locked.
 func (f *File) lock(ctx context.Context, p *patience) (s *session, err error) {
 	if wait := time.Until(time.Unix(0, f.yieldTo.Swap(0))); wait > 0 {

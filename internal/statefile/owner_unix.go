@@ -118,7 +118,7 @@ func untrusted(file, folder fs.FileInfo, shared bool) string {
 }
 
 // give hands a folder that root has just made to the owner of the one above it. It
-// must be empty still: whoever may write above it could have put another in its
+// must be empty still: a user who may write above it could have put another in its
 // place.
 func give(made *os.File, above fs.FileInfo) error {
 	to, ok := ownersOf(above)

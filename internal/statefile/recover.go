@@ -139,7 +139,7 @@ func (s *session) setAside(kind EventKind, rev uint64) (string, error) {
 			err = f.moveTo(aside)
 		}
 		switch {
-		case errors.Is(err, fs.ErrExist): // whoever has a file of this name keeps it
+		case errors.Is(err, fs.ErrExist): // a file of this name is left to its owner
 			continue
 		case errors.Is(err, fs.ErrNotExist):
 			return "", errStolen

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Instant is Unix nanoseconds on the guard's meter. The meter is only ever compared and subtracted; door-side times
-// are converted on the way in and out.
+// Instant is Unix nanoseconds on the guard's meter. The meter is only ever compared and subtracted; the times
+// that callers give and get are converted on the way in and out.
 type Instant int64
 
 const Never Instant = math.MaxInt64
@@ -36,7 +36,7 @@ func UnixNano(t time.Time) Instant {
 	return Instant(t.UnixNano())
 }
 
-// Reading is one look at the clock, taken once per call by a door.
+// Reading is one look at the clock, taken once per call by a public method.
 type Reading struct {
 	Now  Instant   // on the meter
 	Wall time.Time // the same instant for people
