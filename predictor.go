@@ -32,6 +32,7 @@ const (
 	LevelLow       Level = "low"
 	LevelCritical  Level = "critical"
 	LevelExhausted Level = "exhausted"
+	LevelUnknown   Level = "unknown" // no call ended lately, and the upstream said nothing that still holds
 )
 
 // PredictorStats is the quota predictor on the newest token.

@@ -129,7 +129,7 @@ func (rd *reader) failure(f Failure, r timeline.Reading) ledger.Report {
 	if _, simulated := f.Err.(*simulatedFailure); simulated {
 		stated = "" // the wait in the real failure's words was counted from that one
 	}
-	p.Hints = classify.ReadHints(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: stated}, r.Time(p.At))
+	p.Hints = classify.ReadHints(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: stated}, r.Time(p.At)).For(p.Class)
 	switch h := p.Hints; {
 	case h.HasRetryAfter:
 		p.Until = p.At.Plus(h.RetryAfter)

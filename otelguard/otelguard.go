@@ -177,7 +177,7 @@ func (i *instruments) observe(o metric.Observer, s tokenguard.Stats) {
 	o.ObserveInt64(i.active, int64(s.Acquisitions.InProgress), with())
 	o.ObserveInt64(i.cached, int64(s.Cache.Size), with())
 	o.ObserveInt64(i.failures, int64(s.Limiter.ConsecutiveFailures), with())
-	for _, l := range []tokenguard.Level{tokenguard.LevelHigh, tokenguard.LevelMedium, tokenguard.LevelLow, tokenguard.LevelCritical, tokenguard.LevelExhausted} {
+	for _, l := range []tokenguard.Level{tokenguard.LevelHigh, tokenguard.LevelMedium, tokenguard.LevelLow, tokenguard.LevelCritical, tokenguard.LevelExhausted, tokenguard.LevelUnknown} {
 		o.ObserveInt64(i.level, number(s.Predictor.Level == l), with(attribute.String("tokenguard.level", string(l))))
 	}
 	o.ObserveInt64(i.up, number(s.Store.Error == ""), with())

@@ -183,7 +183,7 @@ func collect(ch chan<- prometheus.Metric, guard string, s tokenguard.Stats) {
 	gauge(expiry, unix(s.Cache.Expiry))
 	gauge(exhaustion, unix(s.Predictor.ExhaustedAt))
 	gauge(confidence, s.Predictor.Confidence)
-	for _, l := range []tokenguard.Level{tokenguard.LevelHigh, tokenguard.LevelMedium, tokenguard.LevelLow, tokenguard.LevelCritical, tokenguard.LevelExhausted} {
+	for _, l := range []tokenguard.Level{tokenguard.LevelHigh, tokenguard.LevelMedium, tokenguard.LevelLow, tokenguard.LevelCritical, tokenguard.LevelExhausted, tokenguard.LevelUnknown} {
 		gauge(level, number(s.Predictor.Level == l), string(l))
 	}
 	gauge(brier, s.Predictor.Accuracy.Brier)

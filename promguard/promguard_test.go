@@ -100,6 +100,7 @@ tokenguard_predictor_level{guard="default",level="exhausted"} 0
 tokenguard_predictor_level{guard="default",level="high"} 1
 tokenguard_predictor_level{guard="default",level="low"} 0
 tokenguard_predictor_level{guard="default",level="medium"} 0
+tokenguard_predictor_level{guard="default",level="unknown"} 0
 `), "tokenguard_calls_total", "tokenguard_acquisition_used", "tokenguard_predictor_level"))
 	text, _ := gather(t, m)
 	assert.NotContains(t, text, secret)

@@ -128,5 +128,9 @@ const MaxRetryAfter = 31 * 24 * time.Hour
 
 const defaultPause = 60 * time.Second // after a rate_limited that names no time
 
+// maxAssumedPause bounds a wait that an answer only hints at, such as the length of the window that is full: a wrong guess
+// costs an hour.
+const maxAssumedPause = Hour
+
 // PersonalAgain is how long a personal token is left alone after a rejection, or a spent quota without a stated reset.
 const PersonalAgain = time.Hour

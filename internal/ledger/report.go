@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -32,7 +33,7 @@ func (p *Report) RatePause() Pause {
 	}
 	until := p.Until
 	if until == 0 {
-		until = p.At.Plus(defaultPause)
+		until = p.At.Plus(cmp.Or(min(p.Hints.Default, maxAssumedPause), defaultPause))
 	}
 	return Pause{From: p.At, Until: min(until, p.At.Plus(MaxRetryAfter))}
 }

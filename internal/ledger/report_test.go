@@ -2,9 +2,11 @@ package ledger
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/tokenguard/tokenguard/internal/classify"
 )
 
 func personal(p *Report) *Report {
@@ -95,4 +97,13 @@ func TestCountUses(t *testing.T) {
 	assert.Equal(t, 3, r.By("op").Uses)
 	assert.False(t, d.CountUses(map[string]Pending{"a": {Successes: Successes{"op": {Began: in(1), Uses: 2}}}}))
 	assert.Equal(t, 5, r.Uses)
+}
+
+func TestHintedPause(t *testing.T) {
+	for hinted, want := range map[time.Duration]time.Duration{0: minute, second: second, 5 * minute: 5 * minute, 3 * Day: Hour} {
+		p := Report{Class: classify.RateLimited, At: t0, Hints: classify.Hints{Default: hinted}}
+		assert.Equal(t, Pause{t0, t0.Plus(want)}, p.RatePause(), "%v", hinted)
+		p.Until = in(10 * minute)
+		assert.Equal(t, Pause{t0, in(10 * minute)}, p.RatePause(), "what is stated wins over a hint of %v", hinted)
+	}
 }
