@@ -298,7 +298,7 @@ func (f *flights) finish(q *decide.Request, a ledger.Attempt, t Token, err error
 	} else {
 		ended.End = c.End
 	}
-	f.replica.RememberAttempt(ended, c.End) // as not landed: should the store lose the attempt, its end is still to be applied
+	f.replica.RememberAttempt(ended, c.End) // as not stored: should the store lose the attempt, its end is still to be applied
 	if err != nil {
 		f.errs.Add(a.ID, err)
 	}

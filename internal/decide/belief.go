@@ -289,8 +289,7 @@ func (in *Input) sharedAgain(t timeline.Instant) timeline.Instant {
 	}
 	for _, tokens := range in.Doc.ByScope {
 		for _, r := range tokens {
-			_, ends := in.Policy.Expiry(r)
-			counts, _ := in.Policy.Expiry(r)
+			counts, ends := in.Policy.Expiry(r)
 			add(counts)
 			add(ends)
 			add(ends.Plus(inUseFor))
