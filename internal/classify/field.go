@@ -164,7 +164,7 @@ func cutSuffix(key []byte, suffix string) ([]byte, bool) {
 
 // lookField finds a name behind words that only say whose limit it is.
 func lookField(key []byte) (fieldName, bool) {
-	for {
+	for len(key) > 0 { // a name may be separators alone
 		if f, ok := fieldNames[string(key)]; ok {
 			return f, true
 		}
@@ -178,8 +178,9 @@ func lookField(key []byte) (fieldName, bool) {
 			}
 		}
 		if whose == 0 {
-			return fieldName{}, false
+			break
 		}
 		key = key[whose:]
 	}
+	return fieldName{}, false
 }
