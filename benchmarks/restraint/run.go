@@ -88,7 +88,12 @@ func newWay(name string, u *upstream) way {
 // replay makes the calls; each is tried again at once with another token, if the way has one after the failure.
 func replay(u *upstream, calls []Call, k way, sum *Result) (served int) {
 	known := map[int]bool{}
-	for _, c := range calls {
+	last := map[int]int{} // a process ends with its last call, as a run by hand does with its only one
+	for i, c := range calls {
+		last[c.Process] = i
+	}
+	g, guarded := k.(*guard)
+	for i, c := range calls {
 		if c.Restart || !known[c.Process] {
 			known[c.Process] = true
 			k.restart(c.Process)
@@ -110,13 +115,13 @@ func replay(u *upstream, calls []Call, k way, sum *Result) (served int) {
 			}
 			failing = t
 		}
+		if guarded && last[c.Process] == i {
+			_ = g.guards[c.Process].Close()
+		}
 	}
-	if g, ok := k.(*guard); ok {
+	if guarded {
 		for reason, n := range g.refused {
 			sum.Refused[reason] += float64(n)
-		}
-		for _, made := range g.guards {
-			_ = made.Close()
 		}
 	}
 	return served

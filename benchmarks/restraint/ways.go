@@ -1,6 +1,7 @@
 package restraint
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -152,7 +153,7 @@ var answers = map[int]tokenguard.Failure{
 
 func (g *guard) get(c Call, failing *token, status int) *token {
 	g.now = c.At
-	req := tokenguard.Request{Caller: "simulation"}
+	req := tokenguard.Request{Caller: cmp.Or(c.Caller, "simulation")}
 	if failing != nil {
 		req.Failing, req.Failure = tokenguard.TokenID(failing.value), answers[status]
 	}

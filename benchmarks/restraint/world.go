@@ -17,7 +17,8 @@ import (
 type Call struct {
 	At      time.Duration // since the world began
 	Process int
-	Restart bool // its process is new: what was in its memory is gone
+	Restart bool   // its process is new: what was in its memory is gone
+	Caller  string // the operation, as tokenguard.Request has it; empty: all calls of the world are one
 }
 
 // World is a workload and the upstream that it meets.
@@ -177,6 +178,7 @@ func incident(path string) func(*rand.Rand) []Call {
 				At      time.Time `json:"at"`
 				Process string    `json:"process"`
 				Restart bool      `json:"restart"`
+				Caller  string    `json:"caller"`
 			}
 			if err := json.Unmarshal(s.Bytes(), &line); err != nil {
 				panic(err)
@@ -187,7 +189,7 @@ func incident(path string) func(*rand.Rand) []Call {
 			if _, ok := ids[line.Process]; !ok {
 				ids[line.Process] = len(ids)
 			}
-			calls = append(calls, Call{At: line.At.Sub(first) + time.Second, Process: ids[line.Process], Restart: line.Restart})
+			calls = append(calls, Call{At: line.At.Sub(first) + time.Second, Process: ids[line.Process], Restart: line.Restart, Caller: line.Caller})
 		}
 		return inOrder(calls)
 	}

@@ -46,8 +46,8 @@ func TestScarceTokens(t *testing.T) {
 		config                tokenguard.Config
 		acquisitions, atLeast int
 	}{
-		"defaults": {tokenguard.Conservative(), 2, 54},
-		"moderate": {tokenguard.Moderate(), 3, 87},
+		"defaults": {tokenguard.Conservative(), 2, 56},
+		"moderate": {tokenguard.Moderate(), 3, 95},
 	} {
 		r, err := guarded(name, calls, scarce, t.TempDir(), tokenguard.WithConfig(c.config))
 		require.NoError(t, err)
