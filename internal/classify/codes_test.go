@@ -121,6 +121,20 @@ func TestNothingWasSent(t *testing.T) {
 		"read token: permission denied",
 		"open /etc/app/token: permission denied",
 		"load credentials: open secret.json: no such file or directory",
+		"cat: locked/file: No such file or directory",
+		"sh: 1: cannot open /run/forbidden/token: No such file or directory\n",
+		"tee: quota.log: No space left on device",
+		"cat: unrecognized option '--tokens'\nTry 'cat --help' for more information.",
+		"grep: invalid option -- 'y'",
+		"segmentation fault",
+		"Segmentation fault (core dumped)",
+		"Killed",
+		"Aborted (core dumped)",
+		"Bus error",
+		"Illegal instruction",
+		"Floating point exception",
+		"Terminated",
+		"fetch token: signal: terminated",
 		"fetch token: invalid character '<' looking for beginning of value",
 		"decode token: unexpected end of JSON input",
 		"fetch token: json: cannot unmarshal string into Go struct field tokenResponse.expires_in of type int",
@@ -135,5 +149,6 @@ func TestNothingWasSent(t *testing.T) {
 		require.Equal(t, Transient, Classify(Input{StatusCode: 407, Text: text}), text)
 	}
 	require.Equal(t, ClientError, Classify(Input{Text: "rpc error: code = ResourceExhausted desc = grpc: received message larger than max (9000000 vs. 4194304)"}))
+	require.Equal(t, Forbidden, Classify(Input{Text: "Your account was terminated"}), "an upstream's word")
 	require.Equal(t, Forbidden, Classify(Input{Text: "rpc error: code = PermissionDenied desc = permission denied"}), "an upstream's words")
 }

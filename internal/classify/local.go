@@ -14,7 +14,41 @@ func neverSent(f *facts) bool {
 		"dial tcp", "dial udp", "dial unix", "proxyconnect", "socks connect", "socks5", "SOCKS", "Proxy Authentication Required", "tls: ", "x509: ", ": lookup ",
 		"net/http: invalid header field", "http: invalid header", "invalid header field value", "invalid header field name", "unsupported protocol scheme",
 		"executable file not found", "fork/exec ", "exec: \"", "command not found", "no such host", "network is unreachable", "no route to host",
-	}) || wrapsErrno(text))
+		"unrecognized option", "unrecognised option", "invalid option -- ", "illegal option -- ", "unknown option: -",
+	}) || wrapsErrno(text) || endsInFileError(text))
+}
+
+// endsInFileError reports a program's "cat: token.txt: No such file or directory": causes that only a file has, so that no
+// upstream means them, whatever words stand in the file's name. A permission is left out, since an upstream denies it too.
+func endsInFileError(text string) bool {
+	at := strings.LastIndex(text, ": ")
+	if at < 0 {
+		return false
+	}
+	switch strings.ToLower(strings.TrimRight(text[at+2:], " .\n")) {
+	case "no such file or directory", "is a directory", "not a directory", "too many open files", "no space left on device", "bad file descriptor",
+		"read-only file system", "text file busy", "exec format error":
+		return true
+	}
+	return false
+}
+
+// endedBySignal reports a text that is no more than the name of the signal that ended a program, as Go and a shell write
+// it. What the program had sent by then, nobody knows.
+func endedBySignal(f *facts) bool {
+	text, ok := ownText(f)
+	if !ok {
+		return false
+	}
+	text = strings.TrimSuffix(strings.TrimSpace(text), " (core dumped)")
+	if at := strings.LastIndex(text, "signal: "); at >= 0 {
+		text = text[at+len("signal: "):]
+	}
+	switch strings.ToLower(text) {
+	case "aborted", "bus error", "floating point exception", "hangup", "illegal instruction", "interrupt", "killed", "segmentation fault", "terminated":
+		return true
+	}
+	return false
 }
 
 // unreadable reports a decoder's complaint about an answer: it was no JSON, or

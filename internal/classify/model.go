@@ -124,6 +124,10 @@ const (
 // never gives a class that permits a new token.
 func (ev *evidence) ask(class string) (string, modelSays) {
 	guess, lead := ev.guess(ev.weights)
+	toAnswer := leadToAnswer
+	if ev.foreign() {
+		toAnswer = leadToOverrule
+	}
 	switch {
 	case guess == class:
 		return class, agrees
@@ -131,12 +135,18 @@ func (ev *evidence) ask(class string) (string, modelSays) {
 		return Unknown, doubts
 	case permits(guess) || guess == Unknown:
 		return class, differs
-	case class == Unknown && lead >= leadToAnswer:
+	case class == Unknown && lead >= toAnswer:
 		return guess, answers
 	case class != Unknown && lead >= leadToOverrule:
 		return guess, overrules
 	}
 	return class, differs
+}
+
+// foreign reports a text that says nothing of an API: no status, no header that counts, not one idea. Most such texts are
+// a program's own, as "segmentation fault" is: the model knows no more than their letters, and must be sure.
+func (f *facts) foreign() bool {
+	return f.said == 0 && f.status() == 0 && !f.used && !f.usedLong && !f.retry
 }
 
 // guess is the class that the model finds best, and by how much: the lead over

@@ -32,6 +32,7 @@ var rules = []rule{
 	// the token.
 	{class: Transient, when: neverSent, sure: true},
 	{class: Unknown, when: unreadable, sure: true},
+	{class: Unknown, when: endedBySignal, sure: true},
 	{class: Transient, in: []int{407}, sure: true},
 
 	// The caller gave up. A client's own timeout also says "canceled".
