@@ -32,7 +32,7 @@ func carry(t Token) carrier {
 	return carrier{t, t, &t, []Token{t}, map[string]Token{"a": t}, t}
 }
 
-// I10: no secret leaves through any output. To see it fail: make Token.secret a *credential (the diff shows it), or
+// I10: no secret leaves through any output. To see it fail: make Token.secret a *secrets.Secret (the diff shows it), or
 // let hide return its text (errors, events and the document do).
 func TestI10(t *testing.T) {
 	clean := func(t *testing.T, what, text string) {
