@@ -46,7 +46,7 @@ func TestFullDisk(t *testing.T) {
 	require.Equal(t, 1, asked)
 
 	require.NoError(t, os.Remove(ballast))
-	require.NoError(t, g.Close(), "whoever closes stores what waits")
+	require.NoError(t, g.Close(), "Close stores what waits")
 	other := newTestGuard(t, nil2, WithStateFile(path))
 	token, err := other.Token(t.Context())
 	require.NoError(t, err)

@@ -142,7 +142,7 @@ func TestStoreThatPanics(t *testing.T) {
 	}, WithStore(panicking{NewMemoryStore()}), WithName("panics"))
 }
 
-// Whoever waits for a look that is lost gets nothing that was rejected meanwhile.
+// A caller that waits for a look that is lost gets nothing that was rejected meanwhile.
 func TestRejectedDuringASlowLook(t *testing.T) {
 	store := &hanging{Store: NewMemoryStore()}
 	bubble(t, func(t *testing.T, r *rig) {

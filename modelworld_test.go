@@ -139,7 +139,7 @@ func (w *modelWorld) step() error {
 func (w *modelWorld) acquire(hang bool) error {
 	scope := modelScopes[w.pick("scope", len(modelScopes))]
 	now := w.clock.Now()
-	w.log.pull(now) // whoever looks pulls
+	w.log.pull(now) // a look pulls
 	ex, err := w.guard.Explain(context.Background(), Request{Scope: scope})
 	if err == nil {
 		err = w.guard.replica.Save(context.Background()) // Acquire does it, too, but at most once a second

@@ -28,7 +28,7 @@ var oldWords = []struct {
 	{regexp.MustCompile(`(?i)\b(tally|tallies)\b`), "counters"},
 	{regexp.MustCompile(`(?i)\b(suppose|supposed|supposition)\b`), "simulate, simulated"},
 	{regexp.MustCompile(`(?i)\bof the user's\b`), "user-supplied"},
-	{regexp.MustCompile(`(?i)\bheed(s|ed)?\b`), "honour"},
+	{regexp.MustCompile(`(?i)\bheed(s|ed)?\b|\bheeds[A-Z]`), "honour"},
 	{regexp.MustCompile(`(?i)\bwhoever\b`), "callers that, a process that"},
 	{regexp.MustCompile(`(?i)\bthe long way\b`), "the slow path"},
 	{regexp.MustCompile(`(?i)\bas ever\b`), "as usual"},
@@ -48,13 +48,13 @@ func TestOldWordsAreGone(t *testing.T) {
 		case err != nil:
 			return err
 		case d.IsDir():
-			if path != "." && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") || isModule(path)) {
+			if path != "." && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".")) {
 				return filepath.SkipDir
 			}
 			return nil
 		}
 		ext := filepath.Ext(path)
-		if ext != ".md" && ext != ".go" || strings.HasSuffix(path, "_test.go") {
+		if ext != ".md" && ext != ".go" || path == "words_test.go" {
 			return nil
 		}
 		text, err := os.ReadFile(path)
@@ -71,14 +71,14 @@ func TestOldWordsAreGone(t *testing.T) {
 				t.Errorf("%s:%d: %q: say %s", path, i+1, found, w.instead)
 			}
 		}
-		if ext == ".go" {
+		if ext == ".go" && !strings.HasSuffix(path, "_test.go") {
 			for _, name := range identifiers(text) {
 				assert.NotContains(t, strings.ToLower(name), "storm", "%s: %s is a name for answerCache or a part of it", path, name)
 			}
 		}
 		return nil
 	}))
-	assert.Greater(t, read[".go"], 100)
+	assert.Greater(t, read[".go"], 400)
 	assert.Greater(t, read[".md"], 20)
 }
 
@@ -91,12 +91,6 @@ func TestOldWordsAreFound(t *testing.T) {
 	}
 	assert.Contains(t, identifiers([]byte("package p\n\nvar stormAnswer = 1 // a retry storm")), "stormAnswer")
 	assert.NotContains(t, identifiers([]byte("package p\n\nvar answer = 1 // a retry storm")), "storm")
-}
-
-// isModule reports whether the folder is a module of its own, which keeps its own words.
-func isModule(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "go.mod"))
-	return err == nil
 }
 
 // identifiers are the names in a Go file, outside its comments and texts.

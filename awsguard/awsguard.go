@@ -54,7 +54,7 @@ func New(guard *tokenguard.Guard, o Options) (*Provider, error) {
 
 const (
 	source = "tokenguard "
-	// unstated is how long credentials are said to live whose end nobody stated: whoever caches them asks again then.
+	// unstated is how long credentials are said to live whose end nobody stated: a cache of them asks again then.
 	unstated = time.Minute
 )
 

@@ -103,7 +103,7 @@ func TestOtherSitesMayLink(t *testing.T) {
 	}
 }
 
-// One peer takes at most 8 of the 32 places, all peers together no more than 32, and whoever leaves makes room.
+// One peer takes at most 8 of the 32 places, all peers together no more than 32, and one that leaves makes room.
 func TestLiveIsBounded(t *testing.T) {
 	// As behind a proxy, which says whom it asks for.
 	s := serve(t, guardui.Auth(func(*http.Request) bool { return true }))

@@ -74,13 +74,13 @@ func Register(provider metric.MeterProvider, guard Source) (metric.Registration,
 }
 
 type instruments struct {
-	calls, acquisitions, outcomes    metric.Int64ObservableCounter
-	shadow                           metric.Int64ObservableCounter
-	judged, differences, supposed    metric.Int64ObservableCounter // of a candidate
-	waiting, active, cached          metric.Int64ObservableUpDownCounter
-	used, limit, failures, level, up metric.Int64ObservableGauge
-	next, last, expiry, exhaustion   metric.Float64ObservableGauge
-	confidence, brier                metric.Float64ObservableGauge
+	calls, acquisitions, outcomes                metric.Int64ObservableCounter
+	shadow                                       metric.Int64ObservableCounter
+	candidateCalls, differences, candidateStarts metric.Int64ObservableCounter // of a candidate
+	waiting, active, cached                      metric.Int64ObservableUpDownCounter
+	used, limit, failures, level, up             metric.Int64ObservableGauge
+	next, last, expiry, exhaustion               metric.Float64ObservableGauge
+	confidence, brier                            metric.Float64ObservableGauge
 
 	all []metric.Observable
 }
@@ -114,9 +114,9 @@ func (i *instruments) make(m metric.Meter) (err error) {
 	counter(&i.acquisitions, "acquisitions", "{acquisition}", "Started acquisitions that ended, in the shared state since it was made, by result and class of failure.")
 	counter(&i.outcomes, "outcomes", "{call}", "Outcomes of calls made with tokens, reported to this process, by result and class of failure.")
 	counter(&i.shadow, "shadow.calls", "{call}", "Calls of this process that shadow mode passed on in place of a refusal, by result; only in shadow mode.")
-	counter(&i.judged, "candidate.calls", "{call}", "Calls of this process as the candidate configuration would have answered them, by step and reason; only with a candidate.")
+	counter(&i.candidateCalls, "candidate.calls", "{call}", "Calls of this process as the candidate configuration would have answered them, by step and reason; only with a candidate.")
 	counter(&i.differences, "candidate.differences", "{call}", "Calls of this process that the candidate would have served and that were not (gained), and the reverse (lost); only with a candidate.")
-	counter(&i.supposed, "candidate.acquisitions", "{acquisition}", "Acquisitions that the candidate would have started, in its shared state since it was made; only with a candidate.")
+	counter(&i.candidateStarts, "candidate.acquisitions", "{acquisition}", "Acquisitions that the candidate would have started, in its shared state since it was made; only with a candidate.")
 	current(&i.waiting, "waiting_calls", "{call}", "Calls of this process that wait for an acquisition.")
 	current(&i.active, "active_acquisitions", "{acquisition}", "Acquisitions in progress over the store.")
 	current(&i.cached, "credentials", "{credential}", "Credentials in the cache.")
@@ -152,10 +152,10 @@ func (i *instruments) observe(o metric.Observer, s tokenguard.Stats) {
 		o.ObserveInt64(i.shadow, sh.Failed, with(failure))
 	}
 	if c := s.Candidate; c != nil {
-		answers(i.judged, c.Stats.Calls)
+		answers(i.candidateCalls, c.Stats.Calls)
 		o.ObserveInt64(i.differences, c.Gained, with(attribute.String("tokenguard.difference", "gained")))
 		o.ObserveInt64(i.differences, c.Lost, with(attribute.String("tokenguard.difference", "lost")))
-		o.ObserveInt64(i.supposed, int64(c.Stats.Acquisitions.Attempts), with())
+		o.ObserveInt64(i.candidateStarts, int64(c.Stats.Acquisitions.Attempts), with())
 	}
 	o.ObserveInt64(i.calls, s.Calls.Left, with(attribute.String("tokenguard.reason", "canceled")))
 	o.ObserveInt64(i.acquisitions, int64(s.Acquisitions.Successes), with(success))

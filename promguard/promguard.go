@@ -82,33 +82,33 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	calls        = desc("calls_total", "Calls of this process, by outcome: the funnel.", "outcome")
-	refusals     = desc("refusals_total", "Calls of this process that were answered without a token, by reason.", "reason")
-	acquisitions = desc("acquisitions_total", "Started acquisitions that ended, in the shared state since it was made, by result and class of failure.", "result", "class")
-	outcomes     = desc("outcomes_total", "Outcomes of calls made with tokens, reported to this process, by class.", "class")
-	used         = desc("acquisition_used", "Starts that count in the window now.", "window")
-	limit        = desc("acquisition_limit", "Starts that the window permits.", "window")
-	inProgress   = desc("acquisitions_in_progress", "Acquisitions in progress over the store.")
-	waiting      = desc("waiting_calls", "Calls of this process that wait for an acquisition.")
-	cached       = desc("credentials", "Credentials in the cache.")
-	failures     = desc("consecutive_failures", "Failed acquisitions in a row.")
-	nextAllowed  = desc("next_allowed_timestamp_seconds", "When the next acquisition may start; not in the future: now.")
-	lastSuccess  = desc("last_success_timestamp_seconds", "When the newest credential was acquired; 0: none is known.")
-	expiry       = desc("credential_expiry_timestamp_seconds", "When the last usable credential expires; 0: none is usable.")
-	exhaustion   = desc("predicted_exhaustion_timestamp_seconds", "When the newest credential's quota is forecast to run out; 0: no forecast.")
-	confidence   = desc("predictor_confidence_ratio", "Confidence of the predictor's level, from 0 to 1.")
-	level        = desc("predictor_level", "1 for the level that the predictor reads now, 0 for the others.", "level")
-	brier        = desc("predictor_brier_ratio", "Mean squared error of the predictor's forecasts, from 0 (perfect) to 1.")
-	shadow       = desc("shadow_calls_total", "Calls of this process that shadow mode passed on in place of a refusal, by outcome; only in shadow mode.", "outcome")
-	judged       = desc("candidate_calls_total", "Calls of this process as the candidate configuration would have answered them, by outcome; only with a candidate.", "outcome")
-	differences  = desc("candidate_differences_total", "Calls of this process that the candidate would have served and that were not (gained), and the reverse (lost); only with a candidate.", "difference")
-	supposed     = desc("candidate_acquisitions_total", "Acquisitions that the candidate would have started, in its shared state since it was made; only with a candidate.")
-	storeUp      = desc("store_up", "1 if the state store answered this scrape.")
+	calls           = desc("calls_total", "Calls of this process, by outcome: the funnel.", "outcome")
+	refusals        = desc("refusals_total", "Calls of this process that were answered without a token, by reason.", "reason")
+	acquisitions    = desc("acquisitions_total", "Started acquisitions that ended, in the shared state since it was made, by result and class of failure.", "result", "class")
+	outcomes        = desc("outcomes_total", "Outcomes of calls made with tokens, reported to this process, by class.", "class")
+	used            = desc("acquisition_used", "Starts that count in the window now.", "window")
+	limit           = desc("acquisition_limit", "Starts that the window permits.", "window")
+	inProgress      = desc("acquisitions_in_progress", "Acquisitions in progress over the store.")
+	waiting         = desc("waiting_calls", "Calls of this process that wait for an acquisition.")
+	cached          = desc("credentials", "Credentials in the cache.")
+	failures        = desc("consecutive_failures", "Failed acquisitions in a row.")
+	nextAllowed     = desc("next_allowed_timestamp_seconds", "When the next acquisition may start; not in the future: now.")
+	lastSuccess     = desc("last_success_timestamp_seconds", "When the newest credential was acquired; 0: none is known.")
+	expiry          = desc("credential_expiry_timestamp_seconds", "When the last usable credential expires; 0: none is usable.")
+	exhaustion      = desc("predicted_exhaustion_timestamp_seconds", "When the newest credential's quota is forecast to run out; 0: no forecast.")
+	confidence      = desc("predictor_confidence_ratio", "Confidence of the predictor's level, from 0 to 1.")
+	level           = desc("predictor_level", "1 for the level that the predictor reads now, 0 for the others.", "level")
+	brier           = desc("predictor_brier_ratio", "Mean squared error of the predictor's forecasts, from 0 (perfect) to 1.")
+	shadow          = desc("shadow_calls_total", "Calls of this process that shadow mode passed on in place of a refusal, by outcome; only in shadow mode.", "outcome")
+	candidateCalls  = desc("candidate_calls_total", "Calls of this process as the candidate configuration would have answered them, by outcome; only with a candidate.", "outcome")
+	differences     = desc("candidate_differences_total", "Calls of this process that the candidate would have served and that were not (gained), and the reverse (lost); only with a candidate.", "difference")
+	candidateStarts = desc("candidate_acquisitions_total", "Acquisitions that the candidate would have started, in its shared state since it was made; only with a candidate.")
+	storeUp         = desc("store_up", "1 if the state store answered this scrape.")
 )
 
 var descs = []*prometheus.Desc{calls, refusals, acquisitions, outcomes, used, limit, inProgress, waiting, cached, failures,
 	nextAllowed, lastSuccess, expiry, exhaustion, confidence, level, brier, storeUp,
-	shadow, judged, differences, supposed}
+	shadow, candidateCalls, differences, candidateStarts}
 
 // Describe implements prometheus.Collector.
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
@@ -193,12 +193,12 @@ func collect(ch chan<- prometheus.Metric, guard string, s tokenguard.Stats) {
 		counter(shadow, float64(sh.Failed), "failed")
 	}
 	if c := s.Candidate; c != nil {
-		counter(judged, float64(c.Stats.Calls.Served), "served")
-		counter(judged, float64(c.Stats.Calls.Refused), "refused")
-		counter(judged, float64(c.Stats.Calls.Failed), "failed")
+		counter(candidateCalls, float64(c.Stats.Calls.Served), "served")
+		counter(candidateCalls, float64(c.Stats.Calls.Refused), "refused")
+		counter(candidateCalls, float64(c.Stats.Calls.Failed), "failed")
 		counter(differences, float64(c.Gained), "gained")
 		counter(differences, float64(c.Lost), "lost")
-		counter(supposed, float64(c.Stats.Acquisitions.Attempts))
+		counter(candidateStarts, float64(c.Stats.Acquisitions.Attempts))
 	}
 }
 

@@ -85,18 +85,18 @@ func (c config) validate(client redis.UniversalClient) error {
 		problem("wait replicas timeout is %v: want at least 1ms and less than the operation's timeout, %v",
 			c.replicaWait, c.timeout)
 	}
-	heedsContext := true
+	honoursContext := true
 	switch client := client.(type) {
 	case nil:
 		problem("client is nil")
 	case *redis.Client:
-		heedsContext = client.Options().ContextTimeoutEnabled
+		honoursContext = client.Options().ContextTimeoutEnabled
 	case *redis.ClusterClient:
-		heedsContext = client.Options().ContextTimeoutEnabled
+		honoursContext = client.Options().ContextTimeoutEnabled
 	case *redis.Ring:
 		problem("client is a Ring: when a shard fails it moves keys to another one, without what they count")
 	}
-	if !heedsContext {
+	if !honoursContext {
 		problem("client has ContextTimeoutEnabled off: it would sit out its own timeouts after the caller's deadline")
 	}
 	return errors.Join(problems...)

@@ -81,7 +81,7 @@ var errContended = errors.New("the document changed each time before the commit 
 const patience = 100 * time.Millisecond
 
 // New makes a Store on client, which stays the caller's to close. It does no input or output. Every mistake in the
-// options is in the error: a value out of its bounds, a client that does not heed its context
+// options is in the error: a value out of its bounds, a client that does not honour its context
 // (ContextTimeoutEnabled), a client that is a Ring.
 func New(client redis.UniversalClient, opts ...Option) (*Store, error) {
 	config := defaults()

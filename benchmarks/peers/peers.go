@@ -52,7 +52,7 @@ type Peer struct {
 	// New sets the peer up; refresh is how long before its end a token is renewed, where the peer has such a
 	// setting; dir is a folder that outlives it, for those that keep state.
 	New func(source Source, refresh time.Duration, dir string) Holder
-	// Refreshes says that New heeds refresh.
+	// Refreshes says that New honours refresh.
 	Refreshes bool
 }
 

@@ -24,7 +24,7 @@ const (
 	extra      = "testdata/extra.jsonl"
 )
 
-var showHeldOut = flag.Bool("heldout", false, "list the mistakes on the held-out services, too: whoever has seen them may write no rule from them")
+var showHeldOut = flag.Bool("heldout", false, "list the mistakes on the held-out services, too: write no rule from them")
 
 type record struct {
 	ID      string            `json:"id"`

@@ -167,7 +167,7 @@ func TestPruneBoundsScopes(t *testing.T) {
 	}
 	d.Prune(rules(), t0)
 	assert.Len(t, d.Scopes, 1024)
-	assert.Contains(t, d.Scopes, "started", "whoever reports names does not push out what was paid for")
+	assert.Contains(t, d.Scopes, "started", "a flood of names does not push out what was paid for")
 	assert.Contains(t, d.Scopes, "1099")
 	assert.NotContains(t, d.Scopes, "0")
 }

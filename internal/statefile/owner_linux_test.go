@@ -82,7 +82,7 @@ const (
 	team       = 12100
 )
 
-// Two users of one group, each a process of its own under its own umask: neither locks the other out, whoever begins
+// Two users of one group, each a process of its own under its own umask: neither locks the other out, whichever begins
 // and after however many commits.
 func TestSharedGroup(t *testing.T) {
 	requireRoot(t)
@@ -139,7 +139,7 @@ func TestSharedGroupLater(t *testing.T) {
 	assert.Contains(t, said, "shared group")
 }
 
-// The mode and the group that a file was given by hand outlive commits and losses, whoever commits.
+// The mode and the group that a file was given by hand outlive commits and losses, whichever process commits.
 func TestModeAndGroupAreKept(t *testing.T) {
 	requireRoot(t)
 	for _, mode := range []fs.FileMode{0o640, 0o660, 0o644, 0o600, 0o400} {
