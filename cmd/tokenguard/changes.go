@@ -37,7 +37,11 @@ func now(r inspected) []change {
 	if s.Closed != "" {
 		gate = fmt.Sprintf("acquisitions are closed until %s by %s", s.Until.UTC().Format(time.RFC3339), s.Closed)
 	}
-	return say("revision %d: %d started in 24h, %d usable tokens; %s", s.Revision, s.Starts, s.Usable, gate)
+	tokens := "tokens"
+	if s.Usable == 1 {
+		tokens = "token"
+	}
+	return say("revision %d: %d started in 24h, %d usable %s; %s", s.Revision, s.Starts, s.Usable, tokens, gate)
 }
 
 // compare lists what changed, starts before their ends and tokens before gates.

@@ -87,7 +87,7 @@ func short(r inspected) listed {
 		}
 	}
 	for _, t := range r.Tokens {
-		if t.State == "usable" {
+		if t.State == "usable" || t.State == "suspect" { // in doubt for some operations, and handed to the others
 			s.Usable++
 		}
 	}
