@@ -122,7 +122,8 @@ func (g *Guard) decide(ctx context.Context, c *acquireCall) (decide.Decision, er
 		}
 		d = c.in.Decide(c.at.Now)
 	}
-	if d.Answer != decide.AnswerServe && c.rev != nil { // what waits for a commit counts, as it would in that commit
+	// What waits for a commit counts, as it would in that commit: also where a token is served in place of a start.
+	if c.rev != nil && (d.Answer != decide.AnswerServe || d.Late() && g.cache.proves(c.rev.Doc, c.at.Now)) {
 		c.in.Doc, c.in.Pending = g.uncommitted(c.rev.Doc, c.at.Now), predict.Usage{}
 		d = c.in.Decide(c.at.Now)
 	}

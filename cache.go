@@ -105,6 +105,11 @@ func (u *lastUse) touch(at timeline.Instant) {
 	}
 }
 
+// used is when the token was last handed out. An instant from before a step back of the clock is no later than now.
+func (u *lastUse) used(now timeline.Instant) timeline.Instant {
+	return min(timeline.Instant(u.at.Load()), now.Plus(time.Second))
+}
+
 // lookup returns the entry for a plain request of the scope by the caller, if there is no reason to look further.
 func (c *tokenCache) lookup(scope, caller string) *entry {
 	t := c.table.Load()
@@ -154,10 +159,27 @@ func (c *tokenCache) stamp(d *ledger.Document, now timeline.Instant) (changed bo
 	}
 	for id, u := range t.uses {
 		if r := d.Tokens[id]; r != nil {
-			changed = d.Use(r, min(timeline.Instant(u.at.Load()), now.Plus(time.Second))) || changed
+			changed = d.Use(r, u.used(now)) || changed
 		}
 	}
 	return changed
+}
+
+// proves reports whether a use that is not in the document yet proves its token there.
+func (c *tokenCache) proves(d *ledger.Document, now timeline.Instant) bool {
+	t := c.table.Load()
+	if t == nil {
+		return false
+	}
+	for id, u := range t.uses {
+		if r := d.Tokens[id]; r != nil && !r.Proved() {
+			used := *r
+			if used.Used = max(r.Used, u.used(now)); used.Proved() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // clear empties the cache for good, once the guard is closed.

@@ -106,6 +106,26 @@ func TestAnOrdinaryNeedIsServedWhenThePredictorLifts(t *testing.T) {
 	})
 }
 
+// That a token was asked for again is in memory until the next commit. Who is served from the cache meanwhile must not be
+// the reason that its scope counts as new, and so is never refreshed.
+func TestAUseInMemoryCountsWhereATokenIsDueForARefresh(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		other := r.must(Request{Scope: "other"})
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: other.Token.ID()}))
+		time.Sleep(6 * time.Minute)
+		r.up.replies = []func(context.Context, Request) (Token, error){gives("short", 10*time.Minute), gives("next", time.Hour)}
+		r.up.calls = nil
+		short := r.must(Request{})
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, short.Token.ID(), r.must(Request{}).Token.ID())
+		time.Sleep(4 * time.Minute) // past the refresh, before the expiry; the hour has one start left
+		foreseen, err := r.Explain(t.Context(), Request{})
+		require.NoError(t, err)
+		require.Equal(t, AnswerStart, foreseen.Verdict.Answer, "%+v", foreseen.Verdict)
+		require.Equal(t, SourceRequest, r.must(Request{}).Source)
+	}, WithRefreshAhead(5*time.Minute))
+}
+
 func TestClosedGuardServesNothingFromTheHotPath(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		id := r.must(Request{}).Token.ID()

@@ -74,12 +74,16 @@ type Decision struct {
 	scoped         bool           // the limiter speaks of this key alone
 	unfit          bool           // because its fresh tokens never worked
 	insteadOf      Reason         // the refusal in whose place a last resort is served
+	late           bool           // the token is about to be replaced, and served because nothing may be started
 	operation      string         // another one, for which a token works
 	fineUntil      timeline.Instant
 }
 
 // LastResort reports whether the token is served only because nothing may be started.
 func (d *Decision) LastResort() bool { return d.insteadOf != "" }
+
+// Late reports whether the token is served only because nothing may be started yet, although it is due to be replaced.
+func (d *Decision) Late() bool { return d.late || d.LastResort() }
 
 // Outage says how far the store can be relied on.
 type Outage struct {
@@ -162,7 +166,7 @@ func (in *Input) walk(now timeline.Instant) Decision {
 		served.LiftsSuspicion = true
 		return served
 	case token != nil:
-		served.LiftsSuspicion = refusal.LiftsSuspicion
+		served.LiftsSuspicion, served.late = refusal.LiftsSuspicion, true
 		return served
 	}
 	if resort := in.lastResort(now); resort != nil && !refusal.LiftsSuspicion {
