@@ -11,7 +11,8 @@ import (
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
-// completion reads an answer: a usable token, or what its failure means.
+// completion reads an answer: a usable token, or what its failure means. It calls nothing user-supplied that could keep
+// the end from being stored.
 func (f *flights) completion(q *decide.Request, a ledger.Attempt, t Token, err error, r timeline.Reading) (*ledger.Completion, Token, Failure, error) {
 	c := &ledger.Completion{Attempt: a, End: max(r.Now, a.Start), Took: r.Now.Sub(a.Start)}
 	upstream := !errors.As(err, new(*PanicError)) && !errors.Is(err, panics.ErrGoexit)
@@ -24,9 +25,12 @@ func (f *flights) completion(q *decide.Request, a ledger.Attempt, t Token, err e
 		}
 	}
 	failure := failureOf(err)
-	in := f.reader.failure(failure, r)
-	if !upstream { // no answer of the upstream: its words tell nothing
-		in.Class, in.Until = classify.Unknown, 0
+	var in ledger.Report
+	if upstream {
+		in = f.reader.answer(failure, r)
+	} else { // no answer of the upstream: its words tell nothing
+		in = f.reader.classified(failure, ClassUnknown, r)
+		in.Until = 0
 	}
 	at := c.End
 	if in.At >= a.Start && in.At < c.End {
@@ -35,8 +39,7 @@ func (f *flights) completion(q *decide.Request, a ledger.Attempt, t Token, err e
 	c.Failed = ledger.Streak{At: c.End, ID: a.ID, Class: in.Class, Status: failure.StatusCode, Text: in.Text}
 	if until := in.Until; until > at {
 		if until > at.Plus(ledger.MaxRetryAfter) {
-			until = at.Plus(ledger.MaxRetryAfter)
-			f.events.emit(Event{At: r.Wall, Kind: EventState, Scope: q.Scope, Text: fmt.Sprintf("the upstream's Retry-After of more than %v was cut to it", ledger.MaxRetryAfter)})
+			until, c.Cut = at.Plus(ledger.MaxRetryAfter), true
 		}
 		c.Pause = ledger.Pause{From: at, Until: until}
 	}

@@ -166,9 +166,16 @@ type answer struct {
 	err   error
 }
 
-// call runs a user-supplied function that returns a token, whatever becomes of it.
+// call runs a user-supplied function that returns a token, whatever becomes of it. An error that panics when it is read,
+// such as a nil pointer, is a panic of the function: it would otherwise break those that read it later.
 func call(name string, fetch func() (Token, error), done func(answer)) {
-	panics.Call(name, fetch, func(t Token, err error) { done(answer{t, foreignError(err)}) })
+	panics.Call(name, func() (Token, error) {
+		t, err := fetch()
+		if err != nil {
+			_ = failureOf(err).text()
+		}
+		return t, err
+	}, func(t Token, err error) { done(answer{t, foreignError(err)}) })
 }
 
 // run starts an acquisition if the newest document still allows it, and sees it through. It runs apart from the caller
@@ -304,8 +311,11 @@ func (f *flights) finish(q *decide.Request, a ledger.Attempt, t Token, err error
 	}
 	// The attempt is over for everybody in this process, whether or not the store takes it.
 	if _, cerr := f.replica.Commit(context.Background(), complete); cerr != nil {
-		f.events.notice(r.Wall, "the end of an acquisition could not be stored and waits: "+mask(cerr.Error()))
 		f.replica.ApplyLocally(complete, true)
+		f.events.notice(r.Wall, "the end of an acquisition could not be stored and waits: "+mask(cerr.Error()))
+	}
+	if c.Cut { // told once the end is stored, whatever an observer does
+		f.events.emit(Event{At: r.Wall, Kind: EventState, Scope: q.Scope, Text: fmt.Sprintf("the upstream's Retry-After of more than %v was cut to it", ledger.MaxRetryAfter)})
 	}
 	in := f.inputs.newest(q, r.Now)
 	if err == nil {

@@ -127,3 +127,41 @@ func TestStatsKnowTheOutcomesThatWait(t *testing.T) {
 		assert.EqualValues(t, 10, s.Accuracy.Count, "failures of another class say nothing of quota")
 	})
 }
+
+// unreadable is an error that cannot be printed, as a nil pointer in an error is.
+type unreadable struct{ text string }
+
+func (e *unreadable) Error() string { return e.text }
+
+// An acquisition that failed is remembered as failed, whatever the user's functions do that look at its failure.
+func TestAFailureIsRememberedWhateverLooksAtIt(t *testing.T) {
+	far := broken
+	far.Header = map[string][]string{"Retry-After": {"9000000"}} // more than is honoured: an event says so
+	for name, c := range map[string]struct {
+		err error
+		opt Option
+	}{
+		"classifier that ends its goroutine": {Failed(broken), WithClassifier(func(Failure) Class { runtime.Goexit(); return "" })},
+		"classifier that panics":             {Failed(broken), WithClassifier(func(Failure) Class { panic("classifier") })},
+		"error that is a nil pointer":        {(*unreadable)(nil), WithRefreshAhead(0)},
+		"failure around a nil pointer":       {Failed(Failure{StatusCode: 503, Err: (*unreadable)(nil)}), WithRefreshAhead(0)},
+		"observer that panics": {Failed(far), WithObserver(func(e Event) {
+			if e.Kind == EventState {
+				panic("observer")
+			}
+		})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				r.up.replies = []func(context.Context, Request) (Token, error){func(context.Context, Request) (Token, error) { return Token{}, c.err }}
+				_, err := r.Acquire(t.Context(), Request{})
+				require.Error(t, err)
+				doc := r.replica.Newest().Doc
+				require.Len(t, doc.Attempts, 1)
+				assert.True(t, doc.Attempts[0].Failed, "%+v", doc.Attempts[0])
+				assert.Equal(t, 1, doc.Failures.Count)
+				r.no(map[bool]Reason{true: ReasonRetryAfter, false: ReasonBackoff}[name == "observer that panics"], Request{})
+			}, c.opt)
+		})
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/tokenguard/tokenguard/internal/classify"
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/panics"
 	"github.com/tokenguard/tokenguard/internal/predict"
 	"github.com/tokenguard/tokenguard/internal/redact"
 	"github.com/tokenguard/tokenguard/internal/secrets"
@@ -119,7 +120,28 @@ func canceled(err error) bool { return errors.Is(err, context.Canceled) }
 
 // failure reads a Failure.
 func (rd *reader) failure(f Failure, r timeline.Reading) ledger.Report {
-	p := ledger.Report{At: r.Now, Status: f.StatusCode, Class: string(rd.classify(f))}
+	return rd.classified(f, rd.classify(f), r)
+}
+
+// answer is failure for what RequestFunc returned. A classifier that ends its goroutine must not keep the end of an
+// acquisition from being stored: a caller's goroutine is the caller's, that of an acquisition is not.
+func (rd *reader) answer(f Failure, r timeline.Reading) ledger.Report {
+	if rd.classifier == nil {
+		return rd.failure(f, r)
+	}
+	classes := make(chan Class, 1)
+	go panics.Call("WithClassifier", func() (Class, error) { return rd.classify(f), nil }, func(class Class, err error) {
+		if err != nil {
+			class = ClassUnknown
+		}
+		classes <- class
+	})
+	return rd.classified(f, <-classes, r)
+}
+
+// classified reads what a Failure of this class says beside it.
+func (rd *reader) classified(f Failure, class Class, r timeline.Reading) ledger.Report {
+	p := ledger.Report{At: r.Now, Status: f.StatusCode, Class: string(class)}
 	if !f.At.IsZero() {
 		p.At = min(r.Instant(f.At), r.Now)
 	}

@@ -41,6 +41,7 @@ type Completion struct {
 	Token   *Token // of a success
 	Failed  Streak
 	Pause   Pause // Retry-After
+	Cut     bool  // to the most that is honoured
 	Took    time.Duration
 }
 
