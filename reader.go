@@ -43,18 +43,23 @@ type reader struct {
 	keeper     *secrets.Keeper
 	warn       func(text string) // told once of a classifier that panics
 
-	templates  *lru.Cache[templateKey, template.Template]
-	masks      *lru.Cache[string, string]
-	generation atomic.Uint64 // of the secrets that the remembered texts are free of
-	warned     atomic.Bool
+	templates *lru.Cache[templateKey, free[template.Template]]
+	masks     *lru.Cache[string, free[string]]
+	warned    atomic.Bool
+}
+
+// free is what reading a text brought. A secret that became known since may be in it.
+type free[T any] struct {
+	of   uint64 // generation of the secrets that were taken out
+	read T
 }
 
 type templateKey struct{ caller, text string }
 
 func newReader(classifier func(Failure) Class, keeper *secrets.Keeper, warn func(string)) *reader {
 	rd := &reader{classifier: classifier, keeper: keeper, warn: warn}
-	rd.templates, _ = lru.New[templateKey, template.Template](memoSize)
-	rd.masks, _ = lru.New[string, string](memoSize)
+	rd.templates, _ = lru.New[templateKey, free[template.Template]](memoSize)
+	rd.masks, _ = lru.New[string, free[string]](memoSize)
 	return rd
 }
 
@@ -196,15 +201,6 @@ func (rd *reader) classify(f Failure) (class Class) {
 	return ClassUnknown
 }
 
-// refresh forgets what was read of texts before a secret was known that they may hold.
-func (rd *reader) refresh() {
-	now := rd.keeper.Generation()
-	if last := rd.generation.Load(); last != now && rd.generation.CompareAndSwap(last, now) {
-		rd.masks.Purge()
-		rd.templates.Purge()
-	}
-}
-
 // operation is a caller's name without what varies from call to call.
 func (rd *reader) operation(caller string) string {
 	if caller == "" {
@@ -218,25 +214,25 @@ func (rd *reader) operation(caller string) string {
 }
 
 func (rd *reader) template(caller, text string) template.Template {
-	rd.refresh()
 	text = trim(text, maxText)
-	if t, ok := rd.templates.Get(templateKey{caller, text}); ok {
-		return t
+	known := rd.keeper.Generation() // before the secrets are taken out: what is remembered must not seem freer than it is
+	if t, ok := rd.templates.Get(templateKey{caller, text}); ok && t.of == known {
+		return t.read
 	}
 	t := template.Of(rd.keeper.Hide(caller + "\n" + text))
-	rd.templates.Add(templateKey{strings.Clone(caller), strings.Clone(text)}, t)
+	rd.templates.Add(templateKey{strings.Clone(caller), strings.Clone(text)}, free[template.Template]{known, t})
 	return t
 }
 
 // masked is foreign text without secrets, fit to be stored and logged.
 func (rd *reader) masked(text string) string {
-	rd.refresh()
 	text = trim(text, maxText)
-	if m, ok := rd.masks.Get(text); ok {
-		return m
+	known := rd.keeper.Generation()
+	if m, ok := rd.masks.Get(text); ok && m.of == known {
+		return m.read
 	}
 	m := mask(rd.keeper.Hide(text))
-	rd.masks.Add(strings.Clone(text), m)
+	rd.masks.Add(strings.Clone(text), free[string]{known, m})
 	return m
 }
 

@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard/internal/secrets"
 )
 
 // secret looks like no secret: only who knows it can hide it.
@@ -176,4 +178,28 @@ func TestOldTokensStayHidden(t *testing.T) {
 func withScope(t Token, scope string) Token {
 	t.Scope = scope
 	return t
+}
+
+// A secret that becomes known while a text is read is taken out when the text is read again.
+func TestASecretLearnedWhileATextIsReadIsNotRemembered(t *testing.T) {
+	keeper, err := secrets.NewKeeper("x", nil, 0, func(string) {})
+	require.NoError(t, err)
+	rd := newReader(nil, keeper, func(string) {})
+	var learn string                                    // while the next text is read
+	keeper.AddSource(func(func(*secrets.Secret) bool) { // Hide asks the sources last
+		if value := learn; value != "" {
+			learn = ""
+			keeper.Register(secrets.New(value))
+			rd.masked("another text meanwhile")
+			rd.template("another", "text meanwhile")
+		}
+	})
+	const first, second = "plain-looking-word", "other-looking-word"
+	text := "the token " + first + " is invalid, as is " + second
+	learn = first
+	require.Contains(t, rd.masked(text), first, "it was not known yet")
+	assert.NotContains(t, rd.masked(text), first)
+	learn = second
+	require.Contains(t, rd.template("caller", text).String(), "other looking word", "it was not known yet")
+	assert.NotContains(t, rd.template("caller", text).String(), "looking")
 }
