@@ -3,6 +3,7 @@ package tokenguard
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -161,4 +162,69 @@ func TestRejectedDuringASlowLook(t *testing.T) {
 		require.ErrorIs(t, r.Report(t.Context(), Outcome{TokenID: token.ID(), Failure: unauth}), ErrStore)
 		require.ErrorIs(t, <-joined, ErrStore)
 	}, WithStore(store), WithName("rejected"))
+}
+
+// misbehaving is a store of which one call in the background goes wrong: while a caller waits for another process.
+type misbehaving struct {
+	Store
+	looks atomic.Int64
+	look  func() // called in the second and third look
+	watch func()
+}
+
+func (s *misbehaving) View(ctx context.Context, name string) (Snapshot, error) {
+	if n := s.looks.Add(1); s.look != nil && (n == 2 || n == 3) {
+		s.look()
+	}
+	return s.Store.View(ctx, name)
+}
+
+func (s *misbehaving) Watch(context.Context, string) <-chan struct{} {
+	if s.watch != nil {
+		s.watch()
+	}
+	return nil
+}
+
+// Who waits for another process's acquisition is released in time, and the process lives, whatever the store does in
+// the goroutine that looks for all of them.
+func TestStoreThatMisbehavesWhileACallerWaits(t *testing.T) {
+	hang := func() { time.Sleep(10 * time.Minute) }
+	for name, c := range map[string]struct {
+		look, watch func()
+		served      bool
+	}{
+		"panics in View":        {look: func() { panic("in View") }},
+		"ends View's goroutine": {look: runtime.Goexit},
+		"hangs in View":         {look: hang},
+		"panics in Watch":       {watch: func() { panic("in Watch") }, served: true},
+		"ends Watch":            {watch: runtime.Goexit, served: true},
+		"hangs in Watch":        {watch: hang, served: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := NewMemoryStore()
+			bubble(t, func(t *testing.T, r *rig) {
+				r.up.replies = []func(context.Context, Request) (Token, error){func(context.Context, Request) (Token, error) {
+					time.Sleep(20 * time.Second)
+					return NewTokenIn("value", time.Hour), nil
+				}}
+				first := make(chan error, 1)
+				go func() { _, err := r.Token(context.Background()); first <- err }()
+				time.Sleep(time.Second)
+				other := r.open(WithStore(&misbehaving{Store: store, look: c.look, watch: c.watch}), WithName("x"))
+				began := time.Now()
+				token, err := other.Token(context.Background())
+				if c.served || err == nil {
+					require.NoError(t, err)
+					require.Equal(t, "value", token.Value())
+				} else {
+					require.ErrorIs(t, err, ErrStore)
+				}
+				require.Less(t, time.Since(began), 25*time.Second)
+				require.NoError(t, <-first)
+				require.NoError(t, other.Close())
+				time.Sleep(time.Hour) // what hangs returns
+			}, WithStore(store), WithName("x"))
+		})
+	}
 }

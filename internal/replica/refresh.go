@@ -24,6 +24,11 @@ type refresh struct {
 // sharedRefresh is Reread for all that call it while a read is in progress.
 func (r *Replica) sharedRefresh(ctx context.Context, rev *Revision) error {
 	defer r.flushNotices()
+	return r.joinRefresh(ctx, rev)
+}
+
+// joinRefresh is sharedRefresh without a word to observers, for a goroutine that no caller waits in.
+func (r *Replica) joinRefresh(ctx context.Context, rev *Revision) error {
 	r.mu.Lock()
 	f, slow := r.refresh, r.slow
 	if f == nil && slow != nil && r.Meter.Mono()-r.slowAt < r.Freshness {

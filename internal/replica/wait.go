@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/panics"
 )
 
 // ErrClosed ends the wait of callers when the guard closes.
@@ -62,13 +64,15 @@ func (r *Replica) poll() {
 	ctx, stop := context.WithCancel(r.life)
 	defer stop()
 	var hints <-chan struct{}
-	if r.store.Watch != nil {
-		hints = r.store.Watch(ctx)
+	subscribed := make(chan (<-chan struct{}), 1)
+	if r.store.Watch != nil { // hints are welcome; a Watch that panics or hangs must not end the poll
+		go panics.Call("Store", func() (<-chan struct{}, error) { return r.store.Watch(ctx), nil }, func(c <-chan struct{}, _ error) { subscribed <- c })
 	}
 	for pause := pollLeast; ; pause = min(2*pause, pollMost) {
 		timer := time.NewTimer(pause/2 + r.Jitter(pause))
 		select {
 		case <-timer.C:
+		case hints = <-subscribed:
 		case _, ok := <-hints:
 			if !ok {
 				hints = nil
@@ -85,9 +89,8 @@ func (r *Replica) poll() {
 		if !polling {
 			return
 		}
-		look, ended := context.WithTimeout(ctx, LookTimeout)
-		_ = r.Reread(look) // the callers that wait meet the error themselves
-		ended()
+		// The callers that wait meet the error themselves, and what an observer or the store does in this process.
+		_ = r.joinRefresh(ctx, r.Newest())
 		r.Wake()
 	}
 }
