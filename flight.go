@@ -286,7 +286,7 @@ func (f *flights) charge(ctx context.Context, q *decide.Request) (ledger.Attempt
 				f.replica.RememberAttempt(*local.Load(), d.At.Now)
 			}
 			return ok
-		}, false), nil
+		}, replica.NotSaved), nil
 	}
 	if a := charged.Load(); err == nil && a != nil {
 		return *a, r, nil
@@ -311,7 +311,7 @@ func (f *flights) finish(q *decide.Request, a ledger.Attempt, t Token, err error
 	}
 	// The attempt is over for everybody in this process, whether or not the store takes it.
 	if _, cerr := f.replica.Commit(context.Background(), complete); cerr != nil {
-		f.replica.ApplyLocally(complete, true)
+		f.replica.ApplyLocally(complete, replica.ForEnd)
 		f.events.notice(r.Wall, "the end of an acquisition could not be stored and waits: "+mask(cerr.Error()))
 	}
 	if c.Cut { // told once the end is stored, whatever an observer does

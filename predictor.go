@@ -164,12 +164,12 @@ func (g *Guard) report(ctx context.Context, q *decide.Request, o *Outcome, doc *
 			at, err = g.replica.Commit(ctx, change)
 		}
 		if err != nil {
-			at = g.replica.ApplyLocally(change, true)
+			at = g.replica.ApplyLocally(change, replica.ForReport)
 		}
 		g.events.emit(Event{At: at.Wall, Kind: EventReported, Scope: q.Scope, Caller: q.Caller, TokenID: q.Failing, Verdict: Verdict{Class: Class(q.Class)}, Text: q.Text})
 		return true, err
 	case changes: // a first success is worth remembering, but not a commit of its own
-		g.replica.ApplyLocally(change, true)
+		g.replica.ApplyLocally(change, replica.ForReport)
 	}
 	if due && away == nil {
 		err = g.replica.Flush(ctx)

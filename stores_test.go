@@ -298,3 +298,34 @@ func TestFirstOutcomeOfAFleetWaits(t *testing.T) {
 		}, named(counts)...)
 	}
 }
+
+// However many reports wait for the store, the end of an acquisition is stored once it is back.
+func TestAnEndWaitsForTheStoreBesideAFloodOfReports(t *testing.T) {
+	store := &faulty{Store: NewMemoryStore()}
+	bubble(t, func(t *testing.T, r *rig) {
+		id := r.must(Request{}).Token.ID()
+		time.Sleep(time.Hour)
+		long := broken
+		long.Header = map[string][]string{"Retry-After": {"21600"}}
+		r.up.replies = []func(context.Context, Request) (Token, error){func(context.Context, Request) (Token, error) {
+			store.update.Store(true)
+			for i := range 300 {
+				names := string([]byte{'a' + byte(i/26), 'a' + byte(i%26)})
+				_ = r.Report(context.Background(), Outcome{TokenID: id, Caller: "caller " + names, Failure: unauth})
+			}
+			return Token{}, Failed(long)
+		}}
+		_, err := r.Acquire(t.Context(), Request{Scope: "other"})
+		require.Error(t, err)
+		store.update.Store(false)
+		time.Sleep(2 * time.Hour)
+		other := r.open(WithStore(store), WithName("x"))
+		require.NoError(t, other.Report(t.Context(), Outcome{TokenID: id, Caller: "other", Failure: unauth}))
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: unauth})) // takes along what waits
+		_, err = other.Acquire(t.Context(), Request{Scope: "third"})
+		var refused *RefusedError
+		require.ErrorAs(t, err, &refused)
+		assert.Equal(t, ReasonRetryAfter, refused.Verdict.Reason)
+		require.NoError(t, other.Close())
+	}, WithStore(store), WithName("x"))
+}

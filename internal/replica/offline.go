@@ -80,19 +80,25 @@ func (r *Replica) markBack() {
 	}
 }
 
-// maxUnsaved bounds what waits for the store.
-const maxUnsaved = 256
+// Room is how many changes may wait for the store before the one at hand is given up.
+type Room int
 
-// ApplyLocally applies c to what this process knows. With save the next commit that works applies it again, to whatever
-// document it finds, which c must bear.
-func (r *Replica) ApplyLocally(c Change, save bool) timeline.Reading {
-	if save {
-		r.mu.Lock()
-		if len(r.unsaved) < maxUnsaved {
-			r.unsaved = append(r.unsaved[:len(r.unsaved):len(r.unsaved)], c)
-		}
-		r.mu.Unlock()
+// The room for a change. Callers send reports as they like; how many acquisitions end is bounded by the limits, so their
+// ends never compete for room with reports.
+const (
+	NotSaved  Room = 0
+	ForReport Room = 256
+	ForEnd    Room = 2 * ForReport
+)
+
+// ApplyLocally applies c to what this process knows. Where there is room the next commit that works applies it again, to
+// whatever document it finds, which c must bear.
+func (r *Replica) ApplyLocally(c Change, room Room) timeline.Reading {
+	r.mu.Lock()
+	if len(r.unsaved) < int(room) {
+		r.unsaved = append(r.unsaved[:len(r.unsaved):len(r.unsaved)], c)
 	}
+	r.mu.Unlock()
 	for {
 		b := r.basis()
 		next := &Revision{Doc: ledger.New()}
@@ -124,7 +130,7 @@ func (r *Replica) ApplyLocally(c Change, save bool) timeline.Reading {
 func (r *Replica) CommitOrApply(ctx context.Context, c Change) (timeline.Reading, error) {
 	at, err := r.Commit(ctx, c)
 	if err != nil && r.MayStart(r.Newest()) {
-		return r.ApplyLocally(c, false), nil
+		return r.ApplyLocally(c, NotSaved), nil
 	}
 	return at, err
 }
