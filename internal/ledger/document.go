@@ -224,9 +224,7 @@ func (d *Document) Clone() *Document {
 	c.Triggers = slices.Clone(d.Triggers)
 	c.Scopes = make(map[string]*Scope, len(d.Scopes))
 	for scope, k := range d.Scopes {
-		v := *k
-		v.Lives, v.Pauses = slices.Clone(k.Lives), slices.Clone(k.Pauses)
-		c.Scopes[scope] = &v
+		c.Scopes[scope] = k.clone()
 	}
 	c.Tokens = make(map[string]*Token, len(d.Tokens))
 	for id, r := range d.Tokens {
@@ -238,6 +236,12 @@ func (d *Document) Clone() *Document {
 	c.Counts.Failures = maps.Clone(d.Counts.Failures)
 	c.Limits = slices.Clone(d.Limits)
 	c.Index()
+	return &c
+}
+
+func (k *Scope) clone() *Scope {
+	c := *k
+	c.Lives, c.Pauses = slices.Clone(k.Lives), slices.Clone(k.Pauses)
 	return &c
 }
 

@@ -149,20 +149,18 @@ func (d *Document) WouldChange(policy *Policy, p *Report, scope string, own *Tok
 		return false
 	}
 	probe := New()
-	if k := d.Scopes[scope]; k != nil {
-		copied := *k
-		copied.Lives, copied.Pauses = slices.Clone(k.Lives), slices.Clone(k.Pauses)
-		probe.Scopes[scope] = &copied
-	}
+	touched := []string{scope}
 	if r := d.Tokens[p.Failing]; r != nil {
 		copied := *r
 		copied.Evidence = slices.Clone(r.Evidence)
 		probe.Tokens[p.Failing] = &copied
-		if k := d.Scopes[r.Scope]; k != nil && r.Scope != scope {
-			copied := *k
-			probe.Scopes[r.Scope] = &copied
-		}
 		probe.Attempts = slices.Clone(d.Attempts)
+		touched = append(touched, r.scopes()...)
+	}
+	for _, scope := range touched {
+		if k := d.Scopes[scope]; k != nil {
+			probe.Scopes[scope] = k.clone()
+		}
 	}
 	if own != nil {
 		copied := *own

@@ -89,6 +89,23 @@ func TestWouldChangeChangesNothing(t *testing.T) {
 	assert.Equal(t, string(before), string(after))
 }
 
+// A token may serve several scopes, and be reported from another one: what is copied must be all that is looked at.
+func TestWouldChangeKnowsEveryScopeOfTheToken(t *testing.T) {
+	d := New()
+	r := held(d, "a", in(-Hour))
+	r.Also, r.Uses = []string{"also"}, 7
+	require.True(t, d.Report(rules(), success("op", in(-minute)), "s", nil, t0))
+	assert.False(t, d.WouldChange(rules(), success("op", t0), "s", nil, t0), "both scopes have worked")
+
+	lives := make([]int, 1, 4)
+	lives[0] = 3
+	d.ScopeFor("s").Lives = lives
+	spent := quota("op", t0)
+	spent.None = true
+	assert.True(t, d.WouldChange(rules(), spent, "another", nil, t0))
+	assert.Equal(t, []int{3, 0, 0, 0}, lives[:4], "nothing is written behind what others hold")
+}
+
 func TestCountUses(t *testing.T) {
 	d := New()
 	r := held(d, "a", in(-Hour))
