@@ -134,6 +134,12 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 			*p, moved = Pause{now, now.Plus(min(p.Until.Sub(p.From), MaxRetryAfter))}, true
 		}
 	}
+	// A stated reset may be far ahead: it keeps its distance from the report that stated it.
+	pullReset := func(reset *timeline.Instant, stated timeline.Instant) {
+		if *reset != 0 && stated > limit {
+			*reset, moved = *reset-(stated-now), true
+		}
+	}
 	for i := range d.Attempts {
 		a := &d.Attempts[i]
 		pull(&a.Start, now)
@@ -153,6 +159,10 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 		pull(&k.PauseFree, now)
 		pull(&k.Lifted, now)
 		pullPause(&k.Closed)
+		pull(&k.Last.At, now)
+	}
+	for i := range d.Limits {
+		pull(&d.Limits[i].At, now)
 	}
 	for i := range d.Triggers {
 		pull(&d.Triggers[i].Start, now)
@@ -164,6 +174,7 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 			}
 			r.Acquired, moved = now, true
 		}
+		pullReset(&r.Reset, r.Heard)
 		pull(&r.Suspect, now)
 		pull(&r.Heard, now)
 		pull(&r.Spent, now)
@@ -172,6 +183,7 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 		pull(&r.FreshRefused, now)
 		for i := range r.Evidence {
 			e := &r.Evidence[i]
+			pullReset(&e.Reset, e.QuotaLast)
 			for _, at := range [...]*timeline.Instant{&e.Success, &e.Refused, &e.RefusedLast, &e.Quota, &e.QuotaLast, &e.Known, &e.Heard} {
 				pull(at, now)
 			}
