@@ -347,6 +347,8 @@ func (in *Input) Unfit(t timeline.Instant) Decision {
 			runOwn = false
 		case runOwn && e != nil && (e.Refused != 0 && e.Refused < fresh || e.Early) && !r.Succeeded:
 			own, ownAt = own+1, max(ownAt, e.Refused, earlyAt(e, r))
+		case runOwn && (e == nil || e.Refused == 0) && slices.Contains(r.FreshBy, in.Request.Operation) && !r.Succeeded: // its entry gave way
+			own, ownAt = own+1, max(ownAt, r.FreshRefused)
 		case e != nil && e.Refused != 0, r.Used > fresh: // it served beyond its fresh time
 			runOwn = false
 		}

@@ -167,6 +167,14 @@ func TestUnfitClosesTheScope(t *testing.T) {
 	assert.Equal(t, in(hour), i.Unfit(t0).Until, "two of them do")
 
 	i = useless(2)
+	for _, r := range i.Doc.Tokens {
+		r.Evidence, r.FreshRefusals, r.FreshBy, r.FreshRefused = nil, 1, []string{"op"}, r.Evidence[0].Refused
+	}
+	assert.Equal(t, in(hour), i.Unfit(t0).Until, "also once its entries gave way to others'")
+	i.Request.Operation = "x"
+	assert.Zero(t, i.Unfit(t0).Count)
+
+	i = useless(2)
 	i.Doc.ScopeFor("s").Lifted = i.Doc.Tokens["a"].Acquired
 	assert.Equal(t, 1, i.Unfit(t0).Count, "what was before an operator's word does not count")
 	i = useless(3)

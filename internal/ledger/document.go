@@ -139,6 +139,7 @@ type Token struct {
 	Uses          int              `json:"uses,omitempty"`           // successes, of all operations
 	FreshRefusals int              `json:"fresh_refusals,omitempty"` // operations that refused it while it was fresh, at most 2
 	FreshRefused  timeline.Instant `json:"fresh_refused,omitempty"`  // the last of them
+	FreshBy       []string         `json:"fresh_by,omitempty"`       // which; not in Evidence, whose entries give way to others
 	Also          []string         `json:"also,omitempty"`           // further scopes for which the upstream gave the same value
 	Ended         bool             `json:"ended,omitempty"`          // its usage went into the history
 }

@@ -260,8 +260,9 @@ func (d *Document) heardRefusal(policy *Policy, r *Token, p *Report) bool {
 	}
 	if e.Refused == 0 {
 		e.Refused = p.At
-		if p.At < policy.FreshUntil(r) && r.FreshRefusals < 2 {
+		if p.At < policy.FreshUntil(r) && r.FreshRefusals < 2 && !slices.Contains(r.FreshBy, p.Operation) {
 			r.FreshRefusals++
+			r.FreshBy = append(slices.Clip(r.FreshBy), p.Operation)
 			r.FreshRefused = p.At
 		}
 	}

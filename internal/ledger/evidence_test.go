@@ -83,6 +83,20 @@ func TestFreshRefusals(t *testing.T) {
 	assert.Zero(t, r.FreshRefusals)
 }
 
+// One operation counts once, also when its entry gave way to those of others in between.
+func TestAFreshRefusalCountsOnceForEachOperation(t *testing.T) {
+	d := New()
+	r := held(d, "a", t0)
+	d.heard(refusal("op", in(20*second)))
+	for i := range maxEvidence {
+		d.heard(quota(fmt.Sprint(i), in(30*second)))
+	}
+	require.Nil(t, r.By("op"), "gone")
+	d.heard(refusal("op", in(2*minute)))
+	assert.Equal(t, 1, r.FreshRefusals, "its own word alone closes the scope for nobody else")
+	assert.Equal(t, []string{"op"}, r.FreshBy)
+}
+
 func TestProvedByUse(t *testing.T) {
 	d := New()
 	r := held(d, "a", t0)

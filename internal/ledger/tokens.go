@@ -12,6 +12,7 @@ func (d *Document) Insert(policy *Policy, r *Token) {
 		r.Succeeded, r.Suspect, r.Spent, r.Reset, r.Usage = old.Succeeded, old.Suspect, old.Spent, old.Reset, old.Usage
 		r.Heard, r.Rejected = old.Heard, old.Rejected
 		r.Evidence, r.Uses, r.FreshRefusals, r.FreshRefused = old.Evidence, old.Uses, old.FreshRefusals, old.FreshRefused
+		r.FreshBy = old.FreshBy
 		r.Seq = max(r.Seq, old.Seq)
 		for _, scope := range old.scopes() { // one value for several scopes is one token
 			if !r.Serves(scope) && len(r.Also) < maxAlso {
