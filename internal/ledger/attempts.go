@@ -72,7 +72,6 @@ func (d *Document) Complete(policy *Policy, l *Completion) bool {
 	}
 	if l.Token != nil {
 		r := *l.Token
-		r.Prior = d.Failures.Count
 		d.Counts.Successes++
 		if inTime {
 			d.Failures = Streak{}
@@ -127,9 +126,6 @@ func (d *Document) Clear(what Clearing, now timeline.Instant) (changed bool) {
 		if (what.Suspicion == "*" || what.Suspicion == id) && r.doubted() {
 			r.ClearSuspicion()
 			changed = true
-		}
-		if what.Backoff && r.Prior != 0 { // a rejection would bring the failures before it back
-			r.Prior, changed = 0, true
 		}
 	}
 	if what.Backoff {

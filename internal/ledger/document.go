@@ -128,7 +128,6 @@ type Token struct {
 	Private       bool             `json:"private,omitempty"` // the value is in the memory of the process that acquired it
 	Used          timeline.Instant `json:"used,omitempty"`
 	Succeeded     bool             `json:"succeeded,omitempty"`
-	Prior         int              `json:"prior,omitempty"` // consecutive failures before it
 	Suspect       timeline.Instant `json:"suspect,omitempty"`
 	Heard         timeline.Instant `json:"heard,omitempty"` // newest refusal for quota that was taken in
 	Spent         timeline.Instant `json:"spent,omitempty"`
