@@ -105,8 +105,9 @@ func (d *Document) merge(known *Document) (changed bool) {
 		case r.Rejected > own.Rejected, r.Spent > own.Spent:
 			own.Rejected, own.Spent = max(own.Rejected, r.Rejected), max(own.Spent, r.Spent)
 			own.Suspect, own.Reset, changed = max(own.Suspect, r.Suspect), max(own.Reset, r.Reset), true
-		case len(own.Evidence) == 0 && len(r.Evidence) > 0:
-			own.Evidence, own.Uses, changed = slices.Clone(r.Evidence), r.Uses, true
+		}
+		if own := d.Tokens[id]; own.mergeEvidence(r) {
+			changed = true
 		}
 	}
 	for _, r := range known.Triggers {
@@ -116,6 +117,23 @@ func (d *Document) merge(known *Document) (changed bool) {
 	}
 	slices.SortStableFunc(d.Triggers, func(a, b Trigger) int { return -cmpDesc(a.Start, b.Start) })
 	d.Index()
+	return changed
+}
+
+// mergeEvidence takes over what operations have seen that the record knows nothing of.
+func (r *Token) mergeEvidence(known *Token) (changed bool) {
+	for i := range known.Evidence {
+		if e := known.Evidence[i]; r.By(e.Operation) == nil && len(r.Evidence) < maxEvidence {
+			r.Evidence, changed = append(r.Evidence, e), true
+		}
+	}
+	if known.Uses > r.Uses {
+		r.Uses, changed = known.Uses, true
+	}
+	if known.FreshRefusals > r.FreshRefusals {
+		r.FreshRefusals, r.FreshBy, r.FreshRefused, changed = known.FreshRefusals, known.FreshBy, known.FreshRefused, true
+	}
+	r.Succeeded = r.Succeeded || known.Succeeded
 	return changed
 }
 

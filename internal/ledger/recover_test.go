@@ -81,6 +81,14 @@ func TestRecoverCarriesOver(t *testing.T) {
 	d.Tokens["a"].Evidence[0].Refused = 1
 	assert.NotEqual(t, timeline.Instant(1), lost.Tokens["a"].Evidence[0].Refused, "nothing is shared with the lost document")
 
+	// What operations have seen is carried over one by one: a backup knows some of it.
+	d = New()
+	held(d, "a", in(-Hour))
+	d.heard(success("another", in(-30*minute)))
+	d.Recover(Lineage{Rev: 1, Epoch: "f"}, true, nil, lost, t0)
+	assert.True(t, d.Tokens["a"].By("op").Refuses(t0))
+	assert.NotZero(t, d.Tokens["a"].By("another").Success)
+
 	// What is stricter here stays.
 	d = New()
 	d.Pause, d.Failures = Pause{t0, in(2 * Hour)}, Streak{Count: 5, At: t0}
