@@ -122,8 +122,9 @@ func (g *Guard) decide(ctx context.Context, c *acquireCall) (decide.Decision, er
 		}
 		d = c.in.Decide(c.at.Now)
 	}
-	// What waits for a commit counts, as it would in that commit: also where a token is served in place of a start.
-	if c.rev != nil && (d.Answer != decide.AnswerServe || d.Late() && g.cache.proves(c.rev.Doc, c.at.Now)) {
+	// What waits for a commit counts, as it would in that commit: also where a token is served in place of a start. A copy of
+	// the document costs more than a decision, and in a storm of refusals nothing waits but counts, which c.in has.
+	if c.rev != nil && (d.Answer != decide.AnswerServe || d.Late()) && (g.replica.SuccessesWait() || g.cache.tells(g.opt.policy, c.rev.Doc, c.at.Now)) {
 		c.in.Doc, c.in.Pending = g.uncommitted(c.rev.Doc, c.at.Now), predict.Usage{}
 		d = c.in.Decide(c.at.Now)
 	}

@@ -165,18 +165,22 @@ func (c *tokenCache) stamp(d *ledger.Document, now timeline.Instant) (changed bo
 	return changed
 }
 
-// proves reports whether a use that is not in the document yet proves its token there.
-func (c *tokenCache) proves(d *ledger.Document, now timeline.Instant) bool {
+// tells reports whether a use that is not in the document yet can change a decision: it proves its token, or shows that
+// it served beyond its fresh time.
+func (c *tokenCache) tells(p *ledger.Policy, d *ledger.Document, now timeline.Instant) bool {
 	t := c.table.Load()
 	if t == nil {
 		return false
 	}
 	for id, u := range t.uses {
-		if r := d.Tokens[id]; r != nil && !r.Proved() {
-			used := *r
-			if used.Used = max(r.Used, u.used(now)); used.Proved() {
-				return true
-			}
+		r, at := d.Tokens[id], u.used(now)
+		if r == nil || at <= r.Used {
+			continue
+		}
+		used := *r
+		used.Used = at
+		if fresh := p.FreshUntil(r); used.Proved() != r.Proved() || (at > fresh) != (r.Used > fresh) {
+			return true
 		}
 	}
 	return false

@@ -15,8 +15,8 @@ const FlushInterval = 10 * time.Second
 // maxOperations bounds the operations whose successes wait, for each token.
 const maxOperations = 64
 
-// AddOutcome queues an outcome for the next commit, with the operation and the beginning of the call if it succeeded. due reports that FlushInterval has passed and the queue should be
-// flushed.
+// AddOutcome queues an outcome for the next commit, with the operation and the beginning of the call if it succeeded.
+// due reports that FlushInterval has passed and the queue should be flushed.
 func (r *Replica) AddOutcome(id, operation string, o predict.Outcome, began timeline.Instant) (due bool) {
 	now := r.Meter.Mono()
 	r.mu.Lock()
@@ -51,6 +51,18 @@ func (r *Replica) Pending(id string) predict.Usage {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.pending[id].Usage.Clone()
+}
+
+// SuccessesWait reports whether a success waits for a commit.
+func (r *Replica) SuccessesWait() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.pending {
+		if len(p.Successes) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // AllPending returns the outcomes of all tokens that wait for a commit.
