@@ -1,0 +1,88 @@
+package ledger
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+const maxPauses = 16 // operations of a scope whose pauses are remembered
+
+// Pause is a stretch in which the upstream wants to be left alone.
+type Pause struct {
+	From  timeline.Instant `json:"from,omitempty"`
+	Until timeline.Instant `json:"until,omitempty"`
+}
+
+// cleared reports whether an operator ended the pause after what happened at this instant. Who waits reports the same
+// again whenever it asks.
+func (p Pause) cleared(at, now timeline.Instant) bool {
+	return p.Until == 0 && at <= p.From && p.From <= now
+}
+
+// heardPause notes a rate limit that an operation reported. It holds in full for that operation. For the others it is at
+// most a minute, or 5 min if it names a token that had worked for the operation; and the next one for others does not
+// begin before 20 times its length has passed, so that one that is renewed each minute ends.
+func (d *Document) heardPause(p *Report, scope string, now timeline.Instant) (changed bool) {
+	pause, known := p.RatePause(), d.Scope(scope)
+	if pause.Until <= now || known.Pause.cleared(pause.From, now) {
+		return false
+	}
+	if own := known.PauseOf(p.Operation); pause.Until > own.Until {
+		k := d.ScopeFor(scope)
+		k.setPause(p.Operation, pause)
+		changed = true
+	}
+	most := time.Minute
+	if r := d.Tokens[p.Failing]; r != nil {
+		if e := r.By(p.Operation); e != nil && e.Success != 0 {
+			most = 5 * time.Minute
+		}
+	}
+	shared := Pause{From: pause.From, Until: min(pause.Until, pause.From.Plus(most))}
+	if shared.Until > max(now, known.Pause.Until) && pause.From >= known.PauseFree {
+		k := d.ScopeFor(scope)
+		k.Pause = shared
+		k.PauseFree = shared.From.Plus(21 * shared.Until.Sub(shared.From))
+		changed = true
+	}
+	return changed
+}
+
+// OperationPause is a pause of one operation.
+type OperationPause struct {
+	Operation string `json:"op,omitempty"`
+	Pause
+}
+
+// PauseOf is the pause that the operation reported itself.
+func (k *Scope) PauseOf(operation string) Pause {
+	for i := range k.Pauses {
+		if k.Pauses[i].Operation == operation {
+			return k.Pauses[i].Pause
+		}
+	}
+	return Pause{}
+}
+
+func (k *Scope) setPause(operation string, p Pause) {
+	k.Pauses = slices.DeleteFunc(slices.Clone(k.Pauses), func(o OperationPause) bool { return o.Operation == operation })
+	if len(k.Pauses) >= maxPauses { // the one that ends first goes
+		first := slices.IndexFunc(k.Pauses, func(o OperationPause) bool {
+			return o.Until == slices.MinFunc(k.Pauses, func(a, b OperationPause) int { return cmp.Compare(a.Until, b.Until) }).Until
+		})
+		k.Pauses = slices.Delete(k.Pauses, first, first+1)
+	}
+	k.Pauses = append(k.Pauses, OperationPause{operation, p})
+}
+
+// pausedUntil is when the last of the scope's pauses ends.
+func (k *Scope) pausedUntil() timeline.Instant {
+	until := k.Pause.Until
+	for i := range k.Pauses {
+		until = max(until, k.Pauses[i].Until)
+	}
+	return until
+}

@@ -1,0 +1,114 @@
+package replica
+
+import (
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/meter"
+	"github.com/tokenguard/tokenguard/internal/secrets"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// basis is what this process knows before it reads or writes: all that load needs beside the snapshot.
+type basis struct {
+	sample  meter.Sample
+	current *Revision
+	charged []ledger.Attempt
+	unsaved []Change
+	saved   uint64
+	offline offline
+}
+
+func (r *Replica) basis() basis {
+	b := basis{sample: r.Meter.Sample()}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b.current, b.charged, b.unsaved, b.saved, b.offline = r.current, r.charged, r.unsaved, r.saved, r.offline
+	return b
+}
+
+// loaded is a snapshot made fit for deciding.
+type loaded struct {
+	known   *Revision // the document is that of a revision that is known already; else nil
+	doc     *ledger.Document
+	at      timeline.Reading
+	dirty   bool
+	notices []string
+}
+
+// load makes a snapshot fit for deciding. It is pure, so that it may run inside the store.
+func (r *Replica) load(snap Snapshot, b basis) (loaded, error) {
+	if r.OwnClock && !snap.Now.IsZero() { // New could not ask it
+		return loaded{}, r.TwoClocks
+	}
+	at := func(c ledger.Clock) timeline.Reading {
+		if !snap.Now.IsZero() {
+			return b.sample.Remotely(snap.Now)
+		}
+		return r.Meter.At(b.sample, c)
+	}
+	cur := b.current
+	if cur != nil && cur.Rev == snap.Rev && cur.Epoch == snap.Epoch {
+		return loaded{known: cur, doc: cur.Doc, at: at(cur.Doc.Clock), dirty: cur.Dirty}, nil
+	}
+	l := loaded{doc: ledger.New()}
+	if len(snap.Data) > 0 {
+		var err error
+		if l.doc, err = ledger.Decode(snap.Data); err != nil {
+			return loaded{}, err
+		}
+	}
+	l.at = at(l.doc.Clock)
+	// A process that finds no document begins one, and cannot know that there was another. One that knew it says so,
+	// until that is saved.
+	anew := cur != nil && cur.Rev > 0 && l.doc.Lost == 0 && (cur.Epoch != snap.Epoch || cur.Dirty && cur.Doc.Lost != 0)
+	var last *ledger.Document
+	if cur != nil && cur.Rev > 0 && cur.Epoch != snap.Epoch {
+		last = cur.Doc
+	}
+	l.notices = l.doc.Recover(lineageOf(snap), anew, b.charged, last, l.at.Now)
+	l.dirty = len(l.notices) > 0
+	draft := r.draft(l.doc, l.at, b)
+	for _, c := range b.unsaved {
+		l.dirty = c(draft) || l.dirty
+	}
+	return l, nil
+}
+
+func (r *Replica) draft(doc *ledger.Document, at timeline.Reading, b basis) *Draft {
+	d := &Draft{Doc: doc, At: at, Limits: r.limits(b.offline, at.Now)}
+	if b.current != nil {
+		d.Unreadable = b.current.Unreadable
+	}
+	return d
+}
+
+func lineageOf(snap Snapshot) ledger.Lineage {
+	return ledger.Lineage{Rev: snap.Rev, Epoch: snap.Epoch, Empty: len(snap.Data) == 0}
+}
+
+// open reads the values of a revision's tokens. A token whose record did not change keeps its Secret.
+func (r *Replica) open(rev *Revision, at timeline.Reading) *Revision {
+	cur := r.Newest()
+	rev.At, rev.Unreadable = at, nil
+	rev.Secrets = make(map[string]*secrets.Secret, len(rev.Doc.Tokens))
+	for id, rec := range rev.Doc.Tokens {
+		if !rec.HasValue() {
+			continue
+		}
+		s, ok := (*secrets.Secret)(nil), false
+		if cur != nil {
+			s, ok = cur.Secrets[id], cur.Secrets[id] != nil
+		}
+		if !ok {
+			s, ok = r.Keeper.Open(rec)
+		}
+		if ok {
+			rev.Secrets[id] = s
+			continue
+		}
+		if rev.Unreadable == nil {
+			rev.Unreadable = map[string]bool{}
+		}
+		rev.Unreadable[id] = true
+	}
+	return rev
+}
