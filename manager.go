@@ -185,7 +185,7 @@ func recommend(v *decide.Input, r timeline.Reading) Recommendation {
 		out := Recommendation{Action: "keep_current", Reason: "a usable token is there", Priority: "low"}
 		if t := rl.Token; t != nil {
 			if f := v.Doc.History.Forecast(t.Usage, int64(r.Now)); f.Warn {
-				out.Reason, out.Priority = "the token's quota is forecast to run out: "+f.Reason, "medium"
+				out.Reason, out.Priority = "the token's quota is forecast to run out: "+f.Reason(), "medium"
 			}
 			if t.IsSuspect(r.Now) {
 				out.Reason, out.Priority = "the token's quota is in doubt", "medium"

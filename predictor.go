@@ -67,7 +67,7 @@ func predictorStats(v *decide.Input, r timeline.Reading) PredictorStats {
 	f := history.Forecast(usage, int64(r.Now))
 	acc := history.Accuracy()
 	out := PredictorStats{Level: Level(a.Level), Confidence: a.Confidence, Reason: a.Reason,
-		Probability: f.Probability, UsesLeft: -1, ExhaustedAt: r.Time(timeline.Instant(f.ExhaustedAt)), Forecast: f.Reason,
+		Probability: f.Probability, UsesLeft: -1, ExhaustedAt: r.Time(timeline.Instant(f.ExhaustedAt)), Forecast: f.Reason(),
 		Accuracy: Accuracy{acc.Count, acc.ShareRight, acc.Brier, acc.BaseBrier, acc.Skill}}
 	if f.HasUses {
 		out.UsesLeft = f.UsesLeft
@@ -136,7 +136,10 @@ func (g *Guard) report(ctx context.Context, q *decide.Request, o *Outcome, doc *
 	due := false
 	if rec != nil && rec.Kind == ledger.Anonymous {
 		// The same report again is one observation, unless it is an Outcome that does not say when it was.
-		again, _ := g.reports.ContainsOrAdd(idOf(&q.Report), struct{}{})
+		again := false
+		if q.Class != "" {
+			again, _ = g.reports.ContainsOrAdd(idOf(&q.Report), struct{}{})
+		}
 		switch {
 		case o == nil && !again:
 			g.replica.AddOutcome(q.Failing, q.Operation, outcomeOf(&q.Report, Outcome{}, at), 0)
@@ -148,33 +151,37 @@ func (g *Guard) report(ctx context.Context, q *decide.Request, o *Outcome, doc *
 	}
 	// One that was counted may still be on its way into the document: only the document tells whether it is there.
 	changes = doc.WouldChange(g.opt.policy, &q.Report, q.Scope, own, at.Now)
-	rep, scope := q.Report, q.Scope
-	change := func(d *replica.Draft) bool {
-		var copied *ledger.Token
-		if own != nil {
-			fresh := *own
-			copied = &fresh
-		}
-		return d.Doc.Report(g.opt.policy, &rep, scope, copied, d.At.Now)
-	}
 	away := g.replica.Hangs() // or the report would wait with the store
 	switch {
 	case changes && (q.Class != "" || rec != nil && rec.By(q.Operation).Stands()):
 		if err = away; err == nil {
-			at, err = g.replica.Commit(ctx, change)
+			at, err = g.replica.Commit(ctx, hearing(g.opt.policy, q, own))
 		}
 		if err != nil {
-			at = g.replica.ApplyLocally(change, replica.ForReport)
+			at = g.replica.ApplyLocally(hearing(g.opt.policy, q, own), replica.ForReport)
 		}
 		g.events.emit(Event{At: at.Wall, Kind: EventReported, Scope: q.Scope, Caller: q.Caller, TokenID: q.Failing, Verdict: Verdict{Class: Class(q.Class)}, Text: q.Text})
 		return true, err
 	case changes: // a first success is worth remembering, but not a commit of its own
-		g.replica.ApplyLocally(change, replica.ForReport)
+		g.replica.ApplyLocally(hearing(g.opt.policy, q, own), replica.ForReport)
 	}
 	if due && away == nil {
 		err = g.replica.Flush(ctx)
 	}
 	return changes, err
+}
+
+// hearing is the change that a report makes. It may run again, and after the call that made it.
+func hearing(policy *ledger.Policy, q *decide.Request, own *ledger.Token) replica.Change {
+	rep, scope := q.Report, q.Scope
+	return func(d *replica.Draft) bool {
+		var copied *ledger.Token
+		if own != nil {
+			fresh := *own
+			copied = &fresh
+		}
+		return d.Doc.Report(policy, &rep, scope, copied, d.At.Now)
+	}
 }
 
 // liftSuspicion drops the newest token's suspicion, if the predictor still says so on the newest document.
@@ -209,7 +216,7 @@ func (f *forecasts) warnToken(id string, r timeline.Reading) {
 		return
 	}
 	if ahead := st.Doc.History.Forecast(rec.Usage, int64(r.Now)); ahead.Warn && f.once.first("token "+id) {
-		f.events.emit(Event{At: r.Wall, Kind: EventWarning, Scope: rec.Scope, TokenID: id, Text: "the token's quota is forecast to run out: " + ahead.Reason})
+		f.events.emit(Event{At: r.Wall, Kind: EventWarning, Scope: rec.Scope, TokenID: id, Text: "the token's quota is forecast to run out: " + ahead.Reason()})
 	}
 }
 

@@ -77,7 +77,7 @@ func BenchmarkProxiedCall(b *testing.B) {
 // which takes the greater part today.
 const (
 	ownAllocations   = 6
-	totalAllocations = 22
+	totalAllocations = 6
 )
 
 func TestTransportAddsFewAllocations(t *testing.T) {

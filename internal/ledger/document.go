@@ -218,7 +218,7 @@ func (d *Document) Index() {
 	d.ByScope = make(map[string][]*Token, len(d.Tokens))
 	for _, r := range d.Tokens {
 		if r.Kind == Anonymous {
-			for _, scope := range r.scopes() {
+			for scope := range r.scopes {
 				d.ByScope[scope] = append(d.ByScope[scope], r)
 			}
 		}

@@ -188,7 +188,7 @@ func (d *Document) Use(r *Token, at timeline.Instant) (changed bool) {
 	if !r.Proved() || before {
 		return false
 	}
-	for _, scope := range r.scopes() {
+	for scope := range r.scopes {
 		d.ScopeFor(scope).Worked = true
 	}
 	return true
@@ -218,26 +218,45 @@ func (d *Document) hear(policy *Policy, r *Token, p *Report) (changed bool) {
 // heardSuccess counts successes of an operation, the last of which began at this instant. It reports whether that changes
 // more than counts.
 func (d *Document) heardSuccess(r *Token, operation string, began timeline.Instant, uses int) (changed bool) {
+	changed = d.successTells(r, operation, began)
 	e := r.byFor(operation, began)
-	changed = e.Success == 0 || !r.Succeeded
 	e.Uses += uses
 	r.Uses += uses
 	e.Success = max(e.Success, began)
-	changed = e.clearRefusal(began) || changed
+	e.clearRefusal(began)
 	r.Succeeded = true
-	for _, scope := range r.scopes() {
-		if k := d.ScopeFor(scope); !k.Worked {
-			k.Worked, changed = true, true
-		}
+	for scope := range r.scopes {
+		d.ScopeFor(scope).Worked = true
 	}
-	// A success with a token older than a start that another operation led to on its own word: not everybody needed it.
 	for i := range d.Attempts {
-		a := &d.Attempts[i]
-		if a.Solo && !a.Contested && a.Operation != operation && slices.Contains(r.scopes(), a.Scope) && r.Acquired < a.Start && a.Start < began {
-			a.Contested, changed = true, true
+		if a := &d.Attempts[i]; a.contestedBy(r, operation, began) {
+			a.Contested = true
 		}
 	}
 	return changed
+}
+
+// successTells reports whether a success would change more than counts.
+func (d *Document) successTells(r *Token, operation string, began timeline.Instant) bool {
+	e := r.By(operation)
+	if e == nil || e.Success == 0 || !r.Succeeded {
+		return true
+	}
+	if after := *e; after.clearRefusal(began) {
+		return true
+	}
+	for scope := range r.scopes {
+		if !d.Scope(scope).Worked {
+			return true
+		}
+	}
+	return slices.ContainsFunc(d.Attempts, func(a Attempt) bool { return a.contestedBy(r, operation, began) })
+}
+
+// contestedBy reports whether a success with a token older than the start shows that not everybody needed it: another
+// operation led to it on its own word.
+func (a *Attempt) contestedBy(r *Token, operation string, began timeline.Instant) bool {
+	return a.Solo && !a.Contested && a.Operation != operation && r.Serves(a.Scope) && r.Acquired < a.Start && a.Start < began
 }
 
 // heardRefusal notes a refusal for auth.
@@ -317,7 +336,16 @@ func (d *Document) heardQuota(policy *Policy, r *Token, p *Report) (changed bool
 }
 
 // scopes are those that the token serves.
-func (r *Token) scopes() []string { return append([]string{r.Scope}, r.Also...) }
+func (r *Token) scopes(yield func(string) bool) {
+	if !yield(r.Scope) {
+		return
+	}
+	for _, scope := range r.Also {
+		if !yield(scope) {
+			return
+		}
+	}
+}
 
 // Serves reports whether the token was acquired for the scope.
 func (r *Token) Serves(scope string) bool { return r.Scope == scope || slices.Contains(r.Also, scope) }

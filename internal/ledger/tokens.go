@@ -14,7 +14,7 @@ func (d *Document) Insert(policy *Policy, r *Token) {
 		r.Evidence, r.Uses, r.FreshRefusals, r.FreshRefused = old.Evidence, old.Uses, old.FreshRefusals, old.FreshRefused
 		r.FreshBy = old.FreshBy
 		r.Seq = max(r.Seq, old.Seq)
-		for _, scope := range old.scopes() { // one value for several scopes is one token
+		for scope := range old.scopes { // one value for several scopes is one token
 			if !r.Serves(scope) && len(r.Also) < maxAlso {
 				r.Also = append(r.Also[:len(r.Also):len(r.Also)], scope)
 			}

@@ -85,7 +85,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "evidence.go", "return r.FreshRefusals == 0 && r.Used", "return r.Used", "a token that was refused while fresh is not proved by use"},
 	{ledgerDir + "evidence.go", "a.Operation != operation &&", "", "an operation does not contest its own start"},
 	{ledgerDir + "evidence.go", "r.Acquired < a.Start &&", "", "only a success with an older token contests a start"},
-	{ledgerDir + "evidence.go", "&& a.Start < began {", "{", "only a success since a start contests it"},
+	{ledgerDir + "evidence.go", "&& a.Start < began", "", "only a success since a start contests it"},
 	{ledgerDir + "evidence.go", "			p.At < e.Success, e.Refused == 0", "			e.Refused == 0", "a refusal older than a success is stale"},
 	{ledgerDir + "evidence.go", "e.Refused == 0 && !e.Early && p.At <= e.Known:", "false:", "a refusal that was disproved is not applied again"},
 	{ledgerDir + "evidence.go", "	if early {\n", "	if false {\n", "a refusal in the first seconds does not refuse the token"},

@@ -25,7 +25,7 @@ func TestUsesLeftCountCredits(t *testing.T) {
 	learn(&h, &u, Outcome{At: noon, Remaining: 1000, Limit: 1000})
 	at, _ := spend(&h, &u, noon, 1000, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10)
 	f := h.Forecast(u, at)
-	assert.InDelta(t, 80, f.UsesLeft, 12, f.Reason) // 800 credits at 10, the prior of 1 still counted in
+	assert.InDelta(t, 80, f.UsesLeft, 12, f.Reason()) // 800 credits at 10, the prior of 1 still counted in
 	assert.Greater(t, f.ExhaustedAt, at+hour)
 
 	// What one token taught holds for the next from its first word on.

@@ -14,7 +14,11 @@ type Forecast struct {
 	ExhaustedAt int64   `json:"exhausted_at,omitempty"` // when they are used up at the present pace, or were; 0: no forecast
 	Confidence  float64 `json:"confidence"`             // in [0,1), of UsesLeft
 	Warn        bool    `json:"warn"`                   // the end is near, or there
-	Reason      string  `json:"reason"`                 // one sentence
+
+	made    int64 // uses in the present life
+	lives   int   // past lives of tokens that were looked at
+	refused bool
+	stated  bool // UsesLeft is the upstream's own word
 }
 
 // Forecast says what to expect of the token after what Learn has taken in.
@@ -47,27 +51,38 @@ func (h *History) Forecast(u Usage, now int64) Forecast {
 	if stated {
 		f.Confidence = told
 	}
+	f.made, f.lives, f.refused, f.stated = made, len(h.Lives), refused, stated
 	switch {
 	case refused:
 		f.HasUses, f.ExhaustedAt = true, t.Refused
-		f.Reason = fmt.Sprintf("it was refused after %d uses and has not recovered", made)
 	case stated:
 		f.HasUses, f.UsesLeft = true, left
-		f.Reason = fmt.Sprintf("the upstream's own word leaves %d uses", left)
 	default:
-		if f.UsesLeft, f.HasUses = hz.left(made); f.HasUses {
-			f.Reason = fmt.Sprintf("%d uses made, about %d left, judging by %d past lives of tokens", made, f.UsesLeft, len(h.Lives))
-		} else {
+		if f.UsesLeft, f.HasUses = hz.left(made); !f.HasUses {
 			f.Confidence = 0
-			f.Reason = fmt.Sprintf("%d uses made, and none of %d past lives of tokens was refused that late", made, len(h.Lives))
 		}
 	}
 	if f.HasUses && !refused {
 		f.ExhaustedAt = u.reach(f.UsesLeft, now)
 	}
 	f.Warn = f.Probability > 0.5 || f.HasUses && f.Confidence >= 0.5 && early*f.UsesLeft <= f.UsesLeft+made
-	f.Reason += fmt.Sprintf("; the next call is refused with probability %.2f", f.Probability)
 	return f
+}
+
+// Reason is the forecast in one sentence. Each outcome makes a forecast, and next to none is read.
+func (f Forecast) Reason() string {
+	var s string
+	switch {
+	case f.refused:
+		s = fmt.Sprintf("it was refused after %d uses and has not recovered", f.made)
+	case f.stated:
+		s = fmt.Sprintf("the upstream's own word leaves %d uses", f.UsesLeft)
+	case f.HasUses:
+		s = fmt.Sprintf("%d uses made, about %d left, judging by %d past lives of tokens", f.made, f.UsesLeft, f.lives)
+	default:
+		s = fmt.Sprintf("%d uses made, and none of %d past lives of tokens was refused that late", f.made, f.lives)
+	}
+	return fmt.Sprintf("%s; the next call is refused with probability %.2f", s, f.Probability)
 }
 
 // reach is the instant at which so many more successes are made at the present

@@ -289,10 +289,10 @@ func TestWarnsBeforeTheFirstRefusal(t *testing.T) {
 			f := h.Forecast(u, at)
 			switch {
 			case token == 0 && u.Quota == 0:
-				require.False(t, f.Warn, "the first token cannot be forecast: %s", f.Reason)
+				require.False(t, f.Warn, "the first token cannot be forecast: %s", f.Reason())
 			case token >= 3 && u.Quota == 0:
 				require.True(t, f.HasUses)
-				require.Equal(t, 40-u.Uses(), f.UsesLeft, f.Reason)
+				require.Equal(t, 40-u.Uses(), f.UsesLeft, f.Reason())
 				require.Greater(t, f.Confidence, 0.7)
 				if f.Warn && warned == 0 {
 					warned = at
@@ -330,7 +330,7 @@ func TestForecastTakesTheUpstreamsWord(t *testing.T) {
 	assert.EqualValues(t, 20, f.UsesLeft)
 	assert.InDelta(t, float64(noon+30*int64(time.Minute)), float64(f.ExhaustedAt), float64(3*time.Minute))
 	assert.False(t, f.Warn)
-	assert.Equal(t, "the upstream's own word leaves 20 uses; the next call is refused with probability 0.01", f.Reason)
+	assert.Equal(t, "the upstream's own word leaves 20 uses; the next call is refused with probability 0.01", f.Reason())
 }
 
 func TestARefusedTokenIsExhaustedUntilItServesAgain(t *testing.T) {
@@ -373,7 +373,7 @@ func TestATokenIsAsNewAfterItsStatedReset(t *testing.T) {
 	assert.Equal(t, noon+10*second, f.ExhaustedAt)
 	f = h.Forecast(u, noon+hour)
 	assert.EqualValues(t, 10, f.UsesLeft)
-	assert.False(t, f.Warn, f.Reason)
+	assert.False(t, f.Warn, f.Reason())
 	learn(&h, &u, Outcome{At: noon + hour, Quota: true})
 	assert.Zero(t, h.Forecast(u, noon+hour).UsesLeft, "the upstream was wrong")
 }
