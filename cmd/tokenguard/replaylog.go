@@ -47,7 +47,7 @@ func (f *replayFlags) read(cmd *cobra.Command, names []string, opts replay.Optio
 	}
 	if log.Unnamed > 0 {
 		report.Reading = log.Reading()
-		warn("%d failures of a quota or a credential name no token: %s (--map failing=COLUMN names it, failing=current or failing=none says so for all)", log.Unnamed, report.Reading)
+		warn("failures of a quota or a credential that name no token: %d, %s (--map failing=COLUMN names it, failing=current or failing=none says so for all)", log.Unnamed, report.Reading)
 	}
 	for _, r := range replays {
 		report.Results = append(report.Results, &r.Result)

@@ -87,10 +87,28 @@ func (s *source) known(r *record) (c Call, ok bool, err error) {
 	if r.At.IsZero() {
 		return c, false, nil
 	}
-	return s.call(r.At.Time, func(field string) string {
-		return string(map[string]text{"cause": r.Cause, "caller": r.Caller, "scope": r.Scope, "status": r.Status, "body": r.Body,
-			"class": r.Class, "failing": r.Failing}[field])
-	})
+	return s.call(r.At.Time, r.field)
+}
+
+// field is a field of a call.
+func (r *record) field(name string) string {
+	switch name {
+	case "cause":
+		return string(r.Cause)
+	case "caller":
+		return string(r.Caller)
+	case "scope":
+		return string(r.Scope)
+	case "status":
+		return string(r.Status)
+	case "body":
+		return string(r.Body)
+	case "class":
+		return string(r.Class)
+	case "failing":
+		return string(r.Failing)
+	}
+	return ""
 }
 
 // event reads an event: a call, a report, or how an acquisition ended. The latter stands for the call that started it.

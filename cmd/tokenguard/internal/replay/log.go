@@ -2,6 +2,7 @@
 package replay
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"iter"
@@ -58,6 +59,7 @@ type Log struct {
 	sort    bool
 	keep    bool // unnamed failures as they are
 	tell    func(Mistake)
+	told    Call // the last report among the library's events
 
 	Skipped  int                      // lines that are no calls
 	Wrong    int                      // lines that cannot be read
@@ -89,9 +91,9 @@ func (l *Log) Lines() (n int) {
 // Reading says what the failures are taken to be that name no token.
 func (l *Log) Reading() string {
 	if l.keep {
-		return "they are taken to say nothing of any token"
+		return "taken to say nothing of any token"
 	}
-	return "they are taken to be of the token that was handed out last"
+	return "taken to be of the token that was handed out last"
 }
 
 func (l *Log) wrong(m Mistake) {
@@ -204,21 +206,27 @@ func (l *Log) merged(yield func(Call, error) bool) {
 // count counts the call's failure. One that says something of a token and names none is taken, unless the column map
 // says otherwise, to be of the one that was handed out last: the reading that promises less.
 func (l *Log) count(c *Call) {
-	if c.Event == tokenguard.EventFailed || c.Event == tokenguard.EventAcquired {
+	switch c.Event {
+	case tokenguard.EventFailed, tokenguard.EventAcquired:
 		return
+	case tokenguard.EventReported: // which the call behind it says once more
+		l.told = *c
+		return
+	case tokenguard.EventServed, tokenguard.EventRefused:
+		if told := &l.told; c.Failing == "" && told.At.Equal(c.At) && told.Caller == c.Caller && told.Scope == c.Scope {
+			c.Failing = cmp.Or(told.Token, Current)
+		}
 	}
 	failure := c.failure()
 	if failure.IsZero() {
 		return
 	}
 	means := classify(failure)
-	if c.Event != tokenguard.EventReported { // which the call behind it says once more
-		l.Failures[means] += 1 + c.Repeats
-	}
+	l.Failures[means] += 1 + c.Repeats
 	if c.Failing == None && l.keep {
 		c.Failing = ""
 	}
-	if c.Failing == "" && namesToken(means) && c.Event != tokenguard.EventReported {
+	if c.Failing == "" && namesToken(means) {
 		l.Unnamed += 1 + c.Repeats
 		if !l.keep {
 			c.Failing = Current

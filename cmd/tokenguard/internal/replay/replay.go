@@ -33,7 +33,6 @@ type Replay struct {
 	uses    map[string]int             // by token ID, of what was handed out
 	current map[string]string          // by scope, the ID of the token handed out last
 	outage  *tokenguard.Failure        // how acquisitions end now; nil: with a token
-	told    Call                       // the last reported event
 	names   *lru.Cache[named, string]  // by the log's name for a token, the ID of the one that stands for it
 	seen    map[tokenguard.Reason]bool // reasons of refusals that were explained
 }
@@ -126,10 +125,8 @@ func (r *Replay) token(scope, name string) string {
 func (r *Replay) line(c *Call) error {
 	r.clock.now = c.At
 	req := tokenguard.Request{Scope: c.Scope, Caller: c.Caller, Failure: c.failure()}
-	failing := c.Failing
 	switch c.Event {
 	case tokenguard.EventReported:
-		r.told = *c
 		id := r.current[c.Scope]
 		if c.Token != "" {
 			id = r.token(c.Scope, c.Token)
@@ -146,16 +143,9 @@ func (r *Replay) line(c *Call) error {
 		r.outage, req.Failure = &failure, tokenguard.Failure{}
 	case tokenguard.EventAcquired:
 		r.outage, req.Failure = nil, tokenguard.Failure{}
-	case tokenguard.EventServed, tokenguard.EventRefused:
-		if r.told.At.Equal(c.At) && r.told.Caller == c.Caller && r.told.Scope == c.Scope {
-			failing = Current
-			if r.told.Token != "" {
-				failing = r.told.Token
-			}
-		}
 	}
 	if !req.Failure.IsZero() {
-		req.Failing = r.token(c.Scope, failing)
+		req.Failing = r.token(c.Scope, c.Failing)
 	}
 	for range 1 + c.Repeats {
 		r.called(c)

@@ -15,21 +15,27 @@ var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func TestInstant(t *testing.T) {
 	for text, want := range map[string]time.Time{
-		"2026-01-01T00:00:00Z":      start,
-		"2026-01-01T08:00:00+08:00": start,
-		"2026-01-01 00:00:00":       start,
-		"2026-01-01T00:00:00":       start,
-		"1767225600":                start,
-		"1767225600.5":              start.Add(time.Second / 2),
-		"1767225600000":             start,
-		"1767225600000000":          start,
-		"1767225600000000000":       start,
+		"2026-01-01T00:00:00Z":          start,
+		"2026-01-01T08:00:00+08:00":     start,
+		"2026-01-01 00:00:00":           start,
+		"2026-01-01T00:00:00":           start,
+		"1767225600":                    start,
+		"1767225600.5":                  start.Add(time.Second / 2),
+		"1767225600000":                 start,
+		"1767225600000000":              start,
+		"1767225600000000000":           start,
+		"01/Jan/2026:01:00:00 +0100":    start,
+		"2026/01/01 00:00:00":           start,
+		"2026-01-01 00:00:00,000":       start,
+		"Thu, 01 Jan 2026 00:00:00 GMT": start,
+		"Thu Jan  1 00:00:00 2026":      start,
+		"20260101T000000Z":              start,
 	} {
 		got, err := instant(text)
 		require.NoError(t, err, text)
 		assert.True(t, got.Equal(want), "%s: %v", text, got)
 	}
-	for _, text := range []string{"", "soon", "-5", "0", "NaN", "1e300"} {
+	for _, text := range []string{"", "soon", "-5", "0", "NaN", "1e300", "01/02/2026 00:00:00"} {
 		_, err := instant(text)
 		assert.Error(t, err, text)
 	}

@@ -65,25 +65,18 @@ func (s *source) guess() Format {
 	head, _ := s.in.Peek(64 << 10)
 	const looked = 20
 	votes, lines := map[Format]int{}, 0
-	var first []byte
 	for line := range bytes.Lines(head) {
 		if line = bytes.TrimSpace(line); len(line) == 0 {
 			continue
 		}
-		if first == nil {
-			first = line
-		}
 		if lines++; lines > looked {
 			break
 		}
-		switch {
-		case line[0] == '{':
-			votes[JSON]++
-		case accessLine.Match(line):
-			votes[Access]++
-		case pairs.Match(line):
-			votes[Logfmt]++
+		f := formatOf(line)
+		if _, columns := separatorOf(line); lines == 1 && f == "" && columns > 1 { // a heading, and nothing else
+			return CSV
 		}
+		votes[f]++
 	}
 	best := JSON
 	for _, f := range Formats {
@@ -91,10 +84,20 @@ func (s *source) guess() Format {
 			best = f
 		}
 	}
-	if _, columns := separatorOf(first); columns > 1 && votes[best] <= lines/2 {
-		return CSV
-	}
 	return best
+}
+
+// formatOf is what a line looks like; "" for none that can be told by a line.
+func formatOf(line []byte) Format {
+	switch {
+	case line[0] == '{':
+		return JSON
+	case accessLine.Match(line):
+		return Access
+	case pairs.Match(line):
+		return Logfmt
+	}
+	return ""
 }
 
 // next reads one line without its end.

@@ -157,7 +157,7 @@ func (r *Report) failures() string {
 
 // unnamed says how many failures name no token, and what becomes of them.
 func (r *Report) unnamed() string {
-	return fmt.Sprintf("%d of them are of a quota or a credential and name no token: %s", r.Unnamed, r.Reading)
+	return fmt.Sprintf("without the token's name, of a quota or a credential: %d, %s", r.Unnamed, r.Reading)
 }
 
 // funnel prints how the calls ended.
