@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/tokenguard/tokenguard"
+	"github.com/tokenguard/tokenguard/internal/classify"
 )
 
 // commandError says how the command ended, and nothing of what it wrote.
@@ -69,11 +70,13 @@ func ownMistake(name string, err error, said string) bool {
 	case statusInText.MatchString(said):
 		return false
 	}
-	switch tokenguard.Classify(tokenguard.Failure{Message: said}) {
-	case tokenguard.ClassClientError:
+	// Without a status, what the library reads by a coin's throw is no refusal.
+	const sure = 0.8
+	switch j := judge(answered{Text: said}); j.Class {
+	case classify.ClientError:
 		return true
-	case tokenguard.ClassForbidden, tokenguard.ClassAuthInvalid:
-		return localDenial.MatchString(said)
+	case classify.Forbidden, classify.AuthInvalid:
+		return j.Confidence < sure || localDenial.MatchString(said)
 	}
 	return false
 }

@@ -2,7 +2,10 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/tokenguard/tokenguard"
 )
 
 // change is one thing that is other than at the look before.
@@ -64,13 +67,13 @@ func compare(a, b inspected) (out []change) {
 }
 
 func compareAttempts(a, b inspected) (out []change) {
-	before := map[string]inspectedAttempt{}
+	before := map[string]tokenguard.Attempt{}
 	for _, x := range a.Attempts {
 		before[x.ID] = x
 	}
 	for _, x := range b.Attempts {
 		was, known := before[x.ID]
-		if !known && x.State != "adopted" {
+		if !known && x.State != tokenguard.AttemptAdopted {
 			out = append(out, change{At: x.Start, Event: "started", Attempt: x.ID, Text: "an acquisition was charged and began"})
 		}
 		if x.State == was.State {
@@ -78,16 +81,16 @@ func compareAttempts(a, b inspected) (out []change) {
 		}
 		c := change{At: x.End, Attempt: x.ID}
 		switch x.State {
-		case "succeeded":
+		case tokenguard.AttemptSucceeded:
 			c.Event, c.Text = "acquired", "it brought a token"
-		case "failed":
+		case tokenguard.AttemptFailed:
 			c.Event, c.Text = "failed", "it brought none"
 			if b.Failure != "" {
 				c.Text += "; failures: " + b.Failure
 			}
-		case "adopted":
+		case tokenguard.AttemptAdopted:
 			c.Event, c.Text = "adopted", "a token that was fetched elsewhere was taken in"
-		case "its process was killed":
+		case tokenguard.AttemptKilled:
 			c.Event, c.Text = "killed", "its process did not come back; it stays charged"
 		default:
 			continue
@@ -120,7 +123,8 @@ func compareTokens(a, b inspected) (out []change) {
 
 func compareGates(a, b inspected) (out []change) {
 	type key struct{ scope, reason string }
-	before := map[key]inspectedGate{}
+	running := slices.ContainsFunc(b.Attempts, func(x tokenguard.Attempt) bool { return x.State == tokenguard.AttemptInProgress })
+	before := map[key]inspectedLimit{}
 	for _, g := range a.Closed {
 		before[key{g.Scope, string(g.Reason)}] = g
 	}
@@ -128,6 +132,9 @@ func compareGates(a, b inspected) (out []change) {
 		k := key{g.Scope, string(g.Reason)}
 		was, known := before[k]
 		delete(before, k)
+		if running && g.Reason == tokenguard.ReasonMinInterval { // it begins when the acquisition ends
+			continue
+		}
 		if moved := g.Until.Sub(was.Until).Abs(); known && moved < time.Second { // the clock is read anew at each look
 			continue
 		}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/tokenguard/tokenguard/internal/classify"
 )
 
 func classifyCommand() *cobra.Command {
@@ -110,14 +112,25 @@ func fromTerminal(in io.Reader) bool {
 func (j judged) show(cmd *cobra.Command) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", j.Class, j.Meaning)
+	fmt.Fprintf(&b, "  %.0f %% of the answers judged like this one are right; rule: %s\n", 100*j.Confidence, oneLine(j.Rule))
+	for _, e := range j.Evidence {
+		fmt.Fprintf(&b, "  %s: %q in %s\n", e.Idea, e.Words, e.Where)
+	}
+	if j.Period != "" || j.Whose != classify.WhoseUnknown {
+		fmt.Fprintf(&b, "  whose: %s", j.Whose)
+		if j.Period != "" {
+			fmt.Fprintf(&b, ", per %s", j.Period)
+		}
+		fmt.Fprintln(&b)
+	}
 	if j.Wait != nil {
-		fmt.Fprintf(&b, "it asks to wait %v\n", time.Duration(*j.Wait*float64(time.Second)))
+		fmt.Fprintf(&b, "  it asks to wait %v, in %s\n", time.Duration(*j.Wait*float64(time.Second)), j.WaitSource)
 	}
 	if j.ResetAt != nil {
-		fmt.Fprintf(&b, "its quota is full again at %s\n", j.ResetAt.Format(time.RFC3339))
+		fmt.Fprintf(&b, "  its quota is full again at %s\n", j.ResetAt.Format(time.RFC3339))
 	}
 	if j.Limit > 0 {
-		fmt.Fprintf(&b, "%d of %d remain\n", j.Remaining, j.Limit)
+		fmt.Fprintf(&b, "  %d of %d remain\n", j.Remaining, j.Limit)
 	}
 	_, err := fmt.Fprint(cmd.OutOrStdout(), b.String())
 	return err

@@ -151,19 +151,3 @@ func (l lifted) show(cmd *cobra.Command, p *place) error {
 	_, err := fmt.Fprint(cmd.OutOrStdout(), b.String())
 	return err
 }
-
-// isTokenID reports whether s is an ID as the library makes them.
-func isTokenID(s string) bool {
-	digits, ok := strings.CutPrefix(s, "tk_")
-	return ok && len(digits) == 16 && strings.Trim(digits, "0123456789abcdef") == ""
-}
-
-// oneLine keeps foreign text from moving the cursor.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return ' '
-		}
-		return r
-	}, s)
-}

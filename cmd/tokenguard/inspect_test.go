@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"testing"
 	"time"
@@ -33,7 +32,7 @@ func TestInspectRedis(t *testing.T) {
 	server := miniredis.RunT(t)
 	address := "redis://" + server.Addr() + "/0"
 	said, err := command(t, "inspect", "--name", "my-api", "--redis", address)
-	require.ErrorContains(t, err, "exit code 1")
+	assert.Equal(t, exitFault, code(t, err))
 	assert.Contains(t, said, "there is no state yet")
 
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
@@ -60,11 +59,8 @@ func TestInspectRedis(t *testing.T) {
 
 	server.Close()
 	_, err = command(t, "inspect", "--name", "my-api", "--redis", address)
-	var exit *exitError
-	require.True(t, errors.As(err, &exit))
-	assert.Equal(t, exitStore, exit.code)
+	assert.Equal(t, exitStore, code(t, err))
 	_, err = command(t, "inspect", "--name", "my-api", "--redis", "redis://:made-up-password@[")
-	require.True(t, errors.As(err, &exit))
-	assert.Equal(t, exitUsage, exit.code)
+	assert.Equal(t, exitUsage, code(t, err))
 	assert.NotContains(t, err.Error(), "made-up")
 }

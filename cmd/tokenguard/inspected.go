@@ -12,10 +12,9 @@ import (
 // What this command reads of states that it does not use: every look goes through here.
 
 type (
-	inspected        = inspect.Report
-	inspectedGate    = inspect.Limit
-	inspectedAttempt = tokenguard.Attempt
-	inspectedToken   = inspect.Token
+	inspected      = inspect.Report
+	inspectedLimit = inspect.Limit
+	inspectedToken = inspect.Token
 )
 
 func inspectFile(ctx context.Context, path string) (inspected, error) {

@@ -39,6 +39,7 @@ func root() *cobra.Command {
 				return cmd.Help()
 			}
 			hint := ""
+			cmd.SuggestionsMinimumDistance = 2
 			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 				hint = "; did you mean " + near[0] + "?"
 			}
@@ -54,6 +55,9 @@ func root() *cobra.Command {
 		watchCommand(), clearCommand(), serveCommand(), demoCommand(), testCommand(), versionCommand())
 	cmd.SetHelpCommand(helpCommand(cmd))
 	cmd.InitDefaultCompletionCmd()
+	if c, _, err := cmd.Find([]string{"completion"}); err == nil { // which by itself takes an unknown shell for a question
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
 	keepConventions(cmd)
 	return cmd
 }

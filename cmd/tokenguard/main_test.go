@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/cookiejar"
 	"os"
 	"path/filepath"
 	"testing"
@@ -69,7 +70,8 @@ func biglog() {
 
 // look prints a page.
 func look() {
-	resp, err := http.Get(os.Args[1])
+	jar, _ := cookiejar.New(nil) // as a browser has
+	resp, err := (&http.Client{Jar: jar}).Get(os.Args[1])
 	if err == nil {
 		_, err = io.Copy(os.Stdout, resp.Body)
 	}

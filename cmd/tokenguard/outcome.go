@@ -74,3 +74,9 @@ func firstLine(in io.Reader) (string, error) {
 	}
 	return "", usage("the token on standard input has more than %d bytes", most)
 }
+
+// isTokenID reports whether s is an ID as the library makes them.
+func isTokenID(s string) bool {
+	digits, ok := strings.CutPrefix(s, "tk_")
+	return ok && len(digits) == 16 && strings.Trim(digits, "0123456789abcdef") == ""
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"os"
+	"strings"
 
 	"golang.org/x/term"
 )
@@ -31,3 +32,13 @@ func (p paint) wrap(code, s string) string {
 func (p paint) good(s string) string { return p.wrap("32", s) }
 func (p paint) bad(s string) string  { return p.wrap("31", s) }
 func (p paint) dim(s string) string  { return p.wrap("2", s) }
+
+// oneLine keeps foreign text from moving the cursor.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return ' '
+		}
+		return r
+	}, s)
+}
