@@ -112,9 +112,9 @@ func TestAcceptHopelessKeyClosesAlone(t *testing.T) {
 
 func TestAcceptUnusableResultsFail(t *testing.T) {
 	for name, next := range map[string]tokenguard.RequestFunc{
-		"empty":             issuing("", time.Hour),
-		"zero lifetime":     issuing("v", 0),
-		"negative lifetime": issuing("v", -time.Hour),
+		"empty":                      issuing("", time.Hour),
+		"a lifetime in a wrong unit": issuing("v", 3600),
+		"negative lifetime":          issuing("v", -time.Hour),
 		"past its expiry": func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
 			return tokenguard.NewToken("v", oddStart.Add(-time.Second)), nil
 		},
@@ -219,7 +219,7 @@ func TestAcceptAtMostThreeKeysAtOnce(t *testing.T) {
 			group.Go(func() {
 				grant, err := g.Wait(t.Context(), scoped(s))
 				assert.NoError(t, err)
-				assert.Equal(t, s, grant.Token.Scope)
+				assert.Equal(t, s, grant.Token.Scope())
 			})
 			time.Sleep(time.Nanosecond)
 			synctest.Wait()

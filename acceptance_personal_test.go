@@ -16,7 +16,7 @@ import (
 func TestAcceptPersonalFallbackIsNeverSilent(t *testing.T) {
 	mine := tokenguard.NewToken("personal-secret", time.Time{})
 	other := mine
-	other.Scope = "other"
+	other = other.WithScope("other")
 	works := func(context.Context) (tokenguard.Token, error) { return mine, nil }
 	for name, test := range map[string]struct {
 		source func(context.Context) (tokenguard.Token, error)
@@ -37,7 +37,7 @@ func TestAcceptPersonalFallbackIsNeverSilent(t *testing.T) {
 				u.served(tokenguard.ReasonPersonal, plain)
 			}
 			grant := u.served(cached, test.req)
-			assert.Equal(t, tokenguard.Anonymous, grant.Token.Kind)
+			assert.Equal(t, tokenguard.Anonymous, grant.Token.Kind())
 			assert.Contains(t, grant.Verdict.Detail, "personal token")
 			assert.Contains(t, grant.Verdict.Detail, "anonymous")
 		})
@@ -60,7 +60,7 @@ func TestAcceptExplainOfAReportAboutThePersonalToken(t *testing.T) {
 // A rate_limited is about the key of the token that it was reported of.
 func TestAcceptPauseOfAPersonalTokensScope(t *testing.T) {
 	mine := tokenguard.NewToken("personal-secret", time.Time{})
-	mine.Scope = "mine"
+	mine = mine.WithScope("mine")
 	u := newUser(t, tokenguard.WithPersonalToken(func(context.Context) (tokenguard.Token, error) { return mine, nil }))
 	u.served(tokenguard.ReasonPersonal, scoped("mine"))
 	u.report(tokenguard.Outcome{TokenID: mine.ID(), Failure: tooFast})

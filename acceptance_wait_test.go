@@ -38,7 +38,7 @@ func TestAcceptClocksOfTests(t *testing.T) {
 			u := newUser(t, tokenguard.WithClock(clock))
 			u.clock = clock
 			token := u.served(acquired, plain).Token
-			assert.True(t, token.Expiry.Equal(start.Add(24*time.Hour)), "%v", token.Expiry)
+			assert.True(t, token.Expiry().Equal(start.Add(24*time.Hour)), "%v", token.Expiry())
 			u.refusedUntil(start.Add(300*time.Second), tokenguard.ReasonMinInterval, scoped("other"))
 			u.served(acquired, scoped("other"))
 			u.clock.set(start.Add(24*time.Hour - 10*time.Second - 1))

@@ -224,7 +224,7 @@ func (g *Guard) deliver(ctx context.Context, c *acquireCall, res result, leader 
 		}
 		g.counters.answered(ReasonRequestFailed)
 		return Grant{}, res.err, true
-	case leader && res.token.secret != nil:
+	case leader && !res.token.isZero():
 		in := g.inputs.newest(c.q, c.at.Now)
 		if rec := in.Doc.Tokens[res.token.ID()]; rec == nil || !in.Usable(rec, c.at.Now) {
 			return Grant{}, nil, false // this process was stopped until the token had ended

@@ -198,7 +198,7 @@ func (c *candidate) seed(ctx context.Context) {
 			named := NewToken(nameFor(id), time.Time{})
 			rec.ID, rec.Value, rec.Sealed, rec.Private = named.ID(), "", nil, false
 			if real.Secrets[id] != nil {
-				c.flights.keeper.Seal(rec, named.hidden())
+				c.flights.keeper.Seal(rec, named.read().secret)
 			}
 			d.Tokens[rec.ID] = rec
 		}
@@ -271,9 +271,9 @@ func (c *candidate) adopt(ctx context.Context, t Token) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, evaluateTimeout)
 	defer cancel()
-	named := NewToken(nameFor(t.ID()), t.Expiry)
-	named.Scope, named.lifetime, named.lasts = t.Scope, t.lifetime, t.lasts
-	_ = c.Adopt(ctx, named)
+	named := *t.read()
+	named.secret = secrets.New(nameFor(t.ID()))
+	_ = c.Adopt(ctx, named.token())
 }
 
 // clear lifts what an operator lifted.

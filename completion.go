@@ -48,20 +48,16 @@ func (f *flights) completion(q *decide.Request, a ledger.Attempt, t Token, err e
 
 // accept turns what RequestFunc or Adopt gave into a record, or says why it is not a usable token.
 func (f *flights) accept(t Token, q *decide.Request, seq uint64, r timeline.Reading) (*ledger.Token, Token, error) {
-	id, value := t.ID(), t.Value()
-	rec := &ledger.Token{ID: id, Kind: ledger.Anonymous, Scope: q.Scope, Acquired: r.Now, Seq: seq, Used: r.Now}
-	rec.Expiry = t.expiry(r)
+	if err := t.fault(r); err != nil {
+		return nil, t, err
+	}
+	id := t.ID()
+	rec := &ledger.Token{ID: id, Kind: ledger.Anonymous, Scope: q.Scope, Acquired: r.Now, Seq: seq, Used: r.Now, Expiry: t.expiresAt(r)}
 	var old *ledger.Token
 	if rev := f.replica.Newest(); rev != nil {
 		old = rev.Doc.Tokens[id]
 	}
 	switch {
-	case value == "":
-		return nil, t, errors.New("tokenguard: the token is empty")
-	case len(value) > maxTokenSize:
-		return nil, t, fmt.Errorf("tokenguard: the token has %d bytes, at most %d are taken", len(value), maxTokenSize)
-	case rec.Expiry != 0 && rec.Expiry <= r.Now:
-		return nil, t, fmt.Errorf("tokenguard: the token %s has expired already (where the upstream states no expiry, NewToken with a zero one)", id)
 	case old != nil && (old.Rejected != 0 || old.By(q.Operation) != nil && old.By(q.Operation).Refused != 0 || old.Doubts(q.Operation, r.Now) > 0 && old.By(q.Operation) == nil):
 		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that was rejected", id)
 	case old != nil && (old.IsSpent(r.Now) || old.By(q.Operation).Refuses(r.Now)):
@@ -69,17 +65,8 @@ func (f *flights) accept(t Token, q *decide.Request, seq uint64, r timeline.Read
 	case id == q.Failing && (q.Class == classify.AuthInvalid || q.Class == classify.QuotaExhausted):
 		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that failed", id)
 	}
-	f.keeper.Seal(rec, t.hidden())
-	t.Kind, t.Scope, t.AcquiredAt, t.Expiry = Anonymous, q.Scope, r.Time(rec.Acquired), r.Time(rec.Expiry)
-	return rec, t, nil
-}
-
-// expiry is when a token that was just received ends, on the meter; 0: that was not stated.
-func (t Token) expiry(r timeline.Reading) timeline.Instant {
-	if t.lasts {
-		return min(r.Now.Plus(max(t.lifetime, 0)), timeline.Never-1) // stated, however far away
-	}
-	return r.Instant(t.Expiry)
+	f.keeper.Seal(rec, t.read().secret)
+	return rec, t.received(Anonymous, q.Scope, r.Time(rec.Acquired), r.Time(rec.Expiry)), nil
 }
 
 // cause is the failure behind a refusal: as it was, if this process met it, else rebuilt from the document. During a

@@ -148,7 +148,7 @@ func TestARevokedTokenIsReplacedAtOnce(t *testing.T) {
 	inWorld(t, 24*time.Hour, func(w *tokenWorld) {
 		revoked := time.Now().Add(100 * 365 * 24 * time.Hour)
 		w.refuses = func(_ string, token tokenguard.Token) tokenguard.Failure {
-			if token.AcquiredAt.Before(revoked) && !time.Now().Before(revoked) {
+			if token.AcquiredAt().Before(revoked) && !time.Now().Before(revoked) {
 				return tokenDead
 			}
 			return tokenguard.Failure{}
@@ -179,7 +179,7 @@ func TestOneTokenForTwoScopes(t *testing.T) {
 			for _, scope := range []string{"a", "b"} {
 				grant, err := g.Acquire(t.Context(), tokenguard.Request{Scope: scope, Caller: "x"})
 				require.NoError(t, err)
-				assert.Equal(t, scope, grant.Token.Scope)
+				assert.Equal(t, scope, grant.Token.Scope())
 				time.Sleep(time.Minute)
 			}
 		}
@@ -208,7 +208,7 @@ func TestWaitComesBackWhenATokenHasSpread(t *testing.T) {
 		again, err := w.Wait(w.t.Context(), tokenguard.Request{Caller: "x", Failing: grant.Token.ID(), Failure: tokenDead})
 		require.NoError(t, err)
 		assert.Equal(t, grant.Token.ID(), again.Token.ID())
-		assert.Equal(t, 10*time.Second, time.Since(grant.Token.AcquiredAt))
+		assert.Equal(t, 10*time.Second, time.Since(grant.Token.AcquiredAt()))
 		assert.Equal(t, 1, w.starts)
 	})
 }

@@ -71,7 +71,7 @@ func TestEvidencePageShowsWhatExplainSays(t *testing.T) {
 	// Each token works for an operation for its first 10 min, and for the others until it ends.
 	inWorld(t, time.Hour, func(w *tokenWorld) {
 		w.refuses = func(operation string, token tokenguard.Token) tokenguard.Failure {
-			if operation == "GET /profile" && time.Since(token.AcquiredAt) > 10*time.Minute {
+			if operation == "GET /profile" && time.Since(token.AcquiredAt()) > 10*time.Minute {
 				return tokenDead
 			}
 			return tokenguard.Failure{}

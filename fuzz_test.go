@@ -97,7 +97,7 @@ func FuzzAcquire(f *testing.F) {
 					break
 				}
 				require.False(t, dead[grant.Token.ID()], "I3")
-				require.True(t, grant.Token.Expiry.IsZero() || clock.Now().Before(grant.Token.Expiry), "I3")
+				require.True(t, grant.Token.Expiry().IsZero() || clock.Now().Before(grant.Token.Expiry()), "I3")
 				if c := Classify(failure); c == ClassQuotaExhausted || c == ClassAuthInvalid {
 					require.NotEqual(t, last.ID(), grant.Token.ID(), "I3")
 				}

@@ -329,7 +329,7 @@ func (w *world) open(opts ...tokenguard.Option) *world {
 
 func (w *world) token(value, scope string) tokenguard.Token {
 	token := tokenguard.NewTokenIn(value, 48*time.Hour)
-	token.Scope = scope
+	token = token.WithScope(scope)
 	return token
 }
 

@@ -127,9 +127,7 @@ func TestHotPersonalToken(t *testing.T) {
 // A personal token of one scope says nothing of another.
 func TestHotPersonalTokenOfAScope(t *testing.T) {
 	source := func(context.Context) (Token, error) {
-		token := NewTokenIn("personal", time.Hour)
-		token.Scope = "a"
-		return token, nil
+		return NewTokenIn("personal", time.Hour).WithScope("a"), nil
 	}
 	bubble(t, func(t *testing.T, r *rig) {
 		for range 3 {

@@ -143,10 +143,10 @@ func TestI3(t *testing.T) {
 		require.True(t, r.replica.Newest().Doc.Tokens[a].By("").Stands())
 		b := r.must(Request{}).Token
 		assert.Equal(t, "b", b.Value())
-		time.Sleep(time.Until(b.Expiry) - time.Nanosecond)
+		time.Sleep(time.Until(b.Expiry()) - time.Nanosecond)
 		c := r.must(Request{})
 		assert.Equal(t, "c", c.Token.Value(), "b is in its last stretch, and another may be had")
-		time.Sleep(time.Until(c.Token.Expiry)) // its very end
+		time.Sleep(time.Until(c.Token.Expiry())) // its very end
 		if grant, err := r.Acquire(t.Context(), Request{}); err == nil {
 			assert.NotEqual(t, "c", grant.Token.Value())
 		}

@@ -181,7 +181,7 @@ func (w *modelWorld) acquire(hang bool) error {
 		w.clock.add(took)
 		w.tokens++
 		if class == ClassNone {
-			return NewTokenIn("secret "+strconv.Itoa(w.tokens), time.Nanosecond), nil
+			return NewToken("secret "+strconv.Itoa(w.tokens), w.clock.Now().Add(time.Nanosecond)), nil
 		}
 		f := Failure{StatusCode: 500, Message: string(class)}
 		if retry > 0 {

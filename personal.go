@@ -50,11 +50,11 @@ func (p *personal) view(doc *ledger.Document, scope string, now timeline.Instant
 		pv.Note = "the personal token could not be fetched, so an anonymous one is used: " + p.why
 		return pv, false
 	}
-	if p.token.secret == nil {
+	if p.token.isZero() {
 		return pv, true
 	}
 	pv.ID, pv.Taken = p.token.ID(), p.taken
-	if p.token.Scope != "" && p.token.Scope != scope {
+	if p.token.Scope() != "" && p.token.Scope() != scope {
 		pv.Note = "the personal token is for another scope, so an anonymous one is used"
 		return pv, false
 	}
@@ -139,13 +139,8 @@ func (p *personal) once(ctx context.Context, seen uint64) error {
 		ans.err = fmt.Errorf("tokenguard: WithPersonalToken did not return within %v: %w", p.timeout, bounded.Err())
 	}
 	r := p.read()
-	expiry := ans.token.expiry(r)
-	switch {
-	case ans.err != nil:
-	case ans.token.Value() == "":
-		ans.err = errors.New("tokenguard: the personal token is empty")
-	case expiry != 0 && expiry <= r.Now: // asked again on each call otherwise
-		ans.err = errors.New("tokenguard: the personal token has expired already")
+	if ans.err == nil {
+		ans.err = ans.token.fault(r) // one that has expired would be fetched again on each call
 	}
 	if ans.err != nil && ctx.Err() != nil {
 		return errLeft
@@ -161,11 +156,9 @@ func (p *personal) once(ctx context.Context, seen uint64) error {
 		p.failed, p.why = r.Now, why
 		return ans.err
 	}
-	t := ans.token
-	p.taken, p.expiry, p.failed, p.why = r.Now, expiry, 0, ""
-	p.keeper.Register(t.hidden())
-	t.Kind, t.AcquiredAt, t.Expiry = Personal, r.Time(p.taken), r.Time(p.expiry)
-	p.token = t
+	p.taken, p.expiry, p.failed, p.why = r.Now, ans.token.expiresAt(r), 0, ""
+	p.keeper.Register(ans.token.read().secret)
+	p.token = ans.token.received(Personal, ans.token.Scope(), r.Time(p.taken), r.Time(p.expiry))
 	return nil
 }
 
@@ -179,7 +172,7 @@ func (p *personal) record(id string) *ledger.Token {
 	if id == "" || p.token.ID() != id {
 		return nil
 	}
-	return &ledger.Token{ID: id, Kind: ledger.Personal, Scope: p.token.Scope, Acquired: p.taken, Expiry: p.expiry}
+	return &ledger.Token{ID: id, Kind: ledger.Personal, Scope: p.token.Scope(), Acquired: p.taken, Expiry: p.expiry}
 }
 
 func (p *personal) current() Token {
@@ -193,7 +186,7 @@ func (p *personal) secrets(yield func(*secrets.Secret) bool) {
 	if p == nil {
 		return
 	}
-	if t := p.current(); t.secret != nil {
-		yield(t.hidden())
+	if t := p.current(); !t.isZero() {
+		yield(t.read().secret)
 	}
 }

@@ -26,8 +26,8 @@ func TestShadowModeRefusesNothing(t *testing.T) {
 		require.Equal(t, ReasonTokenTooNew, grant.Verdict.Reason)
 		require.Equal(t, AnswerRefuse, grant.Verdict.Answer)
 		require.Equal(t, 30*time.Minute, in(grant.Verdict.RetryAt))
-		require.Equal(t, Anonymous, grant.Token.Kind)
-		require.Equal(t, allDay, in(grant.Token.Expiry))
+		require.Equal(t, Anonymous, grant.Token.Kind())
+		require.Equal(t, allDay, in(grant.Token.Expiry()))
 		require.Equal(t, "worker", r.up.calls[1].Caller)
 		require.Equal(t, first.ID(), r.up.calls[1].Failing)
 

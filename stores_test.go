@@ -141,7 +141,7 @@ func TestStoresClock(t *testing.T) {
 	s := &faulty{Store: NewMemoryStore(), now: func() time.Time { return time.Now().Add(ahead) }}
 	bubble(t, func(t *testing.T, r *rig) {
 		grant := r.must(Request{})
-		assert.Equal(t, time.Now().Unix(), grant.Token.AcquiredAt.Unix(), "people are told their own time")
+		assert.Equal(t, time.Now().Unix(), grant.Token.AcquiredAt().Unix(), "people are told their own time")
 		refused := r.no(ReasonMinInterval, Request{Scope: "b"})
 		assert.Equal(t, 300*time.Second, time.Until(refused.Verdict.RetryAt))
 	}, named(s)...)
@@ -224,7 +224,7 @@ func TestAdoptAndClear(t *testing.T) {
 		require.NoError(t, r.Adopt(ctx, NewTokenIn("adopted", time.Hour)), "and is charged once")
 		assert.Equal(t, 1, r.Stats().Acquisitions.Hour.Used)
 		assert.Equal(t, "adopted", r.must(Request{}).Token.Value())
-		for _, bad := range []Token{{}, NewTokenIn("old", 0), NewToken("older", time.Now().Add(-time.Second)), {Kind: Personal}} {
+		for _, bad := range []Token{{}, NewTokenIn("old", -1), NewTokenIn("3.6 µs", 3600), NewToken("older", time.Now().Add(-time.Second))} {
 			assert.ErrorIs(t, r.Adopt(ctx, bad), ErrRequest)
 		}
 		r.no(ReasonMinInterval, Request{Scope: "b"})
@@ -259,10 +259,10 @@ func (s lagging) Update(ctx context.Context, name string, fn func(Snapshot) ([]b
 // limits allow and no more.
 func TestTokenThatEndsBeforeItIsHandedOut(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		r.up.replies = append(r.up.replies, gives("short", time.Millisecond), gives("shorter", time.Microsecond))
+		r.up.replies = append(r.up.replies, gives("short", time.Second), gives("shorter", time.Second))
 		r.no(ReasonHourLimit, Request{})
 		assert.Equal(t, 3, r.up.count())
-	}, append(named(lagging{NewMemoryStore(), 2 * time.Millisecond}), WithRateLimits(RateLimits{MinInterval: time.Millisecond}))...)
+	}, append(named(lagging{NewMemoryStore(), 2 * time.Second}), WithRateLimits(RateLimits{MinInterval: time.Millisecond}))...)
 }
 
 // The first outcome of a process is stored at once, but where the store brings the clock of a fleet, whose processes may

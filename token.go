@@ -2,6 +2,7 @@ package tokenguard
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/secrets"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // Kind says whose token it is.
@@ -26,57 +28,118 @@ const (
 // plain reports whether a request of this kind means an anonymous token.
 func (k Kind) plain() bool { return k == "" || k == Anonymous }
 
-// Token is a credential together with what is known of it. The secret is reachable through Value alone: a Token
-// prints, logs and encodes without it, also as an unexported field of another struct.
+// Token is a credential together with what is known of it. The secrets are reachable through Value, Secret and
+// RefreshToken alone: a Token prints, logs and encodes without them, also as an unexported field of another struct.
 //
-// The zero Token is empty. Tokens are values; copying one is cheap and safe for concurrent use.
+// The zero Token is empty. A Token is one word and never changes: copying it is cheap, and it is safe for concurrent use.
+// Two tokens cannot be compared with ==, which would compare where they are kept: use Equal.
 type Token struct {
-	Kind  Kind
-	Scope string
-	// AcquiredAt is when the guard took the token in.
-	AcquiredAt time.Time
-	// Expiry is the instant the upstream stated; zero: not stated, and the cache TTL decides.
-	Expiry time.Time
+	_ [0]func() // not comparable
 
-	// The secret hides behind an unsafe.Pointer, because diff printers (testify's among them) follow every typed
-	// pointer, also the unexported ones. It is written once, by newToken.
-	secret   unsafe.Pointer // *secrets.Secret
-	lifetime time.Duration  // from NewTokenIn: turned into Expiry on receipt
-	lasts    bool           // lifetime was stated
+	// The body hides behind an unsafe.Pointer, because diff printers (testify's among them) follow every typed pointer,
+	// also the unexported ones.
+	body unsafe.Pointer // *tokenBody
 }
+
+// tokenBody is what a Token stands for. It never changes once a Token points to it.
+type tokenBody struct {
+	secret           *secrets.Secret
+	kind             Kind
+	scope            string
+	acquired, expiry time.Time
+	lifetime         time.Duration // from NewTokenIn, unless zero: turned into expiry on receipt
+}
+
+// noToken is the body of the zero Token.
+var noToken = tokenBody{secret: new(secrets.Secret)}
+
+func (t Token) read() *tokenBody {
+	if t.body == nil {
+		return &noToken
+	}
+	return (*tokenBody)(t.body)
+}
+
+func (b tokenBody) token() Token { return Token{body: unsafe.Pointer(&b)} }
+
+// isZero reports whether nothing is known of the token, not even a value.
+func (t Token) isZero() bool { return t.body == nil }
 
 // NewToken makes a Token from a secret and the instant at which the upstream says it expires.
 // A zero expiry means that none was stated. One beyond the year 2262, the end of 64 bits of nanoseconds, comes back as
 // that end.
 func NewToken(value string, expiry time.Time) Token {
-	return Token{Expiry: expiry, secret: unsafe.Pointer(secrets.New(value))}
+	return tokenBody{secret: secrets.New(value), expiry: expiry}.token()
 }
 
 // NewTokenIn makes a Token from a secret and its lifetime, for upstreams that send expires_in. The guard turns the
-// lifetime into an Expiry when it takes the token in. A lifetime of zero or less is a token that has expired already, and
-// so a failed acquisition: where the upstream may leave expires_in out, use NewToken with a zero expiry then.
+// lifetime into an Expiry when it takes the token in. Zero: not stated, as in NewToken. A negative lifetime is a token
+// that has expired already, and one below a second a mistake in the unit: both make a failed acquisition.
 func NewTokenIn(value string, lifetime time.Duration) Token {
-	t := NewToken(value, time.Time{})
-	t.lifetime, t.lasts = lifetime, true
-	return t
+	return tokenBody{secret: secrets.New(value), lifetime: lifetime}.token()
 }
 
-// noSecret is that of the zero Token.
-var noSecret secrets.Secret
-
-func (t Token) hidden() *secrets.Secret {
-	if t.secret == nil {
-		return &noSecret
-	}
-	return (*secrets.Secret)(t.secret)
-}
-
-// Value returns the secret. It is the only way to it.
-func (t Token) Value() string { return t.hidden().Value }
+// Value returns the secret that calls are made with.
+func (t Token) Value() string { return t.read().secret.Value }
 
 // ID returns a name for the token that is safe to log and to store: "tk_" and 16 hex digits of a SHA-256 of the
 // value. It is empty for the zero Token.
-func (t Token) ID() string { return t.hidden().ID }
+func (t Token) ID() string { return t.read().secret.ID }
+
+// Kind says whose token it is. The guard sets it.
+func (t Token) Kind() Kind { return t.read().kind }
+
+// Scope is what the token is good for. The guard sets that of an anonymous token; a personal one is good for any scope
+// unless its own is set by WithScope.
+func (t Token) Scope() string { return t.read().scope }
+
+// AcquiredAt is when the guard received the token.
+func (t Token) AcquiredAt() time.Time { return t.read().acquired }
+
+// Expiry is the instant that the upstream stated; zero: not stated, and the cache TTL decides.
+func (t Token) Expiry() time.Time { return t.read().expiry }
+
+// Equal reports whether both tokens have the same value.
+func (t Token) Equal(u Token) bool { return t.Value() == u.Value() }
+
+// received is the token as the guard hands it out.
+func (t Token) received(kind Kind, scope string, acquired, expiry time.Time) Token {
+	b := *t.read()
+	b.kind, b.scope, b.acquired, b.expiry, b.lifetime = kind, scope, acquired, expiry, 0
+	return b.token()
+}
+
+// expiresAt is when a token that was just received ends, on the meter; 0: that was not stated.
+func (t Token) expiresAt(r timeline.Reading) timeline.Instant {
+	b := t.read()
+	if b.lifetime != 0 {
+		return min(r.Now.Plus(max(b.lifetime, 0)), timeline.Never-1) // stated, however far away
+	}
+	return r.Instant(b.expiry)
+}
+
+// fault says what is wrong with a token that was just received, whatever else is known; nil: nothing.
+func (t Token) fault(r timeline.Reading) error {
+	b := t.read()
+	switch at := t.expiresAt(r); {
+	case b.secret.Value == "":
+		return errors.New("tokenguard: the token is empty")
+	case len(b.secret.Value) > maxTokenSize:
+		return fmt.Errorf("tokenguard: the token has %d bytes, at most %d are taken", len(b.secret.Value), maxTokenSize)
+	case 0 < b.lifetime && b.lifetime < time.Second:
+		return fmt.Errorf("tokenguard: the token %s states a lifetime of %v: NewTokenIn takes a time.Duration, such as 3600*time.Second", b.secret.ID, b.lifetime)
+	case at != 0 && at <= r.Now:
+		return fmt.Errorf("tokenguard: the token %s has expired already (where the upstream states no expiry, use a zero one)", b.secret.ID)
+	}
+	return nil
+}
+
+// WithScope returns the token for a scope: for personal tokens that are good for one scope alone.
+func (t Token) WithScope(scope string) Token {
+	b := *t.read()
+	b.scope = scope
+	return b.token()
+}
 
 // TokenID returns the ID of the token with this value, for callers that hold only the value.
 // The ID of an empty value is empty.
@@ -92,16 +155,16 @@ func normalID(s string) string {
 
 // String describes the token without its secret.
 func (t Token) String() string {
-	if t.secret == nil {
+	if t.isZero() {
 		return "token(none)"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "token(%s %s", t.ID(), t.Kind)
-	if t.Scope != "" {
-		fmt.Fprintf(&b, " scope=%q", t.Scope)
+	fmt.Fprintf(&b, "token(%s %s", t.ID(), t.Kind())
+	if t.Scope() != "" {
+		fmt.Fprintf(&b, " scope=%q", t.Scope())
 	}
-	if !t.Expiry.IsZero() {
-		fmt.Fprintf(&b, " expiry=%s", t.Expiry.Format(time.RFC3339))
+	if !t.Expiry().IsZero() {
+		fmt.Fprintf(&b, " expiry=%s", t.Expiry().Format(time.RFC3339))
 	}
 	b.WriteByte(')')
 	return b.String()
@@ -124,8 +187,16 @@ func (t Token) MarshalJSON() ([]byte, error) {
 		Scope      string     `json:"scope,omitempty"`
 		AcquiredAt *time.Time `json:"acquired_at,omitempty"`
 		Expiry     *time.Time `json:"expiry,omitempty"`
-	}{t.ID(), t.Kind, t.Scope, stated(t.AcquiredAt), stated(t.Expiry)})
+	}{t.ID(), t.Kind(), t.Scope(), stated(t.AcquiredAt()), stated(t.Expiry())})
 }
+
+// MarshalText writes String, for encoders of other formats (XML, YAML).
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// GobEncode fails: a Token without its secret would be of no use at the other end.
+func (t Token) GobEncode() ([]byte, error) { return nil, errGob }
+
+var errGob = errors.New("tokenguard: a Token is not encoded by gob: its secret must not leave the process; encode Value yourself if it has to")
 
 // stated makes a zero instant disappear from JSON.
 func stated(t time.Time) *time.Time {
@@ -141,5 +212,5 @@ func tokenIn(rev *replica.Revision, id, scope string) (Token, bool) {
 	if s == nil || rec == nil {
 		return Token{}, false
 	}
-	return Token{Kind: Kind(rec.Kind), Scope: scope, AcquiredAt: rev.At.Time(rec.Acquired), Expiry: rev.At.Time(rec.Expiry), secret: unsafe.Pointer(s)}, true
+	return tokenBody{secret: s, kind: Kind(rec.Kind), scope: scope, acquired: rev.At.Time(rec.Acquired), expiry: rev.At.Time(rec.Expiry)}.token(), true
 }

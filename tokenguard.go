@@ -184,7 +184,7 @@ func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 // refuses it: the upstream has been asked already. A token that is known is not charged again. The error is ErrRequest
 // for a token that cannot be used (empty, expired, rejected, spent, Personal), ErrStore or ErrClosed.
 func (g *Guard) Adopt(ctx context.Context, t Token) error {
-	if t.Kind == Personal {
+	if t.Kind() == Personal {
 		return fmt.Errorf("%w: Token.Kind: personal tokens come from WithPersonalToken", ErrRequest)
 	}
 	if g.isClosed() {
@@ -194,7 +194,7 @@ func (g *Guard) Adopt(ctx context.Context, t Token) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
-	q, err := g.reader.request(&Request{Scope: t.Scope}, at)
+	q, err := g.reader.request(&Request{Scope: t.Scope()}, at)
 	if err != nil {
 		return err
 	}
@@ -210,7 +210,7 @@ func (g *Guard) Adopt(ctx context.Context, t Token) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
-	g.events.emit(Event{At: at.Wall, Kind: EventAdopted, Scope: t.Scope, TokenID: t.ID()})
+	g.events.emit(Event{At: at.Wall, Kind: EventAdopted, Scope: t.Scope(), TokenID: t.ID()})
 	g.trial.adopt(ctx, t)
 	return nil
 }

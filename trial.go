@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 
 	lru "github.com/hashicorp/golang-lru/v2"
-
-	"github.com/tokenguard/tokenguard/internal/secrets"
 )
 
 // trial is what runs beside a guard to try settings: shadow mode, which refuses nothing, and a candidate configuration,
@@ -171,10 +169,10 @@ func (t *trial) bypassed(req Request, refused *RefusedError, ans answer) (Grant,
 		return Grant{}, &RequestError{Err: err, Class: verdict.Class, Verdict: verdict}
 	}
 	t.shadow.served.Add(1)
-	token.Kind, token.Scope, token.AcquiredAt, token.Expiry = Anonymous, req.Scope, r.Wall, r.Time(token.expiry(r))
+	token = token.received(Anonymous, req.Scope, r.Wall, r.Time(token.expiresAt(r)))
 	if rev := g.replica.Newest(); rev == nil || rev.Secrets[token.ID()] == nil {
 		t.shadow.tokens.Add(token.ID(), t.failing(req.Failing))
 	}
-	g.flights.keeper.Register((*secrets.Secret)(token.secret))
+	g.flights.keeper.Register(token.read().secret)
 	return Grant{Token: token, Source: SourceShadow, Verdict: refused.Verdict}, nil
 }

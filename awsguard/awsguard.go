@@ -80,7 +80,7 @@ func (p *Provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	if err != nil {
 		return aws.Credentials{}, err
 	}
-	c.Source, c.CanExpire, c.Expires = source+grant.Token.ID(), true, grant.Token.Expiry
+	c.Source, c.CanExpire, c.Expires = source+grant.Token.ID(), true, grant.Token.Expiry()
 	if c.Expires.IsZero() {
 		c.Expires = time.Now().Add(unstated)
 	}

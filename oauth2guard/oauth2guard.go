@@ -51,7 +51,7 @@ func (s source) Token() (*oauth2.Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &oauth2.Token{AccessToken: grant.Token.Value(), TokenType: s.o.TokenType, Expiry: grant.Token.Expiry}
+	t := &oauth2.Token{AccessToken: grant.Token.Value(), TokenType: s.o.TokenType, Expiry: grant.Token.Expiry()}
 	return t.WithExtra(map[string]any{"tokenguard_id": grant.Token.ID()}), nil
 }
 

@@ -103,7 +103,7 @@ func (r *run) call(p *process, s *step) (out result) {
 		if s.With.Lifetime != 0 {
 			tok = tokenguard.NewTokenIn(s.With.Token, time.Duration(s.With.Lifetime))
 		}
-		tok.Scope, tok.Kind = s.With.Scope, s.With.Kind
+		tok = tok.WithScope(s.With.Scope)
 		out.err = p.guard.Adopt(ctx, tok)
 	case "clear":
 		what := tokenguard.Clear{Suspicion: s.With.Suspicion, Backoff: s.With.Backoff, RetryAfter: s.With.RetryAfter}

@@ -31,7 +31,7 @@ func TestScriptAnswersInOrder(t *testing.T) {
 	tok, err = s.Request(ctx, tokenguard.Request{})
 	require.NoError(t, err)
 	require.Equal(t, "token-2", tok.Value())
-	require.Equal(t, noon.Add(time.Minute), tok.Expiry)
+	require.Equal(t, noon.Add(time.Minute), tok.Expiry())
 	_, err = s.Request(ctx, tokenguard.Request{})
 	require.Same(t, boom, err)
 	_, err = s.Request(ctx, tokenguard.Request{})

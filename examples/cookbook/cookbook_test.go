@@ -50,7 +50,7 @@ func TestAnonymousSignIn(t *testing.T) {
 		token, err := guard.Token(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, want, token.Value())
-		assert.WithinDuration(t, time.Now().Add(time.Hour), token.Expiry, time.Minute)
+		assert.WithinDuration(t, time.Now().Add(time.Hour), token.Expiry(), time.Minute)
 	}
 }
 
