@@ -72,9 +72,10 @@ func NewToken(value string, expiry time.Time) Token {
 	return tokenBody{secret: secrets.New(value), expiry: expiry}.token()
 }
 
-// NewTokenIn makes a Token from a secret and its lifetime, for upstreams that send expires_in. The guard turns the
-// lifetime into an Expiry when it takes the token in. Zero: not stated, as in NewToken. A negative lifetime is a token
-// that has expired already, and one below a second a mistake in the unit: both make a failed acquisition.
+// NewTokenIn makes a Token from a secret and its lifetime, for upstreams that send expires_in, which
+// ExpiresIn decodes. The guard turns the lifetime into an Expiry when it takes the token in. Zero: not stated, as in
+// NewToken. A negative lifetime is a token that has expired already, and one below a second a mistake in the unit: both
+// make a failed acquisition.
 func NewTokenIn(value string, lifetime time.Duration) Token {
 	return tokenBody{secret: secrets.New(value), lifetime: lifetime}.token()
 }

@@ -133,14 +133,14 @@ func registryToken(realm string) tokenguard.RequestFunc {
 			return tokenguard.Token{}, tokenguard.Failed(tokenguard.Failure{StatusCode: resp.StatusCode, Header: resp.Header, Message: string(body)})
 		}
 		var answer struct { // servers send one name or the other
-			Token       string `json:"token"`
-			AccessToken string `json:"access_token"`
-			ExpiresIn   int    `json:"expires_in"`
+			Token       string               `json:"token"`
+			AccessToken string               `json:"access_token"`
+			ExpiresIn   tokenguard.ExpiresIn `json:"expires_in"`
 		}
 		if err := json.Unmarshal(body, &answer); err != nil {
 			return tokenguard.Token{}, err
 		}
-		return tokenguard.NewTokenIn(cmp.Or(answer.Token, answer.AccessToken), time.Duration(answer.ExpiresIn)*time.Second), nil
+		return tokenguard.NewTokenIn(cmp.Or(answer.Token, answer.AccessToken), time.Duration(answer.ExpiresIn)), nil
 	}
 }
 

@@ -153,12 +153,12 @@ func fetchFrom(url string) tokenguard.RequestFunc {
 		defer resp.Body.Close()
 		var body struct {
 			Token     string
-			ExpiresIn float64 `json:"expires_in"`
+			ExpiresIn tokenguard.ExpiresIn `json:"expires_in"`
 		}
 		if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
 			return tokenguard.Token{}, err
 		}
-		return tokenguard.NewTokenIn(body.Token, time.Duration(body.ExpiresIn*float64(time.Second))), nil
+		return tokenguard.NewTokenIn(body.Token, time.Duration(body.ExpiresIn)), nil
 	}
 }
 

@@ -38,15 +38,12 @@ func RequestFunc(client *http.Client, baseURL string) tokenguard.RequestFunc {
 			})
 		}
 		var issued struct {
-			AccessToken string   `json:"access_token"`
-			ExpiresIn   *float64 `json:"expires_in"` // seconds
+			AccessToken string               `json:"access_token"`
+			ExpiresIn   tokenguard.ExpiresIn `json:"expires_in"`
 		}
 		if err := json.Unmarshal(body, &issued); err != nil {
 			return tokenguard.Token{}, fmt.Errorf("tokenguardtest: decode the issued token: %w", err)
 		}
-		if issued.ExpiresIn == nil {
-			return tokenguard.NewToken(issued.AccessToken, time.Time{}), nil
-		}
-		return tokenguard.NewTokenIn(issued.AccessToken, time.Duration(*issued.ExpiresIn*float64(time.Second))), nil
+		return tokenguard.NewTokenIn(issued.AccessToken, time.Duration(issued.ExpiresIn)), nil
 	}
 }

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
-	"math"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -33,10 +31,7 @@ func (f *fetch) token(out []byte) (tokenguard.Token, error) {
 	if why, instead := noToken(text); why != "" {
 		return tokenguard.Token{}, f.unusable(why, instead)
 	}
-	if f.lifetime > 0 {
-		return tokenguard.NewTokenIn(text, f.lifetime), nil
-	}
-	return tokenguard.NewToken(text, time.Time{}), nil
+	return tokenguard.NewTokenIn(text, max(f.lifetime, 0)), nil
 }
 
 // noToken says why a text is no token, and what it says instead.
@@ -100,18 +95,15 @@ func (f *fetch) response(text string) (token tokenguard.Token, err error) {
 	if why, _ := noToken(value); why != "" {
 		return token, f.unusable("the access_token in its output is none", "")
 	}
-	lifetime := f.lifetime
-	if s := string(bytes.Trim(answer.ExpiresIn, `" `)); s != "" && s != "null" {
-		seconds, err := strconv.ParseFloat(s, 64)
-		if err != nil || math.IsNaN(seconds) || seconds <= 0 {
-			return token, f.unusable("the expires_in in its output is no number of seconds above 0", "")
+	lifetime := max(f.lifetime, 0)
+	if answer.ExpiresIn != nil {
+		var stated tokenguard.ExpiresIn
+		if json.Unmarshal(answer.ExpiresIn, &stated) != nil || stated < 0 {
+			return token, f.unusable("the expires_in in its output is no number of seconds from 0", "")
 		}
-		lifetime = time.Duration(min(seconds, 100*365*24*3600) * float64(time.Second))
+		lifetime = cmp.Or(time.Duration(stated), lifetime) // 0: not stated
 	}
-	if lifetime > 0 {
-		return tokenguard.NewTokenIn(value, lifetime), nil
-	}
-	return tokenguard.NewToken(value, time.Time{}), nil
+	return tokenguard.NewTokenIn(value, lifetime), nil
 }
 
 // tellingFields are those of a JSON answer that say what went wrong, and never hold a token.

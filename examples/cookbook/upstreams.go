@@ -5,11 +5,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/tokenguard/tokenguard"
@@ -44,18 +42,14 @@ func post(ctx context.Context, client *http.Client, url string, header http.Head
 func Firebase(client *http.Client, endpoint, apiKey string) tokenguard.RequestFunc {
 	return func(ctx context.Context, _ tokenguard.Request) (tokenguard.Token, error) {
 		var answer struct {
-			IDToken   string `json:"idToken"`
-			ExpiresIn string `json:"expiresIn"` // seconds, as a string
+			IDToken   string               `json:"idToken"`
+			ExpiresIn tokenguard.ExpiresIn `json:"expiresIn"`
 		}
 		at := endpoint + "/v1/accounts:signUp?key=" + url.QueryEscape(apiKey)
 		if err := post(ctx, client, at, http.Header{}, map[string]bool{"returnSecureToken": true}, &answer); err != nil {
 			return tokenguard.Token{}, err
 		}
-		seconds, err := strconv.Atoi(answer.ExpiresIn)
-		if err != nil {
-			return tokenguard.Token{}, fmt.Errorf("firebase: expiresIn %q: %w", answer.ExpiresIn, err)
-		}
-		return tokenguard.NewTokenIn(answer.IDToken, time.Duration(seconds)*time.Second), nil
+		return tokenguard.NewTokenIn(answer.IDToken, time.Duration(answer.ExpiresIn)), nil
 	}
 }
 
@@ -63,14 +57,14 @@ func Firebase(client *http.Client, endpoint, apiKey string) tokenguard.RequestFu
 func Supabase(client *http.Client, project, apiKey string) tokenguard.RequestFunc {
 	return func(ctx context.Context, _ tokenguard.Request) (tokenguard.Token, error) {
 		var answer struct {
-			AccessToken string `json:"access_token"`
-			ExpiresIn   int    `json:"expires_in"`
+			AccessToken string               `json:"access_token"`
+			ExpiresIn   tokenguard.ExpiresIn `json:"expires_in"`
 		}
 		header := http.Header{"Apikey": {apiKey}}
 		if err := post(ctx, client, project+"/auth/v1/signup", header, struct{}{}, &answer); err != nil {
 			return tokenguard.Token{}, err
 		}
-		return tokenguard.NewTokenIn(answer.AccessToken, time.Duration(answer.ExpiresIn)*time.Second), nil
+		return tokenguard.NewTokenIn(answer.AccessToken, time.Duration(answer.ExpiresIn)), nil
 	}
 }
 

@@ -91,13 +91,13 @@ func (r *Registry) Token(ctx context.Context, need tokenguard.Request) (tokengua
 	}
 	defer resp.Body.Close()
 	var answer struct {
-		Token     string `json:"token"`
-		ExpiresIn int    `json:"expires_in"`
+		Token     string               `json:"token"`
+		ExpiresIn tokenguard.ExpiresIn `json:"expires_in"`
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&answer); err != nil {
 		return tokenguard.Token{}, err
 	}
-	return tokenguard.NewTokenIn(answer.Token, time.Duration(answer.ExpiresIn)*time.Second), nil
+	return tokenguard.NewTokenIn(answer.Token, time.Duration(answer.ExpiresIn)), nil
 }
 
 // Asked returns the scopes of the tokens that were asked for.
