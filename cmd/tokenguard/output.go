@@ -99,7 +99,7 @@ func (f *fetch) response(text string) (token tokenguard.Token, err error) {
 	if answer.ExpiresIn != nil {
 		var stated tokenguard.ExpiresIn
 		if json.Unmarshal(answer.ExpiresIn, &stated) != nil || stated < 0 {
-			return token, f.unusable("the expires_in in its output is no number of seconds from 0", "")
+			return token, f.unusable("the expires_in in its output is no number of seconds above 0", "")
 		}
 		lifetime = cmp.Or(time.Duration(stated), lifetime) // 0: not stated
 	}
