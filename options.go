@@ -257,9 +257,13 @@ func WithName(name string) Option {
 	return func(o *options) {
 		o.name, o.named = name, true
 		if !validName(name) {
-			o.mistake("WithName", jsonconfig.Shorten(strconv.Quote(name)), `1 to 64 letters, digits, "-", "_" and ".", not starting with a dot`)
+			o.problems = append(o.problems, invalidName(name))
 		}
 	}
+}
+
+func invalidName(name string) *ConfigError {
+	return &ConfigError{Field: "WithName", Value: jsonconfig.Shorten(strconv.Quote(name)), Bound: `1 to 64 letters, digits, "-", "_" and ".", not starting with a dot`}
 }
 
 func validName(name string) bool {

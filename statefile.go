@@ -45,7 +45,7 @@ func stateEvent(e statefile.Event) string {
 // be there.
 func DefaultStateFile(name string) (string, error) {
 	if !validName(name) {
-		return "", fmt.Errorf("tokenguard: WithName: %q: not a name of a state file", name)
+		return "", invalidName(name)
 	}
 	dir, err := stateDir()
 	if err != nil {

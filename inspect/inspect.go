@@ -52,6 +52,7 @@ type Limit struct {
 	Reason tokenguard.Reason `json:"reason"`
 	Until  time.Time         `json:"until"`
 	Detail string            `json:"detail"`
+	Answer string            `json:"answer,omitempty"` // of the upstream, or the error, because of which it closed; masked
 }
 
 // Token is what is known of a token.
@@ -80,14 +81,25 @@ func File(ctx context.Context, path string) (Report, error) {
 	if f.Locked {
 		out.LockedBy = f.LockedBy
 	}
-	if f.Lost != "" {
-		out.Problem = fmt.Sprintf("%s: the next guard that opens it sets it aside and counts the hour window as full", f.Lost)
-	}
 	if f.Problem != nil {
-		out.Problem = strings.TrimPrefix(out.Problem+": "+f.Problem.Error(), ": ")
+		out.Problem = f.Problem.Error()
+	}
+	if then := losses[f.Lost]; then != "" {
+		if out.Problem == "" {
+			out.Problem = strings.ReplaceAll(string(f.Lost), "_", " ")
+		}
+		out.Problem += "; the next guard " + then + " and counts the hour window as full"
 	}
 	out.read(f.Snapshot.Data, time.Time{})
 	return out, nil
+}
+
+// losses are what the next guard does about each.
+var losses = map[statefile.EventKind]string{
+	statefile.EventDamaged:    "sets the file aside, begins anew",
+	statefile.EventDeleted:    "begins anew",
+	statefile.EventRolledBack: "goes on with this older state, keeps a copy of the file",
+	statefile.EventReplaced:   "goes on with this other state, keeps a copy of the file",
 }
 
 // Store explains what a store holds under a guard's name, without changing it or disturbing its users; Path is the
@@ -142,7 +154,11 @@ func (p *Report) describe(d *ledger.Document, r timeline.Reading) {
 	v := &decide.Input{Doc: d, Policy: policy, Request: &decide.Request{Kind: ledger.Anonymous}}
 	gate := func(scope string, rl decide.Decision) {
 		if rl.Until > r.Now {
-			p.Closed = append(p.Closed, Limit{scope, tokenguard.Reason(rl.Reason), r.Time(rl.Until), v.RuleText(rl, r)})
+			l := Limit{Scope: scope, Reason: tokenguard.Reason(rl.Reason), Until: r.Time(rl.Until), Detail: v.RuleText(rl, r)}
+			if rl.Failure != nil {
+				l.Answer = rl.Failure.Text
+			}
+			p.Closed = append(p.Closed, l)
 		}
 	}
 	for _, rl := range v.Limits(r.Now) {
@@ -224,6 +240,9 @@ func (p Report) String() string {
 	}
 	for _, l := range p.Closed {
 		line("  closed until %s%s, %s: %s", l.Until.Format(time.RFC3339), ofScope(l.Scope), l.Reason, l.Detail)
+		if !strings.HasSuffix(p.Failure, l.Answer) {
+			line("    because of: %s", l.Answer)
+		}
 	}
 	if len(p.Closed) == 0 {
 		line("  no limit is closed")

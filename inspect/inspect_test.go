@@ -84,3 +84,63 @@ func TestSealed(t *testing.T) {
 	require.Equal(t, "sealed", report.Tokens[0].Stored)
 	require.Equal(t, "usable", report.Tokens[0].State)
 }
+
+// Each loss says what is wrong and what the next guard does about it.
+func TestLosses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		harm func(t *testing.T, path string, older []byte)
+		want string
+	}{
+		"deleted": {func(t *testing.T, path string, _ []byte) { require.NoError(t, os.Remove(path)) },
+			"deleted; the next guard begins anew and counts the hour window as full"},
+		"damaged": {func(t *testing.T, path string, older []byte) {
+			require.NoError(t, os.WriteFile(path, older[:9], 0o600))
+		},
+			"; the next guard sets the file aside, begins anew and counts the hour window as full"},
+		"an older one": {func(t *testing.T, path string, older []byte) { require.NoError(t, os.WriteFile(path, older, 0o600)) },
+			"rolled back; the next guard goes on with this older state, keeps a copy of the file and counts the hour window as full"},
+		"another one": {func(t *testing.T, path string, _ []byte) {
+			other := filepath.Join(t.TempDir(), "other")
+			_, err := newGuard(t, tokenguard.WithStateFile(other)).Token(t.Context())
+			require.NoError(t, err)
+			data, err := os.ReadFile(other)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(path, data, 0o600))
+		}, "replaced; the next guard goes on with this other state, keeps a copy of the file and counts the hour window as full"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "state")
+			g := newGuard(t, tokenguard.WithStateFile(path))
+			token, err := g.Token(t.Context())
+			require.NoError(t, err)
+			older, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.NoError(t, g.Report(t.Context(), tokenguard.Outcome{TokenID: token.ID()}))
+			require.NoError(t, g.Close())
+			report, err := inspect.File(t.Context(), path)
+			require.NoError(t, err)
+			require.Empty(t, report.Problem)
+			tc.harm(t, path, older)
+			report, err = inspect.File(t.Context(), path)
+			require.NoError(t, err)
+			require.Contains(t, report.Problem, tc.want)
+			require.Contains(t, report.String(), "  PROBLEM: "+report.Problem)
+		})
+	}
+}
+
+// A gate that a failed acquisition closed says because of what, masked.
+func TestAnswer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+		return tokenguard.Token{}, tokenguard.Failed(tokenguard.Failure{StatusCode: 403, Message: "this account is suspended, token 00112233445566778899aabbccddeeff"})
+	}, tokenguard.WithStateFile(path))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = g.Close() })
+	_, err = g.Token(t.Context())
+	require.Error(t, err)
+	report, err := inspect.File(t.Context(), path)
+	require.NoError(t, err)
+	require.Contains(t, report.String(), "\n    because of: this account is suspended")
+	require.NotContains(t, report.String(), "8899aabb")
+}

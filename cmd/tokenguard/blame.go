@@ -35,11 +35,16 @@ func classOf(f tokenguard.Failure) tokenguard.Class {
 // upstream never saw, is no answer of the upstream's: it must not close a key as a refusal would.
 func (f *fetch) failed(err error, said string) error {
 	e := &commandError{name: f.command[0], err: err}
+	ended, ran := errors.AsType[*exec.ExitError](err)
+	program := programOf(f.command[0])
 	if said == "" {
-		said = err.Error()
+		said = e.Error()
+		if ran && program == "curl" {
+			e.err = fmt.Errorf("%w (curl says why with --show-error)", err)
+		}
 	}
-	if _, ran := errors.AsType[*exec.ExitError](err); !ran {
-		e.class = tokenguard.ClassTransient // it could not be started
+	if !ran || slices.Contains(networkCodes[program], ended.ExitCode()) {
+		e.class = tokenguard.ClassTransient // it could not be started, or nothing answered
 	} else if ownMistake(f.command[0], err, said) {
 		e.class = tokenguard.ClassUnknown
 	}
@@ -52,8 +57,20 @@ var (
 	localDenial = regexp.MustCompile(`(?i)(permission denied|operation not permitted)\s*($|[^\s(])`)
 )
 
+// networkCodes are exit codes that say the network failed, for commands that may say nothing else.
+var networkCodes = map[string][]int{
+	"curl": {5, 6, 7, 16, 18, 28, 35, 52, 55, 56, 92},
+	"wget": {4},
+}
+
+// sure is the confidence from which words without a status are an answer of the upstream's. Below it the library reads
+// them by a coin's throw.
+const sure = 0.8
+
 // curlMistakes are curl's exit codes for what it never sent: wrong options and addresses, files that cannot be read.
 var curlMistakes = []int{1, 2, 3, 4, 26, 27, 37, 43, 48}
+
+func programOf(name string) string { return strings.TrimSuffix(filepath.Base(name), ".exe") }
 
 // ownMistake reports whether a command failed by itself: it was not found by its shell, was called wrongly, or may not
 // read a file.
@@ -65,13 +82,11 @@ func ownMistake(name string, err error, said string) bool {
 	switch {
 	case code == exitNotExecutable || code == exitNotFound:
 		return true
-	case strings.TrimSuffix(filepath.Base(name), ".exe") == "curl" && slices.Contains(curlMistakes, code):
+	case programOf(name) == "curl" && slices.Contains(curlMistakes, code):
 		return true
 	case statusInText.MatchString(said):
 		return false
 	}
-	// Without a status, what the library reads by a coin's throw is no refusal.
-	const sure = 0.8
 	switch j := judge(answered{Text: said}); j.Class {
 	case classify.ClientError:
 		return true

@@ -20,7 +20,7 @@ func clearCommand() *cobra.Command {
 		Short: "Lift what an operator may lift: a backoff, a Retry-After, a suspicion",
 		Long: `Clear lifts standing refusals of a state: --backoff forgets the failures in a row and opens the keys that a failed
 acquisition closed, as one that a mistake in a command closed; --retry-after opens what an upstream's Retry-After closed;
---suspicion forgets what was reported of a token's quota. It says what was lifted and what still stands. A charged
+--suspicion forgets what was reported of a token's quota (- reads the token from standard input). It says what was lifted and what still stands. A charged
 attempt is never given back, so the limits per hour and day and the spacing hold on; a token that was rejected stays so.
 
 It exits with 1 if there is no state.`,
@@ -34,8 +34,8 @@ It exits with 1 if there is no state.`,
 			if what == (tokenguard.Clear{}) {
 				return usage("clear needs what to lift: --backoff, --retry-after, --suspicion ID, or --all")
 			}
-			if s := what.Suspicion; s != "" && s != "*" && !isTokenID(s) {
-				return usage("--suspicion: want the ID of a token (tk_ and 16 hex digits, as inspect shows it), or *")
+			if s := what.Suspicion; s != "" && s != "*" && s != "-" && !isTokenID(s) {
+				return usage("--suspicion: want the ID of a token (tk_ and 16 hex digits, as inspect shows it), * for all, or - to read the token from standard input")
 			}
 			return p.fileArg(cmd, args)
 		},
@@ -43,6 +43,11 @@ It exits with 1 if there is no state.`,
 			settings, err := readConfig(cmd, config)
 			if err != nil {
 				return err
+			}
+			if what.Suspicion == "-" {
+				if what.Suspicion, err = tokenOf(cmd, "--suspicion", "-"); err != nil {
+					return err
+				}
 			}
 			if err := p.open(); err != nil {
 				return err
@@ -58,15 +63,15 @@ It exits with 1 if there is no state.`,
 			return done.show(cmd, &p)
 		},
 	}
-	p.flags(cmd)
+	p.writerFlags(cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&what.Backoff, "backoff", false, "forget the failures in a row, and open the keys that a failed acquisition closed")
 	flags.BoolVar(&what.RetryAfter, "retry-after", false, "open what an upstream's Retry-After closed")
-	flags.StringVar(&what.Suspicion, "suspicion", "", "forget what was reported of a token's quota: its `ID`, or * for all tokens")
+	flags.StringVar(&what.Suspicion, "suspicion", "", "forget what was reported of a token's quota: its `ID`, - to read the token from standard input, or * for all tokens")
 	flags.BoolVar(&all, "all", false, "all three, of all tokens")
 	flags.StringVar(&config, "config", "", "configuration `FILE` of the guards, in JSON (default: the library's)")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
-	completeWords(cmd, "suspicion", "*", "tk_")
+	completeWords(cmd, "suspicion", "*", "-", "tk_")
 	complete(cmd, "config", "json", "jsonc")
 	return cmd
 }
@@ -143,7 +148,7 @@ func (l lifted) show(cmd *cobra.Command, p *place) error {
 		fmt.Fprintln(&b, colour.good("  lifted: "+oneLine(s)))
 	}
 	if len(l.Lifted) == 0 {
-		fmt.Fprintln(&b, "  nothing of what was asked for stood")
+		fmt.Fprintln(&b, "  there was nothing to lift")
 	}
 	for _, s := range l.Stands {
 		fmt.Fprintln(&b, "  stands: "+oneLine(s))

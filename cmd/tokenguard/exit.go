@@ -102,8 +102,10 @@ func tell(w io.Writer, err error) int {
 }
 
 // flagNames are what this command's users know the library's options by.
-var flagNames = strings.NewReplacer("WithStateFile", "--state", "WithName", "--name", "WithStore", "--redis", "WithPrefix", "--prefix",
-	"WithRequestTimeout", "--timeout", "WithConfig", "--config", "WithRefreshAhead", "refresh_ahead")
+var flagNames = strings.NewReplacer("WithStateFile", "--state", "WithSharedStateFile", "--state with --shared", "WithName", "--name",
+	"WithStore", "--redis", "WithPrefix", "--prefix", "WithRequestTimeout", "--timeout", "WithConfig", "--config",
+	"WithRateLimits", "--config", "WithCache", "--config", "WithDedup", "--config", "WithManager", "--config", "WithPredictor", "--config",
+	"WithRefreshAhead", "refresh_ahead", "WithEncryption", "the guards' encryption")
 
 // asFlags names flags where the library names its options.
 func asFlags(text string) string { return flagNames.Replace(text) }

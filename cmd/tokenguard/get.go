@@ -15,16 +15,17 @@ import (
 
 // access is what get and exec share: whose token, from which state, and what to say about the last one.
 type access struct {
-	name, state, scope, caller, config string
-	lifetime, timeout, wait            time.Duration
-	json, verbose                      bool
-	report, message, failing           string
+	place
+	scope, caller, config    string
+	lifetime, timeout, wait  time.Duration
+	json, verbose            bool
+	report, message, failing string
 }
 
 func (a *access) flags(cmd *cobra.Command) {
+	a.name = "default"
+	a.writerFlags(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&a.name, "name", "default", "upstream and account: tokens and limits are shared by `NAME`")
-	flags.StringVar(&a.state, "state", "", "state `FILE` (default: one named after --name in your state folder)")
 	flags.StringVar(&a.scope, "scope", "", "what the token must be good for")
 	flags.StringVar(&a.caller, "caller", "", "who asks, for the dedup filter and the events (default: the user and the command)")
 	flags.StringVar(&a.config, "config", "", "configuration in JSON (default: the library's)")
@@ -36,8 +37,6 @@ func (a *access) flags(cmd *cobra.Command) {
 	flags.StringVar(&a.report, "report", "", "how the call made with --failing ended: `ok|quota|auth|status=N`")
 	flags.StringVar(&a.message, "message", "", "what the upstream answered, with --report")
 	flags.StringVar(&a.failing, "failing", "", "the token of --report: its `ID`, or - to read the token from standard input")
-	completeNames(cmd, "name")
-	complete(cmd, "state")
 	complete(cmd, "config", "json", "jsonc")
 	completeWords(cmd, "report", outcomes...)
 	completeWords(cmd, "failing", "-")
@@ -93,6 +92,9 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 			return token, err
 		}
 	}
+	if err := a.check(cmd); err != nil {
+		return token, err
+	}
 	if a.failing, err = tokenOf(cmd, "--failing", a.failing); err != nil {
 		return token, err
 	}
@@ -110,7 +112,11 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 		}
 		defer f.spare.free()
 	}
-	g, err := tokenguard.New(f.request, tokenguard.WithName(a.name), tokenguard.WithStateFile(a.state), tokenguard.WithClassifier(classOf),
+	if err := a.open(); err != nil {
+		return token, err
+	}
+	defer a.close()
+	g, err := tokenguard.New(f.request, tokenguard.WithName(a.name), a.option(), tokenguard.WithClassifier(classOf),
 		tokenguard.WithConfig(config), tokenguard.WithRequestTimeout(a.timeout), tokenguard.WithFreshness(0))
 	if err != nil {
 		return token, storeError(err)
@@ -144,7 +150,7 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 	if a.verbose && err == nil {
 		fmt.Fprintf(cmd.ErrOrStderr(), "tokenguard: %s: %s\n", origins[grant.Source], asFlags(grant.Verdict.Detail))
 	}
-	return grant.Token, exitFor(err)
+	return grant.Token, a.exitFor(err)
 }
 
 // origins say where a token came from.
@@ -155,7 +161,7 @@ var origins = map[tokenguard.Source]string{
 }
 
 // exitFor gives the answer its exit code and says what to do.
-func exitFor(err error) error {
+func (a *access) exitFor(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -179,6 +185,9 @@ func exitFor(err error) error {
 			code, hint = exitWait, "; that is longer than --wait"
 		case !refused.Verdict.RetryAt.IsZero():
 			code, hint = exitWait, "; or wait with --wait"
+			if refused.Verdict.Reason == tokenguard.ReasonBackoff {
+				hint += fmt.Sprintf("; tokenguard inspect %s shows what failed; once that is mended, tokenguard clear --backoff %[1]s lifts this", a.flagged())
+			}
 		}
 		err = refused
 	} else if errors.Is(err, context.DeadlineExceeded) {

@@ -28,6 +28,7 @@ func run() int {
 }
 
 func root() *cobra.Command {
+	cobra.EnableCommandSorting = false
 	cmd := &cobra.Command{
 		Use:           "tokenguard",
 		Short:         "Acquire metered tokens almost never",
@@ -51,8 +52,10 @@ func root() *cobra.Command {
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("%w (see %s --help)", err, c.CommandPath())
 	})
-	cmd.AddCommand(replayCommand(), getCommand(), execCommand(), reportCommand(), checkCommand(), classifyCommand(), inspectCommand(), listCommand(),
-		watchCommand(), clearCommand(), serveCommand(), demoCommand(), testCommand(), versionCommand())
+	addGroup(cmd, "Tokens for scripts:", getCommand(), execCommand(), reportCommand())
+	addGroup(cmd, "What is going on, and mending it:", inspectCommand(), listCommand(), watchCommand(), serveCommand(), clearCommand())
+	addGroup(cmd, "Before it runs:", demoCommand(), replayCommand(), checkCommand(), classifyCommand(), testCommand())
+	cmd.AddCommand(versionCommand())
 	cmd.SetHelpCommand(helpCommand(cmd))
 	cmd.InitDefaultCompletionCmd()
 	if c, _, err := cmd.Find([]string{"completion"}); err == nil { // which by itself takes an unknown shell for a question
@@ -60,6 +63,15 @@ func root() *cobra.Command {
 	}
 	keepConventions(cmd)
 	return cmd
+}
+
+// addGroup adds commands that help lists under a title, in this order.
+func addGroup(root *cobra.Command, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: title, Title: title})
+	for _, c := range commands {
+		c.GroupID = title
+	}
+	root.AddCommand(commands...)
 }
 
 func helpCommand(root *cobra.Command) *cobra.Command {

@@ -6,11 +6,13 @@ import (
 	"io"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -36,9 +38,33 @@ func TestScripts(t *testing.T) {
 			env.Setenv("DATA", data)
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
 			env.Setenv("USER", "tester")
+			server, err := miniredis.Run()
+			if err != nil {
+				return err
+			}
+			env.Defer(server.Close)
+			env.Setenv("REDIS", "redis://"+server.Addr()+"/0")
+			up := httptest.NewServer(http.HandlerFunc(upstream))
+			env.Defer(up.Close)
+			env.Setenv("UPSTREAM", up.URL)
 			return nil
 		},
 	})
+}
+
+// upstream answers token requests in the ways in which upstreams do.
+func upstream(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/token":
+		fmt.Fprint(w, `{"access_token":"made-up-token","expires_in":3600}`)
+	case "/page":
+		fmt.Fprint(w, "<html><head><title>Welcome</title></head><body>Our API is documented here.</body></html>")
+	case "/limited":
+		w.Header().Set("Retry-After", "120")
+		http.Error(w, `{"error":{"message":"Too many requests"}}`, http.StatusTooManyRequests)
+	case "/banned":
+		http.Error(w, `{"error":{"message":"Your account has been suspended"}}`, http.StatusForbidden)
+	}
 }
 
 // issue is an upstream's command line client: each run leaves a line in the file "runs" and prints another token.

@@ -10,13 +10,14 @@ import (
 	"unicode/utf8"
 
 	"github.com/tokenguard/tokenguard"
+	"github.com/tokenguard/tokenguard/internal/classify"
 )
 
 // unusable is output that is no token. What it is instead goes to the guard, which reads from it what the upstream
 // meant, and not from our words; where it tells nothing, that it is unknown.
 func (f *fetch) unusable(why, instead string) error {
 	e := &commandError{name: f.command[0], err: errors.New(why)}
-	if instead == "" || tokenguard.Classify(tokenguard.Failure{Message: instead}) == tokenguard.ClassUnknown {
+	if j := judge(answered{Text: instead}); j.Class == classify.Unknown || j.Confidence < sure {
 		e.class, instead = tokenguard.ClassUnknown, ""
 	}
 	return tokenguard.Failed(tokenguard.Failure{Message: instead, Err: e})

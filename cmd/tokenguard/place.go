@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 // place is where a state is: a file, the one of a name in the user's folder, or under a name on a server.
 type place struct {
 	name, file, server, prefix string
+	shared                     bool // the file is for the users of one group
 
 	path   string // of the file, whole; "" on a server
 	client *redis.Client
@@ -24,11 +26,17 @@ type place struct {
 
 func (p *place) flags(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&p.name, "name", "", "upstream and account: the guards' `NAME`")
+	flags.StringVar(&p.name, "name", p.name, "upstream and account: the guards' `NAME`")
 	flags.StringVar(&p.file, "state", "", "state `FILE` (default: one named after --name in your state folder)")
 	serverFlags(cmd, &p.server, &p.prefix)
 	completeNames(cmd, "name")
 	complete(cmd, "state")
+}
+
+// writerFlags are flags for a command that writes to the state.
+func (p *place) writerFlags(cmd *cobra.Command) {
+	p.flags(cmd)
+	cmd.Flags().BoolVar(&p.shared, "shared", false, "the state file is for all users of its folder's group; everybody on it must say so")
 }
 
 func serverFlags(cmd *cobra.Command, server, prefix *string) {
@@ -61,6 +69,8 @@ func (p *place) check(cmd *cobra.Command) error {
 		return usage("--state and --redis: a state is in one place")
 	case p.prefix != "" && p.server == "":
 		return usage("--prefix is of the keys in Redis: it needs --redis")
+	case p.shared && p.server != "":
+		return usage("--shared is of a state file, and --redis is on a server")
 	}
 	return nil
 }
@@ -91,6 +101,32 @@ func (p *place) String() string {
 		return fmt.Sprintf("%q on %s", p.name, p.client.Options().Addr)
 	}
 	return p.path
+}
+
+// flagged names the state as the flags of another command do.
+func (p *place) flagged() string {
+	var b strings.Builder
+	for _, f := range []struct{ name, value string }{{"--state", p.file}, {"--name", p.name}, {"--redis", p.server}, {"--prefix", p.prefix}} {
+		if f.value == "" || f.name == "--name" && p.file != "" {
+			continue
+		}
+		if f.name == "--redis" {
+			f.value = "URL" // may hold a password
+		}
+		fmt.Fprintf(&b, " %s %s", f.name, f.value)
+	}
+	return b.String()[1:]
+}
+
+// option keeps a guard's state here.
+func (p *place) option() tokenguard.Option {
+	switch {
+	case p.store != nil:
+		return tokenguard.WithStore(p.store)
+	case p.shared:
+		return tokenguard.WithSharedStateFile(p.path)
+	}
+	return tokenguard.WithStateFile(p.path)
 }
 
 // look reads the state and changes nothing.
@@ -124,12 +160,7 @@ func (p *place) guard(r inspected, opts ...tokenguard.Option) (*tokenguard.Guard
 		name = r.Name
 	}
 	opts = append([]tokenguard.Option{tokenguard.WithRateLimits(limitsOf(r))}, opts...)
-	opts = append(opts, tokenguard.WithName(name), tokenguard.WithFreshness(0))
-	if p.store != nil {
-		opts = append(opts, tokenguard.WithStore(p.store))
-	} else {
-		opts = append(opts, tokenguard.WithStateFile(p.path))
-	}
+	opts = append(opts, tokenguard.WithName(name), tokenguard.WithFreshness(0), p.option())
 	g, err := tokenguard.New(readOnly, opts...)
 	return g, storeError(err)
 }
@@ -139,6 +170,11 @@ func readOnly(context.Context, tokenguard.Request) (tokenguard.Token, error) {
 	return tokenguard.Token{}, errors.New("tokenguard: this guard acquires nothing")
 }
 
+// mute keeps the client's own log off standard error: what matters of it is in the errors.
+type mute struct{}
+
+func (mute) Printf(context.Context, string, ...any) {}
+
 // dial opens a store on a server. No input or output yet.
 func dial(server, prefix string) (*redis.Client, *redisstore.Store, error) {
 	options, err := redis.ParseURL(server)
@@ -146,6 +182,7 @@ func dial(server, prefix string) (*redis.Client, *redisstore.Store, error) {
 		return nil, nil, usage("--redis: not an address such as redis://localhost:6379/0")
 	}
 	options.ContextTimeoutEnabled, options.DisableIdentity = true, true
+	redis.SetLogger(mute{})
 	client := redis.NewClient(options)
 	var opts []redisstore.Option
 	if prefix != "" {

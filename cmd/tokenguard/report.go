@@ -52,7 +52,7 @@ state does not know the token: then nothing is recorded.`,
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd) },
 	}
-	r.flags(cmd)
+	r.writerFlags(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&r.token, "token", "", "that the call was made with: its `ID`, or - to read the token from standard input")
 	flags.StringVar(&r.message, "message", "", "what the upstream answered")

@@ -61,7 +61,7 @@ services' own pages: each process knows those that it decided.`,
 			return serve(cmd, g, &page)
 		},
 	}
-	p.flags(cmd)
+	p.writerFlags(cmd)
 	cmd.Flags().StringVar(&config, "config", "", "configuration `FILE` of the guards, in JSON (default: the library's)")
 	complete(cmd, "config", "json", "jsonc")
 	page.flags(cmd)
