@@ -78,5 +78,8 @@ func (c *counters) calls(cached, personal int64) CallStats {
 	if answered := out.Served + out.Refused + out.Failed; answered > 0 {
 		out.FilterRate = 1 - float64(c.own.Load())/float64(answered)
 	}
+	if out.Served > 0 {
+		out.SavedRate = 1 - float64(out.Answers[StepRequest][ReasonAcquired])/float64(out.Served)
+	}
 	return out
 }

@@ -135,7 +135,7 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 	}
 	if g.isClosed() {
 		err := &RefusedError{Verdict: closedVerdict(q)}
-		return Explanation{At: r.Wall, Verdict: err.Verdict}, err
+		return Explanation{At: r.Wall, Verdict: err.Verdict, Opening: err.Verdict}, err
 	}
 	doc := ledger.New()
 	if rev != nil {
@@ -169,9 +169,11 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 	if final.Reason == decide.ReasonStoreUnavailable {
 		refused := &RefusedError{Verdict: word(final), Cause: away}
 		refused.Verdict.Detail = mask(strings.TrimPrefix(away.Error(), "tokenguard: "))
-		return Explanation{At: r.Wall, Verdict: refused.Verdict}, refused
+		return Explanation{At: r.Wall, Verdict: refused.Verdict, Opening: refused.Verdict}, refused
 	}
-	out := Explanation{At: r.Wall, Verdict: word(final)}
+	binding, opens := v.Opening(r.Now)
+	out := Explanation{At: r.Wall, Verdict: word(final), Opening: verdictOf(v, binding, r, opens)}
+	out.Opening.Detail = openingText(v, binding, r)
 	for _, rl := range steps {
 		out.Steps = append(out.Steps, word(rl))
 	}

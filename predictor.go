@@ -8,7 +8,6 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
-	"github.com/tokenguard/tokenguard/internal/predict"
 	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
@@ -35,14 +34,25 @@ const (
 	LevelUnknown   Level = "unknown" // no call ended lately, and the upstream said nothing that still holds
 )
 
-// PredictorStats is the quota predictor on the newest token.
+// PredictorStats is the quota predictor on the newest token, of whichever scope. Without a token, or once it has expired
+// or was rejected, there is nothing to forecast: Level is empty and Reason says why.
 type PredictorStats struct {
-	Level       Level     `json:"level"`
-	Confidence  float64   `json:"confidence"` // in [0,1]
-	Reason      string    `json:"reason"`
-	Probability float64   `json:"refusal_probability"` // that the next call is refused for quota
-	UsesLeft    int64     `json:"uses_left"`           // -1: not known
-	ExhaustedAt time.Time `json:"exhausted_at,omitzero"`
+	// TokenID, AcquiredAt and State (usable, suspect, spent, rejected or expired) are of the newest token; empty: none is
+	// known.
+	TokenID    string    `json:"token_id,omitempty"`
+	AcquiredAt time.Time `json:"acquired_at,omitzero"`
+	State      string    `json:"state,omitempty"`
+
+	Level      Level   `json:"level"`
+	Confidence float64 `json:"confidence"` // in [0,1]
+	Reason     string  `json:"reason"`
+	// Outcomes are the calls of the last 5 minutes that Level rests on; LastSuccess is when a call made with the token
+	// last succeeded, however long ago.
+	Outcomes    int64     `json:"outcomes"`
+	LastSuccess time.Time `json:"last_success,omitzero"`
+	Probability float64   `json:"refusal_probability"`   // that the next call is refused for quota
+	UsesLeft    int64     `json:"uses_left"`             // -1: not known
+	ExhaustedAt time.Time `json:"exhausted_at,omitzero"` // zero: no forecast, or it is used up already
 	Forecast    string    `json:"forecast"`
 	Accuracy    Accuracy  `json:"accuracy"`
 }
@@ -58,17 +68,27 @@ type Accuracy struct {
 
 // predictorStats speaks of the newest token of all keys.
 func predictorStats(v *decide.Input, r timeline.Reading) PredictorStats {
-	var usage predict.Usage
-	if newest := v.Doc.Latest(); newest != nil {
-		usage = newest.Usage
-	}
-	a := v.Policy.Assess(usage, 0, r.Now)
 	history := v.Doc.History.Clone()
-	f := history.Forecast(usage, int64(r.Now))
 	acc := history.Accuracy()
-	out := PredictorStats{Level: Level(a.Level), Confidence: a.Confidence, Reason: a.Reason,
-		Probability: f.Probability, UsesLeft: -1, ExhaustedAt: r.Time(timeline.Instant(f.ExhaustedAt)), Forecast: f.Reason(),
-		Accuracy: Accuracy{acc.Count, acc.ShareRight, acc.Brier, acc.BaseBrier, acc.Skill}}
+	out := PredictorStats{UsesLeft: -1, Accuracy: Accuracy{acc.Count, acc.ShareRight, acc.Brier, acc.BaseBrier, acc.Skill}}
+	newest := v.Doc.Latest()
+	if newest == nil {
+		out.Reason = "no token is known"
+		return out
+	}
+	out.TokenID, out.AcquiredAt, out.State = newest.ID, r.Time(newest.Acquired), v.TokenState(newest, r.Now)
+	out.LastSuccess = r.Time(timeline.Instant(newest.Usage.Good))
+	if out.State == "expired" || out.State == "rejected" {
+		out.Reason = "the newest token is " + out.State
+		return out
+	}
+	a := v.Policy.Assess(newest.Usage, 0, r.Now)
+	f := history.Forecast(newest.Usage, int64(r.Now))
+	out.Level, out.Confidence, out.Reason, out.Outcomes = Level(a.Level), a.Confidence, a.Reason, a.Points
+	out.Probability, out.Forecast = f.Probability, f.Reason()
+	if at := timeline.Instant(f.ExhaustedAt); at > r.Now {
+		out.ExhaustedAt = r.Time(at)
+	}
 	if f.HasUses {
 		out.UsesLeft = f.UsesLeft
 	}

@@ -53,13 +53,16 @@ type WindowStats struct {
 	Probability float64 `json:"exhaustion_probability"`
 }
 
-// LimiterStats says when the next acquisition of the default scope may start.
+// LimiterStats says when the next acquisition of the default scope may start: not by the limits alone, but by every rule
+// from the dedup filter to the store. While a usable token answers, it says so for the case that there was none.
 type LimiterStats struct {
-	// Open: an acquisition could start now, as far as the limits go.
-	Open        bool      `json:"open"`
-	NextAllowed time.Time `json:"next_allowed"`      // now if open
-	Binding     Reason    `json:"binding,omitempty"` // what closes it: the one that opens last
-	Detail      string    `json:"detail"`
+	// Open: a caller that finds no usable token would start an acquisition now.
+	Open bool `json:"open"`
+	// NextAllowed is when one could start: now if open; zero: waiting alone changes nothing.
+	NextAllowed time.Time `json:"next_allowed,omitzero"`
+	// Binding is the rule that closes it: of several the one that opens last. Joined: one is in progress.
+	Binding Reason `json:"binding,omitempty"`
+	Detail  string `json:"detail"`
 
 	ConsecutiveFailures int       `json:"consecutive_failures"`
 	BackoffUntil        time.Time `json:"backoff_until,omitzero"`
@@ -91,18 +94,27 @@ func acquisitionStats(v *decide.Input, r timeline.Reading) AcquisitionStats {
 	return out
 }
 
+// openingText is what keeps an acquisition from starting, in words.
+func openingText(v *decide.Input, binding decide.Decision, r timeline.Reading) string {
+	switch {
+	case binding.Answer == decide.AnswerPass:
+		return "every rule lets an acquisition start"
+	case binding.Reason == decide.ReasonStoreUnavailable:
+		return "the store cannot be read or written"
+	}
+	return v.RuleText(binding, r)
+}
+
 func windowStats(w decide.Decision, f predict.WindowForecast, r timeline.Reading) WindowStats {
 	return WindowStats{Used: w.Count, Limit: w.Limit, Remaining: max(w.Limit-w.Count, 0),
 		ExhaustedAt: r.Time(timeline.Instant(f.ExhaustedAt)), Probability: f.Probability}
 }
 
 func limiterStats(v *decide.Input, r timeline.Reading) LimiterStats {
-	out := LimiterStats{Open: true, NextAllowed: r.Wall, ConsecutiveFailures: v.Doc.Failures.Count}
-	l := v.Limiter(r.Now)
-	if l.Answer == decide.AnswerRefuse {
-		out.Open, out.NextAllowed, out.Binding = false, r.Time(l.Until), Reason(l.Reason)
-	}
-	out.Detail = v.RuleText(l, r)
+	out := LimiterStats{ConsecutiveFailures: v.Doc.Failures.Count}
+	binding, at := v.Opening(r.Now)
+	out.Open, out.NextAllowed, out.Binding = binding.Answer == decide.AnswerPass, r.Time(at), Reason(binding.Reason)
+	out.Detail = openingText(v, binding, r)
 	if b := v.Backoff(); b.Until > r.Now {
 		out.BackoffUntil = r.Time(b.Until)
 	}

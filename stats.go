@@ -40,8 +40,11 @@ type CallStats struct {
 	Left    int64 `json:"left"` // callers whose context ended first
 	// Answers by step and reason.
 	Answers map[Step]map[Reason]int64 `json:"answers"`
-	// FilterRate is the share of the answered calls that started no acquisition of their own, in [0,1].
+	// FilterRate is the share of the answered calls that started no acquisition of their own, in [0,1]. Refused calls
+	// started none either, so it rises in an outage: SavedRate says what was saved.
 	FilterRate float64 `json:"filter_rate"`
+	// SavedRate is the share of the served calls that got their token without an acquisition of their own, in [0,1].
+	SavedRate float64 `json:"saved_rate"`
 	// Outcomes reported, by class; "success" for none.
 	Outcomes map[string]int64 `json:"outcomes"`
 	Waiting  int64            `json:"waiting"` // now, for an acquisition in progress
@@ -74,6 +77,7 @@ func (g *Guard) Stats() Stats {
 		q.Personal, _ = g.personal.view(st.Doc, "", r.Now)
 	}
 	v := g.inputs.on(q, st, r.Now)
+	v.Outage = decide.Outage{Away: err != nil, MayStart: g.replica.MayStart(st)}
 	s := Stats{Guard: g.opt.name, At: r.Wall, Calls: g.counters.calls(g.cache.cached.sum(), g.cache.personal.sum())}
 	s.Calls.Waiting = g.inputs.waiting.Load()
 	s.Store = StoreStats{Revision: st.Rev, LostAt: r.Time(st.Doc.Lost)}
@@ -83,6 +87,10 @@ func (g *Guard) Stats() Stats {
 	s.Store.Unsaved = g.replica.Unsaved()
 	s.Acquisitions = acquisitionStats(v, r)
 	s.Limiter = limiterStats(v, r)
+	if g.isClosed() {
+		closed := closedVerdict(q)
+		s.Limiter.Open, s.Limiter.NextAllowed, s.Limiter.Binding, s.Limiter.Detail = false, time.Time{}, closed.Reason, closed.Detail
+	}
 	s.Dedup = DedupStats{Duplicates: s.Calls.Answers[StepDedup][ReasonDuplicate], Records: len(st.Doc.Triggers)}
 	s.Cache = cacheStats(v, r, s.Calls)
 	s.Predictor = predictorStats(v, r)

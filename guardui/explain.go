@@ -137,10 +137,10 @@ func facts(v tokenguard.Verdict) (out []fact) {
 	add(e.Limit != 0, "count", "%d of %d", e.Count, e.Limit)
 	add(e.Limit == 0 && e.Count != 0, "count", "%d", e.Count)
 	add(e.Window != 0, "window", "%s", span(e.Window))
-	add(!e.Since.IsZero(), "since", "%s", e.Since.UTC().Format("2 Jan 15:04:05"))
+	add(!e.Since.IsZero(), "since", "%s", stamp(e.Since))
 	add(e.TokenID != "", "token", "%s", e.TokenID)
 	add(e.Similarity != 0, "similarity", "%.2f", e.Similarity)
 	add(e.Level != "", "level", "%s, confidence %.2f", e.Level, e.Confidence)
-	add(!v.Until.IsZero(), "this rule opens", "%s", v.Until.UTC().Format("2 Jan 15:04:05"))
+	add(!v.Until.IsZero(), "this rule opens", "%s", stamp(v.Until))
 	return out
 }

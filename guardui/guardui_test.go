@@ -119,13 +119,13 @@ func TestAccess(t *testing.T) {
 func TestShowsTheGuard(t *testing.T) {
 	guard, clock := newGuard(t, tokenguardtest.Reply{Lifetime: 10 * time.Minute}, tokenguardtest.Reply{Err: tokenguardtest.ErrScripted})
 	h := guardui.New(guard)
-	assert.Contains(t, ask(h, "/").Body.String(), "may start now")
+	assert.Contains(t, ask(h, "/").Body.String(), "Yes: the next call acquires one")
 	_, err := guard.Acquire(t.Context(), tokenguard.Request{Caller: "billing"})
 	require.NoError(t, err)
 	body := ask(h, "/").Body.String()
 	assert.Contains(t, body, "1 of 3")
 	assert.Contains(t, body, "min_interval")
-	assert.Contains(t, body, "gets a token at once")
+	assert.Contains(t, body, "Yes, at once")
 	assert.Contains(t, body, "billing")
 
 	clock.Advance(11 * time.Minute)
@@ -134,7 +134,7 @@ func TestShowsTheGuard(t *testing.T) {
 	_, err = guard.Acquire(t.Context(), tokenguard.Request{Caller: "billing"})
 	require.ErrorIs(t, err, tokenguard.ErrBackoff)
 	body = ask(h, "/").Body.String()
-	assert.Contains(t, body, "is refused until")
+	assert.Contains(t, body, "No, not before")
 	assert.Contains(t, body, `<rect class="closed"`)
 	assert.Contains(t, body, `<rect class="failed"`)
 	assert.Contains(t, body, "refused: backoff")
@@ -147,7 +147,7 @@ func TestShowsTheGuard(t *testing.T) {
 	assert.Contains(t, ask(h, "/?explain=1&scope="+strings.Repeat("a", 600)).Body.String(), `class="alarm"`)
 
 	require.NoError(t, guard.Close())
-	assert.Contains(t, ask(h, "/").Body.String(), "the guard is closed")
+	assert.Contains(t, ask(h, "/").Body.String(), "this guard is closed")
 }
 
 func TestHostileTexts(t *testing.T) {
@@ -230,7 +230,7 @@ func TestLive(t *testing.T) {
 	defer cancel()
 	s := stream(ctx, t, server.URL+"/events")
 	first := read(t, s)
-	assert.Contains(t, first["verdict"], "may start now")
+	assert.Contains(t, first["verdict"], "Yes: the next call acquires one")
 	page := ask(guardui.New(guard), "/").Body.String()
 	for id, html := range first {
 		assert.Contains(t, page, `id="`+id+`"`)
@@ -239,10 +239,10 @@ func TestLive(t *testing.T) {
 	_, err := guard.Token(t.Context())
 	require.NoError(t, err)
 	var seen strings.Builder
-	for seen.Len() == 0 || !strings.Contains(seen.String(), "gets a token at once") {
+	for seen.Len() == 0 || !strings.Contains(seen.String(), "Yes, at once") {
 		next := read(t, s)
 		require.NotNil(t, next)
-		assert.NotContains(t, next, "predictor", "what did not change is not sent")
+		assert.NotContains(t, next, "failures", "what did not change is not sent")
 		seen.WriteString(next["verdict"])
 	}
 	require.NoError(t, guard.Close())

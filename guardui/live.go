@@ -12,9 +12,9 @@ import (
 // made by the templates that made the page.
 
 const (
-	liveEvery    = time.Second     // at most, while things happen
-	liveIdle     = 5 * time.Second // windows move by themselves
-	liveBeat     = 15 * time.Second
+	liveEvery    = time.Second      // at most, while things happen
+	liveIdle     = 5 * time.Second  // windows move by themselves
+	liveBeat     = 15 * time.Second // script.js takes the server for gone after three of them
 	writeTimeout = 10 * time.Second // of a browser that does not read
 )
 
@@ -71,7 +71,7 @@ func (h *handler) live(w http.ResponseWriter, r *http.Request) {
 			}
 			continue
 		case <-beat.C:
-			if !send(": still here\n\n") {
+			if !send("event: beat\ndata: %s\n\n", stamp(h.guard.Stats().At)) {
 				return
 			}
 			continue
@@ -101,5 +101,5 @@ func (h *handler) push(r *http.Request, known map[string]string, send func(strin
 		return true
 	}
 	data, err := json.Marshal(changed)
-	return err == nil && send("event: parts\ndata: %s\n\n", data)
+	return err == nil && send("event: parts\nid: %s\ndata: %s\n\n", stamp(view.At), data)
 }

@@ -21,6 +21,7 @@ type view struct {
 	tokenguard.Stats
 	Scope     string
 	Verdict   tokenguard.Verdict // for a caller of Scope
+	Headlines []headline
 	Budgets   []budget
 	Timelines []timeline
 	Funnel    []slice
@@ -40,11 +41,12 @@ const logLength = 60 // events in the decision log
 
 func (h *handler) look(r *http.Request) *view {
 	v := &view{Stats: h.guard.Stats(), Scope: r.FormValue("scope")}
-	if e, err := h.guard.Explain(r.Context(), tokenguard.Request{Scope: v.Scope}); err == nil {
-		v.Verdict = e.Verdict
-	} else {
-		v.Verdict = verdictOf(err)
+	e, err := h.guard.Explain(r.Context(), tokenguard.Request{Scope: v.Scope})
+	if err != nil {
+		e.Verdict = verdictOf(err)
+		e.Opening = e.Verdict
 	}
+	v.Verdict, v.Headlines = e.Verdict, headlines(e, v.Store.Error)
 	history := slices.Collect(h.guard.History())
 	attempts, _ := h.guard.Attempts(r.Context()) // the store's error stands in Stats
 	config := h.guard.Config()

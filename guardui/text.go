@@ -3,6 +3,7 @@ package guardui
 import (
 	"fmt"
 	"html/template"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -17,9 +18,9 @@ const maxName = 160 // bytes of a foreign name on the page
 
 var funcs = template.FuncMap{
 	"name":    foreign,
-	"plain":   visible,
-	"clock":   clock,
-	"moment":  moment,
+	"plain":   plain,
+	"said":    func(s string) string { return plain(redact.Secrets(s, maxName)) },
+	"stamp":   stamp,
 	"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"unix":    func(t time.Time) int64 { return t.UnixMilli() },
 	"span":    span,
@@ -52,14 +53,20 @@ func hidden(r rune) bool {
 	return unicode.In(r, unicode.Cf, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Co)
 }
 
-func clock(t time.Time) string { return t.UTC().Format("15:04:05") }
+// stamp is the one form of an instant on the page.
+func stamp(t time.Time) string { return t.UTC().Format("2 Jan 15:04:05 UTC") }
 
-// moment is the clock, with the date where it is not that of now.
-func moment(t, now time.Time) string {
-	if t.UTC().Format(time.DateOnly) != now.UTC().Format(time.DateOnly) {
-		return t.UTC().Format("2 Jan 15:04:05")
-	}
-	return clock(t)
+var rfc3339 = regexp.MustCompile(`\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})`)
+
+// plain is a text of the guard, its instants in the form of the page.
+func plain(s string) string {
+	return rfc3339.ReplaceAllStringFunc(visible(s), func(at string) string {
+		t, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			return at
+		}
+		return stamp(t)
+	})
 }
 
 // span is a duration in at most two units, as a person says it.

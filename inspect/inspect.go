@@ -176,24 +176,9 @@ func (p *Report) describe(d *ledger.Document, r timeline.Reading) {
 		p.Attempts = append(p.Attempts, tokenguard.Attempt{ID: a.ID, Start: r.Time(a.Start), End: r.Time(a.End), State: tokenguard.AttemptState(a.State(r.Now))})
 	}
 	for _, t := range d.Tokens {
-		p.Tokens = append(p.Tokens, Token{t.ID, tokenguard.Kind(t.Kind), t.Scope, r.Time(t.Acquired), r.Time(t.Expiry), tokenState(v, t, r.Now), stored(t)})
+		p.Tokens = append(p.Tokens, Token{t.ID, tokenguard.Kind(t.Kind), t.Scope, r.Time(t.Acquired), r.Time(t.Expiry), v.TokenState(t, r.Now), stored(t)})
 	}
 	slices.SortFunc(p.Tokens, func(a, b Token) int { return b.Acquired.Compare(a.Acquired) })
-}
-
-func tokenState(v *decide.Input, r *ledger.Token, now timeline.Instant) string {
-	_, ends := v.Policy.Expiry(r)
-	switch {
-	case r.Rejected != 0 || r.Doubts("\x00", now) > 0 && rejectedBy(r):
-		return "rejected"
-	case now >= ends:
-		return "expired"
-	case r.IsSpent(now) || r.Doubts("\x00", now) > 0:
-		return "spent"
-	case r.IsSuspect(now) || suspectedBy(r, now):
-		return "suspect"
-	}
-	return "usable"
 }
 
 func stored(r *ledger.Token) string {
@@ -270,12 +255,4 @@ func defaults() *ledger.Policy {
 		RateLimit: ledger.LimitPolicy(c.RateLimit), Cache: ledger.CachePolicy(c.Cache), Dedup: ledger.DedupPolicy(c.Dedup),
 		Manager: ledger.ManagerPolicy(c.Manager), Predictor: ledger.PredictorPolicy(c.Predictor),
 	}
-}
-
-func rejectedBy(r *ledger.Token) bool {
-	return slices.ContainsFunc(r.Evidence, func(e ledger.Evidence) bool { return e.Refused != 0 && !r.Contradicted(&e) })
-}
-
-func suspectedBy(r *ledger.Token, now timeline.Instant) bool {
-	return slices.ContainsFunc(r.Evidence, func(e ledger.Evidence) bool { return e.Suspects(now) && !r.Contradicted(&e) })
 }

@@ -11,6 +11,7 @@ package otelguard
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -125,7 +126,7 @@ func (i *instruments) make(m metric.Meter) (err error) {
 	gauge(&i.failures, "consecutive_failures", "{acquisition}", "Failed acquisitions in a row.")
 	gauge(&i.level, "predictor.level", "1", "1 for the level that the predictor reads now, 0 for the others.")
 	gauge(&i.up, "store.up", "1", "1 if the state store answered this collection.")
-	float(&i.next, "next_allowed.timestamp", "s", "Unix time at which the next acquisition may start; not in the future: now.")
+	float(&i.next, "next_allowed.timestamp", "s", "Unix time at which the next acquisition may start, by every rule; not in the future: now; +Inf: waiting alone changes nothing.")
 	float(&i.last, "last_success.timestamp", "s", "Unix time at which the newest credential was acquired; 0: none is known.")
 	float(&i.expiry, "credential.expiry.timestamp", "s", "Unix time at which the last usable credential expires; 0: none is usable.")
 	float(&i.exhaustion, "predicted_exhaustion.timestamp", "s", "Unix time at which the newest credential's quota is forecast to run out; 0: no forecast.")
@@ -181,12 +182,20 @@ func (i *instruments) observe(o metric.Observer, s tokenguard.Stats) {
 		o.ObserveInt64(i.level, number(s.Predictor.Level == l), with(attribute.String("tokenguard.level", string(l))))
 	}
 	o.ObserveInt64(i.up, number(s.Store.Error == ""), with())
-	o.ObserveFloat64(i.next, unix(s.Limiter.NextAllowed), with())
+	o.ObserveFloat64(i.next, next(s.Limiter), with())
 	o.ObserveFloat64(i.last, unix(s.Acquisitions.LastSuccess), with())
 	o.ObserveFloat64(i.expiry, unix(s.Cache.Expiry), with())
 	o.ObserveFloat64(i.exhaustion, unix(s.Predictor.ExhaustedAt), with())
 	o.ObserveFloat64(i.confidence, s.Predictor.Confidence, with())
 	o.ObserveFloat64(i.brier, s.Predictor.Accuracy.Brier, with())
+}
+
+// next is +Inf where waiting alone changes nothing: a past instant would read as now.
+func next(l tokenguard.LimiterStats) float64 {
+	if l.NextAllowed.IsZero() {
+		return math.Inf(1)
+	}
+	return unix(l.NextAllowed)
 }
 
 func number(b bool) int64 {

@@ -11,6 +11,7 @@ package promguard
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -92,7 +93,7 @@ var (
 	waiting         = desc("waiting_calls", "Calls of this process that wait for an acquisition.")
 	cached          = desc("credentials", "Credentials in the cache.")
 	failures        = desc("consecutive_failures", "Failed acquisitions in a row.")
-	nextAllowed     = desc("next_allowed_timestamp_seconds", "When the next acquisition may start; not in the future: now.")
+	nextAllowed     = desc("next_allowed_timestamp_seconds", "When the next acquisition may start, by every rule; not in the future: now; +Inf: waiting alone changes nothing.")
 	lastSuccess     = desc("last_success_timestamp_seconds", "When the newest credential was acquired; 0: none is known.")
 	expiry          = desc("credential_expiry_timestamp_seconds", "When the last usable credential expires; 0: none is usable.")
 	exhaustion      = desc("predicted_exhaustion_timestamp_seconds", "When the newest credential's quota is forecast to run out; 0: no forecast.")
@@ -178,7 +179,7 @@ func collect(ch chan<- prometheus.Metric, guard string, s tokenguard.Stats) {
 	gauge(waiting, float64(s.Calls.Waiting))
 	gauge(cached, float64(s.Cache.Size))
 	gauge(failures, float64(s.Limiter.ConsecutiveFailures))
-	gauge(nextAllowed, unix(s.Limiter.NextAllowed))
+	gauge(nextAllowed, next(s.Limiter))
 	gauge(lastSuccess, unix(s.Acquisitions.LastSuccess))
 	gauge(expiry, unix(s.Cache.Expiry))
 	gauge(exhaustion, unix(s.Predictor.ExhaustedAt))
@@ -208,6 +209,14 @@ func unix(t time.Time) float64 {
 		return 0
 	}
 	return float64(t.UnixMilli()) / 1e3
+}
+
+// next is +Inf where waiting alone changes nothing: a past instant would read as now.
+func next(l tokenguard.LimiterStats) float64 {
+	if l.NextAllowed.IsZero() {
+		return math.Inf(1)
+	}
+	return unix(l.NextAllowed)
 }
 
 func number(b bool) float64 {

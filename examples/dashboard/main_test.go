@@ -34,7 +34,7 @@ func TestRun(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusOK, resp.StatusCode)
 	assert.Contains(t, resp.Header.Get("Content-Security-Policy"), "default-src 'none'")
-	for _, want := range []string{"Can I acquire now?", "refused: ", "checkout", "explain this", `class="closed"`} {
+	for _, want := range []string{"Can a caller have a token now?", "refused: ", "checkout", "explain this", `class="closed"`} {
 		assert.Contains(t, string(body), want)
 	}
 	live, err := http.Get(url + "events") // a browser that looks on does not keep it from ending

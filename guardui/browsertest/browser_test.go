@@ -160,7 +160,7 @@ func TestLiveUpdate(t *testing.T) {
 	verdict := chromedp.Text(chromedp.CSS("#verdict"))
 	do(ctx, t, chromedp.Navigate(url), connected, chromedp.Focus(chromedp.CSS("#log [role=region]")))
 	before := get(ctx, t, verdict)
-	assert.Contains(t, before, "is refused until")
+	assert.Contains(t, before, "No, not before")
 	require.NoError(t, guard.Clear(t.Context(), tokenguard.Clear{Backoff: true}))
 	assert.True(t, get(ctx, t, chromedp.Poll[bool](`document.querySelector("#log").textContent.includes("cleared")`)))
 	assert.NotEqual(t, before, get(ctx, t, verdict))
@@ -178,7 +178,7 @@ func TestWithoutJavaScript(t *testing.T) {
 		return err
 	}), chromedp.Navigate(url+"?explain=1&caller=billing"), chromedp.WaitReady(chromedp.CSS(".decides")))
 	text := get(ctx, t, chromedp.OuterHTML(chromedp.CSS("body")))
-	for _, want := range []string{"is refused", "backoff", "decides", "max_requests_per_hour", "Load again", "<rect"} {
+	for _, want := range []string{"No, not before", "backoff", "decides", "max_requests_per_hour", "Load again", "<rect"} {
 		assert.Contains(t, text, want)
 	}
 }
@@ -236,4 +236,25 @@ func dashboard(t *testing.T) (url string) {
 	_, err = fmt.Fscanf(out, "the page is at %s\n", &url)
 	require.NoError(t, err)
 	return url
+}
+
+// When the server is gone, the verdict says so, with the time of its last word, and no countdown goes on.
+func TestServerGone(t *testing.T) {
+	ctx, _ := browser(t)
+	clock := tokenguardtest.NewClock(time.Time{})
+	guard, err := tokenguard.New(tokenguardtest.NewScript(clock, tokenguardtest.Reply{Lifetime: time.Hour}).Request, tokenguard.WithClock(clock))
+	require.NoError(t, err)
+	defer guard.Close()
+	_, err = guard.Token(t.Context())
+	require.NoError(t, err)
+	server := httptest.NewServer(guardui.New(guard))
+	do(ctx, t, chromedp.Navigate(server.URL), connected)
+	require.Equal(t, "none", get(ctx, t, chromedp.Evaluate[string](`getComputedStyle(document.querySelector("#gone")).display`)))
+	require.Contains(t, get(ctx, t, chromedp.Text(chromedp.CSS("#countdown"))), "An acquisition could start in")
+	server.CloseClientConnections()
+	server.Close()
+	do(ctx, t, chromedp.WaitVisible(chromedp.CSS("#gone")))
+	assert.Equal(t, "Unknown: the server does not answer. Its last word was at 1 Jan 00:00:00 UTC; everything below is as of then.",
+		get(ctx, t, chromedp.Text(chromedp.CSS("#gone"))))
+	assert.Equal(t, "none", get(ctx, t, chromedp.Evaluate[string](`getComputedStyle(document.querySelector("#countdown")).display`)))
 }

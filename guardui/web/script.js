@@ -4,7 +4,28 @@
 (() => {
   const status = document.getElementById("live");
   const events = document.body.dataset.events;
+  const gone = document.getElementById("gone");
   const lag = 30000; // before a connection that was refused is tried again
+  const silence = 45000; // after which the server is taken for gone: three beats
+  let word = document.body.dataset.at; // the instant of the server's last word, as the server writes it
+  let heard = Date.now(); // and when it came
+
+  // alive notes a word of the server.
+  function alive(at) {
+    if (at) word = at;
+    heard = Date.now();
+    gone.hidden = true;
+    delete document.body.dataset.gone;
+  }
+
+  // lost says in the verdict that it is no verdict of now any more.
+  function lost() {
+    say("Not connected: what you see is old", "off");
+    if (document.body.dataset.gone) return;
+    document.body.dataset.gone = "yes";
+    gone.textContent = `Unknown: the server does not answer. Its last word was at ${word}; everything below is as of then.`;
+    gone.hidden = false;
+  }
 
   function say(text, state) {
     if (status.textContent !== text) status.textContent = text;
@@ -46,6 +67,8 @@
 
   let shown = Date.now(); // when the instants on the page were true
   setInterval(() => {
+    if (Date.now() - heard > silence) lost();
+    if (document.body.dataset.gone) return; // nobody knows whether the limits still stand
     document.querySelectorAll("time[data-until]").forEach((e) => {
       e.textContent = span(e.dataset.until - e.dataset.now - (Date.now() - shown));
     });
@@ -54,7 +77,9 @@
   function connect() {
     const source = new EventSource(events);
     source.addEventListener("open", () => say("Live", "on"));
+    source.addEventListener("beat", (event) => alive(event.data));
     source.addEventListener("parts", (event) => {
+      alive(event.lastEventId);
       for (const part of JSON.parse(event.data)) {
         if (part.id === "countdown") shown = Date.now();
         replace(part.id, part.html);
@@ -62,11 +87,12 @@
     });
     source.addEventListener("end", () => {
       source.close();
+      alive();
       say("The guard is closed", "off");
       setTimeout(connect, lag);
     });
     source.addEventListener("error", () => {
-      say("Not connected: what you see may be old", "off");
+      lost();
       if (source.readyState === EventSource.CLOSED) setTimeout(connect, lag);
     });
   }

@@ -210,13 +210,18 @@ func (in *Input) retryAtUnder(now timeline.Instant) timeline.Instant {
 	if in.Request.Kind == ledger.Personal {
 		return usable
 	}
+	return in.openingBefore(now, usable)
+}
+
+// openingBefore is when the gates that are closed now, and those that close meanwhile, are open; at most usable.
+func (in *Input) openingBefore(now, usable timeline.Instant) timeline.Instant {
 	ask := *in
 	ask.later = now
 	// When the last of today's gates opens another may have closed, such as resets_soon: ask again from there.
 	const rounds = 8
 	at := now
 	for range rounds {
-		next := ask.latestOpening(at)
+		next := max(at, ask.closedLast(at).Until)
 		if next <= at {
 			return min(at, usable)
 		}
@@ -228,24 +233,25 @@ func (in *Input) retryAtUnder(now timeline.Instant) timeline.Instant {
 	return min(at, usable)
 }
 
-// latestOpening is the latest opening among the gates that are closed at t; t if none is.
-func (in *Input) latestOpening(t timeline.Instant) timeline.Instant {
-	latest := t
+// closedLast is the gate that opens last among those that are closed at t; of those that open together the first step's.
+// Its Answer is AnswerRefuse if there is one.
+func (in *Input) closedLast(t timeline.Instant) (last Decision) {
+	consider := func(d Decision) {
+		if d.Answer == AnswerRefuse && (last.Answer != AnswerRefuse || d.Until > last.Until) {
+			last = d
+		}
+	}
 	m := in.Manager(t)
 	for _, g := range [...]Decision{in.dedup(t), in.Gate(t), m, in.Limiter(t)} {
-		if g.Answer == AnswerRefuse {
-			latest = max(latest, g.Until)
-		}
+		consider(g)
 	}
 	if m.Reason == ReasonQuotaSpent {
 		if p := in.predictor(t); p.Answer == AnswerRefuse && !in.servesLifted(t) {
-			latest = max(latest, p.Until)
+			consider(p)
 		}
 	}
 	if m.Answer == AnswerPass {
-		if s := in.sharing(t); s.Answer == AnswerRefuse {
-			latest = max(latest, s.Until)
-		}
+		consider(in.sharing(t))
 	}
-	return latest
+	return last
 }
