@@ -3,6 +3,8 @@
 package jsonconfig
 
 import (
+	"encoding"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -34,9 +36,16 @@ func Locate(mistakes []Mistake, data []byte) {
 // Max; the zero value stands for a field that is not set.
 type Field[C any] struct {
 	Path  string
-	At    func(*C) any // *int, *time.Duration, *float64 or *bool
-	Max   float64      // durations in nanoseconds; booleans have none
+	At    func(*C) any // *int, *time.Duration, *float64, *bool, or a Text
+	Max   float64      // durations in nanoseconds; booleans and texts have none
 	Below bool         // Max itself is too much
+	Form  string       // of a text
+}
+
+// Text is a field that is written as a text, "" where it is not set. What its errors wrap says why it cannot be.
+type Text interface {
+	encoding.TextMarshaler
+	encoding.TextUnmarshaler
 }
 
 // Value returns the field of c.
@@ -58,6 +67,8 @@ func (f Field[C]) Bound() string {
 		return "true or false"
 	case *int:
 		return fmt.Sprintf("a whole number from 1 to %g", f.Max)
+	case Text:
+		return f.Form
 	case *time.Duration:
 		return fmt.Sprintf("a duration above 0 up to %v", time.Duration(f.Max))
 	}
@@ -94,9 +105,23 @@ func (t *Table[C]) Overlay(c *C, over C) (mistakes []Mistake) {
 			continue
 		}
 		f.Value(c).Set(v)
+		if text, ok := v.Addr().Interface().(Text); ok {
+			if _, err := text.MarshalText(); err != nil {
+				mistakes = append(mistakes, Mistake{Field: f.Path, Value: "not one" + because(err), Bound: f.Bound()})
+			}
+			continue
+		}
 		if v.CanConvert(reflect.TypeFor[float64]()) && !f.InBounds(v.Convert(reflect.TypeFor[float64]()).Float()) {
 			mistakes = append(mistakes, Mistake{Field: f.Path, Value: fmt.Sprint(v), Bound: f.Bound()})
 		}
 	}
 	return mistakes
+}
+
+// because is the reason that an error of a Text wraps.
+func because(err error) string {
+	if reason := errors.Unwrap(err); reason != nil {
+		err = reason
+	}
+	return " (" + err.Error() + ")"
 }

@@ -25,7 +25,7 @@ func (t *Table[C]) Encode(c *C) ([]byte, error) {
 		if doc[section] == nil {
 			doc[section] = map[string]any{}
 		}
-		doc[section][name] = v.Interface()
+		doc[section][name] = v.Interface() // a Text writes itself
 		if d, ok := v.Interface().(time.Duration); ok {
 			doc[section][name] = d.String()
 		}
@@ -125,6 +125,15 @@ func (d *decoder[C]) field(path string, raw json.RawMessage, keyAt, offset int64
 	if v.Kind() == reflect.Bool {
 		if err := json.Unmarshal(raw, v.Addr().Interface()); err != nil || raw[0] == 'n' {
 			d.mistake(offset, path, Shorten(string(raw)), f.Bound())
+		}
+		return
+	}
+	if text, ok := v.Addr().Interface().(Text); ok {
+		var stated string
+		if raw[0] != '"' || json.Unmarshal(raw, &stated) != nil {
+			d.mistake(offset, path, Shorten(string(raw)), f.Bound())
+		} else if err := text.UnmarshalText([]byte(stated)); err != nil {
+			d.mistake(offset, path, Shorten(string(raw))+because(err), f.Bound())
 		}
 		return
 	}

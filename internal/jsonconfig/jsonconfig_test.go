@@ -2,6 +2,8 @@ package jsonconfig
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -18,6 +20,25 @@ type oven struct {
 	Damp  float64
 	Fan   bool
 	Steam float64
+	Mode  mode
+}
+
+// mode is a field that is written as a text.
+type mode struct{ name string }
+
+func (m mode) MarshalText() ([]byte, error) {
+	if m.name == "broken" {
+		return nil, fmt.Errorf("mode: %w", errors.New("the switch is broken"))
+	}
+	return []byte(m.name), nil
+}
+
+func (m *mode) UnmarshalText(text []byte) error {
+	if s := string(text); s != "" && s != "grill" {
+		return fmt.Errorf("mode: %w", errors.New("no such mode"))
+	}
+	m.name = string(text)
+	return nil
 }
 
 var ovenFields = Table[oven]{
@@ -27,26 +48,27 @@ var ovenFields = Table[oven]{
 		{Path: "heat.dampness", At: func(o *oven) any { return &o.Damp }, Max: 1},
 		{Path: "heat.fan", At: func(o *oven) any { return &o.Fan }},
 		{Path: "heat.steam", At: func(o *oven) any { return &o.Steam }, Max: 1, Below: true},
+		{Path: "heat.mode", At: func(o *oven) any { return &o.Mode }, Form: `"grill"`},
 	},
 	AlwaysTrue: map[string]string{"heat.fuse": "an oven has one"},
 }
 
 func TestDecodeStatesEveryField(t *testing.T) {
-	const doc = `{"heat": {"steam": 0.5, "fuse": true, "fan": true, "dampness": 1, "bake_time": "1h30m"}, "body": {"trays": 2e0}}`
+	const doc = `{"heat": {"steam": 0.5, "fuse": true, "fan": true, "dampness": 1, "bake_time": "1h30m", "mode": "grill"}, "body": {"trays": 2e0}}`
 	d := ovenFields.Decode([]byte(doc))
 	require.Empty(t, d.Mistakes)
-	assert.Equal(t, oven{2, 90 * time.Minute, 1, true, 0.5}, d.Config)
+	assert.Equal(t, oven{2, 90 * time.Minute, 1, true, 0.5, mode{"grill"}}, d.Config)
 	for path, offset := range d.Offsets {
 		_, name, _ := strings.Cut(path, ".")
 		if name != "" {
 			assert.True(t, strings.HasSuffix(doc[:offset], `"`+name+`": `), "%s is at %d", path, offset)
 		}
 	}
-	assert.Len(t, d.Offsets, 8)
+	assert.Len(t, d.Offsets, 9)
 
 	data, err := ovenFields.Encode(&d.Config)
 	require.NoError(t, err)
-	assert.JSONEq(t, `{"heat": {"steam": 0.5, "fan": true, "dampness": 1, "bake_time": "1h30m0s"}, "body": {"trays": 2}}`, string(data))
+	assert.JSONEq(t, `{"heat": {"steam": 0.5, "fan": true, "dampness": 1, "bake_time": "1h30m0s", "mode": "grill"}, "body": {"trays": 2}}`, string(data))
 	data, err = ovenFields.Encode(&oven{})
 	require.NoError(t, err)
 	assert.Equal(t, "{}", string(data))
@@ -55,7 +77,7 @@ func TestDecodeStatesEveryField(t *testing.T) {
 func TestDecodeMistakes(t *testing.T) {
 	const doc = `{
   "body": {"trays": 7, "trays": 1.5, "doors": 1},
-  "heat": {"bake_time": "soon", "dampness": 1e-999, "steam": 1, "fan": null, "fuse": false, "phase": 3},
+  "heat": {"bake_time": "soon", "dampness": 1e-999, "steam": 1, "fan": null, "fuse": false, "phase": 3, "mode": "steam"},
   "heat.fan": true,
   "body": 3
 }`
@@ -78,11 +100,24 @@ func TestDecodeMistakes(t *testing.T) {
 		{Field: "heat.steam", Value: "1", Bound: "a number above 0 and below 1", Line: 3},
 		{Field: "heat.fan", Value: "null", Bound: "true or false", Line: 3},
 		{Field: "heat.fuse", Value: "false", Bound: "true: an oven has one", Line: 3},
-		{Field: "heat.phase", Value: "an unknown field", Bound: "one of fuse, bake_time, dampness, fan, steam", Line: 3},
+		{Field: "heat.phase", Value: "an unknown field", Bound: "one of fuse, bake_time, dampness, fan, steam, mode", Line: 3},
+		{Field: "heat.mode", Value: `"steam" (no such mode)`, Bound: `"grill"`, Line: 3},
 		{Field: "heat.fan", Value: "a field with a dot", Bound: "an object in an object", Line: 4},
 		{Field: "body", Value: "a repeated field", Bound: "stated once", Line: 5},
 		{Field: "body", Value: "3", Bound: "an object", Line: 5},
 	}, d.Mistakes)
+}
+
+func TestATextIsOne(t *testing.T) {
+	for _, raw := range []string{"null", "1", "true", "{}", `["grill"]`} {
+		d := ovenFields.Decode([]byte(`{"heat": {"mode": ` + raw + `}}`))
+		require.Len(t, d.Mistakes, 1, raw)
+		assert.Equal(t, Mistake{Field: "heat.mode", Value: raw, Bound: `"grill"`, Offset: 18}, d.Mistakes[0])
+	}
+	d := ovenFields.Decode([]byte(`{"heat": {"mode": ""}}`))
+	assert.Empty(t, d.Mistakes, "a text that is not set")
+	_, err := ovenFields.Encode(&oven{Mode: mode{"broken"}})
+	assert.ErrorContains(t, err, "the switch is broken")
 }
 
 func TestDecodeOfWhatIsNotJSON(t *testing.T) {
@@ -97,11 +132,12 @@ func TestOverlay(t *testing.T) {
 	o := oven{Trays: 3, Damp: 0.2, Fan: true}
 	require.Empty(t, ovenFields.Overlay(&o, oven{Damp: 0.4, Bake: 1}))
 	assert.Equal(t, oven{Trays: 3, Damp: 0.4, Fan: true, Bake: 1}, o, "a zero field keeps what is set")
-	mistakes := ovenFields.Overlay(&o, oven{Trays: -1, Damp: math.NaN(), Steam: 1})
+	mistakes := ovenFields.Overlay(&o, oven{Trays: -1, Damp: math.NaN(), Steam: 1, Mode: mode{"broken"}})
 	assert.Equal(t, []Mistake{
 		{Field: "body.trays", Value: "-1", Bound: "a whole number from 1 to 6"},
 		{Field: "heat.dampness", Value: "NaN", Bound: "a number above 0 up to 1"},
 		{Field: "heat.steam", Value: "1", Bound: "a number above 0 and below 1"},
+		{Field: "heat.mode", Value: "not one (the switch is broken)", Bound: `"grill"`},
 	}, mistakes)
 }
 
@@ -112,7 +148,7 @@ func TestSuggest(t *testing.T) {
 		"heet":           "one of body, heat", // below the bound for a guess
 		"bodyy":          "a known one (did you mean body?)",
 		"heat.fuses":     "a known one (did you mean heat.fuse?)",
-		"heat.unrelated": "one of fuse, bake_time, dampness, fan, steam",
+		"heat.unrelated": "one of fuse, bake_time, dampness, fan, steam, mode",
 	} {
 		assert.Equal(t, want, ovenFields.suggest(path), path)
 	}
