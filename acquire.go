@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/tokenguard/tokenguard/internal/classify"
@@ -128,6 +129,15 @@ func (g *Guard) decide(ctx context.Context, c *acquireCall) (decide.Decision, er
 		c.in.Doc, c.in.Pending = g.uncommitted(c.rev.Doc, c.at.Now), predict.Usage{}
 		d = c.in.Decide(c.at.Now)
 	}
+	for n := 0; d.Tries && n < maxRounds; n++ {
+		if takeTurn(ctx, g.replica, d.Token.ID, c.q.Operation) {
+			c.rev = g.replica.Newest()
+			return d, nil
+		}
+		c.rev = g.replica.Newest()
+		c.in = g.inputs.on(c.q, c.rev, c.at.Now)
+		d = c.in.Decide(c.at.Now)
+	}
 	if !d.LiftsSuspicion || c.away != nil {
 		return d, nil
 	}
@@ -141,6 +151,21 @@ func (g *Guard) decide(ctx context.Context, c *acquireCall) (decide.Decision, er
 		d = c.in.Decide(c.at.Now) // from the cache now
 	}
 	return d, nil
+}
+
+// takeTurn has a call of the operation try a spent token whose quota should be full again. It reports whether the call has
+// the turn: not if another took it in between. While the store is away the turn is this process's alone.
+func takeTurn(ctx context.Context, r *replica.Replica, id, operation string) bool {
+	var has atomic.Bool // a commit that was given up may still run
+	take := func(draft *replica.Draft) bool {
+		rec := draft.Doc.Tokens[id]
+		has.Store(rec != nil && rec.Try(operation, draft.At.Now))
+		return has.Load()
+	}
+	if _, err := r.Commit(ctx, take); err != nil {
+		r.ApplyLocally(take, replica.ForReport)
+	}
+	return has.Load()
 }
 
 // uncommitted is a copy of a document as the next commit of this process would have it before it changes it.
@@ -208,7 +233,7 @@ func (g *Guard) deliver(ctx context.Context, c *acquireCall, res result, leader 
 		// A token that is in its last stretch is better than none.
 		c.rev = g.replica.Newest()
 		if c.in = g.inputs.on(c.q, c.rev, c.at.Now); c.rev != nil {
-			if t := c.in.Pick(c.at.Now); t != nil {
+			if t := c.in.Pick(c.at.Now); t != nil && !t.By(c.q.Operation).Due(c.at.Now) {
 				c.joined = false
 				grant, err := g.serve(c, c.in.ServedBy(t))
 				if failed != nil {
@@ -292,7 +317,7 @@ func (g *Guard) remember(c *acquireCall, d decide.Decision, a cachedAnswer) {
 		return // each report moves the instant that it names
 	case a.err == nil && c.q.Class == "" && c.q.Caller == "":
 		return // the token cache has it
-	case d.LastResort():
+	case d.LastResort(), d.Tries:
 		return // it ends when something may be started
 	case d.Step != decide.StepDedup && d.Step != decide.StepManager && d.Step != decide.StepLimiter && d.Reason != decide.ReasonCached:
 		return

@@ -59,9 +59,7 @@ func (o *options) completeCandidate() {
 	}
 	c := o.Config
 	mistakes := configFields.Overlay(&c, *o.candidate)
-	if m, wrong := c.backoffMistake(); wrong {
-		mistakes = append(mistakes, m)
-	}
+	mistakes = append(mistakes, c.backoffMistakes()...)
 	for _, m := range mistakes {
 		m.Field = "WithCandidate: " + m.Field
 		o.mistakes(m)

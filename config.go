@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tokenguard/tokenguard/internal/jsonconfig"
+	"github.com/tokenguard/tokenguard/internal/period"
 )
 
 // Config is everything that operators set. A zero field keeps its default, and nothing switches a limit off.
@@ -33,6 +34,8 @@ func Conservative() Config {
 			MinInterval:        300 * time.Second,
 			FailureBackoffBase: 600 * time.Second,
 			MaxBackoff:         3600 * time.Second,
+			KeyBackoffBase:     time.Hour,
+			MaxKeyBackoff:      24 * time.Hour,
 		},
 		Cache:     CacheConfig{TTL: 3600 * time.Second, MaxTokens: 100, CleanupInterval: 300 * time.Second},
 		Dedup:     DedupConfig{Window: 300 * time.Second, Similarity: 0.8, MaxConcurrent: 3},
@@ -111,6 +114,8 @@ const (
 	maxPause        = float64(24 * time.Hour)
 	pathBackoffBase = "rate_limit.failure_backoff_base"
 	pathMaxBackoff  = "rate_limit.max_backoff"
+	pathKeyBase     = "rate_limit.key_backoff_base"
+	pathMaxKey      = "rate_limit.max_key_backoff"
 )
 
 // configFields are all fields of Config, with their names in JSON and their bounds.
@@ -121,6 +126,8 @@ var configFields = jsonconfig.Table[Config]{
 		{Path: "rate_limit.min_interval", At: func(c *Config) any { return &c.RateLimit.MinInterval }, Max: maxPause},
 		{Path: pathBackoffBase, At: func(c *Config) any { return &c.RateLimit.FailureBackoffBase }, Max: maxPause},
 		{Path: pathMaxBackoff, At: func(c *Config) any { return &c.RateLimit.MaxBackoff }, Max: maxPause},
+		{Path: pathKeyBase, At: func(c *Config) any { return &c.RateLimit.KeyBackoffBase }, Max: maxPause},
+		{Path: pathMaxKey, At: func(c *Config) any { return &c.RateLimit.MaxKeyBackoff }, Max: maxPause},
 		{Path: "cache.cache_ttl", At: func(c *Config) any { return &c.Cache.TTL }, Max: 30 * float64(24*time.Hour)},
 		{Path: "cache.max_cache_size", At: func(c *Config) any { return &c.Cache.MaxTokens }, Max: 10000},
 		{Path: "cache.cleanup_interval", At: func(c *Config) any { return &c.Cache.CleanupInterval }, Max: maxPause},
@@ -132,6 +139,7 @@ var configFields = jsonconfig.Table[Config]{
 		{Path: "manager.recent_window", At: func(c *Config) any { return &c.Manager.RecentWindow }, Max: maxPause},
 		{Path: "manager.confirmation", At: func(c *Config) any { return &c.Manager.Confirmation }, Max: maxPause},
 		{Path: "manager.replace_spent_early", At: func(c *Config) any { return &c.Manager.ReplaceSpentEarly }},
+		{Path: "manager.quota_period", At: func(c *Config) any { return &c.Manager.QuotaPeriod }, Form: period.Forms},
 		{Path: "predictor.confidence", At: func(c *Config) any { return &c.Predictor.Confidence }, Max: 1, Below: true},
 		{Path: "predictor.slow_response", At: func(c *Config) any { return &c.Predictor.SlowResponse }, Max: float64(time.Hour)},
 	},
@@ -147,23 +155,42 @@ func (c *Config) decode(data []byte) []jsonconfig.Mistake {
 	configFields.Overlay(c, d.Config)
 	complete := Conservative()
 	configFields.Overlay(&complete, *c)
-	stated := func(m jsonconfig.Mistake) bool { return m.Field == pathMaxBackoff || m.Field == pathBackoffBase }
-	if m, ok := complete.backoffMistake(); ok && !slices.ContainsFunc(d.Mistakes, stated) { // else it would only repeat that one
-		m.Offset = max(d.Offsets[pathMaxBackoff], d.Offsets[pathBackoffBase])
-		d.Mistakes = append(d.Mistakes, m)
+	for _, b := range complete.backoffs() {
+		stated := func(m jsonconfig.Mistake) bool { return m.Field == b.pathMost || m.Field == b.pathBase }
+		if m, ok := b.mistake(); ok && !slices.ContainsFunc(d.Mistakes, stated) { // else it would only repeat that one
+			m.Offset = max(d.Offsets[b.pathMost], d.Offsets[b.pathBase])
+			d.Mistakes = append(d.Mistakes, m)
+		}
 	}
 	return d.Mistakes
 }
 
-// backoffMistake is the one rule between two fields of a complete Config. Fields that are wrong by themselves are left
-// out: that has a mistake of its own.
-func (c *Config) backoffMistake() (m jsonconfig.Mistake, wrong bool) {
-	base, most := c.RateLimit.FailureBackoffBase, c.RateLimit.MaxBackoff
-	if most <= 0 || most >= base || float64(base) > maxPause {
+// backoff is a pause and its maximum: the one rule between two fields of a complete Config.
+type backoff struct {
+	pathBase, pathMost string
+	base, most         time.Duration
+}
+
+func (c *Config) backoffs() [2]backoff {
+	l := &c.RateLimit
+	return [...]backoff{{pathBackoffBase, pathMaxBackoff, l.FailureBackoffBase, l.MaxBackoff}, {pathKeyBase, pathMaxKey, l.KeyBackoffBase, l.MaxKeyBackoff}}
+}
+
+func (c *Config) backoffMistakes() (mistakes []jsonconfig.Mistake) {
+	for _, b := range c.backoffs() {
+		if m, wrong := b.mistake(); wrong {
+			mistakes = append(mistakes, m)
+		}
+	}
+	return mistakes
+}
+
+// mistake is a maximum below the base. Fields that are wrong by themselves are left out: that has a mistake of its own.
+func (b backoff) mistake() (m jsonconfig.Mistake, wrong bool) {
+	if b.most <= 0 || b.most >= b.base || float64(b.base) > maxPause {
 		return m, false
 	}
-	return jsonconfig.Mistake{Field: pathMaxBackoff, Value: most.String(),
-		Bound: fmt.Sprintf("at least %s, %v", pathBackoffBase, base)}, true
+	return jsonconfig.Mistake{Field: b.pathMost, Value: b.most.String(), Bound: fmt.Sprintf("at least %s, %v", b.pathBase, b.base)}, true
 }
 
 // configErrors are mistakes as callers see them.

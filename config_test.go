@@ -40,7 +40,9 @@ func TestEveryFieldOfConfigIsASetting(t *testing.T) {
 		section, _, _ := strings.Cut(s.Path, ".")
 		assert.Contains(t, configFields.Sections(), section)
 		_, isBool := s.At(&c).(*bool)
-		assert.Equal(t, isBool, s.Max == 0, "%s (%s) has bounds", s.Path, name)
+		_, isText := s.At(&c).(jsonconfig.Text)
+		assert.Equal(t, isText, s.Form != "", s.Path)
+		assert.Equal(t, isBool || isText, s.Max == 0, "%s (%s) has bounds", s.Path, name)
 	}
 	assert.Empty(t, fields, "fields without a setting")
 }
@@ -94,6 +96,8 @@ func TestBounds(t *testing.T) {
 		"rate_limit.min_interval":          "a duration above 0 up to 24h0m0s",
 		"rate_limit.failure_backoff_base":  "a duration above 0 up to 24h0m0s",
 		"rate_limit.max_backoff":           "a duration above 0 up to 24h0m0s",
+		"rate_limit.key_backoff_base":      "a duration above 0 up to 24h0m0s",
+		"rate_limit.max_key_backoff":       "a duration above 0 up to 24h0m0s",
 		"cache.cache_ttl":                  "a duration above 0 up to 720h0m0s",
 		"cache.max_cache_size":             "a whole number from 1 to 10000",
 		"cache.cleanup_interval":           "a duration above 0 up to 24h0m0s",
@@ -122,8 +126,8 @@ func TestBounds(t *testing.T) {
 			v := s.Value(c)
 			v.Set(reflect.ValueOf(f).Convert(v.Type()))
 		}
-		try := func(f float64) error { // with the one rule between fields out of the way
-			c := Config{RateLimit: RateLimits{FailureBackoffBase: 1, MaxBackoff: 24 * time.Hour}}
+		try := func(f float64) error { // with the rules between fields out of the way
+			c := Config{RateLimit: RateLimits{FailureBackoffBase: 1, MaxBackoff: 24 * time.Hour, KeyBackoffBase: 1, MaxKeyBackoff: 24 * time.Hour}}
 			set(&c, f)
 			_, err := newOptions([]Option{WithConfig(c)})
 			if f == f && !math.IsInf(f, 0) {
@@ -167,5 +171,5 @@ func TestPresets(t *testing.T) {
 	c.RateLimit.MinInterval, c.Manager.RecentWindow = time.Minute, time.Minute
 	c.Manager.ReplaceSpentEarly = true
 	assert.Equal(t, c, Moderate())
-	assert.Equal(t, "{3 20 5m0s 10m0s 1h0m0s}", fmt.Sprint(Conservative().RateLimit))
+	assert.Equal(t, "{3 20 5m0s 10m0s 1h0m0s 1h0m0s 24h0m0s}", fmt.Sprint(Conservative().RateLimit))
 }

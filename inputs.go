@@ -65,7 +65,7 @@ func (i *inputs) entry(t *table, scope string, now timeline.Instant) *entry {
 	}
 	in := i.on(q, t.rev, now)
 	rec := in.Pick(now)
-	if rec == nil {
+	if rec == nil || rec.By("").Due(now) {
 		return nil
 	}
 	use := t.uses[rec.ID]

@@ -71,9 +71,7 @@ func newOptions(opts []Option) (*options, error) {
 		}
 		opt(o)
 	}
-	if m, wrong := o.backoffMistake(); wrong {
-		o.mistakes(m)
-	}
+	o.mistakes(o.backoffMistakes()...)
 	o.completeCandidate()
 	switch {
 	case o.stateFile && o.store != nil:
@@ -98,7 +96,9 @@ func newOptions(opts []Option) (*options, error) {
 func (o *options) rules() *ledger.Policy {
 	return &ledger.Policy{
 		RateLimit: ledger.LimitPolicy(o.RateLimit), Cache: ledger.CachePolicy(o.Cache), Dedup: ledger.DedupPolicy(o.Dedup),
-		Manager: ledger.ManagerPolicy(o.Manager), Predictor: ledger.PredictorPolicy(o.Predictor),
+		Manager: ledger.ManagerPolicy{MinTokenAge: o.Manager.MinTokenAge, RecentWindow: o.Manager.RecentWindow, Confirmation: o.Manager.Confirmation,
+			ReplaceSpentEarly: o.Manager.ReplaceSpentEarly, RollingQuota: o.Manager.QuotaPeriod.p.Length()},
+		Predictor:    ledger.PredictorPolicy(o.Predictor),
 		RefreshAhead: o.refreshAhead, RequestTimeout: o.timeout,
 	}
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard/internal/period"
 )
 
 type stoppedClock struct{}
@@ -94,8 +96,11 @@ func TestStructOptionsSetOneField(t *testing.T) {
 		var c Config
 		v, all := s.Value(&c), everyFieldSet
 		v.Set(s.Value(&all))
-		if s.Path == pathBackoffBase || s.Path == pathMaxBackoff {
-			v.SetInt(int64(1000 * time.Second)) // good beside the other's default
+		switch s.Path { // good beside the other's default
+		case pathBackoffBase, pathMaxBackoff:
+			v.SetInt(int64(1000 * time.Second))
+		case pathKeyBase, pathMaxKey:
+			v.SetInt(int64(90 * time.Minute))
 		}
 		want := Conservative()
 		s.Value(&want).Set(v)
@@ -175,6 +180,16 @@ func TestMistakesInOptions(t *testing.T) {
 			WithRateLimits(RateLimits{FailureBackoffBase: 2 * time.Hour})},
 		"rate_limit.failure_backoff_base is 25h0m0s, must be a duration above 0 up to 24h0m0s": {
 			WithRateLimits(RateLimits{FailureBackoffBase: 25 * time.Hour})},
+		"rate_limit.max_key_backoff is 30m0s, must be at least rate_limit.key_backoff_base, 1h0m0s": {
+			WithRateLimits(RateLimits{MaxKeyBackoff: 30 * time.Minute})},
+		"rate_limit.key_backoff_base is 24h0m0.000000001s, must be a duration above 0 up to 24h0m0s": {
+			WithRateLimits(RateLimits{KeyBackoffBase: 24*time.Hour + 1})},
+		"manager.quota_period is not one (the zone is missing: name one, or UTC), must be " + period.Forms:   {WithManager(ManagerConfig{QuotaPeriod: Daily(0, 0, nil)})},
+		"manager.quota_period is not one (the hour is 24, from 0 to 23), must be " + period.Forms:            {WithManager(ManagerConfig{QuotaPeriod: Daily(24, 0, time.UTC)})},
+		"manager.quota_period is not one (the day is 0, from 1 to 31), must be " + period.Forms:              {WithManager(ManagerConfig{QuotaPeriod: Monthly(0, time.UTC)})},
+		"manager.quota_period is not one (the length is 1s, from 1m0s to 744h0m0s), must be " + period.Forms: {WithManager(ManagerConfig{QuotaPeriod: Rolling(time.Second)})},
+		"WithCandidate: rate_limit.max_key_backoff is 1m0s, must be at least rate_limit.key_backoff_base, 1h0m0s": {
+			WithCandidate(Config{RateLimit: RateLimits{MaxKeyBackoff: time.Minute}})},
 		"rate_limit.max_backoff is -1ns, must be a duration above 0 up to 24h0m0s": {WithRateLimits(RateLimits{MaxBackoff: -1})},
 		"WithClassifier is nil, must be a function":                                {WithClassifier(nil)},
 		"WithPersonalToken is nil, must be a function":                             {WithPersonalToken(nil)},

@@ -27,6 +27,13 @@ type RateLimits struct {
 	FailureBackoffBase time.Duration
 	// MaxBackoff bounds that pause: at least FailureBackoffBase, up to 24 h, default 3600 s (max_backoff).
 	MaxBackoff time.Duration
+	// KeyBackoffBase is the pause of one key alone after RequestFunc was refused for it (forbidden, client_error,
+	// auth_invalid), doubled by each further refusal in a row: up to 24 h, default 1 h (key_backoff_base). The pause of a
+	// key whose new tokens are refused before they ever worked is 10 min at first, or this if it is less, and doubles
+	// from this with the second.
+	KeyBackoffBase time.Duration
+	// MaxKeyBackoff bounds those: at least KeyBackoffBase, up to 24 h, default 24 h (max_key_backoff).
+	MaxKeyBackoff time.Duration
 }
 
 // AcquisitionStats counts the started attempts in the shared state.

@@ -16,6 +16,7 @@ import (
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/panics"
+	"github.com/tokenguard/tokenguard/internal/period"
 	"github.com/tokenguard/tokenguard/internal/predict"
 	"github.com/tokenguard/tokenguard/internal/redact"
 	"github.com/tokenguard/tokenguard/internal/secrets"
@@ -41,6 +42,7 @@ var ErrRequest = errors.New("tokenguard: invalid request")
 type reader struct {
 	classifier func(Failure) Class // nil: Classify
 	keeper     *secrets.Keeper
+	period     period.Period     // of the quota, where the upstream states no reset
 	warn       func(text string) // told once of a classifier that panics
 
 	templates *lru.Cache[templateKey, free[template.Template]]
@@ -164,6 +166,9 @@ func (rd *reader) classified(f Failure, class Class, r timeline.Reading) ledger.
 		p.Until = r.Instant(h.ResetAt) // of a window that is not used up it says nothing
 	}
 	p.Until = min(p.Until, r.Now.Plus(maxReset))
+	if p.Class == classify.QuotaExhausted {
+		p.PeriodEnds = r.Instant(rd.period.Next(r.Time(p.At)))
+	}
 	p.None = p.Hints.UsedUp
 	return p
 }

@@ -92,6 +92,7 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	}
 	owner := newOwner()
 	g.reader = newReader(o.classifier, keeper, func(text string) { g.events.notice(g.meter.Read().Wall, text) })
+	g.reader.period = o.Manager.QuotaPeriod.p
 	g.events = newEmitter(o, g.meter.Base(), g.reader.masked, func(reason Reason) bool { return g.trial.bypasses(reason) })
 	g.reports, _ = lru.New[reportID, struct{}](reportsKept)
 	g.once.seen, _ = lru.New[string, struct{}](oncesKept)

@@ -253,6 +253,7 @@ func defaults() *ledger.Policy {
 	c := tokenguard.Conservative()
 	return &ledger.Policy{
 		RateLimit: ledger.LimitPolicy(c.RateLimit), Cache: ledger.CachePolicy(c.Cache), Dedup: ledger.DedupPolicy(c.Dedup),
-		Manager: ledger.ManagerPolicy(c.Manager), Predictor: ledger.PredictorPolicy(c.Predictor),
+		Manager:   ledger.ManagerPolicy{MinTokenAge: c.Manager.MinTokenAge, RecentWindow: c.Manager.RecentWindow, Confirmation: c.Manager.Confirmation},
+		Predictor: ledger.PredictorPolicy(c.Predictor),
 	}
 }

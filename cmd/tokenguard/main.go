@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // quota periods name zones, and a container has none
 
 	"github.com/spf13/cobra"
 )

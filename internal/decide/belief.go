@@ -19,8 +19,6 @@ const (
 	mostHold       = time.Hour
 	soloADay       = 1 // contested starts
 	firstClosing   = 10 * time.Minute
-	closingBase    = time.Hour
-	closingMost    = 24 * time.Hour
 	inUseFor       = time.Hour // after which a scope whose token has expired is not in use
 )
 
@@ -31,6 +29,7 @@ const (
 	newestOfAll        // it is tried whatever the others say
 	suspected          // the operation itself suspects its quota
 	onceMore           // refused by this operation alone, once
+	toTry              // spent until a reset that is only assumed, which has come
 	lastResort         // refused, but long ago
 	unsuitable
 )
@@ -51,6 +50,8 @@ func (in *Input) suits(r *ledger.Token, t timeline.Instant) int {
 		return unsuitable
 	case e != nil && e.Early && e.Success == 0 && t < r.Acquired.Plus(ledger.Spreading):
 		return unsuitable
+	case e.Due(t):
+		return toTry
 	case e.Suspects(t):
 		return suspected
 	case e != nil && e.Success != 0:
@@ -330,8 +331,8 @@ func (in *Input) refusedLate(r *ledger.Token) bool {
 	return at >= in.Policy.FreshUntil(r)
 }
 
-// Unfit closes the scope for an operation, or for all, whose fresh tokens never worked: 10 min after the first, then 1 h
-// doubling to 24 h. It bars starts; it never takes a token.
+// Unfit closes the scope for an operation, or for all, whose fresh tokens never worked: 10 min after the first, then as
+// long as a refused key, doubling. It bars starts; it never takes a token.
 func (in *Input) Unfit(t timeline.Instant) Decision {
 	var own, all int
 	var ownAt, allAt timeline.Instant
@@ -369,9 +370,9 @@ func (in *Input) Unfit(t timeline.Instant) Decision {
 		if c.n == 0 {
 			continue
 		}
-		wait := firstClosing
+		wait := min(firstClosing, in.Policy.RateLimit.KeyBackoffBase)
 		if c.n > 1 {
-			wait = ledger.Doubled(closingBase, c.n-1, closingMost)
+			wait = in.Policy.RateLimit.KeyBackoff(c.n - 1)
 		}
 		if until := c.since.Plus(wait); until > out.Until {
 			out.Count, out.Since, out.Window, out.Until = c.n, c.since, wait, until

@@ -48,6 +48,33 @@ func TestSuits(t *testing.T) {
 	assert.Equal(t, unsuitable, i.suits(old, t0), "what others refuse is tried only if it is the newest")
 }
 
+func TestASpentTokenIsTriedLast(t *testing.T) {
+	due := spent("op", in(-hour))
+	due.Assumed, due.Reset = true, t0
+	i := asked()
+	r := i.token("spent", 2*hour, due)
+	assert.Equal(t, unsuitable, i.suits(r, t0-1))
+	assert.Equal(t, toTry, i.suits(r, t0))
+	d := i.Decide(t0)
+	assert.Equal(t, AnswerServe, d.Answer)
+	assert.True(t, d.Tries)
+	assert.Contains(t, i.Detail(d, timeline.Reading{Now: t0}), "this call tries it")
+	i.Request.Operation = "x"
+	assert.False(t, i.Decide(t0).Tries, "it is not spent for this one")
+
+	i.Request.Operation = "op"
+	i.token("doubted", 3*hour, doubtful("op", t0-1))
+	d = i.Decide(t0)
+	assert.Equal(t, "doubted", d.TokenID)
+	assert.False(t, d.Tries)
+
+	stated := spent("op", in(-hour))
+	stated.Reset = t0
+	i = asked()
+	i.token("spent", 2*hour, stated)
+	assert.False(t, i.Decide(t0).Tries, "a stated reset is for all")
+}
+
 func TestPick(t *testing.T) {
 	i := asked()
 	i.token("works", 2*hour, worked("op", in(-hour)))
@@ -148,6 +175,13 @@ func TestUnfitClosesTheScope(t *testing.T) {
 		assert.Equal(t, n, d.Count)
 		if n > 0 {
 			assert.Equal(t, in(want), d.Until)
+		}
+	}
+	for n, want := range []time.Duration{0, minute, minute, 2 * minute, 3 * minute, 3 * minute} {
+		i := useless(n)
+		i.Policy.RateLimit.KeyBackoffBase, i.Policy.RateLimit.MaxKeyBackoff = minute, 3*minute
+		if n > 0 {
+			assert.Equal(t, in(want), i.Unfit(t0).Until)
 		}
 	}
 	d := useless(2).Limiter(t0)

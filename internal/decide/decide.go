@@ -74,6 +74,7 @@ type Decision struct {
 	scoped         bool           // the limiter speaks of this key alone
 	unfit          bool           // because its fresh tokens never worked
 	insteadOf      Reason         // the refusal in whose place a last resort is served
+	Tries          bool           // to see whether the quota of the token is full again: one call at a time, see ledger.Token.Try
 	late           bool           // the token is about to be replaced, and served because nothing may be started
 	operation      string         // another one, for which a token works
 	fineUntil      timeline.Instant
@@ -97,6 +98,12 @@ func (in *Input) Readable(r *ledger.Token) bool { return r.HasValue() && !in.Unr
 // Decide walks the request through the steps and returns the decision that answers it. Without the store a cached token
 // still serves, also one that is about to be replaced, and nothing else happens.
 func (in *Input) Decide(now timeline.Instant) Decision {
+	d := in.decide(now)
+	d.Tries = d.Answer == AnswerServe && d.Token != nil && d.Token.By(in.Request.Operation).Due(now)
+	return d
+}
+
+func (in *Input) decide(now timeline.Instant) Decision {
 	d := in.walk(now)
 	if !in.Outage.Away || in.Outage.MayStart || d.Answer == AnswerServe {
 		return d

@@ -38,6 +38,9 @@ func (in *Input) RuleText(d Decision, r timeline.Reading) string {
 		return fmt.Sprintf("an acquisition for a failure that is %.0f %% the same was started at %s; it answers for %v, until %s",
 			100*d.Similarity, clock(d.Since), d.Window, clock(d.Until))
 	case ReasonCached:
+		if d.Tries {
+			return fmt.Sprintf("token %s of %s, whose quota should be full again by the quota period: this call tries it", d.TokenID, clock(d.Since))
+		}
 		return fmt.Sprintf("token %s of %s", d.TokenID, clock(d.Since))
 	case ReasonPersonal:
 		return "the personal token is usable"

@@ -88,7 +88,7 @@ func (d *Document) Complete(policy *Policy, l *Completion) bool {
 	case classify.Forbidden, classify.ClientError, classify.AuthInvalid:
 		k := d.ScopeFor(l.Attempt.Scope)
 		k.Refusals++
-		k.Closed = Pause{From: l.End, Until: l.End.Plus(Doubled(closingBase, k.Refusals, closingMost))}
+		k.Closed = Pause{From: l.End, Until: l.End.Plus(policy.RateLimit.KeyBackoff(k.Refusals))}
 		f.Count = k.Refusals
 		k.Last = f
 	default:

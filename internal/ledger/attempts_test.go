@@ -83,6 +83,19 @@ func TestCompleteFailures(t *testing.T) {
 	assert.Zero(t, d.Scope("s").Refusals)
 }
 
+func TestKeyBackoffIsASetting(t *testing.T) {
+	policy := rules()
+	policy.RateLimit.KeyBackoffBase, policy.RateLimit.MaxKeyBackoff = 10*minute, 25*minute
+	d := New()
+	at := t0
+	for n, minutes := range []time.Duration{10, 20, 25, 25} {
+		a := d.Charge(policy, &Start{ID: string(rune('a' + n)), Scope: "s"}, at)
+		require.True(t, d.Complete(policy, ended(a, at, classify.Forbidden)))
+		assert.Equal(t, at.Plus(minutes*minute), d.Scope("s").Closed.Until)
+		at = at.Plus(Day)
+	}
+}
+
 func TestCompleteClosesTheScope(t *testing.T) {
 	for _, class := range []string{classify.Forbidden, classify.ClientError, classify.AuthInvalid} {
 		d := New()

@@ -101,6 +101,7 @@ type Token struct {
 	Sealed        []byte           `json:"sealed,omitempty"`
 	Private       bool             `json:"private,omitempty"` // the value is in the memory of the process that acquired it
 	Used          timeline.Instant `json:"used,omitempty"`
+	First         timeline.Instant `json:"first,omitempty"` // first success of the rolling quota period
 	Succeeded     bool             `json:"succeeded,omitempty"`
 	Suspect       timeline.Instant `json:"suspect,omitempty"`
 	Heard         timeline.Instant `json:"heard,omitempty"` // newest refusal for quota that was taken in

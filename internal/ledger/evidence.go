@@ -27,6 +27,10 @@ type Evidence struct {
 	Spent     bool             `json:"spent,omitempty"`      // the refusal is confirmed
 	Reset     timeline.Instant `json:"reset,omitempty"`      // when its quota is full again, as far as stated
 
+	Assumed bool             `json:"assumed,omitempty"` // Reset is that of the quota period: one call at a time tries the token then
+	Trying  timeline.Instant `json:"trying,omitempty"`  // when a call was handed it to try it; Reset is when the next may
+	Missed  int              `json:"missed,omitempty"`  // refusals after the assumed reset
+
 	Refusals int              `json:"k,omitempty"`     // that stand, at most one a minute
 	Known    timeline.Instant `json:"known,omitempty"` // newest refusal that was applied, also one that was disproved since
 	Heard    timeline.Instant `json:"at,omitempty"`
@@ -72,9 +76,15 @@ func (e *Evidence) clearRefusal(began timeline.Instant) (changed bool) {
 	}
 	if e.QuotaLast != 0 && began >= e.QuotaLast {
 		changed = true
-		e.Quota, e.QuotaLast, e.Spent, e.Reset, e.Refusals = 0, 0, false, 0, 0
+		e.clearQuota()
+		e.Refusals = 0
 	}
 	return changed
+}
+
+// clearQuota drops what is known of the quota.
+func (e *Evidence) clearQuota() {
+	e.Quota, e.QuotaLast, e.Spent, e.Reset, e.Assumed, e.Trying, e.Missed = 0, 0, false, 0, false, 0, 0
 }
 
 // By is what the operation has seen of the token; nil: nothing.
@@ -206,7 +216,11 @@ func (r *Token) LastSuccess() (at timeline.Instant) {
 func (d *Document) hear(policy *Policy, r *Token, p *Report) (changed bool) {
 	switch p.Class {
 	case "":
-		return d.heardSuccess(r, p.Operation, p.Began, 0) // its use is counted with those that wait
+		opens := policy.opensPeriod(r, p.Began)
+		if opens {
+			r.First = p.Began
+		}
+		return d.heardSuccess(r, p.Operation, p.Began, 0) || opens // its use is counted with those that wait
 	case classify.AuthInvalid:
 		return d.heardRefusal(policy, r, p)
 	case classify.QuotaExhausted:
@@ -224,6 +238,7 @@ func (d *Document) heardSuccess(r *Token, operation string, began timeline.Insta
 	r.Uses += uses
 	e.Success = max(e.Success, began)
 	e.clearRefusal(began)
+	r.tried(began)
 	r.Succeeded = true
 	for scope := range r.scopes {
 		d.ScopeFor(scope).Worked = true
@@ -299,8 +314,9 @@ func (d *Document) heardQuota(policy *Policy, r *Token, p *Report) (changed bool
 	}
 	e = r.byFor(p.Operation, p.At)
 	e.Known = max(e.Known, p.At)
-	if e.Reset != 0 && p.At >= e.Reset { // what was known was about the time before the reset
-		e.Quota, e.QuotaLast, e.Spent, e.Reset, e.Refusals, changed = 0, 0, false, 0, 0, true
+	if e.Reset != 0 && p.At >= e.Reset && !e.Assumed { // what was known was about the time before the reset
+		e.clearQuota()
+		e.Refusals, changed = 0, true
 	}
 	if e.Quota == 0 {
 		e.Quota, changed = p.At, true
@@ -309,10 +325,15 @@ func (d *Document) heardQuota(policy *Policy, r *Token, p *Report) (changed bool
 		e.QuotaLast, changed = p.At, true
 		e.Refusals++
 	}
-	if reset := min(p.Until, p.At.Plus(MaxRetryAfter)); reset > max(p.At, e.Reset) {
-		e.Reset, changed = reset, true
+	if reset := min(p.Until, p.At.Plus(MaxRetryAfter)); reset > p.At && (reset > e.Reset || e.Assumed) {
+		e.Reset, e.Assumed, e.Trying, e.Missed, changed = reset, false, 0, 0, true
 	}
-	if e.Spent {
+	switch {
+	case e.Spent && e.Assumed:
+		return e.refusedAgain(policy, r, p) || changed
+	case e.Spent && e.Reset == 0:
+		return e.assumeReset(policy, r, p) || changed
+	case e.Spent:
 		return changed
 	}
 	first, shared := e.Quota, false
@@ -327,6 +348,9 @@ func (d *Document) heardQuota(policy *Policy, r *Token, p *Report) (changed bool
 	scope := d.ScopeFor(r.Scope)
 	if p.None || shared || p.At >= first.Plus(policy.Manager.Confirmation) || r.Uses > 0 && slices.Contains(scope.Lives, r.Uses) {
 		e.Spent, changed = true, true
+		if e.Reset == 0 {
+			e.assumeReset(policy, r, p)
+		}
 		if n := len(scope.Lives); r.Uses > 0 && (n == 0 || scope.Lives[n-1] != r.Uses) {
 			scope.Lives = append(scope.Lives[max(0, n-maxLives+1):], r.Uses)
 		}

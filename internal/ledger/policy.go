@@ -29,6 +29,13 @@ type LimitPolicy struct {
 	MinInterval        time.Duration
 	FailureBackoffBase time.Duration
 	MaxBackoff         time.Duration
+	KeyBackoffBase     time.Duration
+	MaxKeyBackoff      time.Duration
+}
+
+// KeyBackoff is how long a key stays closed that RequestFunc was refused for n times in a row.
+func (l *LimitPolicy) KeyBackoff(n int) time.Duration {
+	return Doubled(l.KeyBackoffBase, n, l.MaxKeyBackoff)
 }
 
 // CachePolicy bounds the tokens that are kept.
@@ -52,6 +59,7 @@ type ManagerPolicy struct {
 	RecentWindow      time.Duration
 	Confirmation      time.Duration
 	ReplaceSpentEarly bool
+	RollingQuota      time.Duration // of ManagerConfig.QuotaPeriod; 0: it is none, or by the calendar
 }
 
 // PredictorPolicy sets the quota predictor.
@@ -116,12 +124,6 @@ func Doubled(base time.Duration, n int, most time.Duration) time.Duration {
 	}
 	return min(base, most)
 }
-
-// A key that RequestFunc was refused for closes alone, for closingBase doubling to closingMost.
-const (
-	closingBase = time.Hour
-	closingMost = 24 * time.Hour
-)
 
 // MaxRetryAfter bounds what an upstream can ask for: a monthly quota.
 const MaxRetryAfter = 31 * 24 * time.Hour

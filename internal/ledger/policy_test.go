@@ -10,7 +10,7 @@ import (
 
 func TestDivided(t *testing.T) {
 	share := rules().Divided(3)
-	assert.Equal(t, LimitPolicy{MaxRequestsPerHour: 1, MaxRequestsPerDay: 6, MinInterval: 3 * minute, FailureBackoffBase: minute, MaxBackoff: Hour}, share.RateLimit)
+	assert.Equal(t, LimitPolicy{MaxRequestsPerHour: 1, MaxRequestsPerDay: 6, MinInterval: 3 * minute, FailureBackoffBase: minute, MaxBackoff: Hour, KeyBackoffBase: Hour, MaxKeyBackoff: Day}, share.RateLimit)
 	assert.Equal(t, 3, share.Share)
 }
 

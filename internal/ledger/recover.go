@@ -198,11 +198,12 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 		pull(&r.Spent, now)
 		pull(&r.Rejected, now)
 		pull(&r.Used, now)
+		pull(&r.First, now)
 		pull(&r.FreshRefused, now)
 		for i := range r.Evidence {
 			e := &r.Evidence[i]
 			pullReset(&e.Reset, e.QuotaLast)
-			for _, at := range [...]*timeline.Instant{&e.Success, &e.Refused, &e.RefusedLast, &e.Quota, &e.QuotaLast, &e.Known, &e.Heard} {
+			for _, at := range [...]*timeline.Instant{&e.Success, &e.Refused, &e.RefusedLast, &e.Quota, &e.QuotaLast, &e.Known, &e.Heard, &e.Trying} {
 				pull(at, now)
 			}
 		}

@@ -23,7 +23,9 @@ type Report struct {
 	Text      string           // masked
 	Until     timeline.Instant // Retry-After, or when the upstream says that the quota is full again; 0: not stated
 	None      bool             // the upstream states that nothing remains
-	Hints     classify.Hints
+	// PeriodEnds is when the quota is full again by the calendar of the settings; 0: it is not by one.
+	PeriodEnds timeline.Instant
+	Hints      classify.Hints
 }
 
 // RatePause is the stretch in which a rate_limited wants nothing to be fetched.
@@ -115,8 +117,7 @@ func (d *Document) suspect(policy *Policy, r *Token, p *Report) (changed bool) {
 func (r *Token) ClearSuspicion() {
 	r.Suspect, r.Spent, r.Reset = 0, 0, 0
 	for i := range r.Evidence {
-		e := &r.Evidence[i]
-		e.Quota, e.QuotaLast, e.Spent, e.Reset = 0, 0, false, 0
+		r.Evidence[i].clearQuota()
 	}
 }
 
@@ -149,7 +150,7 @@ func (d *Document) WouldChange(policy *Policy, p *Report, scope string, own *Tok
 		return false
 	}
 	if r := d.Tokens[p.Failing]; p.Class == "" && r != nil && r.Kind == Anonymous {
-		return d.successTells(r, p.Operation, p.Began) // what nearly all calls report is asked without a copy
+		return d.successTells(r, p.Operation, p.Began) || policy.opensPeriod(r, p.Began) // what nearly all calls report is asked without a copy
 	}
 	probe := New()
 	touched := []string{scope}

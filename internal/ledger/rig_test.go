@@ -20,7 +20,7 @@ const (
 
 func rules() *Policy {
 	return &Policy{
-		RateLimit:      LimitPolicy{MaxRequestsPerHour: 5, MaxRequestsPerDay: 20, MinInterval: minute, FailureBackoffBase: minute, MaxBackoff: Hour},
+		RateLimit:      LimitPolicy{MaxRequestsPerHour: 5, MaxRequestsPerDay: 20, MinInterval: minute, FailureBackoffBase: minute, MaxBackoff: Hour, KeyBackoffBase: Hour, MaxKeyBackoff: 24 * Hour},
 		Cache:          CachePolicy{TTL: Hour, MaxTokens: 3, CleanupInterval: 5 * minute},
 		Dedup:          DedupPolicy{Window: 5 * minute, Similarity: 0.8, MaxConcurrent: 1},
 		Manager:        ManagerPolicy{MinTokenAge: 30 * minute, RecentWindow: 10 * minute, Confirmation: minute},

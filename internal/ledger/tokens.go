@@ -10,7 +10,7 @@ import (
 func (d *Document) Insert(policy *Policy, r *Token) {
 	if old := d.Tokens[r.ID]; old != nil { // the upstream gave a known token again
 		r.Succeeded, r.Suspect, r.Spent, r.Reset, r.Usage = old.Succeeded, old.Suspect, old.Spent, old.Reset, old.Usage
-		r.Heard, r.Rejected = old.Heard, old.Rejected
+		r.Heard, r.Rejected, r.First = old.Heard, old.Rejected, old.First
 		r.Evidence, r.Uses, r.FreshRefusals, r.FreshRefused = old.Evidence, old.Uses, old.FreshRefusals, old.FreshRefused
 		r.FreshBy = old.FreshBy
 		r.Seq = max(r.Seq, old.Seq)
