@@ -65,7 +65,8 @@ type WindowStats struct {
 type LimiterStats struct {
 	// Open: a caller that finds no usable token would start an acquisition now.
 	Open bool `json:"open"`
-	// NextAllowed is when one could start: now if open; zero: waiting alone changes nothing.
+	// NextAllowed is when one could start, or a token that is known serves again: now if open; zero: waiting alone changes
+	// nothing.
 	NextAllowed time.Time `json:"next_allowed,omitzero"`
 	// Binding is the rule that closes it: of several the one that opens last. Joined: one is in progress.
 	Binding Reason `json:"binding,omitempty"`

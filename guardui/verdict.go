@@ -46,8 +46,10 @@ func aboutToken(e tokenguard.Explanation, store string) headline {
 		h.Answer = "No, and waiting alone does not help"
 	default:
 		h.Answer, h.At, h.Until, h.Then = "No, not before", v.RetryAt, v.RetryAt, "A token can be had"
-		if o := e.Opening; o.Answer == tokenguard.AnswerRefuse && o.RetryAt.Equal(v.RetryAt) { // of several the rule that opens last
+		if o := e.Opening; o.Answer == tokenguard.AnswerRefuse && !o.Until.After(v.RetryAt) { // of several the rule that opens last
 			h.Rule, h.Detail = rule(o), o.Detail
+		} else {
+			h.Detail += "; before that a token that is known serves again"
 		}
 	}
 	return h
@@ -69,15 +71,15 @@ func aboutAcquisition(e tokenguard.Explanation) headline {
 		h.Answer, h.Mood, h.Rule = "Yes, now", "good", ""
 	case o.Answer == tokenguard.AnswerWait:
 		h.Answer, h.Mood = "One is in progress", "warn"
-	case o.RetryAt.IsZero():
+	case o.Until.IsZero():
 		h.Answer = "No, and waiting alone does not help"
 	default:
-		h.Answer, h.At = "No, not before", o.RetryAt
+		h.Answer, h.At = "No, not before", o.Until
 		if served { // nobody waits for it
 			h.Mood = "warn"
 		}
-		if !o.RetryAt.Equal(v.RetryAt) {
-			h.Until, h.Then = o.RetryAt, "An acquisition could start"
+		if !h.At.Equal(v.RetryAt) {
+			h.Until, h.Then = h.At, "An acquisition could start"
 		}
 	}
 	return h

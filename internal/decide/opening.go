@@ -9,8 +9,7 @@ import (
 
 // Opening answers what an operator asks: could an acquisition of this key start now, and if not, which rule of the whole
 // walk keeps it from it the longest, and until when? Its Answer is AnswerPass if one could start, AnswerWait while one is
-// in progress, AnswerRefuse otherwise. at is then when one could start at the earliest, also by the rules that close in
-// between; Never: waiting alone changes nothing.
+// in progress, AnswerRefuse otherwise. at is then RetryAt: when one could start, or a token that is known serves again.
 //
 // While a token serves the caller it speaks of the case that there was none: nobody would start one beside it.
 func (in *Input) Opening(now timeline.Instant) (binding Decision, at timeline.Instant) {
@@ -37,7 +36,7 @@ func (in *Input) Opening(now timeline.Instant) (binding Decision, at timeline.In
 	if binding.Answer != AnswerRefuse {
 		return Decision{Step: StepRequest, Answer: AnswerPass}, now
 	}
-	return binding, in.opens(now)
+	return binding, in.RetryAt(now)
 }
 
 // withoutToken is the input as if no token of the key was known, with all else as it is.
@@ -48,17 +47,6 @@ func (in *Input) withoutToken() *Input {
 	q.Personal = Personal{}
 	out.Doc, out.Request = &doc, &q
 	return &out
-}
-
-// opens is when an acquisition of this key could start.
-func (in *Input) opens(now timeline.Instant) timeline.Instant {
-	at := in.openingBefore(now, timeline.Never)
-	if in.Full != nil {
-		all := *in
-		all.Policy = in.Full
-		at = min(at, max(in.FullFrom, all.openingBefore(in.FullFrom, timeline.Never)))
-	}
-	return at
 }
 
 // TokenState is what is known of a token in a word: usable, suspect, spent, rejected or expired.
