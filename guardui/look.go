@@ -204,6 +204,8 @@ var settingNames = sync.OnceValue(func() (names [][][2]string) {
 				field.SetBool(true)
 			case reflect.Float64:
 				field.SetFloat(1)
+			case reflect.Struct:
+				field.Set(reflect.ValueOf(tokenguard.Rolling(time.Hour)))
 			default:
 				field.SetInt(1)
 			}
@@ -239,7 +241,7 @@ func settings(config tokenguard.Config) (out []setting) {
 				standard = span(standard.(time.Duration))
 			}
 			names := settingNames()[i][j]
-			out = append(out, setting{names[0], names[1], fmt.Sprint(value), value != standard})
+			out = append(out, setting{names[0], names[1], cmp.Or(fmt.Sprint(value), "none"), value != standard})
 		}
 	}
 	return out
