@@ -189,7 +189,7 @@ func (g *Guard) join(ctx context.Context, c *acquireCall, d decide.Decision) (gr
 		return grant, true, err
 	}
 	g.inputs.waiting.Add(1)
-	res, leader, err := g.flights.join(ctx, g.ended, c.q, c.req)
+	res, leader, err := g.flights.join(ctx, g.ended, c.q, c.req, d.Step == decide.StepRenewal)
 	g.inputs.waiting.Add(-1)
 	switch {
 	case err != nil:
@@ -203,7 +203,7 @@ func (g *Guard) join(ctx context.Context, c *acquireCall, d decide.Decision) (gr
 	if grant, err, done := g.deliver(ctx, c, res, leader); done {
 		return grant, true, err
 	}
-	c.joined = true
+	c.joined = c.joined || !res.renewal
 	return Grant{}, false, nil
 }
 
@@ -253,6 +253,10 @@ func (g *Guard) deliver(ctx context.Context, c *acquireCall, res result, leader 
 		in := g.inputs.newest(c.q, c.at.Now)
 		if rec := in.Doc.Tokens[res.token.ID()]; rec == nil || !in.Usable(rec, c.at.Now) {
 			return Grant{}, nil, false // this process was stopped until the token had ended
+		}
+		if res.renewal {
+			g.counters.answered(ReasonRenewed)
+			return Grant{Token: res.token, Source: SourceRenewal, Verdict: renewed(in, res.token.ID(), c.at)}, nil, true
 		}
 		g.counters.answered(ReasonAcquired)
 		return Grant{Token: res.token, Source: SourceRequest, Verdict: acquired(in, res.token.ID(), c.at)}, nil, true

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/tokenguard/tokenguard/internal/secrets"
+
 	"github.com/tokenguard/tokenguard/internal/classify"
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
@@ -48,10 +50,11 @@ func (f *flights) completion(q *decide.Request, a ledger.Attempt, t Token, err e
 
 // accept turns what RequestFunc or Adopt gave into a record, or says why it is not a usable token.
 func (f *flights) accept(t Token, q *decide.Request, seq uint64, r timeline.Reading) (*ledger.Token, Token, error) {
-	if err := t.fault(r); err != nil {
+	b := t.read()
+	if err := t.fault(r); err != nil && !(errors.Is(err, errEmptyToken) && b.secret.Refresh != "" && f.renewer != nil) {
 		return nil, t, err
 	}
-	id := t.ID()
+	id := b.secret.Key()
 	rec := &ledger.Token{ID: id, Kind: ledger.Anonymous, Scope: q.Scope, Acquired: r.Now, Seq: seq, Used: r.Now, Expiry: t.expiresAt(r)}
 	var old *ledger.Token
 	if rev := f.replica.Newest(); rev != nil {
@@ -65,7 +68,10 @@ func (f *flights) accept(t Token, q *decide.Request, seq uint64, r timeline.Read
 	case id == q.Failing && (q.Class == classify.AuthInvalid || q.Class == classify.QuotaExhausted):
 		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that failed", id)
 	}
-	f.keeper.Seal(rec, t.read().secret)
+	if b.secret.Refresh != "" {
+		rec.Identity = &ledger.Identity{ID: t.Identity(), Account: b.account, Since: r.Now, Hash: secrets.Hash("refresh", b.secret.Refresh), Expiry: r.Instant(b.refreshExpiry)}
+	}
+	f.keeper.Seal(rec, b.secret)
 	return rec, t.received(Anonymous, q.Scope, r.Time(rec.Acquired), r.Time(rec.Expiry)), nil
 }
 

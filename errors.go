@@ -13,12 +13,12 @@ import (
 var (
 	ErrRefused         = errors.New("tokenguard: refused")
 	ErrDuplicate       = errors.New("tokenguard: an acquisition for the same failure was just started") // duplicate
-	ErrNotNeeded       = errors.New("tokenguard: a new token is not needed")                            // personal_unavailable, personal_usable, not_quota_failure, token_too_new, recent_acquisition, resets_soon, unconfirmed, not_shared, quota_sufficient
+	ErrNotNeeded       = errors.New("tokenguard: a new token is not needed")                            // personal_unavailable, personal_usable, not_quota_failure, token_too_new, recent_acquisition, resets_soon, unconfirmed, not_shared, quota_sufficient, renewal_elsewhere
 	ErrInProgress      = errors.New("tokenguard: an acquisition is in progress")                        // too_many_waiters
 	ErrUpstreamLimited = errors.New("tokenguard: the upstream limits the rate")                         // upstream_rate_limited
 	ErrForbidden       = errors.New("tokenguard: the upstream forbids it")                              // forbidden
-	ErrRateLimited     = errors.New("tokenguard: acquisition limit reached")                            // hour_limit, day_limit, min_interval, kept_back: the guard's own
-	ErrBackoff         = errors.New("tokenguard: backing off after a failure")                          // backoff, retry_after
+	ErrRateLimited     = errors.New("tokenguard: acquisition limit reached")                            // hour_limit, day_limit, min_interval, kept_back, renewal_limit: the guard's own
+	ErrBackoff         = errors.New("tokenguard: backing off after a failure")                          // backoff, retry_after, renewal_backoff
 	ErrStore           = errors.New("tokenguard: the state store is unavailable")                       // store_unavailable
 	ErrClosed          = errors.New("tokenguard: the guard is closed")                                  // closed
 )
@@ -43,6 +43,9 @@ var sentinels = map[Reason]error{
 	ReasonBackoff:             ErrBackoff,
 	ReasonRetryAfter:          ErrBackoff,
 	ReasonQuotaSufficient:     ErrNotNeeded,
+	ReasonRenewalLimit:        ErrRateLimited,
+	ReasonRenewalBackoff:      ErrBackoff,
+	ReasonRenewalElsewhere:    ErrNotNeeded,
 	ReasonStoreUnavailable:    ErrStore,
 	ReasonClosed:              ErrClosed,
 }

@@ -24,8 +24,11 @@ const (
 	EventCleared  EventKind = "cleared"  // an operator lifted a refusal
 	EventWarning  EventKind = "warning"  // exhaustion of a token or of a budget is forecast
 	// EventCandidate: WithCandidate's settings would have answered otherwise, with the Verdict of the event.
-	EventCandidate EventKind = "candidate"
-	EventState     EventKind = "state" // the state was lost, set aside, clamped, or is back
+	EventCandidate     EventKind = "candidate"
+	EventRenewed       EventKind = "renewed"        // a known account's token was renewed
+	EventRenewalFailed EventKind = "renewal_failed" // it was not
+	EventIdentityEnded EventKind = "identity_ended" // the upstream does not know an account any more
+	EventState         EventKind = "state"          // the state was lost, set aside, clamped, or is back
 )
 
 // Event is one thing that happened in a guard. It holds no secret.
@@ -59,7 +62,7 @@ type eventSort struct {
 
 func sortOf(e *Event) (eventSort, bool) {
 	switch e.Kind {
-	case EventRefused, EventServed, EventReported, EventFailed, EventState, EventCandidate:
+	case EventRefused, EventServed, EventReported, EventFailed, EventState, EventCandidate, EventRenewalFailed:
 		return eventSort{e.Kind, e.Verdict.Reason, e.Verdict.Class}, true
 	}
 	return eventSort{}, false
@@ -108,7 +111,7 @@ var components = map[Step]string{
 func (m *emitter) log(e *Event) {
 	level := slog.LevelInfo
 	switch e.Kind {
-	case EventFailed, EventWarning, EventState:
+	case EventFailed, EventWarning, EventState, EventRenewalFailed, EventIdentityEnded:
 		level = slog.LevelWarn
 	case EventServed, EventCandidate:
 		level = slog.LevelDebug
@@ -157,6 +160,7 @@ var messages = map[EventKind]string{
 	EventServed: "token served", EventRefused: "call refused", EventStarted: "acquisition started",
 	EventAcquired: "token acquired", EventFailed: "acquisition failed", EventReported: "outcome reported",
 	EventAdopted: "token adopted", EventCleared: "refusals cleared", EventWarning: "limit about to be reached",
+	EventRenewed: "token renewed", EventRenewalFailed: "renewal failed", EventIdentityEnded: "identity ended",
 	EventCandidate: "candidate disagrees", EventState: "state changed",
 }
 

@@ -35,6 +35,7 @@ const (
 // flights runs the acquisitions of one guard.
 type flights struct {
 	fetch    RequestFunc
+	renewer  RenewalFunc // nil: this process renews nothing
 	timeout  time.Duration
 	policy   *ledger.Policy
 	owner    string // names this process in the document
@@ -56,7 +57,7 @@ type flights struct {
 }
 
 func newFlights(fetch RequestFunc, o *options, owner string, m *meter.Meter, keeper *secrets.Keeper, r *replica.Replica, rd *reader, events *emitter, in *inputs) *flights {
-	f := &flights{fetch: fetch, timeout: o.timeout, policy: o.policy, owner: owner, meter: m, keeper: keeper, replica: r, reader: rd, events: events, inputs: in}
+	f := &flights{fetch: fetch, renewer: o.renewal, timeout: o.timeout, policy: o.policy, owner: owner, meter: m, keeper: keeper, replica: r, reader: rd, events: events, inputs: in}
 	f.errs, _ = lru.New[string, error](errorsKept)
 	return f
 }
@@ -74,19 +75,24 @@ func (f *flights) attemptID() string {
 
 // result is the outcome of a flight. If ran is false, the newest document no longer allowed a start.
 type result struct {
-	ran   bool
-	token Token
-	err   error // *RequestError, or the store's
-	event Event // to be emitted once the flight is over for Close
+	ran     bool
+	renewal bool // it was one: what failed is then decided again
+	token   Token
+	err     error // *RequestError, or the store's
+	event   Event // to be emitted once the flight is over for Close
 }
 
 // join waits for the flight of the request's key, and starts it if none is in progress. leader: this caller started it.
-// A caller that leaves disturbs nobody.
-func (f *flights) join(ctx context.Context, ended <-chan struct{}, q *decide.Request, req *Request) (res result, leader bool, err error) {
+// A caller that leaves disturbs nobody. renews: it is a renewal.
+func (f *flights) join(ctx context.Context, ended <-chan struct{}, q *decide.Request, req *Request, renews bool) (res result, leader bool, err error) {
 	started := false // written before the result is sent, read after
-	ch := f.joining.DoChan(q.Scope, func() (any, error) {
+	key, fly := q.Scope, func() result { return f.run(context.WithoutCancel(ctx), q, *req) }
+	if renews {
+		key, fly = "renewal of "+q.Scope, func() result { return f.renew(context.WithoutCancel(ctx), q) }
+	}
+	ch := f.joining.DoChan(key, func() (any, error) {
 		started = true
-		return f.protected(q, func() result { return f.run(context.WithoutCancel(ctx), q, *req) }), nil
+		return f.protected(q, fly), nil
 	})
 	select {
 	case r := <-ch:
@@ -115,7 +121,13 @@ func (f *flights) begin() bool {
 }
 
 // longest is how long a flight takes whatever RequestFunc and the store do, if the other user-supplied functions return.
-func (f *flights) longest() time.Duration { return f.policy.Lease() + 2*replica.StoreTimeout }
+func (f *flights) longest() time.Duration {
+	longest := f.policy.Lease() + 2*replica.StoreTimeout
+	if f.renewer != nil { // a first value is renewed in the flight of its account
+		longest += f.policy.RenewalLease() + 2*replica.StoreTimeout
+	}
+	return longest
+}
 
 // close lets no further acquisition begin, and waits for those in progress.
 func (f *flights) close() {
@@ -194,21 +206,10 @@ func (f *flights) run(ctx context.Context, q *decide.Request, req Request) resul
 	}
 	f.replica.RememberAttempt(a, r.Now)
 
-	// A process that was stopped after the charge must not ask once its lease may have passed to another.
-	// The deadline is fixed before the meter is read: a stop in between must not move it.
-	before := time.Now()
-	left := f.timeout - f.meter.Read().Now.Sub(a.Start)
-	if left <= 0 {
-		return f.finish(q, a, Token{}, fmt.Errorf("tokenguard: this process was stopped for longer than the request timeout of %v: %w", f.timeout, context.DeadlineExceeded))
-	}
-	ctx, cancel := context.WithDeadline(ctx, before.Add(left))
 	req.Kind, req.Scope, req.Caller, req.Failing = Kind(q.Kind), q.Scope, q.Caller, q.Failing
-
-	answers := make(chan answer, 1)
-	var gone atomic.Bool // the lease passed: nobody reads answers any more
-	go func() {
-		defer cancel()
-		call("RequestFunc", func() (Token, error) {
+	return f.perform(ctx, &job{
+		name: "RequestFunc", start: a.Start, timeout: f.timeout,
+		fetch: func(ctx context.Context) (Token, error) {
 			// Emit inside the timed goroutine: a blocked observer is then bounded by the request timeout.
 			f.events.emit(Event{At: r.Wall, Kind: EventStarted, Scope: q.Scope, Caller: q.Caller, Failing: q.Failing, Text: q.Text})
 			f.starting(r)
@@ -216,14 +217,52 @@ func (f *flights) run(ctx context.Context, q *decide.Request, req Request) resul
 				return Token{}, err
 			}
 			return f.fetch(ctx, req)
-		}, func(ans answer) {
+		},
+		finish: func(t Token, err error) result {
+			res := f.finish(q, a, t, err)
+			if res.err == nil && !res.token.isZero() && res.token.Value() == "" { // an account whose first value is still to be had
+				f.events.emit(res.event)
+				return f.renewal(ctx, q)
+			}
+			return res
+		},
+		late: func(ans answer) { f.keepLate(q, a, ans) },
+	})
+}
+
+// job is one call of a user-supplied function under a lease.
+type job struct {
+	name    string
+	start   timeline.Instant // of its lease
+	timeout time.Duration
+	fetch   func(context.Context) (Token, error)
+	finish  func(Token, error) result // enters its end
+	late    func(answer)              // takes an answer that came after it
+}
+
+// perform calls the function, and sees the job to its end whatever the function does.
+func (f *flights) perform(ctx context.Context, j *job) result {
+	// A process that was stopped after the charge must not ask once its lease may have passed to another.
+	// The deadline is fixed before the meter is read: a stop in between must not move it.
+	before := time.Now()
+	left := j.timeout - f.meter.Read().Now.Sub(j.start)
+	if left <= 0 {
+		return j.finish(Token{}, fmt.Errorf("tokenguard: this process was stopped for longer than the timeout of %v: %w", j.timeout, context.DeadlineExceeded))
+	}
+	ctx, cancel := context.WithDeadline(ctx, before.Add(left))
+
+	answers := make(chan answer, 1)
+	var gone atomic.Bool // the lease passed: nobody reads answers any more
+	go func() {
+		defer cancel()
+		call(j.name, func() (Token, error) { return j.fetch(ctx) }, func(ans answer) {
 			answers <- ans
 			if !gone.Load() {
 				return
 			}
 			select {
 			case ans = <-answers:
-				f.keepLate(q, a, ans)
+				j.late(ans)
 			default:
 			}
 		})
@@ -237,9 +276,9 @@ func (f *flights) run(ctx context.Context, q *decide.Request, req Request) resul
 	for waits := true; waits; {
 		select {
 		case ans := <-answers:
-			return f.finish(q, a, ans.token, ans.err)
+			return j.finish(ans.token, ans.err)
 		case <-suspends: // Go's timers stand still in a suspend, the lease does not
-			if f.meter.Read().Now.Sub(a.Start) >= f.timeout {
+			if f.meter.Read().Now.Sub(j.start) >= j.timeout {
 				cancel()
 			}
 		case <-patience.C:
@@ -249,10 +288,10 @@ func (f *flights) run(ctx context.Context, q *decide.Request, req Request) resul
 	gone.Store(true)
 	select { // it may have answered in between
 	case ans := <-answers:
-		return f.finish(q, a, ans.token, ans.err)
+		return j.finish(ans.token, ans.err)
 	default:
 	}
-	return f.finish(q, a, Token{}, fmt.Errorf("tokenguard: RequestFunc did not return within %v of the end of its context: %w", ledger.LeaseMargin/2, context.DeadlineExceeded))
+	return j.finish(Token{}, fmt.Errorf("tokenguard: %s did not return within %v of the end of its context: %w", j.name, ledger.LeaseMargin/2, context.DeadlineExceeded))
 }
 
 // charge enters a start into the newest document, if that still allows it; an attempt without ID: it does not.
@@ -268,7 +307,7 @@ func (f *flights) charge(ctx context.Context, q *decide.Request) (ledger.Attempt
 			}
 			solo, unproven := in.Solo(d.At.Now)
 			a := d.Doc.Charge(f.policy, &ledger.Start{ID: id, Owner: f.owner, Scope: own.Scope, Class: own.Class, Template: own.Template.String(),
-				Operation: own.Operation, Solo: solo, Contested: solo && in.Contested(d.At.Now), New: unproven}, d.At.Now)
+				Operation: own.Operation, Solo: solo, Contested: solo && in.Contested(d.At.Now), New: unproven, Replaces: in.Replaces(d.At.Now)}, d.At.Now)
 			d.Doc.History.Started(int64(a.Start), int64(in.Limiter(d.At.Now).Until))
 			charged.Store(&a)
 			return true

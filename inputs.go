@@ -70,7 +70,7 @@ func (i *inputs) entry(t *table, scope string, now timeline.Instant) *entry {
 	}
 	use := t.uses[rec.ID]
 	token, _ := tokenIn(t.rev, rec.ID, scope)
-	if until = min(until, in.Policy.RefreshAt(rec)); until <= now || use.foreign.Load() {
+	if until = min(until, in.HitUntil(rec, now)); until <= now || use.foreign.Load() {
 		return nil
 	}
 	return &entry{scope: scope, until: until, use: use, barred: in.Differs(now),

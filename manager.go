@@ -59,6 +59,11 @@ func acquired(v *decide.Input, id string, r timeline.Reading) Verdict {
 	return verdictOf(v, decide.Decision{Step: decide.StepRequest, Answer: decide.AnswerServe, Reason: decide.ReasonAcquired, TokenID: id}, r, 0)
 }
 
+// renewed is the verdict of the call that renewed the token's account.
+func renewed(v *decide.Input, id string, r timeline.Reading) Verdict {
+	return verdictOf(v, decide.Decision{Step: decide.StepRenewal, Answer: decide.AnswerServe, Reason: decide.ReasonRenewed, TokenID: id}, r, 0)
+}
+
 // failedVerdict is the verdict of a call whose acquisition failed.
 func failedVerdict(v *decide.Input, f *ledger.Streak, r timeline.Reading) Verdict {
 	return verdictOf(v, decide.Decision{Step: decide.StepRequest, Answer: decide.AnswerFail, Reason: decide.ReasonRequestFailed, Failure: f}, r, v.RetryAt(r.Now))

@@ -21,6 +21,8 @@ type options struct {
 	Config
 	classifier   func(Failure) Class // nil: Classify
 	personal     func(context.Context) (Token, error)
+	renewal      RenewalFunc
+	renewals     RenewalLimits
 	timeout      time.Duration
 	refreshAhead time.Duration
 	freshness    time.Duration
@@ -59,6 +61,7 @@ const (
 func newOptions(opts []Option) (*options, error) {
 	o := &options{
 		Config:    Conservative(),
+		renewals:  defaultRenewalLimits(),
 		timeout:   30 * time.Second,
 		freshness: time.Second,
 		name:      "default",
@@ -72,6 +75,9 @@ func newOptions(opts []Option) (*options, error) {
 		opt(o)
 	}
 	o.mistakes(o.backoffMistakes()...)
+	if r := &o.renewals; r.MaxBackoff < r.BackoffBase {
+		o.mistake("RenewalLimits.MaxBackoff", r.MaxBackoff.String(), fmt.Sprintf("at least BackoffBase, %v", r.BackoffBase))
+	}
 	o.completeCandidate()
 	switch {
 	case o.stateFile && o.store != nil:
@@ -100,6 +106,7 @@ func (o *options) rules() *ledger.Policy {
 			ReplaceSpentEarly: o.Manager.ReplaceSpentEarly, RollingQuota: o.Manager.QuotaPeriod.p.Length()},
 		Predictor:    ledger.PredictorPolicy(o.Predictor),
 		RefreshAhead: o.refreshAhead, RequestTimeout: o.timeout,
+		Renewal: ledger.RenewalPolicy(o.renewals), Renews: o.renewal != nil,
 	}
 }
 

@@ -62,6 +62,8 @@ const (
 	SourceRequest Source = "request"
 	// SourceShared is a token that another call or process acquired and that this guard learns of on this call.
 	SourceShared Source = "shared"
+	// SourceRenewal is a new value of a known account, which this very call renewed.
+	SourceRenewal Source = "renewal"
 	// SourceShadow is a token that shadow mode fetched for this call alone, in place of a refusal.
 	SourceShadow Source = "shadow"
 )
@@ -81,4 +83,7 @@ type Clear struct {
 	Backoff bool
 	// RetryAfter opens what an upstream's Retry-After closed, the guard and the paused keys.
 	RetryAfter bool
+	// Identity forgets the account of this ID, or the one behind the token of this ID, with its value: it is gone, and its
+	// key may start an acquisition, within the limits.
+	Identity string
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"strings"
 	"time"
 	"unsafe"
@@ -48,6 +49,12 @@ type tokenBody struct {
 	scope            string
 	acquired, expiry time.Time
 	lifetime         time.Duration // from NewTokenIn, unless zero: turned into expiry on receipt
+
+	refresh       string // as RefreshToken shows it
+	refreshExpiry time.Time
+	account       string // hash
+	identity      string // as the document knows it
+	predecessor   string
 }
 
 // noToken is the body of the zero Token.
@@ -107,6 +114,7 @@ func (t Token) Equal(u Token) bool { return t.Value() == u.Value() }
 func (t Token) received(kind Kind, scope string, acquired, expiry time.Time) Token {
 	b := *t.read()
 	b.kind, b.scope, b.acquired, b.expiry, b.lifetime = kind, scope, acquired, expiry, 0
+	b.refresh, b.identity, b.predecessor = "", t.Identity(), ""
 	return b.token()
 }
 
@@ -119,20 +127,89 @@ func (t Token) expiresAt(r timeline.Reading) timeline.Instant {
 	return r.Instant(b.expiry)
 }
 
+var errEmptyToken = errors.New("tokenguard: the token is empty")
+
 // fault says what is wrong with a token that was just received, whatever else is known; nil: nothing.
 func (t Token) fault(r timeline.Reading) error {
 	b := t.read()
 	switch at := t.expiresAt(r); {
 	case b.secret.Value == "":
-		return errors.New("tokenguard: the token is empty")
-	case len(b.secret.Value) > maxTokenSize:
-		return fmt.Errorf("tokenguard: the token has %d bytes, at most %d are taken", len(b.secret.Value), maxTokenSize)
+		return errEmptyToken
+	case b.secret.Size() > maxTokenSize:
+		return fmt.Errorf("tokenguard: the token has %d bytes, its further secrets included; at most %d are taken", b.secret.Size(), maxTokenSize)
 	case 0 < b.lifetime && b.lifetime < time.Second:
 		return fmt.Errorf("tokenguard: the token %s states a lifetime of %v: NewTokenIn takes a time.Duration, such as 3600*time.Second", b.secret.ID, b.lifetime)
 	case at != 0 && at <= r.Now:
 		return fmt.Errorf("tokenguard: the token %s has expired already (where the upstream states no expiry, use a zero one)", b.secret.ID)
 	}
 	return nil
+}
+
+// WithRefreshToken returns the token with the secret that renews it and its expiry; zero: not stated. See WithRenewal.
+func (t Token) WithRefreshToken(value string, expiry time.Time) Token {
+	b := *t.read()
+	s := *b.secret
+	s.Refresh = value
+	b.secret, b.refresh, b.refreshExpiry = &s, value, expiry
+	return b.token()
+}
+
+// RefreshToken returns the secret that renews the token: in the Token that a RenewalFunc gets, and in one that
+// WithRefreshToken returned. It is empty in those that a Guard hands out.
+func (t Token) RefreshToken() string { return t.read().refresh }
+
+// WithSecret returns the token with a further secret that calls need, under a name. All secrets of a token have at most
+// 64 KiB together.
+func (t Token) WithSecret(name, value string) Token {
+	b := *t.read()
+	s := *b.secret
+	s.Further = maps.Clone(s.Further)
+	if s.Further == nil {
+		s.Further = map[string]string{}
+	}
+	s.Further[name] = value
+	b.secret = &s
+	return b.token()
+}
+
+// Secret returns the further secret of this name; "": there is none.
+func (t Token) Secret(name string) string { return t.read().secret.Further[name] }
+
+// WithAccount returns the token with the upstream's name for the account behind it. It is kept as a hash, and tells a
+// renewal that brought another account from one that did not.
+func (t Token) WithAccount(id string) Token {
+	b := *t.read()
+	b.account = secrets.Hash("account", id)
+	return b.token()
+}
+
+// WithPredecessor returns the token as the successor of the one with this ID, which its caller renewed elsewhere: Adopt
+// then charges no start.
+func (t Token) WithPredecessor(tokenID string) Token {
+	b := *t.read()
+	b.predecessor = normalID(tokenID)
+	return b.token()
+}
+
+// Identity returns a name for the account behind the token that is safe to log and to store and that its renewals keep:
+// "id_" and 16 hex digits. It is empty for a token that cannot be renewed and names no account.
+func (t Token) Identity() string {
+	b := t.read()
+	switch {
+	case b.identity != "":
+		return b.identity
+	case b.account != "":
+		return "id_" + b.account
+	case b.secret.Refresh != "":
+		return "id_" + secrets.Hash("identity", b.secret.Refresh)
+	}
+	return ""
+}
+
+// isIdentityID reports whether s looks like what Identity returns.
+func isIdentityID(s string) bool {
+	rest, ok := strings.CutPrefix(s, "id_")
+	return ok && secrets.IsID("tk_"+rest)
 }
 
 // WithScope returns the token for a scope: for personal tokens that are good for one scope alone.
@@ -210,8 +287,12 @@ func stated(t time.Time) *time.Time {
 // tokenIn is a token of a revision that this process can read, for one of its scopes.
 func tokenIn(rev *replica.Revision, id, scope string) (Token, bool) {
 	s, rec := rev.Secrets[id], rev.Doc.Tokens[id]
-	if s == nil || rec == nil {
+	if s == nil || rec == nil || s.Value == "" {
 		return Token{}, false
 	}
-	return tokenBody{secret: s, kind: Kind(rec.Kind), scope: scope, acquired: rev.At.Time(rec.Acquired), expiry: rev.At.Time(rec.Expiry)}.token(), true
+	b := tokenBody{secret: s, kind: Kind(rec.Kind), scope: scope, acquired: rev.At.Time(rec.Acquired), expiry: rev.At.Time(rec.Expiry)}
+	if rec.Identity != nil {
+		b.identity = rec.Identity.ID
+	}
+	return b.token(), true
 }

@@ -184,6 +184,9 @@ func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 // Adopt stores a token that was fetched elsewhere, for the key of its Scope. It is charged as a start, but no limit
 // refuses it: the upstream has been asked already. A token that is known is not charged again. The error is ErrRequest
 // for a token that cannot be used (empty, expired, rejected, spent, Personal), ErrStore or ErrClosed.
+//
+// A token WithPredecessor is a new value of an account that is known: it is no start, and takes over all that was reported
+// of the account.
 func (g *Guard) Adopt(ctx context.Context, t Token) error {
 	if t.Kind() == Personal {
 		return fmt.Errorf("%w: Token.Kind: personal tokens come from WithPersonalToken", ErrRequest)
@@ -199,6 +202,7 @@ func (g *Guard) Adopt(ctx context.Context, t Token) error {
 	if err != nil {
 		return err
 	}
+	t, predecessor := g.flights.succeeding(t)
 	rec, t, err := g.flights.accept(t, q, 0, at)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRequest, err)
@@ -206,6 +210,10 @@ func (g *Guard) Adopt(ctx context.Context, t Token) error {
 	id := g.flights.attemptID()
 	at, err = g.replica.Commit(ctx, func(d *replica.Draft) bool {
 		fresh := *rec
+		if predecessor != "" && d.Doc.AdoptSuccessor(g.opt.policy, &fresh, predecessor, d.At.Now) {
+			return true
+		}
+		fresh = *rec
 		return d.Doc.Adopt(g.opt.policy, &fresh, id, g.flights.owner, d.At.Now)
 	})
 	if err != nil {
@@ -224,6 +232,9 @@ func (g *Guard) Clear(ctx context.Context, what Clear) error {
 	}
 	if what.Suspicion != "" && what.Suspicion != "*" {
 		what.Suspicion = normalID(what.Suspicion)
+	}
+	if what.Identity != "" && !isIdentityID(what.Identity) {
+		what.Identity = normalID(what.Identity)
 	}
 	at, err := g.replica.Commit(ctx, func(d *replica.Draft) bool { return d.Doc.Clear(ledger.Clearing(what), d.At.Now) })
 	if err != nil {

@@ -14,6 +14,7 @@ const (
 	StepLimiter   Step = "limiter"
 	StepPredictor Step = "predictor"
 	StepRequest   Step = "request"
+	StepRenewal   Step = "renewal" // in place of steps 3 to 7, while an account can be renewed
 	StepStore     Step = "store"
 )
 
@@ -53,6 +54,11 @@ const (
 	ReasonAcquired      Reason = "acquired"
 	ReasonRequestFailed Reason = "request_failed"
 
+	ReasonRenewed          Reason = "renewed"
+	ReasonRenewalLimit     Reason = "renewal_limit"
+	ReasonRenewalBackoff   Reason = "renewal_backoff"
+	ReasonRenewalElsewhere Reason = "renewal_elsewhere"
+
 	ReasonStoreUnavailable Reason = "store_unavailable"
 	ReasonClosed           Reason = "closed"
 )
@@ -81,6 +87,8 @@ const (
 	AnswerRefuse Answer = "refuse"
 	// AnswerStart starts an acquisition.
 	AnswerStart Answer = "start"
+	// AnswerRenew renews the account's token.
+	AnswerRenew Answer = "renew"
 	// AnswerFail is a call whose acquisition failed.
 	AnswerFail Answer = "fail"
 )

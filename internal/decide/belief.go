@@ -209,6 +209,9 @@ func (in *Input) need(t timeline.Instant) (n int) {
 	for scope, tokens := range in.Doc.ByScope {
 		r := tokens[0]
 		_, ends := in.Policy.Expiry(r)
+		if in.renews(r, t) { // its values are renewed, which is no start
+			continue
+		}
 		if life := ends.Sub(r.Acquired); life > 0 && t < ends.Plus(inUseFor) && in.established(scope) {
 			n += int((ledger.Day + life - 1) / life)
 		}

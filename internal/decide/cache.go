@@ -133,7 +133,7 @@ func (in *Input) nextUsable(t timeline.Instant) timeline.Instant {
 		return next
 	}
 	in.turns(func(at timeline.Instant) {
-		if at > t && at < next && (in.Pick(at) != nil || in.lastResort(at) != nil) {
+		if at > t && at < next && (in.Pick(at) != nil || in.lastResort(at) != nil || in.Renewal(at).Answer == AnswerRenew) {
 			next = at
 		}
 	})

@@ -105,7 +105,7 @@ func (in *Input) Decide(now timeline.Instant) Decision {
 
 func (in *Input) decide(now timeline.Instant) Decision {
 	d := in.walk(now)
-	if !in.Outage.Away || in.Outage.MayStart || d.Answer == AnswerServe {
+	if !in.Outage.Away || in.Outage.MayStart && d.Step != StepRenewal || d.Answer == AnswerServe {
 		return d
 	}
 	token := in.Pick(now)
@@ -130,8 +130,25 @@ func (in *Input) walk(now timeline.Instant) Decision {
 		return Decision{Step: StepCache, Answer: AnswerServe, Reason: ReasonPersonal, TokenID: in.Request.Personal.ID}
 	case in.Request.Kind == ledger.Personal:
 		return Decision{Step: StepCache, Answer: AnswerRefuse, Reason: ReasonPersonalUnavailable, Until: timeline.Never}
-	case token != nil && now < in.Policy.RefreshAt(token):
+	case token != nil && now < in.DueAt(token, now):
 		return served
+	}
+
+	// A value that can be renewed is, in place of all that follows.
+	switch d := in.Renewal(now); {
+	case d.Answer == AnswerPass:
+	case d.Answer == AnswerRenew, token == nil && d.Answer == AnswerWait:
+		return d
+	case token != nil:
+		served.late = true
+		return served
+	default:
+		if resort := in.lastResort(now); resort != nil {
+			served = in.ServedBy(resort)
+			served.insteadOf = d.Reason
+			return served
+		}
+		return d
 	}
 
 	// 3. In-progress gate. A caller that the upstream told to wait is not handed the next token instead.
@@ -247,6 +264,10 @@ func (in *Input) closedLast(t timeline.Instant) (last Decision) {
 		if d.Answer == AnswerRefuse && (last.Answer != AnswerRefuse || d.Until > last.Until) {
 			last = d
 		}
+	}
+	if d := in.Renewal(t); d.Answer != AnswerPass {
+		consider(d)
+		return last
 	}
 	m := in.Manager(t)
 	for _, g := range [...]Decision{in.dedup(t), in.Gate(t), m, in.Limiter(t)} {

@@ -113,6 +113,23 @@ func (in *Input) RuleText(d Decision, r timeline.Reading) string {
 		return fmt.Sprintf("the upstream asked at %s to be left alone for %v, until %s", clock(d.Since), d.Window, clock(d.Until))
 	case ReasonQuotaSufficient:
 		return fmt.Sprintf("%d outcomes since the report say that the level is %s (confidence %.2f): the suspicion is lifted", d.Count, d.Level, d.Confidence)
+	case ReasonRenewed:
+		if d.Answer == AnswerServe {
+			return fmt.Sprintf("token %s was renewed", d.TokenID)
+		}
+		return fmt.Sprintf("the account of token %s is known, and this call renews it", d.TokenID)
+	case ReasonRenewalLimit:
+		if d.Limit > 0 {
+			return fmt.Sprintf("%d of %d renewals in the last %v; the next is allowed at %s (RenewalLimits.MaxPerHour)", d.Count, d.Limit, d.Window, clock(d.Until))
+		}
+		return fmt.Sprintf("the account of token %s was renewed at %s; the next renewal is allowed %v later, at %s (RenewalLimits.MinInterval)", d.TokenID, clock(d.Since), d.Window, clock(d.Until))
+	case ReasonRenewalBackoff:
+		if d.Count > 0 {
+			return fmt.Sprintf("failed renewals in a row: %d, the last (%s) at %s; the next is allowed %v later, at %s", d.Count, d.Failure.Class, clock(d.Since), d.Window, clock(d.Until))
+		}
+		return fmt.Sprintf("a renewal failed (%s) at %s; the next is allowed %v later, at %s", d.Failure.Class, clock(d.Since), d.Window, clock(d.Until))
+	case ReasonRenewalElsewhere:
+		return fmt.Sprintf("the account of token %s is renewed by another process: this one cannot (WithRenewal), and may replace it at %s", d.TokenID, clock(d.Until))
 	case ReasonNoToken:
 		return "no token of this key is known"
 	case ReasonExpired, ReasonExpiring, ReasonRejected, ReasonUnreadable, ReasonQuotaSpent:
@@ -128,6 +145,8 @@ func (in *Input) RuleText(d Decision, r timeline.Reading) string {
 		return "no usable token for this caller"
 	case StepGate:
 		return fmt.Sprintf("%d acquisitions in progress, at most %d", d.Count, d.Limit)
+	case StepRenewal:
+		return "no renewal is due"
 	case StepLimiter:
 		return "every window, the spacing and the backoff are open"
 	case StepPredictor:

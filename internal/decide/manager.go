@@ -24,19 +24,8 @@ func (in *Input) Manager(t timeline.Instant) Decision {
 		return out
 	}
 
-	switch { // rows 1 to 3
-	case t < in.pausedUntil():
-		pause := key.Pause
-		if own := key.PauseOf(q.Operation); own.Until > pause.Until {
-			pause = own
-		}
-		out := refuse(ReasonUpstreamRateLimited, pause.Until)
-		out.Since, out.Window = pause.From, pause.Until.Sub(pause.From)
-		return out
-	case q.Class == classify.Forbidden:
-		return refuse(ReasonForbidden, timeline.Never)
-	case q.Personal.Usable:
-		return refuse(ReasonPersonalUsable, timeline.Never)
+	if bar := in.Barred(t); bar.Answer == AnswerRefuse { // rows 1 to 3
+		return bar
 	}
 
 	// Row 4. Whatever the rows below refuse, they refuse until the token has expired, or may be refreshed.
@@ -44,11 +33,15 @@ func (in *Input) Manager(t timeline.Instant) Decision {
 		return goOn(ReasonNoToken)
 	}
 	expired, _ := policy.Expiry(r)
-	renewed := policy.RefreshAt(r)
+	renewed := in.DueAt(r, t)
 	own := r.By(q.Operation)
 	suspect, spent := own.Suspects(t), own.Suspects(t) && own.Spent
+	account := (suspect || spent) && in.renews(r, t) // what is spent is the account, whatever becomes of its value
+	if account {
+		renewed = timeline.Never
+	}
 	switch {
-	case t >= expired:
+	case t >= expired && !account:
 		return goOn(ReasonExpired)
 	case r.Rejected != 0 || own != nil && own.Refused != 0:
 		return goOn(ReasonRejected)
@@ -56,7 +49,7 @@ func (in *Input) Manager(t timeline.Instant) Decision {
 		// Nobody can read what was evicted. But what was reported of it stays: asking again without the failure must not
 		// turn row 6 into this one.
 		return goOn(ReasonUnreadable)
-	case policy.RefreshAhead > 0 && t >= renewed:
+	case policy.RefreshAhead > 0 && t >= renewed && !account:
 		return goOn(ReasonExpiring)
 	}
 
@@ -73,7 +66,7 @@ func (in *Input) Manager(t timeline.Instant) Decision {
 	}
 
 	// Row 6.
-	if old := r.Acquired.Plus(policy.Manager.MinTokenAge); t < old && !(policy.Manager.ReplaceSpentEarly && spent) {
+	if old := r.Born().Plus(policy.Manager.MinTokenAge); t < old && !(policy.Manager.ReplaceSpentEarly && spent) {
 		until := old
 		if policy.Manager.ReplaceSpentEarly && confirmable > t {
 			until = min(old, confirmable)
@@ -109,4 +102,31 @@ func (in *Input) Manager(t timeline.Instant) Decision {
 		return out
 	}
 	return goOn(ReasonQuotaSpent)
+}
+
+// Barred are the first three rows of the manager's table, which hold for acquisitions and renewals.
+func (in *Input) Barred(t timeline.Instant) Decision {
+	q, key := in.Request, in.Doc.Scope(in.Request.Scope)
+	refuse := func(reason Reason, until timeline.Instant) Decision {
+		out := Decision{Step: StepManager, Answer: AnswerRefuse, Reason: reason, Until: until}
+		if r := in.Doc.Newest(q.Scope); r != nil {
+			out.TokenID, out.Since = r.ID, r.Acquired
+		}
+		return out
+	}
+	switch {
+	case t < in.pausedUntil():
+		pause := key.Pause
+		if own := key.PauseOf(q.Operation); own.Until > pause.Until {
+			pause = own
+		}
+		out := refuse(ReasonUpstreamRateLimited, pause.Until)
+		out.Since, out.Window = pause.From, pause.Until.Sub(pause.From)
+		return out
+	case q.Class == classify.Forbidden:
+		return refuse(ReasonForbidden, timeline.Never)
+	case q.Personal.Usable:
+		return refuse(ReasonPersonalUsable, timeline.Never)
+	}
+	return Decision{Step: StepManager, Answer: AnswerPass}
 }

@@ -24,7 +24,7 @@ func (in *Input) predictor(t timeline.Instant) Decision {
 	out.Level, out.Confidence, out.Count, out.TokenID, out.Since = a.Level, a.Confidence, int(a.Points), r.ID, since
 	helped := in.Request.Failing == r.ID || in.servesLifted(t) // who has the token, or gets it; a veto leaves others with nothing
 	if helped && a.Confidence > in.Policy.Predictor.Confidence && a.Level != predict.Critical && a.Level != predict.Exhausted {
-		out.Answer, out.Reason, out.Until, out.LiftsSuspicion = AnswerRefuse, ReasonQuotaSufficient, in.Policy.RefreshAt(r), true
+		out.Answer, out.Reason, out.Until, out.LiftsSuspicion = AnswerRefuse, ReasonQuotaSufficient, in.DueAt(r, t), true
 	}
 	return out
 }

@@ -12,6 +12,7 @@ const (
 	StepLimiter   Step = "limiter"
 	StepPredictor Step = "predictor"
 	StepRequest   Step = "request"
+	StepRenewal   Step = "renewal"
 	StepStore     Step = "store"
 )
 
@@ -51,6 +52,10 @@ const (
 	ReasonRejected            Reason = "rejected"
 	ReasonUnreadable          Reason = "unreadable"
 	ReasonQuotaSpent          Reason = "quota_spent"
+	ReasonRenewed             Reason = "renewed"
+	ReasonRenewalLimit        Reason = "renewal_limit"
+	ReasonRenewalBackoff      Reason = "renewal_backoff"
+	ReasonRenewalElsewhere    Reason = "renewal_elsewhere"
 )
 
 // Answer is what a step does with the call.
@@ -62,5 +67,6 @@ const (
 	AnswerWait   Answer = "wait"
 	AnswerRefuse Answer = "refuse"
 	AnswerStart  Answer = "start"
+	AnswerRenew  Answer = "renew"
 	AnswerFail   Answer = "fail"
 )

@@ -19,10 +19,11 @@ func (in *Input) StableUntil(d Decision, r timeline.Reading) timeline.Instant {
 		counts, ends := in.Policy.Expiry(rec)
 		limit(counts)
 		limit(ends)
-		limit(in.Policy.RefreshAt(rec))
+		limit(in.DueAt(rec, r.Now))
 		limit(rec.Reset)
 	}
 	in.turns(limit)
+	in.renewalTurns(limit, r.Now)
 	if rec := in.Doc.Tokens[in.Request.Failing]; rec != nil {
 		limit(rec.Reset)
 		limit(rec.Acquired.Plus(ledger.Spreading))

@@ -22,5 +22,9 @@ func (in *Input) Steps(now timeline.Instant) (final Decision, steps []Decision) 
 	if final.Answer == AnswerStart {
 		request.Answer = AnswerStart
 	}
-	return final, []Decision{in.dedup(now), cache, in.Gate(now), manager, in.Limiter(now), predictor, request}
+	steps = []Decision{in.dedup(now), cache, in.Gate(now), manager, in.Limiter(now), predictor, request}
+	if in.Identity(now) != nil {
+		steps = append(steps, in.Renewal(now))
+	}
+	return final, steps
 }

@@ -18,6 +18,7 @@ type Start struct {
 	Operation        string // that leads to it
 	Solo, Contested  bool   // as in Attempt
 	New              bool
+	Replaces         bool // an identity that could not be renewed
 }
 
 // Charge enters a start, before the upstream is asked. It is never taken back.
@@ -31,6 +32,7 @@ func (d *Document) Charge(policy *Policy, s *Start, now timeline.Instant) Attemp
 		d.Triggers = append(d.Triggers, Trigger{Seq: a.Seq, Start: now, Scope: s.Scope, Class: s.Class, Template: s.Template})
 	}
 	d.Counts.Starts++
+	d.Renewals.Replaced = d.Renewals.Replaced || s.Replaces
 	return a
 }
 
@@ -118,6 +120,7 @@ type Clearing struct {
 	Suspicion  string // a token's ID, or "*"
 	Backoff    bool
 	RetryAfter bool
+	Identity   string // an identity's ID, or that of one of its values
 }
 
 // Clear lifts what an operator asks to lift. Attempts stay charged, rejections stay.
@@ -128,13 +131,30 @@ func (d *Document) Clear(what Clearing, now timeline.Instant) (changed bool) {
 			changed = true
 		}
 	}
+	for _, r := range d.Tokens {
+		if i := r.Identity; i != nil && i.Ended == 0 && what.Identity != "" && (i.ID == what.Identity || r.ID == what.Identity) {
+			gone := *i
+			gone.Ended, gone.Lease, gone.Spare, gone.SpareHash = now, Lease{}, Parts{}, ""
+			r.Identity, changed = &gone, true
+			if r.DropValue(); !r.HasValue() {
+				r.Used = now
+			}
+		}
+	}
 	if what.Backoff {
 		changed = changed || d.Failures.Count > 0
 		d.Failures = Streak{}
 	}
 	if what.RetryAfter {
-		changed = changed || d.Pause.Until != 0
-		d.Pause = Pause{}
+		changed = changed || d.Pause.Until != 0 || d.Renewals.Pause.Until != 0
+		d.Pause, d.Renewals.Pause = Pause{}, Pause{}
+	}
+	for _, r := range d.Tokens {
+		if i := r.Identity; i != nil && what.Backoff && (i.Last.Count > 0 || i.Closed.Until != 0) {
+			open := *i
+			open.Last, open.Closed, open.Refusals = Streak{}, Pause{}, 0
+			r.Identity, changed = &open, true
+		}
 	}
 	for scope, tokens := range d.ByScope {
 		if what.Backoff && slices.ContainsFunc(tokens, func(r *Token) bool { return len(r.Evidence) > 0 }) {

@@ -54,6 +54,7 @@ type Document struct {
 	History  predict.History   `json:"history,omitzero"`
 	Counts   Totals            `json:"counts,omitzero"`
 	Limits   []PeerLimits      `json:"limits,omitempty"` // of the guards that share it, to show a mismatch
+	Renewals Renewals          `json:"renewals,omitzero"`
 
 	ByScope map[string][]*Token `json:"-"` // anonymous records, newest first; derived
 }
@@ -116,9 +117,17 @@ type Token struct {
 	FreshBy       []string         `json:"fresh_by,omitempty"`       // which; not in Evidence, whose entries give way to others
 	Also          []string         `json:"also,omitempty"`           // further scopes for which the upstream gave the same value
 	Ended         bool             `json:"ended,omitempty"`          // its usage went into the history
+	Parts         Parts            `json:"parts,omitzero"`           // its further secrets, the refresh token among them
+	Dropped       bool             `json:"dropped,omitempty"`        // the value is gone, or was never there; the parts remain
+	Identity      *Identity        `json:"identity,omitempty"`
+	Successor     string           `json:"successor,omitempty"` // ID of the newest value of the same identity
 }
 
-func (r *Token) HasValue() bool { return r.Value != "" || r.Sealed != nil || r.Private }
+// HasValue reports whether the value is kept.
+func (r *Token) HasValue() bool { return !r.Dropped && (r.Value != "" || r.Sealed != nil || r.Private) }
+
+// HasSecret reports whether the value or a part is kept.
+func (r *Token) HasSecret() bool { return r.HasValue() || r.Private || !r.Parts.isZero() }
 
 // LastFailure is the newest of all, also of those that closed their key alone.
 func (d *Document) LastFailure() *Streak {
@@ -205,8 +214,9 @@ func (d *Document) Clone() *Document {
 	for id, r := range d.Tokens {
 		v := *r
 		v.Usage, v.Evidence = r.Usage.Clone(), slices.Clone(r.Evidence)
-		c.Tokens[id] = &v
+		c.Tokens[id] = &v // an Identity is replaced, never written
 	}
+	c.Renewals.Starts = slices.Clone(d.Renewals.Starts)
 	c.History = d.History.Clone()
 	c.Counts.Failures = maps.Clone(d.Counts.Failures)
 	c.Limits = slices.Clone(d.Limits)
@@ -277,6 +287,7 @@ func (d *Document) Prune(policy *Policy, now timeline.Instant) {
 			a.end() // killed: charged to its lease's end, but no failure
 		}
 	}
+	d.pruneRenewals(policy, now)
 	d.Triggers = slices.DeleteFunc(d.Triggers, func(r Trigger) bool { return now >= r.Start.Plus(max(policy.Dedup.Window, Hour)) })
 	if extra := len(d.Triggers) - maxTriggers; extra > 0 {
 		d.Triggers = slices.Delete(d.Triggers, 0, extra)

@@ -240,6 +240,7 @@ func (d *Document) heardSuccess(r *Token, operation string, began timeline.Insta
 	e.clearRefusal(began)
 	r.tried(began)
 	r.Succeeded = true
+	r.worked(operation)
 	for scope := range r.scopes {
 		d.ScopeFor(scope).Worked = true
 	}
@@ -254,7 +255,7 @@ func (d *Document) heardSuccess(r *Token, operation string, began timeline.Insta
 // successTells reports whether a success would change more than counts.
 func (d *Document) successTells(r *Token, operation string, began timeline.Instant) bool {
 	e := r.By(operation)
-	if e == nil || e.Success == 0 || !r.Succeeded {
+	if e == nil || e.Success == 0 || !r.Succeeded || r.Identity != nil && slices.Contains(r.Identity.Refused, operation) {
 		return true
 	}
 	if after := *e; after.clearRefusal(began) {
@@ -271,7 +272,7 @@ func (d *Document) successTells(r *Token, operation string, began timeline.Insta
 // contestedBy reports whether a success with a token older than the start shows that not everybody needed it: another
 // operation led to it on its own word.
 func (a *Attempt) contestedBy(r *Token, operation string, began timeline.Instant) bool {
-	return a.Solo && !a.Contested && a.Operation != operation && r.Serves(a.Scope) && r.Acquired < a.Start && a.Start < began
+	return a.Solo && !a.Contested && a.Operation != operation && r.Serves(a.Scope) && r.Born() < a.Start && a.Start < began
 }
 
 // heardRefusal notes a refusal for auth.
@@ -292,7 +293,7 @@ func (d *Document) heardRefusal(policy *Policy, r *Token, p *Report) bool {
 	}
 	if e.Refused == 0 {
 		e.Refused = p.At
-		if p.At < policy.FreshUntil(r) && r.FreshRefusals < 2 && !slices.Contains(r.FreshBy, p.Operation) {
+		if p.At < policy.FreshUntil(r) && (r.Identity == nil || r.Identity.Renewals == 0) && r.FreshRefusals < 2 && !slices.Contains(r.FreshBy, p.Operation) {
 			r.FreshRefusals++
 			r.FreshBy = append(slices.Clip(r.FreshBy), p.Operation)
 			r.FreshRefused = p.At
@@ -300,7 +301,9 @@ func (d *Document) heardRefusal(policy *Policy, r *Token, p *Report) bool {
 	}
 	e.RefusedLast = p.At
 	e.Refusals++
-	d.recordLifetime(r)
+	if d.refusedRenewed(r, e, p.At); !r.Living(p.At) {
+		d.recordLifetime(r)
+	}
 	return true
 }
 

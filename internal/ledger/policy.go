@@ -18,6 +18,9 @@ type Policy struct {
 
 	RefreshAhead, RequestTimeout time.Duration
 
+	Renewal RenewalPolicy
+	Renews  bool // this process can renew identities
+
 	// Share is the number of processes among which the limits are divided; 0: this policy is undivided.
 	Share int
 }

@@ -116,6 +116,7 @@ func (d *Document) merge(known *Document) (changed bool) {
 		}
 	}
 	slices.SortStableFunc(d.Triggers, func(a, b Trigger) int { return -cmpDesc(a.Start, b.Start) })
+	d.mergeRenewals(known)
 	d.Index()
 	return changed
 }
@@ -185,12 +186,22 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 	for i := range d.Triggers {
 		pull(&d.Triggers[i].Start, now)
 	}
+	for i := range d.Renewals.Starts {
+		pull(&d.Renewals.Starts[i], now)
+	}
+	pullPause(&d.Renewals.Pause)
 	for _, r := range d.Tokens {
 		if r.Acquired > limit { // its age says nothing any more: it is as if taken in now
 			if r.Expiry != 0 {
 				r.Expiry -= r.Acquired - now
 			}
 			r.Acquired, moved = now, true
+		}
+		if r.Identity != nil {
+			var clamped bool
+			if r.Identity, clamped = r.Identity.clamp(limit, now); clamped {
+				moved = true
+			}
 		}
 		pullReset(&r.Reset, r.Heard)
 		pull(&r.Suspect, now)

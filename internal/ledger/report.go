@@ -52,6 +52,9 @@ func (d *Document) apply(policy *Policy, p *Report, scope string, now timeline.I
 		return changed
 	}
 	if r.Kind == Anonymous {
+		if p.Class == classify.QuotaExhausted { // a quota is the account's, whichever of its values met it
+			r = d.Current(r)
+		}
 		return d.hear(policy, r, p) || changed
 	}
 	switch p.Class {
@@ -187,7 +190,7 @@ func (d *Document) CountUses(batch map[string]Pending) (changed bool) {
 		if r == nil {
 			continue
 		}
-		d.History.Learn(&r.Usage, p.Usage)
+		d.History.Learn(&d.Current(r).Usage, p.Usage)
 		for operation, s := range p.Successes {
 			changed = d.heardSuccess(r, operation, s.Began, s.Uses) || changed
 		}

@@ -3,16 +3,31 @@ package ledger
 import (
 	"slices"
 
+	"github.com/tokenguard/tokenguard/internal/classify"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // Insert takes a token in. Whatever it evicts stays known.
 func (d *Document) Insert(policy *Policy, r *Token) {
+	if r.Identity != nil { // an account that is known already has a newer value
+		if old := d.holding(r.Identity.Hash); old != nil && old.ID != r.ID {
+			for scope := range r.scopes {
+				if !old.Serves(scope) && len(old.Also) < maxAlso {
+					old.Also = append(slices.Clip(old.Also), scope)
+				}
+			}
+			d.succeed(policy, old, r, old.Identity.Generation, r.Acquired)
+			return
+		}
+	}
 	if old := d.Tokens[r.ID]; old != nil { // the upstream gave a known token again
 		r.Succeeded, r.Suspect, r.Spent, r.Reset, r.Usage = old.Succeeded, old.Suspect, old.Spent, old.Reset, old.Usage
 		r.Heard, r.Rejected, r.First = old.Heard, old.Rejected, old.First
 		r.Evidence, r.Uses, r.FreshRefusals, r.FreshRefused = old.Evidence, old.Uses, old.FreshRefusals, old.FreshRefused
 		r.FreshBy = old.FreshBy
+		if r.Identity == nil {
+			r.Identity, r.Parts = old.Identity, old.Parts
+		}
 		r.Seq = max(r.Seq, old.Seq)
 		for scope := range old.scopes { // one value for several scopes is one token
 			if !r.Serves(scope) && len(r.Also) < maxAlso {
@@ -41,7 +56,7 @@ func (d *Document) evict(policy *Policy) {
 	})
 	bytes := 0
 	for i, r := range held {
-		if bytes += len(r.Value) + len(r.Sealed)*4/3; i >= policy.Cache.MaxTokens || bytes > maxHeld && i > 0 {
+		if bytes += len(r.Value) + len(r.Sealed)*4/3 + r.Parts.size()*4/3; i >= policy.Cache.MaxTokens || bytes > maxHeld && i > 0 {
 			r.DropValue()
 		}
 	}
@@ -50,7 +65,15 @@ func (d *Document) evict(policy *Policy) {
 // maxHeld bounds the bytes of all values: a store takes a small document.
 const maxHeld = 2 << 20
 
-func (r *Token) DropValue() { r.Value, r.Sealed, r.Private = "", nil, false }
+// DropValue forgets the value. The parts stay as long as its identity can be renewed with them.
+func (r *Token) DropValue() {
+	r.Value, r.Sealed = "", nil
+	if r.Identity != nil && r.Identity.Ended == 0 && r.HasSecret() {
+		r.Dropped = true
+		return
+	}
+	r.Private, r.Dropped, r.Parts = false, false, Parts{}
+}
 
 // hidesOlder reports whether r is the newest of its key's tokens and an older one lasts longer: without r the manager would
 // speak of that one.
@@ -67,7 +90,9 @@ func (d *Document) sweepTokens(policy *Policy, now timeline.Instant) {
 	for id, r := range d.Tokens {
 		_, ends := policy.Expiry(r)
 		if now >= ends && r.HasValue() {
-			d.recordLifetime(r)
+			if !r.Living(now) {
+				d.recordLifetime(r)
+			}
 			r.DropValue()
 		}
 		dead := r.refusedAt()
@@ -75,8 +100,13 @@ func (d *Document) sweepTokens(policy *Policy, now timeline.Instant) {
 		if d.Newest(r.Scope) == r {
 			heard = max(heard, ends.Plus(Hour)) // and so long its scope is in use
 		}
+		if i := r.Identity; i != nil && i.Ended == 0 && !r.Living(now) { // its refresh token expired
+			d.endIdentity(r, Streak{Class: classify.AuthInvalid, Text: "the refresh token has expired", At: now}, now)
+		}
 		switch {
 		case r.HasValue():
+		case r.Living(now) && r.HasSecret():
+			known = append(known, r)
 		case now >= ends && now >= heard && (dead == 0 || now >= dead.Plus(tombstoneLife)) && !d.hidesOlder(policy, r, now):
 			delete(d.Tokens, id)
 		default:
@@ -84,12 +114,24 @@ func (d *Document) sweepTokens(policy *Policy, now timeline.Instant) {
 		}
 	}
 	if len(known) > maxTombstones {
-		slices.SortFunc(known, func(a, b *Token) int { return cmpDesc(a.Acquired, b.Acquired) })
+		slices.SortFunc(known, func(a, b *Token) int { // those that can be renewed go last
+			if la, lb := a.Living(now), b.Living(now); la != lb {
+				return cmpDesc(rank(la), rank(lb))
+			}
+			return cmpDesc(a.Acquired, b.Acquired)
+		})
 		for _, r := range known[maxTombstones:] {
 			delete(d.Tokens, r.ID)
 		}
 	}
 	d.Index()
+}
+
+func rank(kept bool) uint64 {
+	if kept {
+		return 1
+	}
+	return 0
 }
 
 // A suspicion ends at the stated reset; what is rejected stays so.

@@ -91,12 +91,12 @@ func (r *Replica) open(rev *Revision, at timeline.Reading) *Revision {
 	rev.At, rev.Unreadable = at, nil
 	rev.Secrets = make(map[string]*secrets.Secret, len(rev.Doc.Tokens))
 	for id, rec := range rev.Doc.Tokens {
-		if !rec.HasValue() {
+		if !rec.HasSecret() {
 			continue
 		}
 		s, ok := (*secrets.Secret)(nil), false
 		if cur != nil {
-			s, ok = cur.Secrets[id], cur.Secrets[id] != nil
+			s, ok = cur.Secrets[id], cur.Secrets[id] != nil && secrets.Fits(rec, cur.Secrets[id])
 		}
 		if !ok {
 			s, ok = r.Keeper.Open(rec)

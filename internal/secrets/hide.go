@@ -15,7 +15,19 @@ func (k *Keeper) AddSource(source iter.Seq[*Secret]) { k.sources = append(k.sour
 // Register makes a secret one that Hide knows, for as long as it is among the last 256 or a source yields it. Seal and
 // Open do so by themselves.
 func (k *Keeper) Register(s *Secret) {
-	if s == nil || s.Value == "" {
+	if s == nil {
+		return
+	}
+	if k.register(s); s.Refresh != "" {
+		k.register(New(s.Refresh))
+	}
+	for _, value := range s.Further {
+		k.register(New(value))
+	}
+}
+
+func (k *Keeper) register(s *Secret) {
+	if s.Value == "" {
 		return
 	}
 	if _, known := k.seen.Get(s.ID); known {

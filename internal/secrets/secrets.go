@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"iter"
 	"sync"
 	"sync/atomic"
@@ -17,11 +18,48 @@ import (
 	"github.com/tokenguard/tokenguard/internal/ledger"
 )
 
-// Secret is a token's value with the ID that stands for it wherever people look. It never changes.
-type Secret struct{ Value, ID string }
+// Secret is a token's value with the ID that stands for it wherever people look, and what else calls or a renewal need.
+// It never changes.
+type Secret struct {
+	Value, ID string
+	Refresh   string            // refresh token
+	Further   map[string]string // by name
+}
 
 // New makes the Secret of a value.
 func New(value string) *Secret { return &Secret{Value: value, ID: ID(value)} }
+
+// parts are the secrets beside the value, as they are stored.
+type parts struct {
+	Refresh string            `json:"refresh,omitempty"`
+	Further map[string]string `json:"further,omitempty"`
+}
+
+// Key names the record of the secret: the ID of its value, or, where it has none yet, of its refresh token.
+func (s *Secret) Key() string {
+	if s.Value == "" {
+		return ID(s.Refresh)
+	}
+	return s.ID
+}
+
+// Size is the bytes of all parts.
+func (s *Secret) Size() int {
+	n := len(s.Value) + len(s.Refresh)
+	for name, value := range s.Further {
+		n += len(name) + len(value)
+	}
+	return n
+}
+
+// Hash stands for a refresh token or an account where it must not be read: 16 hex digits of a SHA-256.
+func Hash(kind, value string) string {
+	if value == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte("tokenguard " + kind + ":" + value))
+	return hex.EncodeToString(sum[:8])
+}
 
 // ID is "tk_" and the first 16 hex digits of the SHA-256 of "tokenguard:" and the value; "" for an empty one.
 func ID(value string) string {
@@ -92,19 +130,41 @@ func NewKeeper(name string, keys [][]byte, inProcess int, alarm func(string)) (*
 // Seal puts a value where it belongs: sealed or plain into the record, or into this process alone.
 func (k *Keeper) Seal(r *ledger.Token, s *Secret) {
 	k.Register(s)
+	r.Dropped = s.Value == ""
 	switch {
 	case k.local != nil:
 		k.local.Add(r.ID, s)
 		r.Private = true
 		return
+	case s.Value == "":
 	case len(k.seals) > 0:
-		nonce := make([]byte, k.seals[0].NonceSize())
-		_, _ = rand.Read(nonce) // never fails
-		r.Sealed = k.seals[0].Seal(nonce, nonce, []byte(s.Value), k.place(r.ID))
+		r.Sealed = k.seal([]byte(s.Value), r.ID)
 	default:
 		r.Value = s.Value
 	}
+	if s.Refresh != "" || len(s.Further) > 0 {
+		text, _ := json.Marshal(parts{s.Refresh, s.Further}) // strings alone
+		if len(k.seals) > 0 {
+			r.Parts = ledger.Parts{Sealed: k.seal(text, partsOf(r))}
+		} else {
+			r.Parts = ledger.Parts{Plain: text}
+		}
+	}
 	k.fresh.Add(r.ID, s)
+}
+
+// partsOf binds sealed parts to their refresh token: they move from one value's record to the next.
+func partsOf(r *ledger.Token) string {
+	if r.Identity != nil {
+		return "parts of " + r.Identity.Hash
+	}
+	return "parts of " + r.ID
+}
+
+func (k *Keeper) seal(text []byte, id string) []byte {
+	nonce := make([]byte, k.seals[0].NonceSize())
+	_, _ = rand.Read(nonce) // never fails
+	return k.seals[0].Seal(nonce, nonce, text, k.place(id))
 }
 
 // place binds a sealed value to its name and ID, so that it opens nowhere else.
@@ -120,38 +180,60 @@ func (k *Keeper) Open(r *ledger.Token) (*Secret, bool) {
 }
 
 func (k *Keeper) open(r *ledger.Token) (*Secret, bool) {
-	if !r.HasValue() {
+	if !r.HasSecret() {
 		return nil, false
 	}
-	if s, ok := k.fresh.Get(r.ID); ok && !r.Private {
+	if s, ok := k.fresh.Get(r.ID); ok && !r.Private && Fits(r, s) {
 		return s, true
 	}
-	switch {
-	case r.Private:
+	if r.Private {
 		if k.local == nil {
 			return nil, false
 		}
 		return k.local.Peek(r.ID)
-	case r.Sealed != nil:
-		for _, seal := range k.seals {
-			if n := seal.NonceSize(); len(r.Sealed) > n {
-				if value, err := seal.Open(nil, r.Sealed[:n], r.Sealed[n:], k.place(r.ID)); err == nil {
-					return checked(r, string(value))
-				}
-			}
-		}
-		k.warned.Do(func() {
-			k.alarm("a token in the state cannot be read with the keys of WithEncryption: give the key it was sealed with as a further key, or let the token expire; limits and backoff hold")
-		})
-		return nil, false
 	}
-	return checked(r, r.Value)
+	s := &Secret{Value: r.Value}
+	if r.HasValue() {
+		if r.Sealed != nil {
+			value, ok := k.unseal(r.Sealed, r.ID)
+			if !ok {
+				return nil, false
+			}
+			s.Value = string(value)
+		}
+		if s.ID = ID(s.Value); s.ID != r.ID { // not the one that its ID names
+			return nil, false
+		}
+	}
+	if text := r.Parts.Plain; text != nil || r.Parts.Sealed != nil {
+		ok := true
+		if text == nil {
+			text, ok = k.unseal(r.Parts.Sealed, partsOf(r))
+		}
+		var p parts
+		if !ok || json.Unmarshal(text, &p) != nil {
+			return nil, false
+		}
+		s.Refresh, s.Further = p.Refresh, p.Further
+	}
+	return s, Fits(r, s)
 }
 
-// checked refuses a value that is not the one its ID names.
-func checked(r *ledger.Token, value string) (*Secret, bool) {
-	if ID(value) != r.ID {
-		return nil, false
+// Fits reports whether a secret is the one that the record speaks of: its refresh token may have been replaced.
+func Fits(r *ledger.Token, s *Secret) bool {
+	return r.Identity == nil || r.Identity.Ended != 0 || r.Identity.Hash == Hash("refresh", s.Refresh)
+}
+
+func (k *Keeper) unseal(sealed []byte, id string) ([]byte, bool) {
+	for _, seal := range k.seals {
+		if n := seal.NonceSize(); len(sealed) > n {
+			if text, err := seal.Open(nil, sealed[:n], sealed[n:], k.place(id)); err == nil {
+				return text, true
+			}
+		}
 	}
-	return &Secret{value, r.ID}, true
+	k.warned.Do(func() {
+		k.alarm("a token in the state cannot be read with the keys of WithEncryption: give the key it was sealed with as a further key, or let the token expire; limits and backoff hold")
+	})
+	return nil, false
 }

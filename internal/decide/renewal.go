@@ -1,0 +1,206 @@
+package decide
+
+import (
+	"slices"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// Renewal. While the account behind a key's tokens can be renewed, its values come and go and nothing is acquired. A
+// renewal has limits of its own and uses up none of the others.
+
+// Identity is the newest record of the key whose identity can be renewed and is not spent for this operation; nil: there
+// is none. Until a process that can renew has used the document, identities mean nothing.
+func (in *Input) Identity(t timeline.Instant) *ledger.Token {
+	if in.Request.Kind != ledger.Anonymous || !in.Policy.Renews && !in.Doc.Renewals.Known {
+		return nil
+	}
+	for _, r := range in.Doc.ByScope[in.Request.Scope] {
+		if in.living(r, t) && !in.spentFor(r, t) {
+			return r
+		}
+	}
+	return nil
+}
+
+// living reports whether somebody can still renew the record's identity. What only a process that is gone could read cannot
+// be; what this process merely cannot decrypt may be read elsewhere.
+func (in *Input) living(r *ledger.Token, t timeline.Instant) bool {
+	return r.Living(t) && r.HasSecret() && !(r.Private && in.Unreadable[r.ID])
+}
+
+// spentFor reports whether the account has no quota left for this operation, or for anybody: it is not renewed before its
+// reset.
+func (in *Input) spentFor(r *ledger.Token, t timeline.Instant) bool {
+	e := r.By(in.Request.Operation)
+	return r.IsSpent(t) || e.Suspects(t) && e.Spent
+}
+
+// DueAt is from when a token is to be replaced or renewed, at most when it counts as expired.
+func (in *Input) DueAt(r *ledger.Token, t timeline.Instant) timeline.Instant {
+	if !in.renews(r, t) {
+		return in.Policy.RefreshAt(r)
+	}
+	counts, _ := in.Policy.Expiry(r)
+	if !in.Policy.Renews || in.spentFor(r, t) {
+		return counts
+	}
+	return min(counts, in.Policy.RenewAt(r))
+}
+
+// HitUntil is until when a token is handed out without a decision: past DueAt, until its renewal could be begun.
+func (in *Input) HitUntil(r *ledger.Token, t timeline.Instant) timeline.Instant {
+	due := in.DueAt(r, t)
+	if t < due || !in.renews(r, t) {
+		return due
+	}
+	counts, _ := in.Policy.Expiry(r)
+	if d := in.Renewal(t); d.Answer == AnswerWait || d.Answer == AnswerRefuse {
+		return min(counts, d.Until)
+	}
+	return due
+}
+
+// renews reports whether the token is a value of an identity that somebody can renew.
+func (in *Input) renews(r *ledger.Token, t timeline.Instant) bool {
+	return (in.Policy.Renews || in.Doc.Renewals.Known) && in.living(r, t)
+}
+
+// Renewal says whether this call renews the key's identity, waits for who does, or is refused a new value; AnswerPass: the
+// steps decide.
+func (in *Input) Renewal(t timeline.Instant) Decision {
+	pass := Decision{Step: StepRenewal, Answer: AnswerPass}
+	r := in.Identity(t)
+	if r == nil {
+		return pass
+	}
+	i, op := r.Identity, in.Request.Operation
+	e := r.By(op)
+	refused := e != nil && e.Refused != 0
+	if t < in.DueAt(r, t) && in.Usable(r, t) && !refused {
+		return pass
+	}
+	out := Decision{Step: StepRenewal, TokenID: r.ID, Since: i.Renewed}
+	refuse := func(reason Reason, until timeline.Instant) Decision {
+		d := out
+		d.Answer, d.Reason, d.Until = AnswerRefuse, reason, until
+		return d
+	}
+	replace := in.replaceAt(r)
+	if refused && in.Usable(r, t) && slices.Contains(i.Refused, op) { // with the value before, too: another changes nothing
+		d := refuse(ReasonForbidden, timeline.Never)
+		d.operation, d.fineUntil, _ = in.othersFine(t)
+		d.Since = r.Acquired
+		return d
+	}
+	if l := i.Lease; l.ID != "" && t < l.End {
+		d := out
+		d.Answer, d.Reason, d.Since, d.Until, d.Owner = AnswerWait, ReasonJoined, l.Start, l.End, l.Owner
+		if in.Waiters >= MaxWaiters {
+			d = refuse(ReasonTooManyWaiters, l.End)
+			d.Count, d.Limit = in.Waiters, MaxWaiters
+		}
+		return d
+	}
+	if !in.Policy.Renews || in.Unreadable[r.ID] {
+		if t >= replace {
+			return pass
+		}
+		return refuse(ReasonRenewalElsewhere, replace)
+	}
+	if bar := in.Barred(t); bar.Answer == AnswerRefuse { // rows 1 to 3 hold for renewals too
+		return bar
+	}
+	if d := in.renewalLimit(r, t); d.Answer == AnswerRefuse {
+		if t >= replace {
+			return pass
+		}
+		d.Until = min(d.Until, replace)
+		return d
+	}
+	if n, first := in.renewing(t); n >= in.Policy.Dedup.MaxConcurrent {
+		d := out
+		d.Answer, d.Reason, d.Until, d.Place, d.Count, d.Limit = AnswerWait, ReasonJoined, first, true, n, in.Policy.Dedup.MaxConcurrent
+		return d
+	}
+	out.Answer, out.Reason = AnswerRenew, ReasonRenewed
+	return out
+}
+
+// replaceAt is from when an identity that could not be renewed may be replaced: once, until a renewal succeeds again.
+func (in *Input) replaceAt(r *ledger.Token) timeline.Instant {
+	if in.Doc.Renewals.Replaced {
+		return timeline.Never
+	}
+	ends := r.Identity.Since
+	if r.ID != "" && (r.HasValue() || r.Identity.Renewals > 0 || r.Expiry != 0) {
+		_, ends = in.Policy.Expiry(r)
+	}
+	return ends.Plus(in.Policy.Renewal.ReplaceAfter)
+}
+
+// Replaces reports whether a start at t is one in place of an identity that cannot be renewed.
+func (in *Input) Replaces(t timeline.Instant) bool { return in.Identity(t) != nil }
+
+// renewing counts the renewals in progress, and says when the first of their leases ends.
+func (in *Input) renewing(t timeline.Instant) (n int, first timeline.Instant) {
+	first = timeline.Never
+	for _, r := range in.Doc.Tokens {
+		if i := r.Identity; i != nil && i.Lease.ID != "" && t < i.Lease.End {
+			n, first = n+1, min(first, i.Lease.End)
+		}
+	}
+	return n, first
+}
+
+// renewalLimit names the closed limit on renewals that opens last.
+func (in *Input) renewalLimit(r *ledger.Token, t timeline.Instant) Decision {
+	i, limits := r.Identity, in.Policy.Renewal
+	worst := Decision{Step: StepRenewal, Answer: AnswerPass}
+	closed := func(d Decision) {
+		if d.Until > t && d.Until > worst.Until {
+			d.Step, d.Answer, d.TokenID = StepRenewal, AnswerRefuse, r.ID
+			worst = d
+		}
+	}
+	if i.Renewed != 0 {
+		closed(Decision{Reason: ReasonRenewalLimit, Until: i.Renewed.Plus(limits.MinInterval), Since: i.Renewed, Window: limits.MinInterval})
+	}
+	starts := in.Doc.Renewals.Starts
+	first := len(starts)
+	for first > 0 && starts[first-1] > t-timeline.Instant(ledger.Hour) {
+		first--
+	}
+	if n := len(starts) - first; n >= limits.MaxPerHour {
+		closed(Decision{Reason: ReasonRenewalLimit, Until: starts[len(starts)-limits.MaxPerHour].Plus(ledger.Hour), Count: n, Limit: limits.MaxPerHour, Window: ledger.Hour})
+	}
+	if n, at := i.Failures(t); n > 0 {
+		wait := ledger.Doubled(limits.BackoffBase, n, limits.MaxBackoff)
+		closed(Decision{Reason: ReasonRenewalBackoff, Until: at.Plus(wait), Count: n, Since: at, Window: wait, Failure: &i.Last})
+	}
+	for _, p := range [...]ledger.Pause{i.Closed, in.Doc.Renewals.Pause} {
+		closed(Decision{Reason: ReasonRenewalBackoff, Until: p.Until, Since: p.From, Window: p.Until.Sub(p.From), Failure: &i.Last})
+	}
+	return worst
+}
+
+// renewalTurns calls f with each instant at which what Renewal says may change.
+func (in *Input) renewalTurns(f func(timeline.Instant), t timeline.Instant) {
+	for _, r := range in.Doc.ByScope[in.Request.Scope] {
+		i := r.Identity
+		if i == nil {
+			continue
+		}
+		f(i.Expiry)
+		f(i.Lease.End)
+		f(in.replaceAt(r))
+		f(in.DueAt(r, t))
+		if d := in.renewalLimit(r, t); d.Answer == AnswerRefuse {
+			f(d.Until)
+		}
+	}
+	if _, first := in.renewing(t); first != timeline.Never {
+		f(first)
+	}
+}

@@ -1,0 +1,284 @@
+package ledger
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard/internal/classify"
+)
+
+func renewalRules() *Policy {
+	p := rules()
+	p.Renews = true
+	p.Renewal = RenewalPolicy{MinInterval: minute, MaxPerHour: 60, BackoffBase: 5 * second, MaxBackoff: 10 * minute, Timeout: 10 * second, ReplaceAfter: Day}
+	return p
+}
+
+// account adds a token with an identity.
+func account(d *Document, id string) *Token {
+	r := held(d, id, in(-50*minute))
+	r.Expiry, r.Parts = in(10*minute), Parts{Plain: []byte("parts of " + id)}
+	r.Identity = &Identity{ID: "id", Since: in(-Day), Hash: "refresh of " + id}
+	return r
+}
+
+func value(id string) *Token {
+	return &Token{ID: id, Kind: Anonymous, Scope: "s", Acquired: t0, Used: t0, Expiry: in(Hour), Value: "value of " + id, Parts: Parts{Plain: []byte("parts of " + id)},
+		Identity: &Identity{Hash: "refresh of " + id}}
+}
+
+// renews leases and completes a renewal.
+func (d *Document) renews(l Lease, id string) (changed, ended bool) {
+	return d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Lease: l, End: t0, Token: value(id)})
+}
+
+func (d *Document) leases(r *Token, id string) Lease {
+	return d.LeaseRenewal(renewalRules(), r, id, "owner", t0)
+}
+
+func TestSucceed(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	r.Evidence = []Evidence{{Operation: "x", Refused: in(-minute), RefusedLast: in(-minute), Refusals: 1, Early: true, Success: in(-2 * minute)},
+		{Operation: "y", Quota: in(-minute), QuotaLast: in(-minute), Spent: true, Reset: in(Hour), Refusals: 1}}
+	r.Uses, r.Also = 7, []string{"other"}
+	d.Renewals.Replaced = true
+	l := d.leases(r, "l1")
+	changed, ended := d.renews(l, "b")
+	require.True(t, changed)
+	require.False(t, ended)
+	b := d.Tokens["b"]
+	require.NotNil(t, b)
+	assert.False(t, d.Renewals.Replaced)
+	assert.Nil(t, d.Tokens["a"].Identity)
+	assert.False(t, d.Tokens["a"].HasSecret())
+	assert.Equal(t, "b", d.Tokens["a"].Successor)
+	assert.Equal(t, b, d.Current(d.Tokens["a"]))
+	assert.Equal(t, []any{"id", in(-Day), "refresh of b", t0, 1, Lease{}}, []any{b.Identity.ID, b.Born(), b.Identity.Hash, b.Identity.Renewed, b.Identity.Renewals, b.Identity.Lease})
+	assert.Equal(t, []any{7, []string{"other"}, "s"}, []any{b.Uses, b.Also, b.Scope})
+	x, y := b.By("x"), b.By("y")
+	assert.Zero(t, x.Refused+x.RefusedLast)
+	assert.False(t, x.Early)
+	assert.NotZero(t, x.Success, "the account works for it")
+	assert.Equal(t, []any{true, in(Hour), 1}, []any{y.Spent, y.Reset, y.Refusals}, "a quota is the account's")
+	assert.Equal(t, []string{"x"}, b.Identity.Refused)
+	assert.Equal(t, b, d.Newest("s"))
+	assert.Equal(t, b, d.Newest("other"))
+
+	changed, _ = d.renews(l, "b")
+	assert.False(t, changed, "an end counts once")
+
+	d.Report(renewalRules(), &Report{Class: classify.QuotaExhausted, Failing: "a", Operation: "z", At: in(second)}, "s", nil, in(second))
+	assert.NotNil(t, b.By("z"), "a report of the old value's quota is one of the account")
+	d.Report(renewalRules(), &Report{Class: classify.AuthInvalid, Failing: "a", Operation: "w", At: in(second)}, "s", nil, in(second))
+	assert.Nil(t, b.By("w"), "one of its auth is not")
+}
+
+func TestRenewalLeavesOut(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	r.Identity.Expiry = in(Day)
+	l := d.leases(r, "l1")
+	next := value("b")
+	next.Identity.Hash = r.Identity.Hash // no rotation, and no expiry stated
+	d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Lease: l, End: t0, Token: next})
+	assert.Equal(t, in(Day), d.Tokens["b"].Identity.Expiry)
+}
+
+// Of two answers to one refresh token the later intent's stays, and the other is the spare, whichever comes first.
+func TestTwoAnswers(t *testing.T) {
+	for name, order := range map[string][2]int{"in order": {0, 1}, "late": {1, 0}} {
+		t.Run(name, func(t *testing.T) {
+			d := New()
+			r := account(d, "a")
+			leases := [2]Lease{d.leases(r, "l1")}
+			r.Identity.Lease.End = t0 // its process was stopped
+			leases[1] = d.leases(r, "l2")
+			for _, n := range order {
+				changed, _ := d.renews(leases[n], []string{"first", "second"}[n])
+				require.True(t, changed)
+			}
+			newest := d.identity("id")
+			assert.Equal(t, "second", newest.ID)
+			assert.Equal(t, "refresh of first", newest.Identity.SpareHash)
+			l := d.leases(newest, "l3")
+			gone := &Renewal{Identity: "id", Lease: l, End: in(minute), Gone: true, Failed: Streak{Class: classify.AuthInvalid, At: in(minute)}}
+			_, ended := d.CompleteRenewal(renewalRules(), gone)
+			assert.False(t, ended, "the spare is tried first")
+			assert.Equal(t, []any{"refresh of first", "", []byte("parts of first")}, []any{newest.Identity.Hash, newest.Identity.SpareHash, newest.Parts.Plain})
+			gone.Lease = d.leases(newest, "l4")
+			_, ended = d.CompleteRenewal(renewalRules(), gone)
+			assert.True(t, ended)
+			assert.False(t, newest.Living(in(minute)))
+			assert.True(t, newest.HasValue(), "its value serves on")
+		})
+	}
+}
+
+// A failure that comes after another answer has replaced what it presented ends nothing.
+func TestFailureOfAReplacedRefreshToken(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	first := d.leases(r, "l1")
+	r.Identity.Lease.End = t0
+	second := d.leases(r, "l2")
+	d.renews(first, "late")
+	_, ended := d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Lease: second, End: t0, Gone: true})
+	assert.False(t, ended)
+	assert.True(t, d.identity("id").Living(t0))
+	assert.Empty(t, d.identity("id").Identity.Lease.ID)
+}
+
+func TestRenewalFailures(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	fail := func(f Renewal) (ended bool) {
+		f.Identity, f.Lease = "id", d.leases(r, "l")
+		f.End = t0
+		f.Failed.At = t0
+		_, ended = d.CompleteRenewal(renewalRules(), &f)
+		return ended
+	}
+	fail(Renewal{Failed: Streak{Class: classify.Transient}})
+	fail(Renewal{Failed: Streak{Class: classify.Transient}})
+	n, at := r.Identity.Failures(t0)
+	assert.Equal(t, []any{2, t0}, []any{n, at})
+
+	fail(Renewal{Failed: Streak{Class: classify.RateLimited}, Pause: Pause{From: t0, Until: in(Hour)}})
+	assert.Equal(t, in(Hour), d.Renewals.Pause.Until)
+	assert.Equal(t, in(Hour), d.Pause.Until, "the endpoint wants no acquisition either")
+
+	fail(Renewal{Failed: Streak{Class: classify.ClientError}, Barred: true})
+	assert.Equal(t, in(Hour), r.Identity.Closed.Until)
+	assert.Zero(t, d.Scope("s").Closed.Until)
+	fail(Renewal{Failed: Streak{Class: classify.Forbidden}, Barred: true})
+	assert.Equal(t, in(2*Hour), r.Identity.Closed.Until)
+	assert.Equal(t, in(2*Hour), d.Scope("s").Closed.Until, "no other account answers a ban")
+
+	d.Clear(Clearing{Backoff: true, RetryAfter: true}, t0)
+	n, _ = r.Identity.Failures(t0)
+	assert.Equal(t, []any{0, Pause{}, Pause{}, Pause{}}, []any{n, r.Identity.Closed, d.Renewals.Pause, d.Pause})
+
+	assert.True(t, fail(Renewal{Failed: Streak{Class: classify.AuthInvalid}, Gone: true}))
+	assert.Equal(t, in(Hour), d.Scope("s").Closed.Until, "it never worked: a failed acquisition of its key")
+}
+
+// A killed process' renewal failed at the end of its lease.
+func TestLapse(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	l := d.leases(r, "l1")
+	assert.Equal(t, in(15*second), l.End)
+	n, _ := r.Identity.Failures(l.End - 1)
+	assert.Zero(t, n)
+	n, at := r.Identity.Failures(l.End)
+	assert.Equal(t, []any{1, l.End}, []any{n, at})
+	d.LeaseRenewal(renewalRules(), r, "l2", "owner", in(minute))
+	n, at = r.Identity.Failures(in(minute))
+	assert.Equal(t, []any{1, l.End}, []any{n, at}, "it is entered with the next")
+	assert.Equal(t, uint64(2), r.Identity.Generation)
+	assert.Len(t, d.Renewals.Starts, 2)
+	d.pruneRenewals(renewalRules(), in(Hour))
+	assert.Len(t, d.Renewals.Starts, 1, "an hour ago is an hour ago")
+}
+
+// A renewed value that is refused before it ever worked ends the account, unless others have lately had success with it.
+func TestRefusedRenewed(t *testing.T) {
+	for name, c := range map[string]struct {
+		seen  []Evidence
+		ended bool
+	}{
+		"nobody else":             {nil, true},
+		"it had success before":   {[]Evidence{{Operation: "op", Success: in(-minute)}}, true},
+		"another has":             {[]Evidence{{Operation: "x", Success: in(-Hour+minute) + 1}}, false},
+		"another had, long ago":   {[]Evidence{{Operation: "x", Success: in(-Hour + minute)}}, true},
+		"another was refused too": {[]Evidence{{Operation: "x", Success: in(-minute), Refused: in(-second)}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := New()
+			r := account(d, "a")
+			r.Identity.Renewals, r.Evidence = 1, c.seen
+			d.Report(renewalRules(), refusal("op", in(minute)), "s", nil, in(minute))
+			assert.Equal(t, c.ended, r.Identity.Ended != 0)
+		})
+	}
+	d := New()
+	r := account(d, "a")
+	d.Report(renewalRules(), refusal("op", t0), "s", nil, t0)
+	assert.Zero(t, r.Identity.Ended, "the first value is renewed")
+	r.Identity.Renewals = 1
+	d.Report(renewalRules(), success("op", in(second)), "s", nil, in(second))
+	d.Report(renewalRules(), refusal("op", in(minute)), "s", nil, in(minute))
+	assert.Zero(t, r.Identity.Ended, "it worked")
+	assert.True(t, r.Identity.Worked)
+}
+
+// A value that ends leaves the account; one that ended, was cleared or cannot be renewed any more leaves nothing.
+func TestAccountOutlivesItsValue(t *testing.T) {
+	d, policy := New(), renewalRules()
+	r := account(d, "a")
+	d.Prune(policy, in(30*minute))
+	assert.False(t, r.HasValue())
+	assert.True(t, r.HasSecret())
+	assert.NotNil(t, d.Tokens["a"])
+	d.Prune(policy, in(30*Day))
+	assert.NotNil(t, d.Tokens["a"])
+	assert.True(t, d.Clear(Clearing{Identity: "id"}, in(30*Day)))
+	assert.False(t, r.HasSecret())
+	d.Prune(policy, in(40*Day))
+	assert.Nil(t, d.Tokens["a"])
+
+	r = account(d, "a")
+	r.Identity.Expiry = in(20 * minute)
+	d.Swept = 0
+	d.Prune(policy, in(20*minute))
+	assert.NotZero(t, r.Identity.Ended)
+	assert.False(t, r.HasSecret())
+}
+
+func TestAdoptSuccessor(t *testing.T) {
+	d, policy := New(), renewalRules()
+	account(d, "a")
+	next := value("b")
+	next.Identity, next.Parts = nil, Parts{}
+	assert.False(t, d.AdoptSuccessor(policy, next, "unknown", t0))
+	other := value("c")
+	other.Scope = "another"
+	assert.False(t, d.AdoptSuccessor(policy, other, "a", t0), "of another key")
+	assert.True(t, d.AdoptSuccessor(policy, next, "a", t0))
+	b := d.Tokens["b"]
+	assert.Equal(t, []any{"refresh of a", []byte("parts of a")}, []any{b.Identity.Hash, b.Parts.Plain})
+	b.Identity.Account = "one"
+	foreign := value("d")
+	foreign.Identity.Account = "two"
+	assert.False(t, d.AdoptSuccessor(policy, foreign, "b", t0), "of another account")
+	assert.True(t, d.AdoptSuccessor(policy, value("e"), "a", t0), "any value of the account names it")
+	assert.Empty(t, d.Attempts)
+}
+
+// Two keys whose upstream gives the same refresh token share one account.
+func TestOneAccountForTwoKeys(t *testing.T) {
+	d := New()
+	account(d, "a")
+	twin := value("b")
+	twin.Scope, twin.Identity.Hash, twin.Identity.ID = "other", "refresh of a", "another id"
+	d.Insert(renewalRules(), twin)
+	assert.Equal(t, d.Newest("s"), d.Newest("other"))
+	assert.Equal(t, "id", d.Newest("other").Identity.ID)
+}
+
+// After a loss the later refresh token stays.
+func TestMergeRenewals(t *testing.T) {
+	lost, known := New(), New()
+	account(lost, "a")
+	r := account(known, "a")
+	l := known.leases(r, "l1")
+	known.renews(l, "b")
+	lost.merge(known)
+	require.NotNil(t, lost.identity("id"))
+	assert.Equal(t, "b", lost.identity("id").ID)
+	assert.Equal(t, "b", lost.Tokens["a"].Successor)
+	assert.Len(t, lost.Renewals.Starts, 1)
+}

@@ -1,0 +1,285 @@
+package tokenguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync/atomic"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/panics"
+	"github.com/tokenguard/tokenguard/internal/replica"
+	"github.com/tokenguard/tokenguard/internal/secrets"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// RenewalFunc renews the token of a known account: it presents old.RefreshToken to the upstream and returns the new
+// value, with the new refresh token where the upstream rotates them. What it leaves out stays as it was (RFC 6749, section
+// 6). old's value may have ended, and is empty where an acquisition brought a refresh token alone.
+//
+// At most one renewal of an account is in progress over all processes that share the state, as long as the function
+// returns when its context ends. It should call the upstream once: where the answer is lost, the guard presents the same
+// refresh token again. An error that wraps ErrIdentityEnded, or whose class is auth_invalid (invalid_grant, revoked,
+// deleted), says that the account is gone for good.
+type RenewalFunc func(ctx context.Context, old Token) (Token, error)
+
+// ErrIdentityEnded is wrapped by the error of a RenewalFunc that knows the account to be gone for good.
+var ErrIdentityEnded = errors.New("tokenguard: the identity has ended")
+
+// RenewalLimits bounds the renewals of known accounts. They use up none of the limits on acquisitions.
+type RenewalLimits struct {
+	// MinInterval is the least time between two successful renewals of one account: up to 24 h, default 60 s.
+	MinInterval time.Duration
+	// MaxPerHour bounds the renewals of all accounts of the name that are begun in an hour: 1 to 10000, default 60.
+	MaxPerHour int
+	// BackoffBase is the wait after a failed renewal, doubling with each further one in a row, up to MaxBackoff: up to 24 h
+	// each, default 5 s and 10 min.
+	BackoffBase, MaxBackoff time.Duration
+	// Timeout bounds one run of RenewalFunc: up to 1 h, default 10 s.
+	Timeout time.Duration
+	// ReplaceAfter is how long after the end of its last value an account that could not be renewed may be replaced by an
+	// acquisition, once until a renewal succeeds again: up to 31 days, default 24 h.
+	ReplaceAfter time.Duration
+}
+
+// WithRenewal renews the tokens of known accounts, those that came WithRefreshToken, in place of acquiring new ones: from
+// min(5 min, a tenth of the lifetime) before the end of a value, or from WithRefreshAhead. While an account lives, its key
+// acquires nothing. It must not be nil.
+func WithRenewal(renew RenewalFunc) Option {
+	return func(o *options) {
+		if o.given(renew != nil, "WithRenewal", "a function") {
+			o.renewal = renew
+		}
+	}
+}
+
+// WithRenewalLimits bounds the renewals; see RenewalLimits for units, bounds and defaults.
+func WithRenewalLimits(l RenewalLimits) Option {
+	return func(o *options) {
+		set := func(field string, to *time.Duration, d, most time.Duration) {
+			if o.within("RenewalLimits."+field, d, most) && d > 0 {
+				*to = d
+			}
+		}
+		set("MinInterval", &o.renewals.MinInterval, l.MinInterval, ledger.Day)
+		set("BackoffBase", &o.renewals.BackoffBase, l.BackoffBase, ledger.Day)
+		set("MaxBackoff", &o.renewals.MaxBackoff, l.MaxBackoff, ledger.Day)
+		set("Timeout", &o.renewals.Timeout, l.Timeout, maxTimeout)
+		set("ReplaceAfter", &o.renewals.ReplaceAfter, l.ReplaceAfter, ledger.MaxRetryAfter)
+		switch {
+		case l.MaxPerHour < 0 || l.MaxPerHour > maxRenewals:
+			o.mistake("RenewalLimits.MaxPerHour", fmt.Sprint(l.MaxPerHour), fmt.Sprintf("from 0 to %d", maxRenewals))
+		case l.MaxPerHour > 0:
+			o.renewals.MaxPerHour = l.MaxPerHour
+		}
+	}
+}
+
+const maxRenewals = 10000 // an hour
+
+func defaultRenewalLimits() RenewalLimits {
+	return RenewalLimits{MinInterval: time.Minute, MaxPerHour: 60, BackoffBase: 5 * time.Second, MaxBackoff: 10 * time.Minute, Timeout: 10 * time.Second, ReplaceAfter: 24 * time.Hour}
+}
+
+// renewalJob is one renewal on its way.
+type renewalJob struct {
+	q        *decide.Request
+	identity string
+	record   string // the ID of the value that is renewed
+	lease    ledger.Lease
+	old      Token
+	rec      *ledger.Token
+	secret   *secrets.Secret
+}
+
+// renew renews the account of the request's key, if the newest document still allows it, and sees that through.
+func (f *flights) renew(ctx context.Context, q *decide.Request) result {
+	if !f.begin() {
+		return result{}
+	}
+	defer f.running.Done()
+	return f.renewal(ctx, q)
+}
+
+func (f *flights) renewal(ctx context.Context, q *decide.Request) result {
+	j, err := f.lease(ctx, q)
+	switch {
+	case err != nil:
+		return result{ran: true, renewal: true, err: err}
+	case j == nil:
+		return result{renewal: true}
+	}
+	return f.perform(ctx, &job{
+		name: "RenewalFunc", start: j.lease.Start, timeout: f.policy.Renewal.Timeout,
+		fetch: func(ctx context.Context) (Token, error) {
+			if err := ctx.Err(); err != nil {
+				return Token{}, err
+			}
+			return f.renewer(ctx, j.old)
+		},
+		finish: func(t Token, err error) result { return f.renewed(j, t, err) },
+		late: func(ans answer) {
+			if ans.err == nil { // a failure has been entered already
+				f.renewed(j, ans.token, nil)
+			}
+		},
+	})
+}
+
+// lease enters the intent to renew into the newest document, if that still allows it; nil: it does not. Without a store
+// that takes it nothing is renewed.
+func (f *flights) lease(ctx context.Context, q *decide.Request) (*renewalJob, error) {
+	id := f.attemptID()
+	own := *q
+	var leased atomic.Pointer[renewalJob]
+	r, err := f.replica.Commit(ctx, func(d *replica.Draft) bool {
+		leased.Store(nil)
+		in := onDraft(d, &own)
+		if in.Decide(d.At.Now).Answer != decide.AnswerRenew {
+			return false
+		}
+		rec := in.Identity(d.At.Now)
+		l := d.Doc.LeaseRenewal(f.policy, rec, id, f.owner, d.At.Now)
+		leased.Store(&renewalJob{q: q, identity: rec.Identity.ID, record: rec.ID, lease: l})
+		return true
+	})
+	j := leased.Load()
+	if err != nil || j == nil {
+		return nil, err
+	}
+	rev := f.replica.Newest()
+	rec, s := rev.Doc.Tokens[j.record], rev.Secrets[j.record]
+	if rec == nil || s == nil || rec.Identity == nil || rec.Identity.Lease.ID != id || rec.Identity.Hash != j.lease.Hash {
+		return nil, nil // a newer commit says otherwise
+	}
+	j.rec, j.secret = rec, s
+	j.old = tokenBody{secret: s, kind: Anonymous, scope: q.Scope, acquired: r.Time(rec.Acquired), expiry: r.Time(rec.Expiry),
+		refresh: s.Refresh, refreshExpiry: r.Time(rec.Identity.Expiry), account: rec.Identity.Account, identity: rec.Identity.ID}.token()
+	return j, nil
+}
+
+// renewed records the end of a renewal and publishes it to all waiters.
+func (f *flights) renewed(j *renewalJob, t Token, err error) result {
+	r := f.meter.Read()
+	end, failure, err := f.renewalEnd(j, t, err, r)
+	var gone atomic.Bool
+	complete := func(d *replica.Draft) bool {
+		changed, ended := d.Doc.CompleteRenewal(f.policy, end)
+		gone.Store(ended)
+		return changed
+	}
+	if err != nil {
+		f.errs.Add(j.lease.ID, err)
+	}
+	if _, cerr := f.replica.Commit(context.Background(), complete); cerr != nil {
+		f.replica.ApplyLocally(complete, replica.ForEnd) // first in the next commit: the old refresh token may be worthless now
+		f.events.notice(r.Wall, "the end of a renewal could not be stored and waits: "+mask(cerr.Error()))
+	}
+	res := result{ran: true, renewal: true, event: Event{At: r.Wall, Kind: EventRenewed, Scope: j.q.Scope, Caller: j.q.Caller, TokenID: j.record, Took: r.Now.Sub(j.lease.Start)}}
+	if err != nil {
+		res.event.Kind, res.event.Text = EventRenewalFailed, f.reader.masked(failure.text())
+		in := f.inputs.newest(j.q, r.Now)
+		res.event.Verdict = failedVerdict(in, &end.Failed, r)
+		if gone.Load() {
+			f.events.emit(res.event)
+			res.event.Kind, res.event.Text = EventIdentityEnded, "the upstream does not know the account any more: "+res.event.Text
+		}
+		return res
+	}
+	rev := f.replica.Newest()
+	if known, ok := tokenIn(rev, end.Token.ID, j.q.Scope); ok {
+		res.token = known
+	}
+	res.event.TokenID = end.Token.ID
+	res.event.Verdict = renewed(f.inputs.newest(j.q, r.Now), end.Token.ID, r)
+	return res
+}
+
+// renewalEnd reads an answer: a new value of the account, or what its failure means.
+func (f *flights) renewalEnd(j *renewalJob, t Token, err error, r timeline.Reading) (*ledger.Renewal, Failure, error) {
+	end := &ledger.Renewal{Identity: j.identity, Lease: j.lease, End: max(r.Now, j.lease.Start)}
+	var ours bool
+	if err == nil {
+		if end.Token, err = f.successor(t, j, r); err == nil {
+			return end, Failure{}, nil
+		}
+		ours = true
+	}
+	failure := failureOf(err)
+	in := f.reader.answer(failure, r)
+	switch {
+	case ours:
+		in = f.reader.classified(failure, ClassClientError, r)
+	case errors.Is(err, ErrIdentityEnded):
+		in.Class = classify.AuthInvalid
+	case errors.As(err, new(*PanicError)), errors.Is(err, panics.ErrGoexit):
+		in = f.reader.classified(failure, ClassUnknown, r)
+	}
+	end.Failed = ledger.Streak{At: end.End, ID: j.lease.ID, Class: in.Class, Status: failure.StatusCode, Text: in.Text}
+	switch in.Class {
+	case classify.AuthInvalid:
+		end.Gone = true
+	case classify.Forbidden, classify.ClientError:
+		end.Barred = true
+	case classify.RateLimited, classify.QuotaExhausted:
+		if !ours && in.Until > end.End {
+			end.Pause = ledger.Pause{From: end.End, Until: min(in.Until, end.End.Plus(ledger.MaxRetryAfter))}
+		}
+	}
+	return end, failure, err
+}
+
+// successor turns what a RenewalFunc gave into the record of the account's new value, or says why it is none.
+func (f *flights) successor(t Token, j *renewalJob, r timeline.Reading) (*ledger.Token, error) {
+	b := t.read()
+	whole := completed(b.secret, j.secret)
+	again := b.secret.ID == j.rec.ID
+	switch err := t.fault(r); {
+	case err != nil:
+		return nil, err
+	case whole.Size() > maxTokenSize:
+		return nil, fmt.Errorf("tokenguard: the renewed token has %d bytes with what stayed as it was, at most %d are taken", whole.Size(), maxTokenSize)
+	case b.account != "" && j.rec.Identity.Account != "" && b.account != j.rec.Identity.Account:
+		return nil, errors.New("tokenguard: the renewal brought a token of another account")
+	case again && (j.rec.Rejected != 0 || j.rec.By(j.q.Operation) != nil && j.rec.By(j.q.Operation).Refused != 0):
+		return nil, fmt.Errorf("tokenguard: the renewal brought the token %s, which was rejected", b.secret.ID)
+	}
+	rec := &ledger.Token{ID: whole.ID, Kind: ledger.Anonymous, Scope: j.q.Scope, Acquired: r.Now, Used: r.Now, Expiry: t.expiresAt(r),
+		Identity: &ledger.Identity{Hash: secrets.Hash("refresh", whole.Refresh), Expiry: r.Instant(b.refreshExpiry), Account: b.account}}
+	f.keeper.Seal(rec, whole)
+	return rec, nil
+}
+
+// completed is a new value's secret with what it leaves out taken from the one before.
+func completed(next, old *secrets.Secret) *secrets.Secret {
+	whole := *next
+	if whole.Refresh == "" {
+		whole.Refresh = old.Refresh
+	}
+	if len(old.Further) > 0 {
+		whole.Further = maps.Clone(old.Further)
+		maps.Copy(whole.Further, next.Further)
+	}
+	return &whole
+}
+
+// succeeding is a token that its caller renewed elsewhere, with what it leaves out taken from its predecessor, and the ID
+// of that one; "": it names none that is known.
+func (f *flights) succeeding(t Token) (Token, string) {
+	b := *t.read()
+	rev := f.replica.Newest()
+	if b.predecessor == "" || rev == nil || rev.Doc.Tokens[b.predecessor] == nil {
+		return t, ""
+	}
+	rec := rev.Doc.Current(rev.Doc.Tokens[b.predecessor])
+	s := rev.Secrets[rec.ID]
+	if rec.Identity == nil || s == nil {
+		return t, ""
+	}
+	b.secret = completed(b.secret, s)
+	return b.token(), b.predecessor
+}
