@@ -227,3 +227,41 @@ func ExampleWithCandidate() {
 	// candidate: 1440 of 1440 served, 144 acquisitions
 	// 1240 calls gained, 0 lost
 }
+
+func ExampleWithRenewal() {
+	type answer struct {
+		IDToken, RefreshToken string
+		ExpiresIn             time.Duration
+	}
+	signUp := func(context.Context) (answer, error) {
+		return answer{"first value", "first refresh token", time.Hour}, nil
+	}
+	refresh := func(_ context.Context, refreshToken string) (answer, error) {
+		fmt.Println("renewed with the", refreshToken)
+		return answer{"second value", "second refresh token", time.Hour}, nil
+	}
+	clock := &standingClock{now: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}
+
+	acquire := func(ctx context.Context, _ tokenguard.Request) (tokenguard.Token, error) {
+		a, err := signUp(ctx) // what you already have
+		return tokenguard.NewTokenIn(a.IDToken, a.ExpiresIn).WithRefreshToken(a.RefreshToken, time.Time{}), err
+	}
+	renew := func(ctx context.Context, old tokenguard.Token) (tokenguard.Token, error) {
+		a, err := refresh(ctx, old.RefreshToken())
+		return tokenguard.NewTokenIn(a.IDToken, a.ExpiresIn).WithRefreshToken(a.RefreshToken, time.Time{}), err
+	}
+	guard, err := tokenguard.New(acquire, tokenguard.WithRenewal(renew), tokenguard.WithClock(clock))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer guard.Close()
+
+	first, _ := guard.Token(context.Background())
+	clock.now = clock.now.Add(56 * time.Minute)
+	second, _ := guard.Token(context.Background())
+	fmt.Println(second.Value(), first.Identity() == second.Identity(), guard.Stats().Acquisitions.Day.Used)
+	// Output:
+	// renewed with the first refresh token
+	// second value true 1
+}

@@ -109,8 +109,8 @@ func (u *accounts) open(t *testing.T, store tokenguard.Store, opts ...tokenguard
 	return g
 }
 
-// A fortnight of calls in two processes that are restarted every ten minutes, with strict rotation: one sign-up.
-func TestRenewalOverAFortnight(t *testing.T) {
+// I11. A fortnight of calls in two processes that are restarted every ten minutes, with strict rotation: one sign-up.
+func TestI11(t *testing.T) {
 	days := 14
 	if testing.Short() {
 		days = 2
