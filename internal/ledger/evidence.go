@@ -301,7 +301,7 @@ func (d *Document) heardRefusal(policy *Policy, r *Token, p *Report) bool {
 	}
 	e.RefusedLast = p.At
 	e.Refusals++
-	if d.refusedRenewed(r, e, p.At); !r.Living(p.At) {
+	if d.refusedRenewed(policy, r, e, p.At); !r.Living(p.At) {
 		d.recordLifetime(r)
 	}
 	return true

@@ -194,11 +194,11 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 		i.Spare, i.SpareHash = Parts{}, ""
 	case l.Gone:
 		r.Identity = &i
-		d.endIdentity(r, f, l.End)
+		d.endIdentity(policy, r, f, l.End)
 		return true, true
 	case l.Barred:
 		i.Refusals++
-		i.Closed = Pause{From: l.End, Until: l.End.Plus(Doubled(closingBase, i.Refusals, closingMost))}
+		i.Closed = Pause{From: l.End, Until: l.End.Plus(policy.RateLimit.KeyBackoff(i.Refusals))}
 		if f.Class == classify.Forbidden { // no other account answers a ban either
 			k := d.ScopeFor(r.Scope)
 			if i.Closed.Until > k.Closed.Until {
@@ -237,7 +237,7 @@ func (d *Document) succeed(policy *Policy, r, next *Token, generation uint64, no
 	}
 	fresh := *next
 	fresh.Scope, fresh.Also, fresh.Seq, fresh.Used = r.Scope, r.Also, r.Seq, now
-	fresh.Usage, fresh.Uses, fresh.Ended = r.Usage, r.Uses, r.Ended
+	fresh.Usage, fresh.Uses, fresh.Ended, fresh.First = r.Usage, r.Uses, r.Ended, r.First
 	fresh.Suspect, fresh.Heard, fresh.Spent, fresh.Reset = r.Suspect, r.Heard, r.Spent, r.Reset
 	i.Refused = nil
 	fresh.Evidence = slices.Clone(r.Evidence)
@@ -260,8 +260,7 @@ func (d *Document) succeed(policy *Policy, r, next *Token, generation uint64, no
 	r.Identity, r.Successor, r.Parts = nil, fresh.ID, Parts{}
 	r.Suspect, r.Heard, r.Spent, r.Reset, r.Ended = 0, 0, 0, 0, true
 	for n := range r.Evidence {
-		e := &r.Evidence[n]
-		e.Quota, e.QuotaLast, e.Spent, e.Reset = 0, 0, false, 0
+		r.Evidence[n].clearQuota()
 	}
 	r.DropValue()
 	delete(d.Tokens, fresh.ID)
@@ -272,14 +271,14 @@ func (d *Document) succeed(policy *Policy, r, next *Token, generation uint64, no
 
 // endIdentity ends the identity of r. Its value serves on. One that ends without ever having worked or been renewed is a
 // failed acquisition of its key.
-func (d *Document) endIdentity(r *Token, f Streak, now timeline.Instant) {
+func (d *Document) endIdentity(policy *Policy, r *Token, f Streak, now timeline.Instant) {
 	i := *r.Identity
 	i.Ended, i.Lease = now, Lease{}
 	i.Spare, i.SpareHash = Parts{}, ""
 	if i.Renewals == 0 && !i.Worked {
 		k := d.ScopeFor(r.Scope)
 		k.Refusals++
-		k.Closed = Pause{From: now, Until: now.Plus(Doubled(closingBase, k.Refusals, closingMost))}
+		k.Closed = Pause{From: now, Until: now.Plus(policy.RateLimit.KeyBackoff(k.Refusals))}
 		f.Count = k.Refusals
 		k.Last = f
 	}
@@ -291,7 +290,7 @@ func (d *Document) endIdentity(r *Token, f Streak, now timeline.Instant) {
 
 // refusedRenewed ends an identity whose renewed value is refused for auth before any call with it succeeded, unless
 // another operation has lately had success with the account.
-func (d *Document) refusedRenewed(r *Token, e *Evidence, at timeline.Instant) bool {
+func (d *Document) refusedRenewed(policy *Policy, r *Token, e *Evidence, at timeline.Instant) bool {
 	i := r.Identity
 	if i == nil || i.Ended != 0 || i.Renewals == 0 || r.Succeeded {
 		return false
@@ -301,7 +300,7 @@ func (d *Document) refusedRenewed(r *Token, e *Evidence, at timeline.Instant) bo
 			return false
 		}
 	}
-	d.endIdentity(r, Streak{Class: classify.AuthInvalid, Text: "the renewed value was refused before it ever worked", At: at}, at)
+	d.endIdentity(policy, r, Streak{Class: classify.AuthInvalid, Text: "the renewed value was refused before it ever worked", At: at}, at)
 	return true
 }
 

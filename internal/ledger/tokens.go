@@ -101,7 +101,7 @@ func (d *Document) sweepTokens(policy *Policy, now timeline.Instant) {
 			heard = max(heard, ends.Plus(Hour)) // and so long its scope is in use
 		}
 		if i := r.Identity; i != nil && i.Ended == 0 && !r.Living(now) { // its refresh token expired
-			d.endIdentity(r, Streak{Class: classify.AuthInvalid, Text: "the refresh token has expired", At: now}, now)
+			d.endIdentity(policy, r, Streak{Class: classify.AuthInvalid, Text: "the refresh token has expired", At: now}, now)
 		}
 		switch {
 		case r.HasValue():
