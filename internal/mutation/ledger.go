@@ -44,7 +44,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "period.go", "e.Due(now) {\n\t\t\te.Trying", "e.Operation == operation {\n\t\t\te.Trying", "one call of all operations tries a spent token"},
 	{ledgerDir + "period.go", "began >= e.Trying {", "false {", "a success gives the turn to the others"},
 	{ledgerDir + "period.go", "p.At < r.First.Plus(length)", "false", "a rolling period begins with the first use"},
-	{ledgerDir + "period.go", "if p.At < due {", "if false {", "a refusal from before the reset says nothing of the next period"},
+	{ledgerDir + "period.go", "if p.At < due {", "if due < 0 {", "a refusal from before the reset says nothing of the next period"},
 	{ledgerDir + "period.go", "p.None || e.Missed > 1", "e.Missed > 1", "what the upstream states is not tried again"},
 	{ledgerDir + "period.go", "p.None || e.Missed > 1", "p.None || e.Missed > 2", "a second refusal waits for the next period"},
 	{ledgerDir + "period.go", "p.At.Plus(max(policy.Manager.Confirmation, observation))", "p.At", "a first refusal is tried again after a minute"},

@@ -77,7 +77,7 @@ func Settings() []string {
 // everything is a configuration with each setting set: false and 0 are left out of the JSON.
 func everything() document {
 	all := tokenguard.Conservative()
-	all.Cache.Strict, all.Manager.ReplaceSpentEarly = true, true
+	all.Cache.Strict, all.Manager.ReplaceSpentEarly, all.Manager.QuotaPeriod = true, true, tokenguard.Rolling(24*time.Hour)
 	doc := encode(all)
 	doc["rate_limit"]["consecutive_failure_backoff"] = true // which has one position
 	return doc
