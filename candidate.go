@@ -35,6 +35,7 @@ type candidate struct {
 	shadow       *shadow                    // that of the real one, or nil
 	pairs        *lru.Cache[string, string] // real token ID to the candidate's
 	gained, lost atomic.Int64
+	renewed      atomic.Uint64 // to name the values that it would have had
 
 	turn  chan struct{} // serialises seed: the one that holds it has put something in
 	begun atomic.Bool   // its state exists
@@ -81,6 +82,9 @@ func newCandidate(real *Guard, shadow *shadow) (*candidate, error) {
 		o.statePath += candidateSuffix
 	}
 	o.personal, o.observers, o.shadow = nil, nil, false
+	if o.renewal != nil {
+		o.renewal = c.simulateRenewal
+	}
 	o.processes, o.sharing = 0, false
 	o.logger = slog.New(slog.DiscardHandler)
 	o.classifier = simulatedClass(o.classifier)
@@ -185,7 +189,7 @@ func (c *candidate) seed(ctx context.Context) {
 		}
 		from := real.Doc.Clone()
 		d.Seq, d.Attempts, d.Failures, d.Pause, d.Scopes = from.Seq, from.Attempts, from.Failures, from.Pause, from.Scopes
-		d.Triggers, d.History, d.Lost = from.Triggers, from.History, from.Lost
+		d.Triggers, d.History, d.Lost, d.Renewals = from.Triggers, from.History, from.Lost, from.Renewals
 		for i := range d.Attempts {
 			d.Attempts[i].Running = false
 		}
@@ -193,10 +197,21 @@ func (c *candidate) seed(ctx context.Context) {
 			if rec.Kind != ledger.Anonymous {
 				continue
 			}
-			named := NewToken(nameFor(id), time.Time{})
-			rec.ID, rec.Value, rec.Sealed, rec.Private = named.ID(), "", nil, false
+			named := *NewToken(nameFor(id), time.Time{}).read().secret
+			had := rec.HasValue()
+			rec.ID, rec.Successor = named.ID, ""
+			rec.Value, rec.Sealed, rec.Private, rec.Dropped, rec.Parts = "", nil, false, false, ledger.Parts{}
+			if rec.Identity != nil {
+				named.Refresh = "the account of " + nameFor(id)
+				account := *rec.Identity
+				account.Hash, account.Lease, account.Spare, account.SpareHash = secrets.Hash("refresh", named.Refresh), ledger.Lease{}, ledger.Parts{}, ""
+				rec.Identity = &account
+			}
 			if real.Secrets[id] != nil {
-				c.flights.keeper.Seal(rec, named.read().secret)
+				c.flights.keeper.Seal(rec, &named)
+				if !had {
+					rec.DropValue()
+				}
 			}
 			d.Tokens[rec.ID] = rec
 		}

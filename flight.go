@@ -46,6 +46,7 @@ type flights struct {
 	events   *emitter
 	inputs   *inputs
 	starting func(timeline.Reading) // runs before RequestFunc, within its time
+	renewing func(timeline.Reading) // the same for RenewalFunc
 
 	joining singleflight.Group        // by scope
 	errs    *lru.Cache[string, error] // what RequestFunc returned, by attempt

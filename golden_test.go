@@ -464,7 +464,7 @@ var newerStates = map[string]func(t *testing.T, path string){
 		store, err := tokenguard.OpenStateFile(path)
 		require.NoError(t, err)
 		_, err = store.Update(t.Context(), "default", func(s tokenguard.Snapshot) ([]byte, error) {
-			newer := bytes.Replace(s.Data, []byte(`"version":1`), []byte(`"version":2,"something":"new"`), 1)
+			newer := bytes.Replace(s.Data, []byte(`"version":1`), []byte(`"version":3,"something":"new"`), 1)
 			require.NotEqual(t, s.Data, newer)
 			return newer, nil
 		})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -116,6 +117,7 @@ func (f *flights) renewal(ctx context.Context, q *decide.Request) result {
 	return f.perform(ctx, &job{
 		name: "RenewalFunc", start: j.lease.Start, timeout: f.policy.Renewal.Timeout,
 		fetch: func(ctx context.Context) (Token, error) {
+			f.renewing(f.meter.Read())
 			if err := ctx.Err(); err != nil {
 				return Token{}, err
 			}
@@ -282,4 +284,54 @@ func (f *flights) succeeding(t Token) (Token, string) {
 	}
 	b.secret = completed(b.secret, s)
 	return b.token(), b.predecessor
+}
+
+// RenewalStats are the accounts that can be renewed, and their renewals, over all processes.
+type RenewalStats struct {
+	Accounts  int         `json:"accounts"` // that can be renewed
+	Hour      WindowStats `json:"hour"`     // renewals that were begun; ExhaustedAt and Probability stay zero
+	Needed    int         `json:"needed"`   // an hour, for the accounts that there are
+	Succeeded uint64      `json:"succeeded"`
+	Failed    uint64      `json:"failed"`
+	Ended     uint64      `json:"ended"` // accounts that the upstream does not know any more
+}
+
+func renewalStats(v *decide.Input, r timeline.Reading) *RenewalStats {
+	d := v.Doc
+	if !d.Renewals.Known && !v.Policy.Renews {
+		return nil
+	}
+	out := &RenewalStats{Succeeded: d.Renewals.Succeeded, Failed: d.Renewals.Failed, Ended: d.Renewals.Ended}
+	var needed float64
+	for _, rec := range d.Tokens {
+		if !rec.Living(r.Now) {
+			continue
+		}
+		out.Accounts++
+		if life := v.Policy.RenewAt(rec).Sub(rec.Acquired); life > 0 {
+			needed += float64(ledger.Hour) / float64(life)
+		}
+	}
+	out.Needed = int(math.Ceil(needed))
+	for _, at := range d.Renewals.Starts {
+		if at > r.Now-timeline.Instant(ledger.Hour) {
+			out.Hour.Used++
+		}
+	}
+	out.Hour.Limit = v.Policy.Renewal.MaxPerHour
+	out.Hour.Remaining = max(0, out.Hour.Limit-out.Hour.Used)
+	return out
+}
+
+// warnRenewals warns once a day if the accounts need more renewals than the limit allows.
+func (f *forecasts) warnRenewals(r timeline.Reading) {
+	rev := f.inputs.replica.Newest()
+	if rev == nil {
+		return
+	}
+	s := renewalStats(f.inputs.on(&decide.Request{Kind: ledger.Anonymous}, rev, r.Now), r)
+	if s == nil || s.Needed <= s.Hour.Limit || !f.once.first(fmt.Sprintf("renewals %d", int64(r.Now)/int64(ledger.Day))) {
+		return
+	}
+	f.events.emit(Event{At: r.Wall, Kind: EventWarning, Text: fmt.Sprintf("%d accounts need about %d renewals an hour, and %d are allowed (RenewalLimits.MaxPerHour)", s.Accounts, s.Needed, s.Hour.Limit)})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tokenguard/tokenguard"
+	"github.com/tokenguard/tokenguard/inspect"
 )
 
 // accounts is an upstream whose accounts are renewed with refresh tokens that rotate strictly: one that is presented a
@@ -426,6 +428,121 @@ func TestAdoptASuccessor(t *testing.T) {
 		require.NoError(t, g.Adopt(t.Context(), other))
 		assert.Equal(t, 2, g.Stats().Acquisitions.Day.Used, "which is charged")
 	})
+}
+
+// A candidate renews as the guard does, without a call of RenewalFunc.
+func TestCandidateRenews(t *testing.T) {
+	renewing(t, func(t *testing.T, u *accounts, g *tokenguard.Guard) {
+		for range 10 * 60 {
+			_, err := g.Token(t.Context())
+			require.NoError(t, err)
+			time.Sleep(time.Minute)
+		}
+		assert.Zero(t, u.twice())
+		assert.Equal(t, 10, u.presented())
+		candidate := g.Stats().Candidate
+		assert.Equal(t, []int64{0, 0}, []int64{candidate.Gained, candidate.Lost})
+		assert.Equal(t, uint64(1), candidate.Stats.Acquisitions.Attempts)
+	}, tokenguard.WithCandidate(tokenguard.Moderate()))
+}
+
+// What an operator sees of an account.
+func TestRenewalIsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u, store := newAccounts(), tokenguard.NewMemoryStore()
+		g := u.open(t, store)
+		token, err := g.Token(t.Context())
+		require.NoError(t, err)
+		time.Sleep(56 * time.Minute)
+		_, err = g.Token(t.Context())
+		require.NoError(t, err)
+		u.fail = upstreamSays(503, "down for maintenance", nil)
+		time.Sleep(2 * time.Hour)
+		_, err = g.Token(t.Context())
+		var refused *tokenguard.RefusedError
+		require.ErrorAs(t, err, &refused)
+		assert.ErrorContains(t, refused.Cause, "down for maintenance")
+		assert.ErrorIs(t, err, tokenguard.ErrBackoff)
+		s := g.Stats().Renewals
+		assert.Equal(t, []any{1, 2, 2, uint64(1), uint64(1)}, []any{s.Accounts, s.Needed, s.Hour.Used + 1, s.Succeeded, s.Failed})
+		report, err := inspect.Store(t.Context(), store, "guests")
+		require.NoError(t, err)
+		require.Len(t, report.Accounts, 1)
+		assert.Equal(t, []any{token.Identity(), 1}, []any{report.Accounts[0].ID, report.Accounts[0].Renewals})
+		assert.Contains(t, report.String(), "1 renewals failed in a row")
+		explained, err := g.Explain(t.Context(), tokenguard.Request{})
+		require.NoError(t, err)
+		assert.Equal(t, tokenguard.StepRenewal, explained.Steps[len(explained.Steps)-1].Step)
+		kinds := map[tokenguard.EventKind]int{}
+		for e := range g.History() {
+			kinds[e.Kind]++
+		}
+		assert.Equal(t, []int{1, 1}, []int{kinds[tokenguard.EventRenewed], kinds[tokenguard.EventRenewalFailed]})
+		require.NoError(t, g.Close())
+	})
+}
+
+// A budget that cannot carry the accounts is said beforehand.
+func TestRenewalBudgetWarns(t *testing.T) {
+	renewing(t, func(t *testing.T, u *accounts, g *tokenguard.Guard) {
+		for i := range 3 {
+			_, err := g.Acquire(t.Context(), tokenguard.Request{Scope: fmt.Sprint(i)})
+			require.NoError(t, err)
+			time.Sleep(10 * time.Minute)
+		}
+		time.Sleep(30 * time.Minute)
+		_, err := g.Acquire(t.Context(), tokenguard.Request{Scope: "0"})
+		require.NoError(t, err)
+		warned := 0
+		for e := range g.History() {
+			if e.Kind == tokenguard.EventWarning && strings.Contains(e.Text, "3 accounts need about 4 renewals an hour, and 2 are allowed") {
+				warned++
+			}
+		}
+		assert.Equal(t, 1, warned)
+	}, tokenguard.WithRenewalLimits(tokenguard.RenewalLimits{MaxPerHour: 2}))
+}
+
+// A document that holds accounts is one that an older program refuses.
+func TestRenewalRaisesTheVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			opts []tokenguard.Option
+			want string
+		}{{nil, `"version":2`}, {[]tokenguard.Option{}, `"version":1`}} {
+			u, store := newAccounts(), tokenguard.NewMemoryStore()
+			opts := []tokenguard.Option{tokenguard.WithStore(store), tokenguard.WithName("guests")}
+			if c.opts == nil {
+				opts = append(opts, tokenguard.WithRenewal(u.renew))
+			}
+			g, err := tokenguard.New(u.signUp, opts...)
+			require.NoError(t, err)
+			_, err = g.Token(t.Context())
+			require.NoError(t, err)
+			snap, err := store.View(t.Context(), "guests")
+			require.NoError(t, err)
+			assert.Contains(t, string(snap.Data), c.want)
+			require.NoError(t, g.Close())
+		}
+	})
+}
+
+func TestRenewalLimitsAreChecked(t *testing.T) {
+	for field, l := range map[string]tokenguard.RenewalLimits{
+		"RenewalLimits.MinInterval":  {MinInterval: -1},
+		"RenewalLimits.MaxPerHour":   {MaxPerHour: 10001},
+		"RenewalLimits.BackoffBase":  {BackoffBase: 25 * time.Hour},
+		"RenewalLimits.MaxBackoff":   {BackoffBase: time.Hour, MaxBackoff: time.Minute},
+		"RenewalLimits.Timeout":      {Timeout: 2 * time.Hour},
+		"RenewalLimits.ReplaceAfter": {ReplaceAfter: 32 * 24 * time.Hour},
+	} {
+		_, err := tokenguard.New(newAccounts().signUp, tokenguard.WithRenewalLimits(l))
+		var mistake *tokenguard.ConfigError
+		require.ErrorAs(t, err, &mistake, field)
+		assert.Equal(t, field, mistake.Field)
+	}
+	_, err := tokenguard.New(newAccounts().signUp, tokenguard.WithRenewal(nil))
+	require.ErrorContains(t, err, "WithRenewal")
 }
 
 func TestClearIdentity(t *testing.T) {

@@ -48,10 +48,31 @@ func (c *candidate) simulate(_ context.Context, req Request) (Token, error) {
 	if own := c.replica.Newest(); own != nil && (own.Doc.Tokens[TokenID(name)] != nil || req.Failing == TokenID(name)) {
 		name += " " + strconv.FormatUint(own.Doc.Seq, 10)
 	}
-	if like.Expiry == 0 {
-		return NewToken(name, time.Time{}), nil
+	token := likeThat(name, like)
+	if like.Identity != nil {
+		token = token.WithRefreshToken("the account of "+name, time.Time{})
 	}
-	return NewTokenIn(name, like.Expiry.Sub(like.Acquired)), nil
+	return token, nil
+}
+
+// likeThat is a token that lasts as long as another.
+func likeThat(name string, like *ledger.Token) Token {
+	if like.Expiry == 0 {
+		return NewToken(name, time.Time{})
+	}
+	return NewTokenIn(name, like.Expiry.Sub(like.Acquired))
+}
+
+// simulateRenewal is the candidate's RenewalFunc: it ends as the last real renewal of the scope did.
+func (c *candidate) simulateRenewal(_ context.Context, old Token) (Token, error) {
+	like := c.real.replica.Newest().Doc.Newest(old.Scope())
+	if like == nil || like.Identity == nil {
+		like = &ledger.Token{Identity: &ledger.Identity{}}
+	}
+	if last := like.Identity.Last; last.Count > 0 || like.Identity.Ended != 0 {
+		return Token{}, Failed(Failure{StatusCode: last.Status, Message: last.Message(), Err: &simulatedFailure{last.Message(), Class(last.Class)}})
+	}
+	return likeThat(nameFor(like.ID)+" renewed "+strconv.FormatUint(c.renewed.Add(1), 10), like), nil
 }
 
 // simulatedClass is a classifier that knows simulated failures, before the user-supplied one; nil: Classify.

@@ -22,6 +22,7 @@ type Stats struct {
 	Calls          CallStats        `json:"calls"`
 	Dedup          DedupStats       `json:"dedup"`
 	Cache          CacheStats       `json:"cache"`
+	Renewals       *RenewalStats    `json:"renewals,omitempty"` // nil where nothing is renewed
 	Predictor      PredictorStats   `json:"predictor"`
 	Store          StoreStats       `json:"store"`
 	Recommendation Recommendation   `json:"recommendation"`
@@ -93,6 +94,7 @@ func (g *Guard) Stats() Stats {
 	}
 	s.Dedup = DedupStats{Duplicates: s.Calls.Answers[StepDedup][ReasonDuplicate], Records: len(st.Doc.Triggers)}
 	s.Cache = cacheStats(v, r, s.Calls)
+	s.Renewals = renewalStats(v, r)
 	s.Predictor = predictorStats(v, r)
 	s.Recommendation = recommend(v, r)
 	s.Shadow, s.Candidate = g.trial.stats()

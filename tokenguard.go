@@ -111,7 +111,7 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	g.inputs = &inputs{policy: o.policy, replica: g.replica, personal: g.personal}
 	g.forecasts = &forecasts{inputs: g.inputs, events: g.events, once: &g.once}
 	g.flights = newFlights(request, o, owner, g.meter, keeper, g.replica, g.reader, g.events, g.inputs)
-	g.flights.starting = g.forecasts.warnBudget
+	g.flights.starting, g.flights.renewing = g.forecasts.warnBudget, g.forecasts.warnRenewals
 	return g, nil
 }
 

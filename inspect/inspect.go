@@ -39,6 +39,7 @@ type Report struct {
 	Closed   []Limit              `json:"closed_gates,omitempty"`
 	Attempts []tokenguard.Attempt `json:"attempts,omitempty"`
 	Tokens   []Token              `json:"tokens,omitempty"`
+	Accounts []Account            `json:"accounts,omitempty"` // that are, or were, renewed
 	Failure  string               `json:"last_failure,omitempty"`
 
 	Starts    uint64              `json:"starts"` // since the state was made
@@ -64,6 +65,37 @@ type Token struct {
 	Expiry   time.Time       `json:"expiry,omitzero"`
 	State    string          `json:"state"`
 	Stored   string          `json:"stored"` // plain, sealed, elsewhere (in its process' memory) or no
+}
+
+// Account is one whose tokens are renewed.
+type Account struct {
+	ID       string    `json:"id"` // as Token.Identity
+	Scope    string    `json:"scope,omitempty"`
+	TokenID  string    `json:"token_id"` // of its newest value
+	Since    time.Time `json:"since"`
+	Renewals int       `json:"renewals"`
+	Renewed  time.Time `json:"renewed,omitzero"` // last
+	Expiry   time.Time `json:"expiry,omitzero"`  // of the refresh token
+	State    string    `json:"state"`
+}
+
+// accountState is what can be done with an account now.
+func accountState(v *decide.Input, rec *ledger.Token, r timeline.Reading) string {
+	i := rec.Identity
+	n, at := i.Failures(r.Now)
+	switch {
+	case i.Ended != 0:
+		return "ended at " + r.Time(i.Ended).Format(time.RFC3339) + ": " + i.Last.Summary()
+	case !rec.Living(r.Now):
+		return "its refresh token has expired"
+	case i.Lease.ID != "" && r.Now < i.Lease.End:
+		return "a renewal is in progress"
+	case i.Closed.Until > r.Now:
+		return "renewals are closed until " + r.Time(i.Closed.Until).Format(time.RFC3339) + ": " + i.Last.Summary()
+	case n > 0:
+		return fmt.Sprintf("%d renewals failed in a row, the last at %s: %s", n, r.Time(at).Format(time.RFC3339), i.Last.Summary())
+	}
+	return "in use"
 }
 
 // File explains the state file at path, without changing it or disturbing its users. A damaged file, or one of a newer
@@ -178,6 +210,12 @@ func (p *Report) describe(d *ledger.Document, r timeline.Reading) {
 	for _, t := range d.Tokens {
 		p.Tokens = append(p.Tokens, Token{t.ID, tokenguard.Kind(t.Kind), t.Scope, r.Time(t.Acquired), r.Time(t.Expiry), v.TokenState(t, r.Now), stored(t)})
 	}
+	for _, t := range d.Tokens {
+		if i := t.Identity; i != nil {
+			p.Accounts = append(p.Accounts, Account{i.ID, t.Scope, t.ID, r.Time(i.Since), i.Renewals, r.Time(i.Renewed), r.Time(i.Expiry), accountState(v, t, r)})
+		}
+	}
+	slices.SortFunc(p.Accounts, func(a, b Account) int { return b.Since.Compare(a.Since) })
 	slices.SortFunc(p.Tokens, func(a, b Token) int { return b.Acquired.Compare(a.Acquired) })
 }
 
@@ -237,6 +275,9 @@ func (p Report) String() string {
 	}
 	for _, t := range p.Tokens {
 		line("  token %s %s%s of %s: %s, stored: %s", t.ID, t.Kind, ofScope(t.Scope), t.Acquired.Format(time.RFC3339), t.State, t.Stored)
+	}
+	for _, a := range p.Accounts {
+		line("  account %s%s of %s, renewed %d times: %s", a.ID, ofScope(a.Scope), a.Since.Format(time.RFC3339), a.Renewals, a.State)
 	}
 	return b.String()
 }

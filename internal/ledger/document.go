@@ -13,8 +13,13 @@ import (
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
-// documentVersion is the newest layout that this code writes. A document of a newer one is left alone.
-const documentVersion = 1
+// Versions of the layout. A document of a newer one than these is left alone. One that holds identities is of the second,
+// because a guard that drops them would acquire where it must not.
+const (
+	firstVersion    = 1
+	renewalVersion  = 2
+	documentVersion = renewalVersion
+)
 
 // Bounds of what the document keeps beside the attempts of a day and the cached tokens.
 const (
@@ -155,7 +160,7 @@ func (c *Totals) failed(class string) {
 }
 
 func New() *Document {
-	return &Document{Version: documentVersion, Scopes: map[string]*Scope{}, Tokens: map[string]*Token{}}
+	return &Document{Version: firstVersion, Scopes: map[string]*Scope{}, Tokens: map[string]*Token{}}
 }
 
 // Decode reads a document. It never panics, whatever the bytes are.

@@ -11,7 +11,7 @@ import (
 )
 
 func TestDecodeChecksTheVersion(t *testing.T) {
-	_, err := Decode([]byte(`{"version":2}`))
+	_, err := Decode([]byte(`{"version":3}`))
 	assert.ErrorIs(t, err, errNewer)
 	_, err = Decode([]byte(`{"version":0}`))
 	assert.ErrorContains(t, err, "names version 0")

@@ -63,6 +63,10 @@ type Renewals struct {
 	Starts   []timeline.Instant `json:"starts,omitempty"`   // of the last hour
 	Pause    Pause              `json:"pause,omitzero"`     // Retry-After of a renewal
 	Replaced bool               `json:"replaced,omitempty"` // an identity that could not be renewed was replaced, and none was renewed since
+
+	Succeeded uint64 `json:"succeeded,omitempty"` // renewals since the document was made
+	Failed    uint64 `json:"failed,omitempty"`
+	Ended     uint64 `json:"ended,omitempty"` // identities that the upstream does not know any more
 }
 
 // maxRefused bounds the operations that an identity remembers as refused twice.
@@ -178,6 +182,7 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 		d.succeed(policy, r, &next, l.Lease.Generation, l.End)
 		return true, false
 	}
+	d.Renewals.Failed++
 	f := l.Failed
 	n, _ := r.Identity.Failures(0)
 	f.Count = n + 1
@@ -229,6 +234,7 @@ func (d *Document) succeed(policy *Policy, r, next *Token, generation uint64, no
 	i.From, i.Ended = max(i.From, generation), 0
 	i.Renewed, i.Renewals, i.Last, i.Closed, i.Refusals = now, i.Renewals+1, Streak{}, Pause{}, 0
 	d.Renewals.Replaced = false
+	d.Renewals.Succeeded++
 	if next.ID == r.ID { // the upstream gave the value again
 		r.Identity, r.Parts, r.Expiry, r.Acquired = &i, next.Parts, next.Expiry, next.Acquired
 		r.Value, r.Sealed, r.Private, r.Dropped = next.Value, next.Sealed, next.Private, false
@@ -273,6 +279,7 @@ func (d *Document) succeed(policy *Policy, r, next *Token, generation uint64, no
 // failed acquisition of its key.
 func (d *Document) endIdentity(policy *Policy, r *Token, f Streak, now timeline.Instant) {
 	i := *r.Identity
+	d.Renewals.Ended++
 	i.Ended, i.Lease = now, Lease{}
 	i.Spare, i.SpareHash = Parts{}, ""
 	if i.Renewals == 0 && !i.Worked {
@@ -328,7 +335,9 @@ func (d *Document) AdoptSuccessor(policy *Policy, next *Token, predecessor strin
 
 // pruneRenewals drops the starts of more than an hour ago.
 func (d *Document) pruneRenewals(policy *Policy, now timeline.Instant) {
-	d.Renewals.Known = d.Renewals.Known || policy.Renews
+	if d.Renewals.Known = d.Renewals.Known || policy.Renews; d.Renewals.Known {
+		d.Version = max(d.Version, renewalVersion)
+	}
 	d.Renewals.Starts = slices.DeleteFunc(d.Renewals.Starts, func(at timeline.Instant) bool { return at <= now-timeline.Instant(Hour) })
 }
 
