@@ -52,14 +52,18 @@ func compare(a, b inspected) (out []change) {
 	if b.Problem != "" && b.Problem != a.Problem {
 		return []change{{At: time.Now(), Event: "problem", Text: b.Problem}}
 	}
+	if b.Losses > a.Losses { // which a look in the middle of it may see before there is a document
+		at := b.At
+		if at.IsZero() {
+			at = time.Now()
+		}
+		out = append(out, change{At: at, Event: "lost", Text: "the state was lost or set aside; the hour window counts as full"})
+	}
 	if b.At.IsZero() { // nothing can be read, or there is nothing yet
 		if a.Exists && !b.Exists {
-			return []change{{At: time.Now(), Event: "lost", Text: "the state is gone"}}
+			out = append(out, change{At: time.Now(), Event: "lost", Text: "the state is gone"})
 		}
-		return nil
-	}
-	if b.Losses > a.Losses {
-		out = append(out, change{At: b.At, Event: "lost", Text: "the state was lost or set aside; the hour window counts as full"})
+		return out
 	}
 	out = append(out, compareAttempts(a, b)...)
 	out = append(out, compareTokens(a, b)...)

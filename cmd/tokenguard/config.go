@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/tailscale/hujson"
@@ -18,10 +20,20 @@ func readFile(cmd *cobra.Command, name string) ([]byte, error) {
 		return io.ReadAll(cmd.InOrStdin())
 	}
 	data, err := os.ReadFile(name)
-	if err != nil {
-		return nil, fmt.Errorf("tokenguard: %w", err)
+	return data, whole(err)
+}
+
+// whole names the whole path of the file that an error is about: a relative one says little in a log.
+func whole(err error) error {
+	if err == nil {
+		return nil
 	}
-	return data, nil
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		if path, err := filepath.Abs(e.Path); err == nil {
+			e.Path = path
+		}
+	}
+	return fmt.Errorf("tokenguard: %w", err)
 }
 
 // parseConfig reads a configuration that may hold comments and commas at the end of a list. Blanks take their place, so

@@ -2,12 +2,16 @@ package main
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // everyCommand visits the commands that are ours.
@@ -35,14 +39,35 @@ func TestEveryFlagValueHasACompletion(t *testing.T) {
 }
 
 func TestEveryReadingCommandSpeaksJSON(t *testing.T) {
-	reading := []string{"replay", "check", "classify", "inspect", "list", "watch", "version"}
+	without := map[string]bool{"serve": true, "demo": true, "help": true} // a page is no output
 	everyCommand(func(c *cobra.Command) {
-		for _, name := range reading {
-			if c.Name() == name {
-				assert.NotNil(t, c.Flags().Lookup("json"), name)
+		assert.Equal(t, !without[c.Name()], c.Flags().Lookup("json") != nil, c.Name())
+	})
+}
+
+// What the library calls its options never reaches a user: each has a flag's name, or stands where this command cannot
+// bring it about.
+func TestNoOptionIsNamed(t *testing.T) {
+	elsewhere := map[string]string{
+		"WithClassifier": "", "WithPersonalToken": "", "WithoutTokenPersistence": "", "WithClock": "", "WithLogger": "", "WithObserver": "",
+		"WithShadowModeRefusingNothing": "", "WithCandidate": "", "WithFailOpenToLocalShare": "", "WithTTL": "", "WithTimeout": "",
+		"WithWaitReplicas": "", "WithFreshness": "", "WithRenewal": "", "WithRenewalLimits": "", // none is set by the user of a command
+	}
+	options := 0
+	for _, pattern := range []string{"../../*.go", "../../redisstore/*.go"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, name := range files {
+			text, err := os.ReadFile(name)
+			require.NoError(t, err)
+			for _, m := range regexp.MustCompile(`(?m)^func (With\w+)\(.*Option`).FindAllStringSubmatch(string(text), -1) {
+				options++
+				_, ok := elsewhere[m[1]]
+				assert.Equal(t, ok, strings.Contains(asFlags(m[1]), "With"), m[1])
 			}
 		}
-	})
+	}
+	assert.Greater(t, options, 20)
 }
 
 // What the library calls its options is told by the flag's name, and every message begins with the program's.

@@ -56,7 +56,7 @@ func showState(cmd *cobra.Command, r inspected) error {
 			text = colour.bad(text)
 		case strings.HasPrefix(said, "closed until"):
 			text = colour.bad(text)
-		case strings.HasPrefix(said, "every gate is open"):
+		case strings.HasPrefix(said, "no limit is closed"):
 			text = colour.good(text)
 		}
 		if _, err := fmt.Fprintln(out, text); err != nil {

@@ -23,7 +23,7 @@ func lint(data []byte, stated tokenguard.Config) (out []finding) {
 	if err != nil {
 		return nil
 	}
-	warn := func(path, format string, args ...any) {
+	warn := func(path, format string, args ...any) { // what is wrong with the setting at path
 		v := doc.Find("/" + strings.ReplaceAll(path, ".", "/"))
 		if v == nil {
 			return

@@ -116,7 +116,7 @@ func inFolder(ctx context.Context, args []string) ([]listed, error) {
 		err = nil // nobody has kept a state yet
 	}
 	if err != nil {
-		return nil, &exitError{exitFault, fmt.Errorf("tokenguard: %w", err)}
+		return nil, &exitError{exitFault, whole(err)}
 	}
 	states := []listed{}
 	for _, e := range entries {

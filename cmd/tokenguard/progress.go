@@ -39,7 +39,7 @@ func openLogs(cmd *cobra.Command, names []string) (files []replay.File, p *progr
 		file, err := os.Open(name)
 		if err != nil {
 			p.close()
-			return nil, nil, fmt.Errorf("tokenguard: %w", err)
+			return nil, nil, whole(err)
 		}
 		p.files = append(p.files, file)
 		if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {

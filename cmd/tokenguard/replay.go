@@ -188,7 +188,7 @@ func (f *replayFlags) replays(cmd *cobra.Command) ([]*replay.Replay, error) {
 		for _, v := range variants {
 			r, err := replay.New(v.Name, v.Setup, false)
 			if err != nil {
-				return nil, &exitError{exitUsage, fmt.Errorf("%w (with --what-if %s)", err, v.Name)}
+				return nil, &exitError{exitUsage, fmt.Errorf("%w (in --what-if %s)", err, v.Name)}
 			}
 			replays = append(replays, r)
 		}
@@ -202,7 +202,7 @@ func (f *replayFlags) write(cmd *cobra.Command, r *replay.Report, write func(*re
 	}
 	file, err := os.Create(f.output)
 	if err != nil {
-		return fmt.Errorf("tokenguard: %w", err)
+		return whole(err)
 	}
 	return errors.Join(write(r, file), file.Close())
 }

@@ -11,20 +11,30 @@ import (
 )
 
 func testCommand() *cobra.Command {
-	var verbose bool
+	var verbose, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "test DIR",
 		Short: "Run scenario files",
-		Long:  "Test runs every scenario (*.json) in DIR and its folders against real guards, on a clock of its own: a wait of a day takes no time. It exits with 1 if one fails.",
+		Long: `Test runs every scenario (*.json) in DIR and its folders against real guards, on a clock of its own: a wait of a day
+takes no time. It exits with 1 if one fails.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usage("test needs one folder of scenarios; %d given", len(args))
 			}
 			return nil
 		},
-		RunE: func(_ *cobra.Command, args []string) error { return test(args[0], verbose) },
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveFilterDirs
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if asJSON {
+				return testJSON(cmd, args[0])
+			}
+			return test(args[0], verbose)
+		},
 	}
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "name every scenario")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 

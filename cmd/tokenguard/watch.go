@@ -100,6 +100,7 @@ func watch(ctx context.Context, p *place, every time.Duration, take func(change)
 			if broken {
 				changes = append([]change{{At: time.Now(), Event: "readable", Text: "the state can be read again"}}, changes...)
 			}
+			next.Losses = max(next.Losses, last.Losses) // a damaged file does not tell
 			last = next
 		}
 		broken = err != nil
