@@ -4,7 +4,9 @@
 //   - [Script] is a RequestFunc that answers from a list and records its calls.
 //   - [Recorder] records a guard's events and prints them as a table when an expectation fails.
 //   - [Upstream] is a metered service as an http.Handler: it issues anonymous tokens, counts their use, limits how
-//     many it issues, and fails on demand.
+//     many it issues, and fails on demand. With Rotation set it signs up accounts whose refresh tokens rotate, expire, are
+//     revoked and lost on their way as those of real services are, and lists every presentation. [RequestFunc] and
+//     [RenewalFunc] ask it.
 //   - [RunScenarios] runs scenario files: what is given, the steps, and what each must answer.
 //
 // Most tests need a Clock, a Script and a guard:

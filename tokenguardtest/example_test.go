@@ -67,5 +67,5 @@ func ExampleUpstream() {
 	// Output:
 	// false
 	// true
-	// {Issued:1 OK:0 RefusedIssues:map[429:1] FailedCalls:map[]}
+	// {Issued:1 Renewed:0 OK:0 RefusedIssues:map[429:1] FailedCalls:map[]}
 }

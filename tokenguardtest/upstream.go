@@ -16,7 +16,8 @@ import (
 // Upstream is a metered service for tests and examples, served by httptest or any http.Server:
 //
 //	POST /token   issues an anonymous token: 200 {"access_token", "token_type", "expires_in"}, or, over its limit on
-//	              issuing, 429 with an HTML page and Retry-After
+//	              issuing, 429 with an HTML page and Retry-After. With Rotation set it signs up an account, and the
+//	              answer has "refresh_token" and "user_id", too; "grant_type=refresh_token" renews (RFC 6749, section 6)
 //	any  /api     one metered call with "Authorization: Bearer ...": 200 JSON, with the X-RateLimit fields where a
 //	              quota is set; 429 JSON "No remaining quota: No AI requests remaining" for a spent token; 401 for
 //	              a token that is unknown, revoked or expired
@@ -30,11 +31,18 @@ type Upstream struct {
 	Clock tokenguard.Clock
 	// Lifetime of the tokens; 0: an hour, less than 0: none is stated and they last.
 	Lifetime time.Duration
-	// Quota is the number of calls that one token is good for; 0: without end.
+	// Rotation of refresh tokens; empty: tokens belong to no account, and cannot be renewed.
+	Rotation Rotation
+	// Leeway of RotateLeeway, after a refresh token was replaced.
+	Leeway time.Duration
+	// RefreshLifetime of a refresh token from its issue; 0: without end.
+	RefreshLifetime time.Duration
+	// Quota is the number of calls that one token, or one account, is good for; 0: without end.
 	Quota int
 	// QuotaReset is how long after its first use a token's quota is full again; 0: never. It is stated to clients.
 	QuotaReset time.Duration
-	// IssueLimit is the most tokens issued in any IssueWindow (an hour if 0); 0: without end.
+	// IssueLimit is the most tokens issued, or accounts signed up, to one address in any IssueWindow (an hour if 0);
+	// 0: without end. A client's address is the first in X-Forwarded-For, else that of its connection.
 	IssueLimit  int
 	IssueWindow time.Duration
 	// RetryAfterDate states Retry-After as a date instead of seconds.
@@ -42,24 +50,44 @@ type Upstream struct {
 
 	mu     sync.Mutex // guards everything below
 	tokens map[string]*metered
-	issued []time.Time // within IssueWindow
+	issued map[string][]time.Time // within IssueWindow, by address
 	delay  time.Duration
 	outage bool
 	counts UpstreamCounts
+
+	accounts  []*account
+	presented []Presentation
+	cuts      int // answers that are still to be lost
+	values    int // access tokens that were made
 }
 
 // metered is one token that the upstream knows.
 type metered struct {
 	expiry  time.Time // zero: never
-	used    int
-	full    time.Time // when the quota is full again; zero: not used, or never
+	spent   allowance
 	revoked bool
+	account *account // nil: none
+}
+
+// allowance is what was used of a quota.
+type allowance struct {
+	used int
+	full time.Time // when the quota is full again; zero: not used, or never
+}
+
+// allowance is that of the token's account, if it has one.
+func (m *metered) allowance() *allowance {
+	if m.account != nil {
+		return &m.account.spent
+	}
+	return &m.spent
 }
 
 // UpstreamCounts are what an Upstream has answered.
 type UpstreamCounts struct {
-	Issued int // tokens
-	OK     int // metered calls that were answered
+	Issued  int // tokens, or accounts that were signed up; not those that were renewed
+	Renewed int // refresh tokens that were answered with an access token, also where the answer was lost
+	OK      int // metered calls that were answered
 	// RefusedIssues counts the token requests that failed, and FailedCalls the metered calls that did, by status.
 	RefusedIssues map[int]int
 	FailedCalls   map[int]int
@@ -109,7 +137,7 @@ func (u *Upstream) ResetQuota() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, m := range u.tokens {
-		m.used, m.full = 0, time.Time{}
+		*m.allowance() = allowance{}
 	}
 }
 
@@ -120,15 +148,18 @@ func (u *Upstream) Grant(value string) {
 	u.addLocked(value, time.Time{})
 }
 
-func (u *Upstream) addLocked(value string, expiry time.Time) {
+func (u *Upstream) addLocked(value string, expiry time.Time) *metered {
 	if u.tokens == nil {
 		u.tokens = map[string]*metered{}
 	}
-	u.tokens[value] = &metered{expiry: expiry}
+	m := &metered{expiry: expiry}
+	u.tokens[value] = m
+	return m
 }
 
 // ServeHTTP answers one request.
 func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := now(u.Clock)
 	u.mu.Lock()
 	delay := u.delay
 	u.mu.Unlock()
@@ -136,9 +167,10 @@ func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Date", now(u.Clock).UTC().Format(http.TimeFormat))
 	switch r.URL.Path {
 	case "/token":
-		u.serveToken(w, r)
+		u.serveToken(w, r, began)
 	case "/api":
 		if u.charge(w, r) {
 			answer(w, http.StatusOK, map[string]any{"result": "ok"})
@@ -152,10 +184,14 @@ func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (u *Upstream) serveToken(w http.ResponseWriter, r *http.Request) {
+func (u *Upstream) serveToken(w http.ResponseWriter, r *http.Request, began time.Time) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	if u.Rotation != "" && r.PostFormValue("grant_type") == "refresh_token" {
+		u.serveRefresh(w, r, began)
 		return
 	}
 	u.mu.Lock()
@@ -170,28 +206,43 @@ func (u *Upstream) serveToken(w http.ResponseWriter, r *http.Request) {
 	if window == 0 {
 		window = time.Hour
 	}
-	for len(u.issued) > 0 && !u.issued[0].Add(window).After(at) {
-		u.issued = u.issued[1:]
+	from := address(r)
+	issued := u.issued[from]
+	for len(issued) > 0 && !issued[0].Add(window).After(at) {
+		issued = issued[1:]
 	}
-	if u.IssueLimit > 0 && len(u.issued) >= u.IssueLimit {
+	if u.IssueLimit > 0 && len(issued) >= u.IssueLimit {
 		count(&u.counts.RefusedIssues, http.StatusTooManyRequests)
-		u.stateRetryAfter(w, at, u.issued[0].Add(window))
+		u.stateRetryAfter(w, at, issued[0].Add(window))
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.WriteHeader(http.StatusTooManyRequests)
 		fmt.Fprint(w, "<!doctype html><html><head><title>429</title></head><body><h1>Too Many Requests</h1></body></html>")
 		return
 	}
-	u.issued = append(u.issued, at)
+	if u.issued == nil {
+		u.issued = map[string][]time.Time{}
+	}
+	u.issued[from] = append(issued, at)
 	u.counts.Issued++
-	value := fmt.Sprintf("anonymous-%d", u.counts.Issued)
-	body := map[string]any{"access_token": value, "token_type": "Bearer"}
+	body := map[string]any{}
+	m := u.accessLocked(at, body)
+	if u.Rotation != "" {
+		u.signUpLocked(at, m, body)
+	}
+	answer(w, http.StatusOK, body)
+}
+
+// accessLocked makes an access token and states it.
+func (u *Upstream) accessLocked(at time.Time, body map[string]any) *metered {
+	u.values++
+	value := fmt.Sprintf("anonymous-%d", u.values)
+	body["access_token"], body["token_type"] = value, "Bearer"
 	var expiry time.Time
 	if lifetime := u.lifetime(); lifetime > 0 {
 		expiry = at.Add(lifetime)
 		body["expires_in"] = lifetime.Seconds()
 	}
-	u.addLocked(value, expiry)
-	answer(w, http.StatusOK, body)
+	return u.addLocked(value, expiry)
 }
 
 func (u *Upstream) lifetime() time.Duration {
@@ -216,25 +267,29 @@ func (u *Upstream) charge(w http.ResponseWriter, r *http.Request) bool {
 	at := now(u.Clock)
 	value, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	m := u.tokens[value]
-	if !bearer || m == nil || m.revoked || !m.expiry.IsZero() && !at.Before(m.expiry) {
+	if m != nil && m.account != nil && m.account.banned {
+		return refuse(http.StatusForbidden, "the account is disabled")
+	}
+	if !bearer || m == nil || m.revoked || m.account != nil && m.account.deleted || !m.expiry.IsZero() && !at.Before(m.expiry) {
 		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 		return refuse(http.StatusUnauthorized, "invalid token")
 	}
 	if u.Quota > 0 {
-		if !m.full.IsZero() && !at.Before(m.full) {
-			m.used, m.full = 0, time.Time{}
+		a := m.allowance()
+		if !a.full.IsZero() && !at.Before(a.full) {
+			a.used, a.full = 0, time.Time{}
 		}
-		if m.used == 0 && u.QuotaReset > 0 {
-			m.full = at.Add(u.QuotaReset)
+		if a.used == 0 && u.QuotaReset > 0 {
+			a.full = at.Add(u.QuotaReset)
 		}
-		spent := m.used >= u.Quota
+		spent := a.used >= u.Quota
 		if !spent {
-			m.used++
+			a.used++
 		}
 		w.Header().Set("X-RateLimit-Limit", strconv.Itoa(u.Quota))
-		w.Header().Set("X-RateLimit-Remaining", strconv.Itoa(u.Quota-m.used))
-		if !m.full.IsZero() {
-			w.Header().Set("X-RateLimit-Reset", strconv.FormatInt(m.full.Unix(), 10))
+		w.Header().Set("X-RateLimit-Remaining", strconv.Itoa(u.Quota-a.used))
+		if !a.full.IsZero() {
+			w.Header().Set("X-RateLimit-Reset", strconv.FormatInt(a.full.Unix(), 10))
 		}
 		if spent {
 			return refuse(http.StatusTooManyRequests, "No remaining quota: No AI requests remaining")
