@@ -13,15 +13,15 @@ import (
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
-// completion reads an answer: a usable token, or what its failure means. It calls nothing user-supplied that could keep
+// completion reads an answer to a fetch that began at began: a usable token, or what its failure means. It calls nothing user-supplied that could keep
 // the end from being stored.
-func (f *flights) completion(q *decide.Request, a ledger.Attempt, t Token, err error, r timeline.Reading) (*ledger.Completion, Token, Failure, error) {
+func (f *flights) completion(q *decide.Request, a ledger.Attempt, began timeline.Instant, t Token, err error, r timeline.Reading) (*ledger.Completion, Token, Failure, error) {
 	c := &ledger.Completion{Attempt: a, End: max(r.Now, a.Start), Took: r.Now.Sub(a.Start)}
 	upstream := !errors.As(err, new(*PanicError)) && !errors.Is(err, panics.ErrGoexit)
 	if err == nil {
 		upstream = false
 		var rec *ledger.Token
-		if rec, t, err = f.accept(t, q, a.Seq, r); err == nil {
+		if rec, t, err = f.accept(t, q, a.Seq, began, r); err == nil {
 			c.Token = rec
 			return c, t, Failure{}, nil
 		}
@@ -49,13 +49,14 @@ func (f *flights) completion(q *decide.Request, a ledger.Attempt, t Token, err e
 }
 
 // accept turns what RequestFunc or Adopt gave into a record, or says why it is not a usable token.
-func (f *flights) accept(t Token, q *decide.Request, seq uint64, r timeline.Reading) (*ledger.Token, Token, error) {
+func (f *flights) accept(t Token, q *decide.Request, seq uint64, began timeline.Instant, r timeline.Reading) (*ledger.Token, Token, error) {
 	b := t.read()
-	if err := t.fault(r); err != nil && !(errors.Is(err, errEmptyToken) && b.secret.Refresh != "" && f.renewer != nil) {
+	ends := t.ends(began, r)
+	if err := t.fault(ends, r); err != nil && !(errors.Is(err, errEmptyToken) && b.secret.Refresh != "" && f.renewer != nil) {
 		return nil, t, err
 	}
 	id := b.secret.Key()
-	rec := &ledger.Token{ID: id, Kind: ledger.Anonymous, Scope: q.Scope, Acquired: r.Now, Seq: seq, Used: r.Now, Expiry: t.expiresAt(r)}
+	rec := &ledger.Token{ID: id, Kind: ledger.Anonymous, Scope: q.Scope, Acquired: r.Now, Seq: seq, Used: r.Now, Expiry: ends.meter, WallExpiry: ends.wall}
 	var old *ledger.Token
 	if rev := f.replica.Newest(); rev != nil {
 		old = rev.Doc.Tokens[id]

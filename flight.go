@@ -208,7 +208,7 @@ func (f *flights) run(ctx context.Context, q *decide.Request, req Request) resul
 	f.replica.RememberAttempt(a, r.Now)
 
 	req.Kind, req.Scope, req.Caller, req.Failing = Kind(q.Kind), q.Scope, q.Caller, q.Failing
-	return f.perform(ctx, &job{
+	j := &job{
 		name: "RequestFunc", start: a.Start, timeout: f.timeout,
 		fetch: func(ctx context.Context) (Token, error) {
 			// Emit inside the timed goroutine: a blocked observer is then bounded by the request timeout.
@@ -219,16 +219,17 @@ func (f *flights) run(ctx context.Context, q *decide.Request, req Request) resul
 			}
 			return f.fetch(ctx, req)
 		},
-		finish: func(t Token, err error) result {
-			res := f.finish(q, a, t, err)
-			if res.err == nil && !res.token.isZero() && res.token.Value() == "" { // an account whose first value is still to be had
-				f.events.emit(res.event)
-				return f.renewal(ctx, q)
-			}
-			return res
-		},
-		late: func(ans answer) { f.keepLate(q, a, ans) },
-	})
+	}
+	j.finish = func(t Token, err error) result {
+		res := f.finish(q, a, j.began, t, err)
+		if res.err == nil && !res.token.isZero() && res.token.Value() == "" { // an account whose first value is still to be had
+			f.events.emit(res.event)
+			return f.renewal(ctx, q)
+		}
+		return res
+	}
+	j.late = func(ans answer) { f.keepLate(q, a, j.began, ans) }
+	return f.perform(ctx, j)
 }
 
 // job is one call of a user-supplied function under a lease.
@@ -239,6 +240,7 @@ type job struct {
 	fetch   func(context.Context) (Token, error)
 	finish  func(Token, error) result // enters its end
 	late    func(answer)              // takes an answer that came after it
+	began   timeline.Instant          // when fetch was called; set by perform
 }
 
 // perform calls the function, and sees the job to its end whatever the function does.
@@ -246,7 +248,8 @@ func (f *flights) perform(ctx context.Context, j *job) result {
 	// A process that was stopped after the charge must not ask once its lease may have passed to another.
 	// The deadline is fixed before the meter is read: a stop in between must not move it.
 	before := time.Now()
-	left := j.timeout - f.meter.Read().Now.Sub(j.start)
+	j.began = f.meter.Read().Now
+	left := j.timeout - j.began.Sub(j.start)
 	if left <= 0 {
 		return j.finish(Token{}, fmt.Errorf("tokenguard: this process was stopped for longer than the timeout of %v: %w", j.timeout, context.DeadlineExceeded))
 	}
@@ -335,9 +338,9 @@ func (f *flights) charge(ctx context.Context, q *decide.Request) (ledger.Attempt
 }
 
 // finish records the outcome of the attempt and publishes it to all waiters.
-func (f *flights) finish(q *decide.Request, a ledger.Attempt, t Token, err error) result {
+func (f *flights) finish(q *decide.Request, a ledger.Attempt, began timeline.Instant, t Token, err error) result {
 	r := f.meter.Read()
-	c, t, failure, err := f.completion(q, a, t, err, r)
+	c, t, failure, err := f.completion(q, a, began, t, err, r)
 	complete := func(d *replica.Draft) bool { return d.Doc.Complete(f.policy, c) }
 	ended := a
 	if ended.Running = false; c.End < a.End {
@@ -378,9 +381,9 @@ func (f *flights) finish(q *decide.Request, a ledger.Attempt, t Token, err error
 }
 
 // keepLate keeps the token of an answer that came after the lease.
-func (f *flights) keepLate(q *decide.Request, a ledger.Attempt, ans answer) {
+func (f *flights) keepLate(q *decide.Request, a ledger.Attempt, began timeline.Instant, ans answer) {
 	r := f.meter.Read()
-	c, _, _, err := f.completion(q, a, ans.token, ans.err, r)
+	c, _, _, err := f.completion(q, a, began, ans.token, ans.err, r)
 	if err != nil {
 		return // the attempt has been counted as failed
 	}

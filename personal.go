@@ -34,7 +34,7 @@ type personal struct {
 	mu      sync.Mutex // guards what follows
 	token   Token
 	taken   timeline.Instant
-	expiry  timeline.Instant
+	ends    ending
 	failed  timeline.Instant // when fetch failed last
 	why     string           // it failed, masked
 	fetches uint64           // that were not given up
@@ -58,9 +58,9 @@ func (p *personal) view(doc *ledger.Document, scope string, now timeline.Instant
 		pv.Note = "the personal token is for another scope, so an anonymous one is used"
 		return pv, false
 	}
-	rec := &ledger.Token{Acquired: p.taken, Expiry: p.expiry}
+	rec := &ledger.Token{Acquired: p.taken, Expiry: p.ends.meter}
 	expired, _ := p.policy.Expiry(rec)
-	if now >= expired {
+	if now >= expired || p.ends.over(p.read()) {
 		return pv, true
 	}
 	if r := doc.Tokens[pv.ID]; r != nil {
@@ -131,6 +131,7 @@ func (p *personal) once(ctx context.Context, seen uint64) error {
 	bounded, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	answers := make(chan answer, 1)
+	began := p.read().Now
 	go call("WithPersonalToken", func() (Token, error) { return p.fetch(bounded) }, func(ans answer) { answers <- ans })
 	var ans answer
 	select {
@@ -139,8 +140,9 @@ func (p *personal) once(ctx context.Context, seen uint64) error {
 		ans.err = fmt.Errorf("tokenguard: WithPersonalToken did not return within %v: %w", p.timeout, bounded.Err())
 	}
 	r := p.read()
+	ends := ans.token.ends(began, r)
 	if ans.err == nil {
-		ans.err = ans.token.fault(r) // one that has expired would be fetched again on each call
+		ans.err = ans.token.fault(ends, r) // one that has expired would be fetched again on each call
 	}
 	if ans.err != nil && ctx.Err() != nil {
 		return errLeft
@@ -156,9 +158,9 @@ func (p *personal) once(ctx context.Context, seen uint64) error {
 		p.failed, p.why = r.Now, why
 		return ans.err
 	}
-	p.taken, p.expiry, p.failed, p.why = r.Now, ans.token.expiresAt(r), 0, ""
+	p.taken, p.ends, p.failed, p.why = r.Now, ends, 0, ""
 	p.keeper.Register(ans.token.read().secret)
-	p.token = ans.token.received(Personal, ans.token.Scope(), r.Time(p.taken), r.Time(p.expiry))
+	p.token = ans.token.received(Personal, ans.token.Scope(), r.Time(p.taken), r.Time(p.ends.meter))
 	return nil
 }
 
@@ -172,7 +174,7 @@ func (p *personal) record(id string) *ledger.Token {
 	if id == "" || p.token.ID() != id {
 		return nil
 	}
-	return &ledger.Token{ID: id, Kind: ledger.Personal, Scope: p.token.Scope(), Acquired: p.taken, Expiry: p.expiry}
+	return &ledger.Token{ID: id, Kind: ledger.Personal, Scope: p.token.Scope(), Acquired: p.taken, Expiry: p.ends.meter}
 }
 
 func (p *personal) current() Token {

@@ -107,29 +107,30 @@ func (f *flights) renew(ctx context.Context, q *decide.Request) result {
 }
 
 func (f *flights) renewal(ctx context.Context, q *decide.Request) result {
-	j, err := f.lease(ctx, q)
+	r, err := f.lease(ctx, q)
 	switch {
 	case err != nil:
 		return result{ran: true, renewal: true, err: err}
-	case j == nil:
+	case r == nil:
 		return result{renewal: true}
 	}
-	return f.perform(ctx, &job{
-		name: "RenewalFunc", start: j.lease.Start, timeout: f.policy.Renewal.Timeout,
+	j := &job{
+		name: "RenewalFunc", start: r.lease.Start, timeout: f.policy.Renewal.Timeout,
 		fetch: func(ctx context.Context) (Token, error) {
 			f.renewing(f.meter.Read())
 			if err := ctx.Err(); err != nil {
 				return Token{}, err
 			}
-			return f.renewer(ctx, j.old)
+			return f.renewer(ctx, r.old)
 		},
-		finish: func(t Token, err error) result { return f.renewed(j, t, err) },
-		late: func(ans answer) {
-			if ans.err == nil { // a failure has been entered already
-				f.renewed(j, ans.token, nil)
-			}
-		},
-	})
+	}
+	j.finish = func(t Token, err error) result { return f.renewed(r, j.began, t, err) }
+	j.late = func(ans answer) {
+		if ans.err == nil { // a failure has been entered already
+			f.renewed(r, j.began, ans.token, nil)
+		}
+	}
+	return f.perform(ctx, j)
 }
 
 // lease enters the intent to renew into the newest document, if that still allows it; nil: it does not. Without a store
@@ -165,9 +166,9 @@ func (f *flights) lease(ctx context.Context, q *decide.Request) (*renewalJob, er
 }
 
 // renewed records the end of a renewal and publishes it to all waiters.
-func (f *flights) renewed(j *renewalJob, t Token, err error) result {
+func (f *flights) renewed(j *renewalJob, began timeline.Instant, t Token, err error) result {
 	r := f.meter.Read()
-	end, failure, err := f.renewalEnd(j, t, err, r)
+	end, failure, err := f.renewalEnd(j, began, t, err, r)
 	var gone atomic.Bool
 	complete := func(d *replica.Draft) bool {
 		changed, ended := d.Doc.CompleteRenewal(f.policy, end)
@@ -202,11 +203,11 @@ func (f *flights) renewed(j *renewalJob, t Token, err error) result {
 }
 
 // renewalEnd reads an answer: a new value of the account, or what its failure means.
-func (f *flights) renewalEnd(j *renewalJob, t Token, err error, r timeline.Reading) (*ledger.Renewal, Failure, error) {
+func (f *flights) renewalEnd(j *renewalJob, began timeline.Instant, t Token, err error, r timeline.Reading) (*ledger.Renewal, Failure, error) {
 	end := &ledger.Renewal{Identity: j.identity, Lease: j.lease, End: max(r.Now, j.lease.Start)}
 	var ours bool
 	if err == nil {
-		if end.Token, err = f.successor(t, j, r); err == nil {
+		if end.Token, err = f.successor(t, j, began, r); err == nil {
 			return end, Failure{}, nil
 		}
 		ours = true
@@ -236,11 +237,12 @@ func (f *flights) renewalEnd(j *renewalJob, t Token, err error, r timeline.Readi
 }
 
 // successor turns what a RenewalFunc gave into the record of the account's new value, or says why it is none.
-func (f *flights) successor(t Token, j *renewalJob, r timeline.Reading) (*ledger.Token, error) {
+func (f *flights) successor(t Token, j *renewalJob, began timeline.Instant, r timeline.Reading) (*ledger.Token, error) {
 	b := t.read()
 	whole := completed(b.secret, j.secret)
 	again := b.secret.ID == j.rec.ID
-	switch err := t.fault(r); {
+	ends := t.ends(began, r)
+	switch err := t.fault(ends, r); {
 	case err != nil:
 		return nil, err
 	case whole.Size() > maxTokenSize:
@@ -250,7 +252,7 @@ func (f *flights) successor(t Token, j *renewalJob, r timeline.Reading) (*ledger
 	case again && (j.rec.Rejected != 0 || j.rec.By(j.q.Operation) != nil && j.rec.By(j.q.Operation).Refused != 0):
 		return nil, fmt.Errorf("tokenguard: the renewal brought the token %s, which was rejected", b.secret.ID)
 	}
-	rec := &ledger.Token{ID: whole.ID, Kind: ledger.Anonymous, Scope: j.q.Scope, Acquired: r.Now, Used: r.Now, Expiry: t.expiresAt(r),
+	rec := &ledger.Token{ID: whole.ID, Kind: ledger.Anonymous, Scope: j.q.Scope, Acquired: r.Now, Used: r.Now, Expiry: ends.meter, WallExpiry: ends.wall,
 		Identity: &ledger.Identity{Hash: secrets.Hash("refresh", whole.Refresh), Expiry: r.Instant(b.refreshExpiry), Account: b.account}}
 	f.keeper.Seal(rec, whole)
 	return rec, nil

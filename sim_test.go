@@ -50,7 +50,11 @@ func (w *simWorld) act(n int) error {
 		w.note("p%d stopped: %v", p.id, p.stopped)
 	case roll < 97:
 		steps := []time.Duration{-400 * 24 * time.Hour, -2 * time.Hour, -time.Second, time.Second, 2 * time.Hour, 400 * 24 * time.Hour}
-		w.step.Add(int64(steps[w.random.IntN(len(steps))]))
+		by := steps[w.random.IntN(len(steps))]
+		w.step.Add(int64(by))
+		w.mu.Lock()
+		w.check.stepped(max(by, 0))
+		w.mu.Unlock()
 		w.note("wall clock at %v", time.Duration(w.step.Load()))
 	default:
 		w.note("p%d killed", p.id)

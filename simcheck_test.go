@@ -25,19 +25,28 @@ type simCheck struct {
 
 type simToken struct {
 	scope  string
-	expiry timeline.Instant // true time
+	expiry timeline.Instant // true time, if the lifetime counts from when the upstream answered
+	ends   timeline.Instant // and if it counts from when the fetch began: from then on nobody need be handed it
 }
 
 // issue hands out a new secret.
-func (c *simCheck) issue(scope string, now timeline.Instant, life time.Duration) string {
+func (c *simCheck) issue(scope string, began, now timeline.Instant, life time.Duration) string {
 	secret := fmt.Sprintf("secret %d", len(c.tokens))
 	if c.tokens == nil {
 		c.tokens = map[string]simToken{}
 	}
 	id := TokenID(secret)
-	c.tokens[id] = simToken{scope, now.Plus(life)}
+	c.tokens[id] = simToken{scope, now.Plus(life), began.Plus(life)}
 	c.ids = append(c.ids, id)
 	return secret
+}
+
+// stepped is a wall clock that was set forward: it may end tokens early.
+func (c *simCheck) stepped(by time.Duration) {
+	for id, t := range c.tokens {
+		t.ends -= timeline.Instant(by)
+		c.tokens[id] = t
+	}
 }
 
 func (c *simCheck) someToken(roll int) string {
@@ -153,7 +162,7 @@ func (c *simCheck) usable(now timeline.Instant, scope string) (ids []string) {
 	}
 	for id, r := range c.doc.Tokens {
 		t := c.tokens[id]
-		if r.Kind == ledger.Anonymous && t.scope == scope && now < t.expiry && r.Value != "" && !r.By("").Stands() {
+		if r.Kind == ledger.Anonymous && t.scope == scope && now < t.ends && r.Value != "" && !r.By("").Stands() {
 			ids = append(ids, id)
 		}
 	}

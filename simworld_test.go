@@ -200,6 +200,7 @@ func (w *simWorld) kill(p *simProc) {
 // request is the upstream, seen from a process. It stops with its context.
 func (p *simProc) request(ctx context.Context, req Request) (Token, error) {
 	w := p.world
+	began := w.now()
 	if out := p.pass(ctx, "ask"); out.err != nil {
 		return Token{}, out.err
 	}
@@ -233,7 +234,7 @@ func (p *simProc) request(ctx context.Context, req Request) (Token, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	life := []time.Duration{30 * time.Second, 2 * time.Minute, 10 * time.Minute, time.Hour}[out.roll/20%4]
-	return NewTokenIn(w.check.issue(req.Scope, w.now(), life), life), nil
+	return NewTokenIn(w.check.issue(req.Scope, began, w.now(), life), life), nil
 }
 
 // ask has a process call Acquire.

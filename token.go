@@ -49,6 +49,7 @@ type tokenBody struct {
 	scope            string
 	acquired, expiry time.Time
 	lifetime         time.Duration // from NewTokenIn, unless zero: turned into expiry on receipt
+	made             time.Time     // when NewTokenIn was called; counts by Go's monotonic clock
 
 	refresh       string // as RefreshToken shows it
 	refreshExpiry time.Time
@@ -80,11 +81,11 @@ func NewToken(value string, expiry time.Time) Token {
 }
 
 // NewTokenIn makes a Token from a secret and its lifetime, for upstreams that send expires_in, which
-// ExpiresIn decodes. The guard turns the lifetime into an Expiry when it takes the token in. Zero: not stated, as in
-// NewToken. A negative lifetime is a token that has expired already, and one below a second a mistake in the unit: both
+// ExpiresIn decodes. The guard turns the lifetime into an Expiry when it takes the token in, and counts it from when the
+// fetch began or from this call, whichever was first: on its way a token grows older. Zero: not stated, as in NewToken. A negative lifetime is a token that has expired already, and one below a second a mistake in the unit: both
 // make a failed acquisition.
 func NewTokenIn(value string, lifetime time.Duration) Token {
-	return tokenBody{secret: secrets.New(value), lifetime: lifetime}.token()
+	return tokenBody{secret: secrets.New(value), lifetime: lifetime, made: time.Now()}.token()
 }
 
 // Value returns the secret that calls are made with.
@@ -113,33 +114,52 @@ func (t Token) Equal(u Token) bool { return t.Value() == u.Value() }
 // received is the token as the guard hands it out.
 func (t Token) received(kind Kind, scope string, acquired, expiry time.Time) Token {
 	b := *t.read()
-	b.kind, b.scope, b.acquired, b.expiry, b.lifetime = kind, scope, acquired, expiry, 0
+	b.kind, b.scope, b.acquired, b.expiry, b.lifetime, b.made = kind, scope, acquired, expiry, 0, time.Time{}
 	b.refresh, b.identity, b.predecessor = "", t.Identity(), ""
 	return b.token()
 }
 
-// expiresAt is when a token that was just received ends, on the meter; 0: that was not stated.
-func (t Token) expiresAt(r timeline.Reading) timeline.Instant {
+// ending is when a token ends by what was stated of it, on the meter and on the wall clock of this machine; zero: that was
+// not stated.
+type ending struct{ meter, wall timeline.Instant }
+
+// over reports whether either clock has come to the end. A machine that its host paused has a wall clock that was set
+// since, and a meter that stood still.
+func (e ending) over(r timeline.Reading) bool {
+	return e.meter != 0 && (r.Now >= e.meter || timeline.UnixNano(r.Wall) >= e.wall)
+}
+
+// ends is when a token that was just received ends. Its fetch began at began.
+func (t Token) ends(began timeline.Instant, r timeline.Reading) ending {
 	b := t.read()
 	if b.lifetime != 0 {
-		return min(r.Now.Plus(max(b.lifetime, 0)), timeline.Never-1) // stated, however far away
+		// Whole seconds: two statements in a row are no time, also beside a user's clock that stands still.
+		age := max(r.Now.Sub(began), time.Since(b.made).Truncate(time.Second))
+		left := max(b.lifetime, 0)
+		return ending{ // stated, however far away
+			min((r.Now - timeline.Instant(age)).Plus(left), timeline.Never-1),
+			min((timeline.UnixNano(r.Wall) - timeline.Instant(age)).Plus(left), timeline.Never-1),
+		}
 	}
-	return r.Instant(b.expiry)
+	if b.expiry.IsZero() {
+		return ending{}
+	}
+	return ending{r.Instant(b.expiry), timeline.UnixNano(b.expiry)}
 }
 
 var errEmptyToken = errors.New("tokenguard: the token is empty")
 
 // fault says what is wrong with a token that was just received, whatever else is known; nil: nothing.
-func (t Token) fault(r timeline.Reading) error {
+func (t Token) fault(ends ending, r timeline.Reading) error {
 	b := t.read()
-	switch at := t.expiresAt(r); {
+	switch {
 	case b.secret.Value == "":
 		return errEmptyToken
 	case b.secret.Size() > maxTokenSize:
 		return fmt.Errorf("tokenguard: the token has %d bytes, its further secrets included; at most %d are taken", b.secret.Size(), maxTokenSize)
 	case 0 < b.lifetime && b.lifetime < time.Second:
 		return fmt.Errorf("tokenguard: the token %s states a lifetime of %v: NewTokenIn takes a time.Duration, such as 3600*time.Second", b.secret.ID, b.lifetime)
-	case at != 0 && at <= r.Now:
+	case ends.over(r):
 		return fmt.Errorf("tokenguard: the token %s has expired already (where the upstream states no expiry, use a zero one)", b.secret.ID)
 	}
 	return nil

@@ -203,7 +203,7 @@ func (g *Guard) Adopt(ctx context.Context, t Token) error {
 		return err
 	}
 	t, predecessor := g.flights.succeeding(t)
-	rec, t, err := g.flights.accept(t, q, 0, at)
+	rec, t, err := g.flights.accept(t, q, 0, at.Now, at)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRequest, err)
 	}

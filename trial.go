@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // trial is what runs beside a guard to try settings: shadow mode, which refuses nothing, and a candidate configuration,
@@ -138,6 +140,7 @@ func (t *trial) bypass(ctx context.Context, req Request, refused *RefusedError) 
 	own := req
 	own.Kind, own.Caller, own.Failing = Anonymous, trim(req.Caller, maxCaller), normalID(req.Failing)
 	answers := make(chan answer, 1)
+	began := g.meter.Read().Now
 	go call("RequestFunc", func() (Token, error) { return g.flights.fetch(bounded, own) }, func(ans answer) { answers <- ans })
 	var ans answer
 	select {
@@ -150,11 +153,11 @@ func (t *trial) bypass(ctx context.Context, req Request, refused *RefusedError) 
 	if ans.err != nil && ctx.Err() != nil {
 		return Grant{}, ctx.Err()
 	}
-	return t.bypassed(own, refused, ans)
+	return t.bypassed(own, refused, began, ans)
 }
 
 // bypassed hands out what RequestFunc gave in place of a refusal.
-func (t *trial) bypassed(req Request, refused *RefusedError, ans answer) (Grant, error) {
+func (t *trial) bypassed(req Request, refused *RefusedError, began timeline.Instant, ans answer) (Grant, error) {
 	g := t.guard
 	r := g.meter.Read()
 	token, err := ans.token, ans.err
@@ -169,7 +172,7 @@ func (t *trial) bypassed(req Request, refused *RefusedError, ans answer) (Grant,
 		return Grant{}, &RequestError{Err: err, Class: verdict.Class, Verdict: verdict}
 	}
 	t.shadow.served.Add(1)
-	token = token.received(Anonymous, req.Scope, r.Wall, r.Time(token.expiresAt(r)))
+	token = token.received(Anonymous, req.Scope, r.Wall, r.Time(token.ends(began, r).meter))
 	if rev := g.replica.Newest(); rev == nil || rev.Secrets[token.ID()] == nil {
 		t.shadow.tokens.Add(token.ID(), t.failing(req.Failing))
 	}

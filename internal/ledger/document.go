@@ -101,7 +101,8 @@ type Token struct {
 	Kind          string           `json:"kind"`
 	Scope         string           `json:"scope,omitempty"`
 	Acquired      timeline.Instant `json:"acquired"`
-	Expiry        timeline.Instant `json:"expiry,omitempty"` // 0: not stated
+	Expiry        timeline.Instant `json:"expiry,omitempty"`      // 0: not stated
+	WallExpiry    timeline.Instant `json:"wall_expiry,omitempty"` // Expiry, by the wall clock of the machine that received it
 	Seq           uint64           `json:"seq,omitempty"`
 	Value         string           `json:"value,omitempty"`
 	Sealed        []byte           `json:"sealed,omitempty"`

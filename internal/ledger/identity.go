@@ -236,7 +236,7 @@ func (d *Document) succeed(policy *Policy, r, next *Token, generation uint64, no
 	d.Renewals.Replaced = false
 	d.Renewals.Succeeded++
 	if next.ID == r.ID { // the upstream gave the value again
-		r.Identity, r.Parts, r.Expiry, r.Acquired = &i, next.Parts, next.Expiry, next.Acquired
+		r.Identity, r.Parts, r.Expiry, r.WallExpiry, r.Acquired = &i, next.Parts, next.Expiry, next.WallExpiry, next.Acquired
 		r.Value, r.Sealed, r.Private, r.Dropped = next.Value, next.Sealed, next.Private, false
 		d.Index()
 		return

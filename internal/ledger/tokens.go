@@ -134,6 +134,29 @@ func rank(kept bool) uint64 {
 	return 0
 }
 
+// EndByWall ends the tokens whose stated expiry the wall clock has reached before now, the meter, did: a host that paused
+// the machine stops every clock in it, and only the wall clock is set again. A wall clock that is wrongly ahead costs an
+// acquisition by that.
+func (d *Document) EndByWall(now, wall timeline.Instant) (changed bool) {
+	for _, r := range d.Tokens {
+		if r.WallExpiry != 0 && wall >= r.WallExpiry && r.Expiry > now {
+			r.Expiry, changed = now, true
+		}
+	}
+	return changed
+}
+
+// WallExpiry is the first instant of the wall clock at which EndByWall has something to do; Never: there is none.
+func (d *Document) WallExpiry(now timeline.Instant) timeline.Instant {
+	first := timeline.Never
+	for _, r := range d.Tokens {
+		if r.WallExpiry != 0 && r.Expiry > now {
+			first = min(first, r.WallExpiry)
+		}
+	}
+	return first
+}
+
 // A suspicion ends at the stated reset; what is rejected stays so.
 func (r *Token) IsClean(t timeline.Instant) bool { return r.Reset != 0 && t >= r.Reset }
 

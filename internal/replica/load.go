@@ -66,11 +66,18 @@ func (r *Replica) load(snap Snapshot, b basis) (loaded, error) {
 	}
 	l.notices = l.doc.Recover(lineageOf(snap), anew, b.charged, last, l.at.Now)
 	l.dirty = len(l.notices) > 0
+	l.dirty = r.endByWall(l.doc, l.at) || l.dirty
 	draft := r.draft(l.doc, l.at, b)
 	for _, c := range b.unsaved {
 		l.dirty = c(draft) || l.dirty
 	}
 	return l, nil
+}
+
+// endByWall ends what the wall clock has ended, unless a user's clock or a store's is the meter: those are not paused with
+// the machine.
+func (r *Replica) endByWall(doc *ledger.Document, at timeline.Reading) bool {
+	return !r.OwnClock && !r.Meter.Remote() && doc.EndByWall(at.Now, timeline.UnixNano(at.Wall))
 }
 
 func (r *Replica) draft(doc *ledger.Document, at timeline.Reading, b basis) *Draft {
@@ -88,7 +95,7 @@ func lineageOf(snap Snapshot) ledger.Lineage {
 // open reads the values of a revision's tokens. A token whose record did not change keeps its Secret.
 func (r *Replica) open(rev *Revision, at timeline.Reading) *Revision {
 	cur := r.Newest()
-	rev.At, rev.Unreadable = at, nil
+	rev.At, rev.Unreadable, rev.wallExpiry = at, nil, rev.Doc.WallExpiry(at.Now)
 	rev.Secrets = make(map[string]*secrets.Secret, len(rev.Doc.Tokens))
 	for id, rec := range rev.Doc.Tokens {
 		if !rec.HasSecret() {

@@ -45,6 +45,8 @@ type Revision struct {
 	Secrets    map[string]*secrets.Secret // the values that this process can read, by token ID
 	Unreadable map[string]bool            // the tokens whose values it cannot
 	At         timeline.Reading           // when it was opened
+
+	wallExpiry timeline.Instant // when the wall clock ends the first of its tokens
 }
 
 // Draft is a document that a Change may edit, at an instant.
@@ -183,7 +185,20 @@ func (r *Replica) Unsaved() int {
 func (r *Replica) Look(ctx context.Context) (*Revision, timeline.Reading, error) {
 	err := r.catchUp(ctx)
 	at := r.Meter.Read()
-	return r.clampFuture(r.Newest(), at), at, err // what was learned during a slow read counts, too
+	return r.endTokens(r.clampFuture(r.Newest(), at), at), at, err // what was learned during a slow read counts, too
+}
+
+// endTokens ends what the wall clock has ended, also where no revision is new.
+func (r *Replica) endTokens(rev *Revision, at timeline.Reading) *Revision {
+	if rev == nil || timeline.UnixNano(at.Wall) < rev.wallExpiry {
+		return rev
+	}
+	next := *rev
+	next.Doc, next.Dirty = rev.Doc.Clone(), true
+	if !r.endByWall(next.Doc, at) {
+		return rev
+	}
+	return r.publish(r.open(&next, at))
 }
 
 // clampFuture moves what lies too far ahead after a step back of the clock, also where no revision is new.
