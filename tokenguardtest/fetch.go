@@ -41,7 +41,6 @@ func fetch(ctx context.Context, client *http.Client, baseURL string, form url.Va
 		return tokenguard.Token{}, err
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.GetBody = nil // or a lost answer would have it sent again
 	resp, err := client.Do(r)
 	if err != nil {
 		return tokenguard.Token{}, err
