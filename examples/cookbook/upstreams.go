@@ -42,30 +42,43 @@ func post(ctx context.Context, client *http.Client, url string, header http.Head
 func Firebase(client *http.Client, endpoint, apiKey string) tokenguard.RequestFunc {
 	return func(ctx context.Context, _ tokenguard.Request) (tokenguard.Token, error) {
 		var answer struct {
-			IDToken   string               `json:"idToken"`
-			ExpiresIn tokenguard.ExpiresIn `json:"expiresIn"`
+			IDToken      string               `json:"idToken"`
+			ExpiresIn    tokenguard.ExpiresIn `json:"expiresIn"`
+			RefreshToken string               `json:"refreshToken"`
+			UserID       string               `json:"localId"`
 		}
 		at := endpoint + "/v1/accounts:signUp?key=" + url.QueryEscape(apiKey)
 		if err := post(ctx, client, at, http.Header{}, map[string]bool{"returnSecureToken": true}, &answer); err != nil {
 			return tokenguard.Token{}, err
 		}
-		return tokenguard.NewTokenIn(answer.IDToken, time.Duration(answer.ExpiresIn)), nil
+		return tokenguard.NewTokenIn(answer.IDToken, time.Duration(answer.ExpiresIn)).
+			WithRefreshToken(answer.RefreshToken, time.Time{}).WithAccount(answer.UserID), nil
 	}
 }
 
 // Supabase signs in anonymously: 30 an hour and address.
 func Supabase(client *http.Client, project, apiKey string) tokenguard.RequestFunc {
 	return func(ctx context.Context, _ tokenguard.Request) (tokenguard.Token, error) {
-		var answer struct {
-			AccessToken string               `json:"access_token"`
-			ExpiresIn   tokenguard.ExpiresIn `json:"expires_in"`
-		}
+		var answer supabaseSession
 		header := http.Header{"Apikey": {apiKey}}
 		if err := post(ctx, client, project+"/auth/v1/signup", header, struct{}{}, &answer); err != nil {
 			return tokenguard.Token{}, err
 		}
-		return tokenguard.NewTokenIn(answer.AccessToken, time.Duration(answer.ExpiresIn)), nil
+		return answer.token(), nil
 	}
+}
+
+// supabaseSession is what a sign-up and a renewal are answered with.
+type supabaseSession struct {
+	AccessToken  string               `json:"access_token"`
+	ExpiresIn    tokenguard.ExpiresIn `json:"expires_in"`
+	RefreshToken string               `json:"refresh_token"`
+	User         struct{ ID string }  `json:"user"`
+}
+
+func (s *supabaseSession) token() tokenguard.Token {
+	return tokenguard.NewTokenIn(s.AccessToken, time.Duration(s.ExpiresIn)).
+		WithRefreshToken(s.RefreshToken, time.Time{}).WithAccount(s.User.ID)
 }
 
 // Several upstreams have a guard each, with a name each: limits, failures and tokens are per name.
