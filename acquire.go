@@ -364,6 +364,9 @@ func (g *Guard) publish() {
 	t.valid.Store(int64(g.replica.TrustedUntil(hotLife)))
 	if g.opt.clock == nil {
 		for scope := range rev.Doc.ByScope {
+			if ledger.IsHashed(scope) { // callers know it by another name
+				continue
+			}
 			if e := g.inputs.entry(t, scope, now); e != nil {
 				e.hits = &c.cached
 				t.add(e)

@@ -129,7 +129,7 @@ func (c *candidate) evaluate(ctx context.Context, req Request, served bool) (id 
 	ctx, cancel := context.WithTimeout(ctx, evaluateTimeout)
 	defer cancel()
 	own := req
-	own.Failing, own.Failure = c.counterpart(req.Failing, req.Scope), c.redacted(req.Failure, req.Failing)
+	own.Failing, own.Failure = c.counterpart(req.Failing, ledger.ScopeKey(req.Scope)), c.redacted(req.Failure, req.Failing)
 	own.Caller = c.real.flights.keeper.Hide(trim(req.Caller, maxCaller))
 	grant, err := c.enforce(ctx, own)
 	c.score(&req, served, grant, err)
@@ -189,7 +189,7 @@ func (c *candidate) seed(ctx context.Context) {
 		}
 		from := real.Doc.Clone()
 		d.Seq, d.Attempts, d.Failures, d.Pause, d.Scopes = from.Seq, from.Attempts, from.Failures, from.Pause, from.Scopes
-		d.Triggers, d.History, d.Lost, d.Renewals = from.Triggers, from.History, from.Lost, from.Renewals
+		d.Triggers, d.History, d.Lost, d.Folded, d.Renewals = from.Triggers, from.History, from.Lost, from.Folded, from.Renewals
 		for i := range d.Attempts {
 			d.Attempts[i].Running = false
 		}
@@ -200,7 +200,7 @@ func (c *candidate) seed(ctx context.Context) {
 			named := *NewToken(nameFor(id), time.Time{}).read().secret
 			had := rec.HasValue()
 			rec.ID, rec.Successor = named.ID, ""
-			rec.Value, rec.Sealed, rec.Private, rec.Dropped, rec.Parts = "", nil, false, false, ledger.Parts{}
+			rec.Value, rec.Bytes, rec.Sealed, rec.Private, rec.Dropped, rec.Parts = "", nil, nil, false, false, ledger.Parts{}
 			if rec.Identity != nil {
 				named.Refresh = "the account of " + nameFor(id)
 				account := *rec.Identity

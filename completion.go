@@ -73,7 +73,7 @@ func (f *flights) accept(t Token, q *decide.Request, seq uint64, began timeline.
 		rec.Identity = &ledger.Identity{ID: t.Identity(), Account: b.account, Since: r.Now, Hash: secrets.Hash("refresh", b.secret.Refresh), Expiry: r.Instant(b.refreshExpiry)}
 	}
 	f.keeper.Seal(rec, b.secret)
-	return rec, t.received(Anonymous, q.Scope, r.Time(rec.Acquired), r.Time(rec.Expiry)), nil
+	return rec, t.received(Anonymous, q.Named, r.Time(rec.Acquired), r.Time(rec.Expiry)), nil
 }
 
 // cause is the failure behind a refusal: as it was, if this process met it, else rebuilt from the document. During a

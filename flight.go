@@ -207,12 +207,12 @@ func (f *flights) run(ctx context.Context, q *decide.Request, req Request) resul
 	}
 	f.replica.RememberAttempt(a, r.Now)
 
-	req.Kind, req.Scope, req.Caller, req.Failing = Kind(q.Kind), q.Scope, q.Caller, q.Failing
+	req.Kind, req.Scope, req.Caller, req.Failing = Kind(q.Kind), q.Named, q.Caller, q.Failing
 	j := &job{
 		name: "RequestFunc", start: a.Start, timeout: f.timeout,
 		fetch: func(ctx context.Context) (Token, error) {
 			// Emit inside the timed goroutine: a blocked observer is then bounded by the request timeout.
-			f.events.emit(Event{At: r.Wall, Kind: EventStarted, Scope: q.Scope, Caller: q.Caller, Failing: q.Failing, Text: q.Text})
+			f.events.emit(Event{At: r.Wall, Kind: EventStarted, Scope: q.Named, Caller: q.Caller, Failing: q.Failing, Text: q.Text})
 			f.starting(r)
 			if err := ctx.Err(); err != nil {
 				return Token{}, err
@@ -358,7 +358,7 @@ func (f *flights) finish(q *decide.Request, a ledger.Attempt, began timeline.Ins
 		f.events.notice(r.Wall, "the end of an acquisition could not be stored and waits: "+mask(cerr.Error()))
 	}
 	if c.Cut { // told once the end is stored, whatever an observer does
-		f.events.emit(Event{At: r.Wall, Kind: EventState, Scope: q.Scope, Text: fmt.Sprintf("the upstream's Retry-After of more than %v was cut to it", ledger.MaxRetryAfter)})
+		f.events.emit(Event{At: r.Wall, Kind: EventState, Scope: q.Named, Text: fmt.Sprintf("the upstream's Retry-After of more than %v was cut to it", ledger.MaxRetryAfter)})
 	}
 	in := f.inputs.newest(q, r.Now)
 	if err == nil {
@@ -366,17 +366,17 @@ func (f *flights) finish(q *decide.Request, a ledger.Attempt, began timeline.Ins
 		if rec := rev.Doc.Tokens[t.ID()]; rec != nil && (rec.Rejected != 0 || rec.By(q.Operation).Refuses(r.Now)) {
 			return result{ran: true} // rejected while it was fetched again: callers that wait look again
 		}
-		if known, ok := tokenIn(rev, t.ID(), q.Scope); ok {
+		if known, ok := tokenIn(rev, t.ID(), q.Named); ok {
 			t = known
 		}
-		return result{ran: true, token: t, event: Event{At: r.Wall, Kind: EventAcquired, Scope: q.Scope, Caller: q.Caller,
+		return result{ran: true, token: t, event: Event{At: r.Wall, Kind: EventAcquired, Scope: q.Named, Caller: q.Caller,
 			TokenID: t.ID(), Source: SourceRequest, Verdict: acquired(in, t.ID(), r), Took: c.Took}}
 	}
 	verdict := failedVerdict(in, &c.Failed, r)
 	verdict.Class = Class(c.Failed.Class)
 	return result{
 		ran: true, err: &RequestError{Err: err, Class: verdict.Class, RetryAt: verdict.RetryAt, Verdict: verdict},
-		event: Event{At: r.Wall, Kind: EventFailed, Scope: q.Scope, Caller: q.Caller, Verdict: verdict, Took: c.Took, Text: f.reader.masked(failure.text())},
+		event: Event{At: r.Wall, Kind: EventFailed, Scope: q.Named, Caller: q.Caller, Verdict: verdict, Took: c.Took, Text: f.reader.masked(failure.text())},
 	}
 }
 
@@ -392,6 +392,6 @@ func (f *flights) keepLate(q *decide.Request, a ledger.Attempt, began timeline.I
 		d.Doc.Insert(f.policy, &rec)
 		return true
 	}); err == nil {
-		f.events.emit(Event{At: r.Wall, Kind: EventAcquired, Scope: q.Scope, TokenID: c.Token.ID, Took: c.Took, Text: "after its lease: the token is kept, the attempt stays a failure"})
+		f.events.emit(Event{At: r.Wall, Kind: EventAcquired, Scope: q.Named, TokenID: c.Token.ID, Took: c.Took, Text: "after its lease: the token is kept, the attempt stays a failure"})
 	}
 }

@@ -83,11 +83,11 @@ func (i *inputs) personalEntry(t *table, now timeline.Instant) *entry {
 		return nil
 	}
 	token := i.personal.current()
-	pv, due := i.personal.view(t.rev.Doc, token.Scope(), now)
+	pv, due := i.personal.view(t.rev.Doc, ledger.ScopeKey(token.Scope()), now)
 	if due || !pv.Usable || pv.ID != token.ID() { // replaced in between: the call that fetched it publishes again
 		return nil
 	}
-	in := i.on(&decide.Request{Kind: ledger.Anonymous, Scope: token.Scope(), Personal: pv}, t.rev, now)
+	in := i.on(&decide.Request{Kind: ledger.Anonymous, Scope: ledger.ScopeKey(token.Scope()), Personal: pv}, t.rev, now)
 	return &entry{scope: token.Scope(), until: pv.Until, use: new(lastUse),
 		grant: Grant{Token: token, Source: SourcePersonal, Verdict: verdictOf(in, in.Decide(now), t.rev.At, 0)}}
 }

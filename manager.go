@@ -76,7 +76,7 @@ func (g *Guard) serve(c *acquireCall, d decide.Decision) (grant Grant, err error
 		g.counters.answered(ReasonPersonal)
 		return Grant{Token: g.personal.current(), Source: SourcePersonal, Verdict: verdictOf(c.in, d, c.at, 0)}, nil
 	}
-	grant.Token, _ = tokenIn(c.rev, d.Token.ID, c.q.Scope)
+	grant.Token, _ = tokenIn(c.rev, d.Token.ID, c.q.Named)
 	grant.Source = SourceCache
 	first := g.cache.use(d.Token.ID, c.at.Now)
 	if c.joined {
@@ -92,7 +92,7 @@ func (g *Guard) serve(c *acquireCall, d decide.Decision) (grant Grant, err error
 	g.counters.answered(Reason(d.Reason))
 	var event Event
 	if grant.Source == SourceShared || c.q.Class != "" {
-		event = Event{At: c.at.Wall, Kind: EventServed, Scope: c.q.Scope, Caller: c.q.Caller, TokenID: d.Token.ID, Source: grant.Source, Verdict: grant.Verdict, Failing: c.q.Failing, Text: c.q.Text}
+		event = Event{At: c.at.Wall, Kind: EventServed, Scope: c.q.Named, Caller: c.q.Caller, TokenID: d.Token.ID, Source: grant.Source, Verdict: grant.Verdict, Failing: c.q.Failing, Text: c.q.Text}
 		g.events.emit(event)
 	}
 	if c.away == nil && grant.Source == SourceCache {
@@ -114,7 +114,7 @@ func (g *Guard) refuse(c *acquireCall, d decide.Decision) (Grant, error) {
 		refused.Verdict, refused.Cause = verdictOf(c.in, d, c.at, c.in.RetryAt(c.at.Now)), g.flights.cause(c.in, d, c.at)
 	}
 	g.counters.answered(refused.Verdict.Reason)
-	event := Event{At: c.at.Wall, Kind: EventRefused, Scope: c.q.Scope, Caller: c.q.Caller, TokenID: refused.Verdict.Evidence.TokenID, Verdict: refused.Verdict, Failing: c.q.Failing, Text: c.q.Text}
+	event := Event{At: c.at.Wall, Kind: EventRefused, Scope: c.q.Named, Caller: c.q.Caller, TokenID: refused.Verdict.Evidence.TokenID, Verdict: refused.Verdict, Failing: c.q.Failing, Text: c.q.Text}
 	g.events.emit(event)
 	if c.away == nil && d.Reason != decide.ReasonClosed {
 		g.remember(c, d, cachedAnswer{err: refused, event: event})

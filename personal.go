@@ -54,7 +54,7 @@ func (p *personal) view(doc *ledger.Document, scope string, now timeline.Instant
 		return pv, true
 	}
 	pv.ID, pv.Taken = p.token.ID(), p.taken
-	if p.token.Scope() != "" && p.token.Scope() != scope {
+	if p.token.Scope() != "" && ledger.ScopeKey(p.token.Scope()) != scope {
 		pv.Note = "the personal token is for another scope, so an anonymous one is used"
 		return pv, false
 	}
@@ -174,7 +174,7 @@ func (p *personal) record(id string) *ledger.Token {
 	if id == "" || p.token.ID() != id {
 		return nil
 	}
-	return &ledger.Token{ID: id, Kind: ledger.Personal, Scope: p.token.Scope(), Acquired: p.taken, Expiry: p.ends.meter}
+	return &ledger.Token{ID: id, Kind: ledger.Personal, Scope: ledger.ScopeKey(p.token.Scope()), Acquired: p.taken, Expiry: p.ends.meter}
 }
 
 func (p *personal) current() Token {

@@ -136,7 +136,7 @@ func (g *Guard) Report(ctx context.Context, o Outcome) error {
 	if rec == nil {
 		return nil
 	}
-	q.Scope = rec.Scope
+	q.Scope, q.Named = rec.Scope, rec.Scope
 	g.counters.outcome(Class(q.Class))
 	if _, err := g.report(ctx, q, &o, rev.Doc, at); err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
@@ -180,7 +180,7 @@ func (g *Guard) report(ctx context.Context, q *decide.Request, o *Outcome, doc *
 		if err != nil {
 			at = g.replica.ApplyLocally(hearing(g.opt.policy, q, own), replica.ForReport)
 		}
-		g.events.emit(Event{At: at.Wall, Kind: EventReported, Scope: q.Scope, Caller: q.Caller, TokenID: q.Failing, Verdict: Verdict{Class: Class(q.Class)}, Text: q.Text})
+		g.events.emit(Event{At: at.Wall, Kind: EventReported, Scope: q.Named, Caller: q.Caller, TokenID: q.Failing, Verdict: Verdict{Class: Class(q.Class)}, Text: q.Text})
 		return true, err
 	case changes: // a first success is worth remembering, but not a commit of its own
 		g.replica.ApplyLocally(hearing(g.opt.policy, q, own), replica.ForReport)

@@ -67,7 +67,7 @@ func newReader(classifier func(Failure) Class, keeper *secrets.Keeper, warn func
 
 // request checks and reads a Request.
 func (rd *reader) request(req *Request, r timeline.Reading) (*decide.Request, error) {
-	q := &decide.Request{Kind: string(req.Kind), Scope: req.Scope}
+	q := &decide.Request{Kind: string(req.Kind), Scope: ledger.ScopeKey(req.Scope), Named: req.Scope}
 	switch req.Kind {
 	case "":
 		q.Kind = ledger.Anonymous

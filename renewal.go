@@ -160,7 +160,7 @@ func (f *flights) lease(ctx context.Context, q *decide.Request) (*renewalJob, er
 		return nil, nil // a newer commit says otherwise
 	}
 	j.rec, j.secret = rec, s
-	j.old = tokenBody{secret: s, kind: Anonymous, scope: q.Scope, acquired: r.Time(rec.Acquired), expiry: r.Time(rec.Expiry),
+	j.old = tokenBody{secret: s, kind: Anonymous, scope: q.Named, acquired: r.Time(rec.Acquired), expiry: r.Time(rec.Expiry),
 		refresh: s.Refresh, refreshExpiry: r.Time(rec.Identity.Expiry), account: rec.Identity.Account, identity: rec.Identity.ID}.token()
 	return j, nil
 }
@@ -182,7 +182,7 @@ func (f *flights) renewed(j *renewalJob, began timeline.Instant, t Token, err er
 		f.replica.ApplyLocally(complete, replica.ForEnd) // first in the next commit: the old refresh token may be worthless now
 		f.events.notice(r.Wall, "the end of a renewal could not be stored and waits: "+mask(cerr.Error()))
 	}
-	res := result{ran: true, renewal: true, event: Event{At: r.Wall, Kind: EventRenewed, Scope: j.q.Scope, Caller: j.q.Caller, TokenID: j.record, Took: r.Now.Sub(j.lease.Start)}}
+	res := result{ran: true, renewal: true, event: Event{At: r.Wall, Kind: EventRenewed, Scope: j.q.Named, Caller: j.q.Caller, TokenID: j.record, Took: r.Now.Sub(j.lease.Start)}}
 	if err != nil {
 		res.event.Kind, res.event.Text = EventRenewalFailed, f.reader.masked(failure.text())
 		in := f.inputs.newest(j.q, r.Now)
@@ -194,7 +194,7 @@ func (f *flights) renewed(j *renewalJob, began timeline.Instant, t Token, err er
 		return res
 	}
 	rev := f.replica.Newest()
-	if known, ok := tokenIn(rev, end.Token.ID, j.q.Scope); ok {
+	if known, ok := tokenIn(rev, end.Token.ID, j.q.Named); ok {
 		res.token = known
 	}
 	res.event.TokenID = end.Token.ID

@@ -30,13 +30,14 @@ func (c *candidate) simulate(_ context.Context, req Request) (Token, error) {
 		return Failed(Failure{StatusCode: s.Status, Message: s.Message(), Err: &simulatedFailure{s.Message(), Class(s.Class)},
 			Header: map[string][]string{"Retry-After": {strconv.FormatFloat(pause.Seconds(), 'f', 9, 64)}}})
 	}
-	if k := doc.Scope(req.Scope); k.Closed.Until > now {
+	scope := ledger.ScopeKey(req.Scope)
+	if k := doc.Scope(scope); k.Closed.Until > now {
 		return Token{}, fail(k.Last)
 	}
 	if doc.Failures.Count > 0 {
 		return Token{}, fail(doc.Failures)
 	}
-	like := doc.Newest(req.Scope)
+	like := doc.Newest(scope)
 	if like == nil {
 		like = doc.Latest()
 	}

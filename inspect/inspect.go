@@ -221,7 +221,7 @@ func (p *Report) describe(d *ledger.Document, r timeline.Reading) {
 
 func stored(r *ledger.Token) string {
 	switch {
-	case r.Value != "":
+	case r.Plain() != "":
 		return "plain"
 	case r.Sealed != nil:
 		return "sealed"

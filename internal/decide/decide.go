@@ -16,7 +16,8 @@ import (
 // Request is a request, prepared for deciding: classified, masked, its instants on the meter.
 type Request struct {
 	Kind          string
-	Scope, Caller string
+	Scope, Caller string            // Scope as documents keep it
+	Named         string            // the scope as callers know it
 	ledger.Report                   // what the request says of a token
 	Template      template.Template // of caller and failure text
 	Personal      Personal

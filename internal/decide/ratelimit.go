@@ -1,7 +1,7 @@
 package decide
 
 import (
-	"slices"
+	"math"
 	"time"
 
 	"github.com/tokenguard/tokenguard/internal/ledger"
@@ -38,18 +38,12 @@ func (in *Input) Limits(t timeline.Instant) [5]Decision {
 }
 
 // Window counts the attempts whose end lies in the length before t, those that end in the future included: an
-// unfinished one ends at its lease, and after a step back of the clock nothing is free. Attempts are sorted by end.
+// unfinished one ends at its lease, and after a step back of the clock nothing is free.
 func (in *Input) Window(t timeline.Instant, reason Reason, length time.Duration, limit int) Decision {
-	all := in.Doc.Attempts
-	first, _ := slices.BinarySearchFunc(all, t-timeline.Instant(length), func(a ledger.Attempt, edge timeline.Instant) int {
-		if a.End <= edge {
-			return -1
-		}
-		return 1
-	})
-	out := Decision{Reason: reason, Limit: limit, Window: length, Count: len(all) - first}
-	if out.Count >= limit {
-		out.Until = all[len(all)-limit].End.Plus(length)
+	out := Decision{Reason: reason, Limit: limit, Window: length}
+	var last timeline.Instant // whose end makes the window full
+	if out.Count, last = in.Doc.Ended(t-timeline.Instant(length), limit); out.Count >= limit {
+		out.Until = last.Plus(length)
 	}
 	if until := in.afterLoss(length, limit); until > max(t, out.Until) {
 		out.Until, out.Since, out.Count = until, in.Doc.Lost, max(out.Count, limit)
@@ -67,13 +61,8 @@ func (in *Input) afterLoss(length time.Duration, limit int) timeline.Instant {
 	case length < ledger.Day:
 		return lost.Plus(length)
 	}
-	since := 1
-	for i := range in.Doc.Attempts {
-		if in.Doc.Attempts[i].End > lost {
-			since++
-		}
-	}
-	return lost.Plus(min(time.Duration(since)*(ledger.Day/time.Duration(limit)), ledger.Day))
+	since, _ := in.Doc.Ended(lost, math.MaxInt)
+	return lost.Plus(min(time.Duration(since+1)*(ledger.Day/time.Duration(limit)), ledger.Day))
 }
 
 // Overlapping is the MinInterval below which acquisitions of different keys may run at the same time: who asks for

@@ -51,6 +51,7 @@ type Document struct {
 
 	Seq      uint64            `json:"seq,omitempty"` // numbers the attempts, for order and fencing
 	Attempts []Attempt         `json:"attempts,omitempty"`
+	Folded   []Fold            `json:"folded,omitempty"` // adopted attempts that are counted only, oldest first
 	Failures Streak            `json:"failures,omitzero"`
 	Pause    Pause             `json:"pause,omitzero"` // Retry-After of the whole guard
 	Scopes   map[string]*Scope `json:"keys,omitempty"` // by scope, anonymous
@@ -105,6 +106,7 @@ type Token struct {
 	WallExpiry    timeline.Instant `json:"wall_expiry,omitempty"` // Expiry, by the wall clock of the machine that received it
 	Seq           uint64           `json:"seq,omitempty"`
 	Value         string           `json:"value,omitempty"`
+	Bytes         []byte           `json:"bytes,omitempty"` // the value, where JSON strings cannot hold it or hold it badly
 	Sealed        []byte           `json:"sealed,omitempty"`
 	Private       bool             `json:"private,omitempty"` // the value is in the memory of the process that acquired it
 	Used          timeline.Instant `json:"used,omitempty"`
@@ -130,7 +132,9 @@ type Token struct {
 }
 
 // HasValue reports whether the value is kept.
-func (r *Token) HasValue() bool { return !r.Dropped && (r.Value != "" || r.Sealed != nil || r.Private) }
+func (r *Token) HasValue() bool {
+	return !r.Dropped && (r.Value != "" || r.Bytes != nil || r.Sealed != nil || r.Private)
+}
 
 // HasSecret reports whether the value or a part is kept.
 func (r *Token) HasSecret() bool { return r.HasValue() || r.Private || !r.Parts.isZero() }
@@ -189,6 +193,7 @@ func Decode(data []byte) (*Document, error) {
 		r.ID = id
 		r.migrate()
 	}
+	d.shortenScopes()
 	d.Index()
 	return d, nil
 }
@@ -204,13 +209,23 @@ func (r *Token) migrate() {
 	r.Suspect, r.Spent, r.Reset, r.Heard = 0, 0, 0, 0
 }
 
-func (d *Document) Encode() ([]byte, error) { return json.Marshal(d) }
+// Encode writes a document. What would be escaped for a page of HTML is written as it is: foreign text can then take at
+// most two bytes for each of its own, but for control characters, which no part of a document holds more than a few of.
+func (d *Document) Encode() ([]byte, error) {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(d); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+}
 
 // Clone copies everything that a change may touch.
 func (d *Document) Clone() *Document {
 	c := *d
 	c.Clock.Boots = maps.Clone(d.Clock.Boots)
-	c.Attempts = slices.Clone(d.Attempts)
+	c.Attempts, c.Folded = slices.Clone(d.Attempts), slices.Clone(d.Folded)
 	c.Triggers = slices.Clone(d.Triggers)
 	c.Scopes = make(map[string]*Scope, len(d.Scopes))
 	for scope, k := range d.Scopes {
@@ -294,6 +309,7 @@ func (d *Document) Prune(policy *Policy, now timeline.Instant) {
 		}
 	}
 	d.pruneRenewals(policy, now)
+	d.foldAdopted(policy, now)
 	d.Triggers = slices.DeleteFunc(d.Triggers, func(r Trigger) bool { return now >= r.Start.Plus(max(policy.Dedup.Window, Hour)) })
 	if extra := len(d.Triggers) - maxTriggers; extra > 0 {
 		d.Triggers = slices.Delete(d.Triggers, 0, extra)
@@ -301,9 +317,7 @@ func (d *Document) Prune(policy *Policy, now timeline.Instant) {
 	maps.DeleteFunc(d.Scopes, func(scope string, k *Scope) bool {
 		return !(k.Worked && d.Newest(scope) != nil) && k.pausedUntil() <= now && k.PauseFree <= now && (k.Pause.Until != 0 || k.Pause.From <= now-timeline.Instant(Day)) && k.Closed.Until <= now-timeline.Instant(Day) && k.LastStart <= now-timeline.Instant(Day)
 	})
-	for len(d.Scopes) > MaxScopes {
-		delete(d.Scopes, d.evictionCandidate())
-	}
+	d.evictScopes()
 	if now < d.Swept.Plus(policy.Cache.CleanupInterval) && len(d.Tokens) <= policy.Cache.MaxTokens+maxTombstones {
 		return
 	}

@@ -64,6 +64,7 @@ func (d *Document) merge(known *Document) (changed bool) {
 		}
 	}
 	d.sortAttempts()
+	changed = d.mergeFolded(known.Folded) || changed
 	d.Seq = max(d.Seq, known.Seq)
 	later := func(p *Pause, q Pause) {
 		if q.Until > p.Until {
@@ -163,6 +164,9 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 		a := &d.Attempts[i]
 		pull(&a.Start, now)
 		pull(&a.End, now)
+	}
+	for i := range d.Folded {
+		pull(&d.Folded[i].End, now)
 	}
 	pull(&d.Failures.At, now)
 	pullPause(&d.Pause)

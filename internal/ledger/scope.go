@@ -1,7 +1,10 @@
 package ledger
 
 import (
+	"cmp"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
@@ -46,20 +49,47 @@ func (d *Document) ScopeFor(scope string) *Scope {
 	return k
 }
 
-// evictionCandidate is the key whose loss opens the least: of those that callers alone made with what they reported, else of
-// all, the one whose gates open first.
-func (d *Document) evictionCandidate() string {
-	var least string
-	lowest := [2]timeline.Instant{timeline.Never, timeline.Never}
+// evictScopes drops scopes beyond the bounds, those first whose loss opens the least.
+func (d *Document) evictScopes() {
+	size := 0
 	for scope, k := range d.Scopes {
-		reported := timeline.Instant(0)
-		if k.LastStart != 0 || k.Closed.Until != 0 || len(d.ByScope[scope]) > 0 {
-			reported = 1
-		}
-		rank := [2]timeline.Instant{reported, max(k.pausedUntil(), k.Closed.Until, k.LastStart)}
-		if slices.Compare(rank[:], lowest[:]) < 0 {
-			least, lowest = scope, rank
-		}
+		size += k.encodedSize(scope)
 	}
-	return least
+	if len(d.Scopes) <= MaxScopes && size <= maxScopesSize {
+		return
+	}
+	ranks := make(map[string][2]timeline.Instant, len(d.Scopes))
+	for scope := range d.Scopes {
+		ranks[scope] = d.scopeRank(scope)
+	}
+	for _, scope := range slices.SortedFunc(maps.Keys(d.Scopes), func(a, b string) int {
+		x, y := ranks[a], ranks[b]
+		return cmp.Or(slices.Compare(x[:], y[:]), strings.Compare(a, b))
+	}) {
+		if len(d.Scopes) <= MaxScopes && size <= maxScopesSize {
+			return
+		}
+		size -= d.Scopes[scope].encodedSize(scope)
+		delete(d.Scopes, scope)
+	}
+}
+
+// encodedSize is about what the scope takes in a document, in bytes.
+func (k *Scope) encodedSize(scope string) int {
+	const fields, pause = 160, 80 // names and instants
+	size := fields + encodedLen(scope) + encodedLen(k.Last.Text) + len(k.Pauses)*pause
+	for i := range k.Pauses {
+		size += encodedLen(k.Pauses[i].Operation)
+	}
+	return size
+}
+
+// scopeRank orders scopes by what their loss opens: those that callers alone made with what they reported come first, and
+// of both sorts the one whose gates open first.
+func (d *Document) scopeRank(scope string) [2]timeline.Instant {
+	k, reported := d.Scopes[scope], timeline.Instant(0)
+	if k.LastStart != 0 || k.Closed.Until != 0 || len(d.ByScope[scope]) > 0 {
+		reported = 1
+	}
+	return [2]timeline.Instant{reported, max(k.pausedUntil(), k.Closed.Until, k.LastStart)}
 }

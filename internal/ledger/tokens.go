@@ -1,7 +1,9 @@
 package ledger
 
 import (
+	"encoding/base64"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/tokenguard/tokenguard/internal/classify"
 	"github.com/tokenguard/tokenguard/internal/timeline"
@@ -40,11 +42,12 @@ func (d *Document) Insert(policy *Policy, r *Token) {
 	d.Index()
 }
 
-// evict drops the values of the least recently used tokens beyond the bounds.
+// evict drops the values of the least recently used tokens beyond the bounds. An identity stays renewable without its
+// value, as far as there is room.
 func (d *Document) evict(policy *Policy) {
 	var held []*Token
 	for _, r := range d.Tokens {
-		if r.HasValue() {
+		if r.HasSecret() {
 			held = append(held, r)
 		}
 	}
@@ -54,25 +57,66 @@ func (d *Document) evict(policy *Policy) {
 		}
 		return cmpDesc(a.Seq, b.Seq)
 	})
-	bytes := 0
+	bytes, values := 0, 0
 	for i, r := range held {
-		if bytes += len(r.Value) + len(r.Sealed)*4/3 + r.Parts.size()*4/3; i >= policy.Cache.MaxTokens || bytes > maxHeld && i > 0 {
-			r.DropValue()
+		size := r.encodedSize()
+		if r.HasValue() {
+			values++
 		}
+		if r.HasValue() && values > policy.Cache.MaxTokens || bytes+size > maxHeld && i > 0 {
+			r.DropValue()
+			if size = r.encodedSize(); bytes+size > maxHeld && r.HasSecret() {
+				r.Identity = nil
+				r.DropValue()
+				size = r.encodedSize()
+			}
+		}
+		bytes += size
 	}
 }
 
-// maxHeld bounds the bytes of all values: a store takes a small document.
-const maxHeld = 2 << 20
+// maxHeld bounds the bytes of all tokens with a value, as they are encoded: a store takes a small document.
+const maxHeld = 3 << 19
 
 // DropValue forgets the value. The parts stay as long as its identity can be renewed with them.
 func (r *Token) DropValue() {
-	r.Value, r.Sealed = "", nil
+	r.Value, r.Bytes, r.Sealed = "", nil, nil
 	if r.Identity != nil && r.Identity.Ended == 0 && r.HasSecret() {
 		r.Dropped = true
 		return
 	}
 	r.Private, r.Dropped, r.Parts = false, false, Parts{}
+}
+
+// encodedSize is about what the token takes in a document, in bytes.
+func (r *Token) encodedSize() int {
+	const fields, evidence = 300, 150 // names and instants
+	secret := len(r.Bytes) + len(r.Sealed) + r.Parts.size()
+	size := fields + encodedLen(r.Value) + base64.StdEncoding.EncodedLen(secret) + len(r.Evidence)*evidence
+	if r.Identity != nil {
+		size += fields + base64.StdEncoding.EncodedLen(r.Identity.Spare.size())
+	}
+	for scope := range r.scopes {
+		size += encodedLen(scope)
+	}
+	return size
+}
+
+// SetValue stores a value, as bytes where it is no text or one that JSON would blow up.
+func (r *Token) SetValue(value string) {
+	if utf8.ValidString(value) && encodedLen(value) <= base64.StdEncoding.EncodedLen(len(value)) {
+		r.Value, r.Bytes = value, nil
+		return
+	}
+	r.Value, r.Bytes = "", []byte(value)
+}
+
+// Plain is the value, if it is stored unsealed.
+func (r *Token) Plain() string {
+	if r.Bytes != nil {
+		return string(r.Bytes)
+	}
+	return r.Value
 }
 
 // hidesOlder reports whether r is the newest of its key's tokens and an older one lasts longer: without r the manager would

@@ -57,7 +57,7 @@ func TestEvictBoundsBytes(t *testing.T) {
 	policy := rules()
 	for i := range 3 {
 		r := held(d, fmt.Sprint(i), t0)
-		r.Value = strings.Repeat("v", 900<<10)
+		r.Value = strings.Repeat("v", 600<<10)
 		d.evict(policy)
 	}
 	assert.True(t, d.Tokens["2"].HasValue() && d.Tokens["1"].HasValue())

@@ -5,12 +5,10 @@ const decideDir = "internal/decide/"
 // decideFaults break the answers.
 var decideFaults = []fault{
 	// The limiter.
-	{decideDir + "ratelimit.go", "if a.End <= edge {", "if a.End < edge {", "an attempt leaves the window after its length"},
-	{decideDir + "ratelimit.go", "if out.Count >= limit {", "if out.Count > limit {", "a full window is closed"},
-	{decideDir + "ratelimit.go", "all[len(all)-limit].End", "all[len(all)-1].End", "a window opens when the limit-th newest attempt leaves"},
+	{decideDir + "ratelimit.go", "limit); out.Count >= limit {", "limit); out.Count > limit {", "a full window is closed"},
 	{decideDir + "ratelimit.go", "\tcase length < ledger.Day:\n\t\treturn lost.Plus(length)", "\tcase length < ledger.Day:\n\t\treturn 0", "the hour counts as full after a loss"},
-	{decideDir + "ratelimit.go", "\tsince := 1\n", "\tsince := 0\n", "the day opens at its even pace after a loss"},
-	{decideDir + "ratelimit.go", "if in.Doc.Attempts[i].End > lost {", "if in.Doc.Attempts[i].End > lost.Plus(ledger.Day) {", "starts since a loss take their part of the day"},
+	{decideDir + "ratelimit.go", "time.Duration(since+1)", "time.Duration(max(since, 1))", "the day opens at its even pace after a loss"},
+	{decideDir + "ratelimit.go", "in.Doc.Ended(lost, ", "in.Doc.Ended(lost.Plus(ledger.Day), ", "starts since a loss take their part of the day"},
 	{decideDir + "ratelimit.go", "out.Window < Overlapping && a.InProgress(t)", "false", "a short interval lets attempts overlap"},
 	{decideDir + "ratelimit.go", "if until := end.Plus(out.Window)", "if until := a.Start.Plus(out.Window)", "the interval counts from the end"},
 	{decideDir + "ratelimit.go", "FailureBackoffBase, f.Count,", "FailureBackoffBase, 1,", "the backoff doubles"},

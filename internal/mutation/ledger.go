@@ -54,6 +54,14 @@ var ledgerFaults = []fault{
 	{ledgerDir + "policy.go", "const defaultPause = 60 * time.Second", "const defaultPause = 61 * time.Second", "a pause without a time is 60 s"},
 	{ledgerDir + "policy.go", "const PersonalAgain = time.Hour", "const PersonalAgain = 2 * time.Hour", "a personal token is left alone for an hour"},
 
+	// Bounds.
+	{ledgerDir + "bounds.go", "if a.End <= edge {", "if a.End < edge {", "an attempt leaves the window after its length"},
+	{ledgerDir + "bounds.go", "d.Attempts[len(d.Attempts)-n].End", "d.Attempts[len(d.Attempts)-1].End", "a window opens when the limit-th newest attempt leaves"},
+	{ledgerDir + "bounds.go", "widest = max(widest, l.PerHour, l.PerDay)", "widest = max(widest, 0)", "attempts stay that a looser guard's window needs"},
+	{ledgerDir + "bounds.go", "if i < extra && a.Adopted {", "if i < extra {", "only adopted attempts are folded"},
+	{ledgerDir + "bounds.go", "max(known.End, f.End), known.Count+f.Count", "min(known.End, f.End), known.Count+f.Count", "a fold ends with its last attempt"},
+	{ledgerDir + "bounds.go", "encodedLen(scope) <= maxScope && !IsHashed(scope)", "encodedLen(scope) <= maxScope", "nobody can name the key of another scope"},
+
 	// Attempts.
 	{ledgerDir + "attempts.go", "End: now.Plus(policy.Lease()), Running: true", "End: now, Running: true", "a running attempt is charged up to its lease"},
 	{ledgerDir + "attempts.go", "d.ScopeFor(s.Scope).LastStart = now", "d.ScopeFor(s.Scope)", "a scope knows its last start"},
@@ -151,8 +159,8 @@ var ledgerFaults = []fault{
 	{ledgerDir + "tokens.go", "r.Seq = max(r.Seq, old.Seq)", "r.Seq = old.Seq", "a token that is given again is the newest"},
 	{ledgerDir + "tokens.go", "r.Also = append(r.Also[:len(r.Also):len(r.Also)], scope)", "_ = scope", "a token that is given for two scopes serves both"},
 	{ledgerDir + "tokens.go", "return cmpDesc(a.Used, b.Used)", "return -cmpDesc(a.Used, b.Used)", "the least recently used value goes first"},
-	{ledgerDir + "tokens.go", "i >= policy.Cache.MaxTokens", "i > policy.Cache.MaxTokens", "at most MaxTokens values"},
-	{ledgerDir + "tokens.go", "const maxHeld = 2 << 20", "const maxHeld = 3 << 20", "at most 2 MiB of values"},
+	{ledgerDir + "tokens.go", "values > policy.Cache.MaxTokens", "values > policy.Cache.MaxTokens+1", "at most MaxTokens values"},
+	{ledgerDir + "tokens.go", "const maxHeld = 3 << 19", "const maxHeld = 3 << 20", "at most 1.5 MiB of tokens"},
 	{ledgerDir + "tokens.go", " && !d.hidesOlder(policy, r, now)", "", "a token that hides an older one that lasts longer stays known"},
 	{ledgerDir + "tokens.go", "now >= dead.Plus(tombstoneLife)", "now >= dead", "a rejection outlives its token by a week"},
 	{ledgerDir + "tokens.go", "if now >= ends && r.HasValue() {", "if now > ends && r.HasValue() {", "a value goes when its token ends"},
