@@ -74,10 +74,10 @@ func (b tokenBody) token() Token { return Token{body: unsafe.Pointer(&b)} }
 func (t Token) isZero() bool { return t.body == nil }
 
 // NewToken makes a Token from a secret and the instant at which the upstream says it expires.
-// A zero expiry means that none was stated. One beyond the year 2262, the end of 64 bits of nanoseconds, comes back as
+// One line end after the value is dropped. A zero expiry means that none was stated. One beyond the year 2262, the end of 64 bits of nanoseconds, comes back as
 // that end.
 func NewToken(value string, expiry time.Time) Token {
-	return tokenBody{secret: secrets.New(value), expiry: expiry}.token()
+	return tokenBody{secret: secrets.New(withoutLineEnd(value)), expiry: expiry}.token()
 }
 
 // NewTokenIn makes a Token from a secret and its lifetime, for upstreams that send expires_in, which
@@ -85,7 +85,7 @@ func NewToken(value string, expiry time.Time) Token {
 // fetch began or from this call, whichever was first: on its way a token grows older. Zero: not stated, as in NewToken. A negative lifetime is a token that has expired already, and one below a second a mistake in the unit: both
 // make a failed acquisition.
 func NewTokenIn(value string, lifetime time.Duration) Token {
-	return tokenBody{secret: secrets.New(value), lifetime: lifetime, made: time.Now()}.token()
+	return tokenBody{secret: secrets.New(withoutLineEnd(value)), lifetime: lifetime, made: time.Now()}.token()
 }
 
 // Value returns the secret that calls are made with.
@@ -157,6 +157,9 @@ func (t Token) fault(ends ending, r timeline.Reading) error {
 		return errEmptyToken
 	case b.secret.Size() > maxTokenSize:
 		return fmt.Errorf("tokenguard: the token has %d bytes, its further secrets included; at most %d are taken", b.secret.Size(), maxTokenSize)
+	case strings.IndexFunc(b.secret.Value, isControl) >= 0:
+		i := strings.IndexFunc(b.secret.Value, isControl)
+		return fmt.Errorf("tokenguard: the token %s holds the control byte 0x%02X at byte %d of %d: no header takes it", b.secret.ID, b.secret.Value[i], i+1, len(b.secret.Value))
 	case 0 < b.lifetime && b.lifetime < time.Second:
 		return fmt.Errorf("tokenguard: the token %s states a lifetime of %v: NewTokenIn takes a time.Duration, such as 3600*time.Second", b.secret.ID, b.lifetime)
 	case ends.over(r):
@@ -169,8 +172,8 @@ func (t Token) fault(ends ending, r timeline.Reading) error {
 func (t Token) WithRefreshToken(value string, expiry time.Time) Token {
 	b := *t.read()
 	s := *b.secret
-	s.Refresh = value
-	b.secret, b.refresh, b.refreshExpiry = &s, value, expiry
+	s.Refresh = withoutLineEnd(value)
+	b.secret, b.refresh, b.refreshExpiry = &s, s.Refresh, expiry
 	return b.token()
 }
 
@@ -232,6 +235,16 @@ func isIdentityID(s string) bool {
 	return ok && secrets.IsID("tk_"+rest)
 }
 
+// withoutLineEnd drops the one line end that commands and files put after a value.
+func withoutLineEnd(value string) string {
+	if rest, ok := strings.CutSuffix(value, "\n"); ok {
+		return strings.TrimSuffix(rest, "\r")
+	}
+	return value
+}
+
+func isControl(r rune) bool { return r < ' ' || r == 0x7F }
+
 // WithScope returns the token for a scope: for personal tokens that are good for one scope alone.
 func (t Token) WithScope(scope string) Token {
 	b := *t.read()
@@ -241,14 +254,14 @@ func (t Token) WithScope(scope string) Token {
 
 // TokenID returns the ID of the token with this value, for callers that hold only the value.
 // The ID of an empty value is empty.
-func TokenID(value string) string { return secrets.ID(value) }
+func TokenID(value string) string { return secrets.ID(withoutLineEnd(value)) }
 
 // normalID takes an ID as it is and hashes anything else, so that a secret handed in by mistake goes no further.
 func normalID(s string) string {
 	if secrets.IsID(s) {
 		return s
 	}
-	return secrets.ID(s)
+	return TokenID(s)
 }
 
 // String describes the token without its secret.

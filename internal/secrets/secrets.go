@@ -12,6 +12,7 @@ import (
 	"iter"
 	"sync"
 	"sync/atomic"
+	"unicode/utf8"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
@@ -33,6 +34,41 @@ func New(value string) *Secret { return &Secret{Value: value, ID: ID(value)} }
 type parts struct {
 	Refresh string            `json:"refresh,omitempty"`
 	Further map[string]string `json:"further,omitempty"`
+
+	// The same where a string of JSON cannot hold one of them.
+	RefreshBytes []byte            `json:"refresh_bytes,omitempty"`
+	FurtherBytes map[string][]byte `json:"further_bytes,omitempty"`
+}
+
+// partsText is what is stored of the further secrets of s.
+func partsText(s *Secret) []byte {
+	p := parts{Refresh: s.Refresh, Further: s.Further}
+	text := utf8.ValidString(s.Refresh)
+	for _, value := range s.Further {
+		text = text && utf8.ValidString(value)
+	}
+	if !text {
+		p = parts{RefreshBytes: []byte(s.Refresh), FurtherBytes: map[string][]byte{}}
+		for name, value := range s.Further {
+			p.FurtherBytes[name] = []byte(value)
+		}
+	}
+	out, _ := json.Marshal(p) // strings and bytes alone
+	return out
+}
+
+// read gives the secrets to s.
+func (p *parts) read(s *Secret) {
+	s.Refresh, s.Further = p.Refresh, p.Further
+	if p.RefreshBytes != nil {
+		s.Refresh = string(p.RefreshBytes)
+	}
+	for name, value := range p.FurtherBytes {
+		if s.Further == nil {
+			s.Further = map[string]string{}
+		}
+		s.Further[name] = string(value)
+	}
 }
 
 // Key names the record of the secret: the ID of its value, or, where it has none yet, of its refresh token.
@@ -140,10 +176,10 @@ func (k *Keeper) Seal(r *ledger.Token, s *Secret) {
 	case len(k.seals) > 0:
 		r.Sealed = k.seal([]byte(s.Value), r.ID)
 	default:
-		r.Value = s.Value
+		r.SetValue(s.Value)
 	}
 	if s.Refresh != "" || len(s.Further) > 0 {
-		text, _ := json.Marshal(parts{s.Refresh, s.Further}) // strings alone
+		text := partsText(s)
 		if len(k.seals) > 0 {
 			r.Parts = ledger.Parts{Sealed: k.seal(text, partsOf(r))}
 		} else {
@@ -192,7 +228,7 @@ func (k *Keeper) open(r *ledger.Token) (*Secret, bool) {
 		}
 		return k.local.Peek(r.ID)
 	}
-	s := &Secret{Value: r.Value}
+	s := &Secret{Value: r.Plain()}
 	if r.HasValue() {
 		if r.Sealed != nil {
 			value, ok := k.unseal(r.Sealed, r.ID)
@@ -214,7 +250,7 @@ func (k *Keeper) open(r *ledger.Token) (*Secret, bool) {
 		if !ok || json.Unmarshal(text, &p) != nil {
 			return nil, false
 		}
-		s.Refresh, s.Further = p.Refresh, p.Further
+		p.read(s)
 	}
 	return s, Fits(r, s)
 }
