@@ -55,7 +55,7 @@ const (
 	Deleted    Result = "deleted"     // 400 invalid_grant: the account
 	Banned     Result = "banned"      // 403 access_denied: the account
 	Unknown    Result = "unknown"     // 400 invalid_grant
-	Down       Result = "unavailable" // 503, see SetOutage
+	Down       Result = "unavailable" // 503, see SetOutage and SetRenewalOutage
 )
 
 // account is one that the upstream signed up.
@@ -104,6 +104,14 @@ func (u *Upstream) eachAccount(ids []string, do func(*account)) {
 			do(a)
 		}
 	}
+}
+
+// SetRenewalOutage makes each answer to a refresh token a 503 until it is switched off again. Accounts are signed up, and
+// calls answered, as usual.
+func (u *Upstream) SetRenewalOutage(on bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.renewalOutage = on
 }
 
 // CutAnswers loses the answers to the next n refresh tokens that are renewed: the upstream has done it, and replaced the
@@ -192,7 +200,7 @@ func (u *Upstream) renewLocked(p *Presentation, at time.Time, body map[string]an
 		p.Account, p.Generation = a.id, g+1
 	}
 	switch {
-	case u.outage:
+	case u.outage, u.renewalOutage:
 		p.Result = Down
 		return
 	case a == nil:

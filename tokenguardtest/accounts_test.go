@@ -136,11 +136,12 @@ func TestAccountsThatEnd(t *testing.T) {
 		class  tokenguard.Class
 		call   int
 	}{
-		"deleted": {func(s *signedUp) { s.Delete() }, Deleted, tokenguard.ClassAuthInvalid, 401},
-		"banned":  {func(s *signedUp) { s.Ban("account-1") }, Banned, tokenguard.ClassForbidden, 403},
-		"revoked": {func(s *signedUp) { s.RevokeRefresh("account-1") }, WasRevoked, tokenguard.ClassAuthInvalid, 200},
-		"outage":  {func(s *signedUp) { s.SetOutage(true) }, Down, tokenguard.ClassTransient, 503},
-		"another": {func(s *signedUp) { s.Ban("account-2") }, Renewed, "", 200},
+		"deleted":        {func(s *signedUp) { s.Delete() }, Deleted, tokenguard.ClassAuthInvalid, 401},
+		"banned":         {func(s *signedUp) { s.Ban("account-1") }, Banned, tokenguard.ClassForbidden, 403},
+		"revoked":        {func(s *signedUp) { s.RevokeRefresh("account-1") }, WasRevoked, tokenguard.ClassAuthInvalid, 200},
+		"outage":         {func(s *signedUp) { s.SetOutage(true) }, Down, tokenguard.ClassTransient, 503},
+		"renewal outage": {func(s *signedUp) { s.SetRenewalOutage(true) }, Down, tokenguard.ClassTransient, 200},
+		"another":        {func(s *signedUp) { s.Ban("account-2") }, Renewed, "", 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := signUp(t, &Upstream{Rotation: RotateParent})

@@ -55,10 +55,11 @@ type Upstream struct {
 	outage bool
 	counts UpstreamCounts
 
-	accounts  []*account
-	presented []Presentation
-	cuts      int // answers that are still to be lost
-	values    int // access tokens that were made
+	accounts      []*account
+	presented     []Presentation
+	renewalOutage bool
+	cuts          int // answers that are still to be lost
+	values        int // access tokens that were made
 }
 
 // metered is one token that the upstream knows.
