@@ -251,8 +251,8 @@ func (g *Guard) deliver(ctx context.Context, c *acquireCall, res result, leader 
 		return Grant{}, res.err, true
 	case leader && !res.token.isZero():
 		in := g.inputs.newest(c.q, c.at.Now)
-		if rec := in.Doc.Tokens[res.token.ID()]; rec == nil || !in.Usable(rec, c.at.Now) {
-			return Grant{}, nil, false // this process was stopped until the token had ended
+		if rec := in.Doc.Tokens[res.token.ID()]; rec == nil || !in.Usable(rec, c.at.Now) || rec.By(c.q.Operation).Due(c.at.Now) {
+			return Grant{}, nil, false // this process was stopped until the token had ended; or it needs the turn to try its account
 		}
 		if res.renewal {
 			g.counters.answered(ReasonRenewed)

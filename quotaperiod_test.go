@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tokenguard/tokenguard"
+	"github.com/tokenguard/tokenguard/tokenguardtest"
 )
 
 func TestQuotaPeriodAsText(t *testing.T) {
@@ -61,6 +62,88 @@ func TestQuotaPeriodThatCannotBe(t *testing.T) {
 	assert.Contains(t, e.Value, `the zone "Mars/Olympus" is not known here`)
 	_, err = tokenguard.New(nil, tokenguard.WithManager(tokenguard.ManagerConfig{QuotaPeriod: tokenguard.Monthly(1, nil)}))
 	assert.ErrorContains(t, err, "manager.quota_period is not one (the zone is missing: name one, or UTC)")
+}
+
+// A spent account whose value has ended meanwhile is renewed when its period ends, and not before, and one call tries it.
+func TestQuotaPeriodOfAnAccount(t *testing.T) {
+	la, err := time.LoadLocation("America/Los_Angeles")
+	require.NoError(t, err)
+	for name, open := range map[string]func(t *testing.T) []tokenguard.Option{
+		"memory": func(*testing.T) []tokenguard.Option {
+			return []tokenguard.Option{tokenguard.WithStore(tokenguard.NewMemoryStore()), tokenguard.WithName("guests")}
+		},
+		"file": func(t *testing.T) []tokenguard.Option {
+			return []tokenguard.Option{tokenguard.WithStateFile(t.TempDir() + "/state"), tokenguard.WithName("guests")}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clock := tokenguardtest.NewClock(time.Date(2026, time.March, 7, 23, 0, 0, 0, la))
+			u := &tokenguardtest.Upstream{Clock: clock, Rotation: tokenguardtest.RotateStrict, Lifetime: 50 * time.Minute, Quota: 1}
+			store := open(t)
+			process := func() *tokenguard.Guard {
+				guard, err := tokenguard.New(tokenguardtest.RequestFunc(u.Client(), "http://upstream.example"), append([]tokenguard.Option{
+					tokenguard.WithClock(clock), tokenguard.WithRenewal(tokenguardtest.RenewalFunc(u.Client(), "http://upstream.example")),
+					tokenguard.WithManager(tokenguard.ManagerConfig{QuotaPeriod: tokenguard.Daily(0, 0, la)})}, store...)...)
+				require.NoError(t, err)
+				return guard
+			}
+			one, two := process(), process()
+			defer func() { _, _ = one.Close(), two.Close() }()
+			token, err := one.Token(t.Context())
+			require.NoError(t, err)
+			clock.Advance(40 * time.Minute)
+			require.NoError(t, one.Report(t.Context(), tokenguard.Outcome{TokenID: token.ID(), Limit: 1,
+				Failure: tokenguard.Failure{StatusCode: 429, Message: "insufficient_quota: you exceeded your current quota"}}))
+			refused := func(guard *tokenguard.Guard, until time.Time) {
+				t.Helper()
+				_, err := guard.Token(t.Context())
+				e, ok := errors.AsType[*tokenguard.RefusedError](err)
+				require.True(t, ok, err)
+				assert.Equal(t, tokenguard.ReasonResetsSoon, e.Verdict.Reason)
+				assert.Equal(t, until.UTC(), e.Verdict.RetryAt.UTC())
+			}
+			midnight := time.Date(2026, time.March, 8, 0, 0, 0, 0, la)
+			refused(one, midnight)
+			clock.Advance(15 * time.Minute)
+			require.NoError(t, one.Close())
+			one = process()
+			refused(one, midnight)
+			refused(two, midnight)
+			assert.Zero(t, u.Counts().Renewed, "a spent account is not renewed before its reset, though its value has ended")
+
+			clock.Set(midnight)
+			u.ResetQuota()
+			served := 0
+			for n := range 20 {
+				guard := []*tokenguard.Guard{one, two}[n%2]
+				if got, err := guard.Token(t.Context()); err == nil {
+					served, token = served+1, got
+				} else {
+					refused(guard, midnight.Add(time.Minute))
+				}
+			}
+			assert.Equal(t, 1, served, "one call tries it")
+			assert.Equal(t, 1, u.Counts().Renewed)
+			require.NoError(t, two.Report(t.Context(), tokenguard.Outcome{TokenID: token.ID()}))
+			for range 3 {
+				for _, guard := range []*tokenguard.Guard{one, two} {
+					got, err := guard.Token(t.Context())
+					require.NoError(t, err)
+					assert.True(t, got.Equal(token))
+				}
+			}
+			assert.Equal(t, 1, u.Counts().Issued)
+
+			// Spent again on the day with 23 hours, through its renewals.
+			clock.Advance(time.Hour)
+			token, err = one.Token(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, one.Report(t.Context(), tokenguard.Outcome{TokenID: token.ID(), Limit: 1,
+				Failure: tokenguard.Failure{StatusCode: 429, Message: "insufficient_quota: you exceeded your current quota"}}))
+			clock.Set(midnight.Add(22*time.Hour + 59*time.Minute))
+			refused(one, midnight.Add(23*time.Hour))
+		})
+	}
 }
 
 func ExampleParsePeriod() {
