@@ -157,7 +157,7 @@ func main() {
 		err = fmt.Errorf("-j is %d, want at least 1", *parallel)
 	}
 	if err == nil {
-		list := slices.DeleteFunc(slices.Concat(ledgerFaults, decideFaults), func(f fault) bool { return !match.MatchString(f.file + ": " + f.rule) })
+		list := slices.DeleteFunc(slices.Concat(ledgerFaults, decideFaults, replicaFaults), func(f fault) bool { return !match.MatchString(f.file + ": " + f.rule) })
 		err = run(context.Background(), list, *parallel)
 	}
 	if err != nil {

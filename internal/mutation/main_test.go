@@ -12,7 +12,7 @@ import (
 
 // The list keeps step with the code: a rule that was moved or reworded takes its fault along.
 func TestFaultsApply(t *testing.T) {
-	all := slices.Concat(ledgerFaults, decideFaults)
+	all := slices.Concat(ledgerFaults, decideFaults, replicaFaults)
 	assert.GreaterOrEqual(t, len(all), 60)
 	rules := map[string]bool{}
 	for _, f := range all {

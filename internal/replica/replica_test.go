@@ -1,0 +1,334 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/meter"
+	"github.com/tokenguard/tokenguard/internal/predict"
+	"github.com/tokenguard/tokenguard/internal/secrets"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// fakeStore is a store in memory that can be slow, fail, and lose what it has.
+type fakeStore struct {
+	mu             sync.Mutex
+	data           []byte
+	rev            uint64
+	epoch          string
+	views, updates int
+	takes          time.Duration
+	err            error
+}
+
+var errAway = errors.New("the store is away")
+
+func (s *fakeStore) wait(ctx context.Context) error {
+	s.mu.Lock()
+	takes, err := s.takes, s.err
+	s.mu.Unlock()
+	select {
+	case <-time.After(takes):
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *fakeStore) set(change func(*fakeStore)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s)
+}
+
+func (s *fakeStore) store() Store {
+	return Store{
+		Shared: true,
+		View: func(ctx context.Context) (Snapshot, error) {
+			s.set(func(s *fakeStore) { s.views++ })
+			if err := s.wait(ctx); err != nil {
+				return Snapshot{}, err
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return Snapshot{Data: s.data, Rev: s.rev, Epoch: s.epoch}, nil
+		},
+		Update: func(ctx context.Context, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
+			s.set(func(s *fakeStore) { s.updates++ })
+			if err := s.wait(ctx); err != nil {
+				return Snapshot{}, err
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			data, err := fn(Snapshot{Data: s.data, Rev: s.rev, Epoch: s.epoch})
+			if data != nil && err == nil {
+				s.data, s.rev = data, s.rev+1
+			}
+			return Snapshot{Data: s.data, Rev: s.rev, Epoch: s.epoch}, err
+		},
+	}
+}
+
+func open(t *testing.T, s *fakeStore, change ...func(*Config)) *Replica {
+	t.Helper()
+	keeper, err := secrets.NewKeeper("x", nil, 0, func(string) {})
+	require.NoError(t, err)
+	c := Config{
+		Policy:    &ledger.Policy{RateLimit: ledger.LimitPolicy{MaxRequestsPerHour: 4, MaxRequestsPerDay: 8, MinInterval: time.Minute}, Cache: ledger.CachePolicy{TTL: time.Hour, MaxTokens: 10}},
+		Freshness: time.Second, Meter: meter.New(nil), Keeper: keeper, Ended: make(chan struct{}),
+		Publish: func() {}, Stamp: func(*ledger.Document, timeline.Instant) bool { return false }, Notice: func(string) {},
+		Jitter: func(most time.Duration) time.Duration { return most / 2 },
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	r := New(c, s.store())
+	t.Cleanup(r.Close)
+	return r
+}
+
+// mark notes a number in the document, once, in the order in which the changes came.
+func mark(n int) Change {
+	return func(d *Draft) bool {
+		if slices.ContainsFunc(d.Doc.Triggers, func(m ledger.Trigger) bool { return m.Seq == uint64(n) }) {
+			return false
+		}
+		d.Doc.Triggers = append(d.Doc.Triggers, ledger.Trigger{Seq: uint64(n), Start: d.At.Now})
+		return true
+	}
+}
+
+func marks(t *testing.T, s *fakeStore) (out []int) {
+	t.Helper()
+	if s.data == nil {
+		return nil
+	}
+	d, err := ledger.Decode(s.data)
+	require.NoError(t, err)
+	for _, m := range d.Triggers {
+		out = append(out, int(m.Seq))
+	}
+	return out
+}
+
+func TestCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeStore{}
+		r := open(t, s)
+		_, err := r.Commit(t.Context(), mark(1))
+		require.NoError(t, err)
+		assert.Equal(t, []int{1}, marks(t, s))
+		assert.Equal(t, uint64(1), r.Newest().Rev)
+		_, err = r.Commit(t.Context(), func(*Draft) bool { return false })
+		require.NoError(t, err)
+		assert.Equal(t, uint64(1), s.rev, "a change that did nothing writes nothing")
+	})
+}
+
+// Changes that come while a commit is in progress go together into the next one, in their order.
+func TestCommitsAreBatched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeStore{takes: time.Second}
+		r := open(t, s)
+		var wg sync.WaitGroup
+		for n := range 9 { // six in the first commit's time, three in the second's
+			wg.Go(func() {
+				time.Sleep(time.Duration(n)*time.Millisecond + time.Duration(n/6)*1500*time.Millisecond)
+				_, err := r.Commit(t.Context(), mark(n))
+				assert.NoError(t, err)
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, []int{0, 1, 2, 3, 4, 5, 6, 7, 8}, marks(t, s))
+		assert.Equal(t, 3, s.updates)
+	})
+}
+
+// What the store did not take goes first in the next commit that works, in its order.
+func TestUnsavedGoesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeStore{err: errAway}
+		r := open(t, s)
+		_, err := r.Commit(t.Context(), mark(1))
+		require.ErrorIs(t, err, errAway)
+		r.ApplyLocally(mark(1), ForEnd)
+		r.ApplyLocally(mark(2), ForEnd)
+		assert.Len(t, r.Newest().Doc.Triggers, 2, "it counts here meanwhile")
+		s.set(func(s *fakeStore) { s.err = nil })
+		_, err = r.Commit(t.Context(), mark(3))
+		require.NoError(t, err)
+		assert.Equal(t, []int{1, 2, 3}, marks(t, s))
+		assert.Zero(t, r.Unsaved())
+
+		r.ApplyLocally(mark(4), ForEnd)
+		require.NoError(t, r.Flush(t.Context()))
+		assert.Equal(t, []int{1, 2, 3, 4}, marks(t, s))
+	})
+}
+
+// Reports leave room for the ends of acquisitions, and what is not to be saved takes none.
+func TestRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := open(t, &fakeStore{err: errAway})
+		for n := range int(ForReport) + 10 {
+			r.ApplyLocally(mark(n), ForReport)
+		}
+		assert.Equal(t, int(ForReport), r.Unsaved())
+		r.ApplyLocally(mark(0), ForEnd)
+		r.ApplyLocally(mark(0), NotSaved)
+		assert.Equal(t, int(ForReport)+1, r.Unsaved())
+	})
+}
+
+// Outcomes wait for a commit, and survive one that fails.
+func TestPendingSurvivesAFailedCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeStore{err: errAway}
+		r := open(t, s)
+		r.AddOutcome("a", "op", predict.Outcome{}, 5)
+		_, err := r.Commit(t.Context(), mark(1))
+		require.Error(t, err)
+		r.AddOutcome("a", "op", predict.Outcome{}, 7)
+		assert.Equal(t, ledger.Success{Began: 7, Uses: 2}, r.AllPending()["a"].Successes["op"])
+		assert.True(t, r.SuccessesWait())
+		s.set(func(s *fakeStore) { s.err = nil })
+		_, err = r.Commit(t.Context(), mark(1))
+		require.NoError(t, err)
+		assert.Empty(t, r.AllPending())
+	})
+}
+
+func TestPendingIsBounded(t *testing.T) {
+	r := open(t, &fakeStore{})
+	for n := range 2 * maxOperations {
+		r.AddOutcome("a", strconv.Itoa(n), predict.Outcome{}, 1)
+	}
+	assert.Len(t, r.AllPending()["a"].Successes, maxOperations)
+}
+
+// A look reads the store once in the freshness, for all callers together.
+func TestLookIsShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeStore{takes: 100 * time.Millisecond}
+		r := open(t, s)
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() { _, _, err := r.Look(t.Context()); assert.NoError(t, err) })
+		}
+		wg.Wait()
+		assert.Equal(t, 1, s.views)
+		time.Sleep(r.Freshness - time.Millisecond)
+		_, _, _ = r.Look(t.Context())
+		assert.Equal(t, 1, s.views)
+		time.Sleep(time.Millisecond)
+		_, _, _ = r.Look(t.Context())
+		assert.Equal(t, 2, s.views)
+	})
+}
+
+// A store that hangs holds the first callers for LookTimeout, and the next ones not at all.
+func TestLookAtAStoreThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := open(t, &fakeStore{takes: time.Hour})
+		began := time.Now()
+		_, _, err := r.Look(t.Context())
+		require.ErrorIs(t, err, ErrNoAnswer)
+		assert.Equal(t, LookTimeout, time.Since(began))
+		_, _, err = r.Look(t.Context())
+		require.ErrorIs(t, err, ErrNoAnswer)
+		assert.Equal(t, LookTimeout, time.Since(began))
+		assert.ErrorIs(t, r.Hangs(), ErrNoAnswer)
+		assert.False(t, r.IsBack(t.Context()))
+	})
+}
+
+// While the store is away, and for an hour after, a share of the limits holds.
+func TestShareOfTheLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeStore{}
+		r := open(t, s, func(c *Config) { c.Processes = 2 })
+		now := func() Limits { return r.LimitsAt(r.Meter.Read().Now) }
+		assert.False(t, r.MayStart(r.Newest()), "nothing is known that could bound it")
+		_, err := r.Commit(t.Context(), mark(1))
+		require.NoError(t, err)
+		assert.True(t, r.MayStart(r.Newest()))
+		assert.Nil(t, now().Full)
+		s.set(func(s *fakeStore) { s.err = errAway })
+		_, err = r.Commit(t.Context(), mark(2))
+		require.Error(t, err)
+		assert.Equal(t, []any{2, 2 * time.Minute, r.Policy}, []any{now().Policy.RateLimit.MaxRequestsPerHour, now().Policy.RateLimit.MinInterval, now().Full})
+		s.set(func(s *fakeStore) { s.err = nil })
+		_, err = r.Commit(t.Context(), mark(3))
+		require.NoError(t, err)
+		assert.NotNil(t, now().Full)
+		time.Sleep(time.Hour - time.Nanosecond)
+		assert.NotNil(t, now().Full)
+		time.Sleep(time.Nanosecond)
+		assert.Nil(t, now().Full)
+		at, err := open(t, &fakeStore{err: errAway}).CommitOrApply(t.Context(), mark(1))
+		assert.Error(t, err, "without a share nothing counts in this process alone")
+		assert.NotZero(t, at.Now)
+	})
+}
+
+// Callers that wait see what another process commits; they leave with their context, and when the guard closes.
+func TestAwait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeStore{}
+		ended := make(chan struct{})
+		r, other := open(t, s, func(c *Config) { c.Ended = ended }), open(t, s)
+		_, _, err := r.Look(t.Context())
+		require.NoError(t, err)
+		go func() {
+			time.Sleep(time.Second)
+			_, err := other.Commit(context.Background(), mark(1))
+			assert.NoError(t, err)
+		}()
+		for r.Newest() == nil || len(r.Newest().Doc.Triggers) == 0 {
+			require.NoError(t, r.Await(t.Context()))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, r.Await(ctx), context.Canceled)
+		go func() { time.Sleep(time.Millisecond); close(ended) }()
+		for err == nil {
+			err = r.Await(t.Context())
+		}
+		require.ErrorIs(t, err, ErrClosed)
+	})
+}
+
+// An attempt of this process that the store lost is charged again, and the loss is told once.
+func TestAttemptsOutliveALoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeStore{epoch: "first"}
+		var told []string
+		r := open(t, s, func(c *Config) { c.Notice = func(text string) { told = append(told, text) } })
+		now := r.Meter.Read().Now
+		a := ledger.Attempt{ID: "a", Seq: 1, Start: now, End: now}
+		_, err := r.Commit(t.Context(), func(d *Draft) bool { d.Doc.Charged(a); return true })
+		require.NoError(t, err)
+		r.RememberAttempt(a, now)
+		s.set(func(s *fakeStore) { s.data, s.rev, s.epoch = nil, 5, "second" })
+		time.Sleep(r.Freshness)
+		rev, at, err := r.Look(t.Context())
+		require.NoError(t, err)
+		require.Len(t, rev.Doc.Attempts, 1)
+		assert.Equal(t, at.Now, rev.Doc.Lost)
+		assert.NotEmpty(t, told)
+		require.NoError(t, r.Save(t.Context()))
+		d, err := ledger.Decode(s.data)
+		require.NoError(t, err)
+		assert.Len(t, d.Attempts, 1)
+	})
+}
