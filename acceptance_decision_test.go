@@ -176,7 +176,8 @@ func TestAcceptPersonalTokenRules(t *testing.T) {
 	require.Equal(t, 2, calls)
 	assert.Zero(t, u.up.count())
 
-	// Rejected: the others fall back to anonymous, never silently, and it is tried again after an hour.
+	// Rejected: it is asked for once, and where it is the same one the others fall back to anonymous, never silently, and it
+	// is tried again after an hour.
 	u.clock.move(10 * time.Second)
 	rejected := u.now()
 	fallback := u.served(acquired, with(unauthorized, grant.Token))
@@ -186,12 +187,12 @@ func TestAcceptPersonalTokenRules(t *testing.T) {
 	again := u.served(cached, plain)
 	assert.Contains(t, again.Verdict.Detail, "personal")
 	assert.Equal(t, tokenguard.Anonymous, again.Token.Kind())
-	require.Equal(t, 2, calls)
+	require.Equal(t, 3, calls)
 	u.clock.set(rejected.Add(time.Hour - 1))
 	u.served(cached, plain)
 	u.clock.move(1)
 	u.served(tokenguard.ReasonPersonal, plain)
-	require.Equal(t, 3, calls)
+	require.Equal(t, 4, calls)
 }
 
 func TestAcceptPersonalSpentUntilItsReset(t *testing.T) {

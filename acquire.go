@@ -55,6 +55,9 @@ func (g *Guard) acquire(ctx context.Context, c *acquireCall) (Grant, error) {
 		case decide.AnswerRefuse:
 			return g.refuse(c, d)
 		}
+		if runs(ctx, g.flights) {
+			return Grant{}, ErrReentrant
+		}
 		grant, done, err := g.join(ctx, c, d) // step 7
 		if done || err != nil {
 			return grant, err
@@ -84,7 +87,10 @@ func (g *Guard) observe(ctx context.Context, c *acquireCall) (err error) {
 	}
 	if g.personal != nil {
 		var fetched bool
-		if c.q.Personal, fetched, err = g.personal.observe(ctx, doc, c.q.Scope, c.at.Now); err != nil {
+		hasOther := func() bool { // an anonymous token that it need not wait for the personal one with
+			return c.q.Kind == ledger.Anonymous && c.rev != nil && g.inputs.on(c.q, c.rev, c.at.Now).Pick(c.at.Now) != nil
+		}
+		if c.q.Personal, fetched, err = g.personal.observe(ctx, doc, c.q.Scope, c.at.Now, hasOther); err != nil {
 			return err
 		}
 		if fetched {

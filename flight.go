@@ -253,7 +253,7 @@ func (f *flights) perform(ctx context.Context, j *job) result {
 	if left <= 0 {
 		return j.finish(Token{}, fmt.Errorf("tokenguard: this process was stopped for longer than the timeout of %v: %w", j.timeout, context.DeadlineExceeded))
 	}
-	ctx, cancel := context.WithDeadline(ctx, before.Add(left))
+	ctx, cancel := context.WithDeadline(runningIn(ctx, f), before.Add(left))
 
 	answers := make(chan answer, 1)
 	var gone atomic.Bool // the lease passed: nobody reads answers any more

@@ -170,7 +170,9 @@ func WithClassifier(classify func(Failure) Class) Option {
 }
 
 // WithPersonalToken sets the source of the account's own token, which goes before every anonymous one. It is called
-// once per TTL or expiry, on the context of a caller who needs it. It must not be nil.
+// once per TTL or expiry, with the values of the context of a caller who needs it, and once at once after a rejection: the
+// token may have been replaced where it comes from. A call that has an anonymous token waits at most 2 s for it, and not at
+// all while it hangs. It must not be nil.
 func WithPersonalToken(source func(context.Context) (Token, error)) Option {
 	return func(o *options) {
 		if o.given(source != nil, "WithPersonalToken", "a function") {

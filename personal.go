@@ -18,7 +18,8 @@ import (
 // shared over the document.
 
 const (
-	personalPause = time.Minute // after the function failed
+	personalPause    = time.Minute     // after the function failed
+	personalPatience = 2 * time.Second // of a caller that has another token
 )
 
 type personal struct {
@@ -38,6 +39,9 @@ type personal struct {
 	failed  timeline.Instant // when fetch failed last
 	why     string           // it failed, masked
 	fetches uint64           // that were not given up
+	hangs   bool             // the fetch in progress is taking longer than personalPatience
+	asking  timeline.Instant // the rejection because of which the token is due
+	asked   timeline.Instant // the last one after which the function was asked
 }
 
 // view is what a decision needs to know.
@@ -71,6 +75,10 @@ func (p *personal) view(doc *ledger.Document, scope string, now timeline.Instant
 		case r.Spent != 0:
 			pv.Again, pv.Note = r.Reset, "the personal token is spent, so an anonymous one is used"
 		}
+		if r.Rejected != 0 && p.taken <= r.Rejected && p.asked != r.Rejected { // it may have been replaced where it comes from
+			p.asking = r.Rejected
+			return pv, true
+		}
 		if now < pv.Again {
 			return pv, false
 		}
@@ -83,13 +91,28 @@ func (p *personal) view(doc *ledger.Document, scope string, now timeline.Instant
 	return pv, false
 }
 
-// observe is view, with the token fetched if it is due. The error is ctx's, or ErrClosed.
-func (p *personal) observe(ctx context.Context, doc *ledger.Document, scope string, now timeline.Instant) (pv decide.Personal, fetched bool, err error) {
+// observe is view, with the token fetched if it is due. A caller that has another token does not wait for a function that
+// hangs. The error is ctx's, or ErrClosed.
+func (p *personal) observe(ctx context.Context, doc *ledger.Document, scope string, now timeline.Instant, hasOther func() bool) (pv decide.Personal, fetched bool, err error) {
 	pv, due := p.view(doc, scope, now)
 	if !due {
 		return pv, false, nil
 	}
-	switch err := p.refresh(ctx, pv.Fetches); {
+	if runs(ctx, p) { // the function asks its own guard
+		pv.Note = "the personal token is being fetched, so an anonymous one is used"
+		return pv, false, nil
+	}
+	patience := p.timeout
+	if hasOther() {
+		patience = personalPatience
+		if p.isHanging() {
+			patience = 0
+		}
+	}
+	switch err := p.refresh(ctx, pv.Fetches, patience); {
+	case errors.Is(err, errHangs):
+		pv.Note = "the source of the personal token does not answer, so an anonymous one is used"
+		return pv, false, nil
 	case err != nil && ctx.Err() != nil:
 		return pv, false, ctx.Err()
 	case errors.Is(err, ErrClosed):
@@ -99,12 +122,35 @@ func (p *personal) observe(ctx context.Context, doc *ledger.Document, scope stri
 	return pv, true, nil
 }
 
+// errHangs is a function that takes longer than a caller waits for.
+var errHangs = errors.New("tokenguard: the source of the personal token does not answer")
+
+func (p *personal) isHanging() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hangs
+}
+
 // refresh calls the function, one call for all who need it, on the context of the one that came first. seen is how many
-// fetches had ended when it was due.
-func (p *personal) refresh(ctx context.Context, seen uint64) error {
+// fetches had ended when it was due. When patience is over the fetch goes on without its caller, for those that come.
+func (p *personal) refresh(ctx context.Context, seen uint64, patience time.Duration) error {
+	own, cancel := context.WithCancel(runningIn(context.WithoutCancel(ctx), p))
+	stop := context.AfterFunc(ctx, cancel)
+	defer stop()
+	var over <-chan time.Time // none: the function is bounded by its own timeout
+	if patience < p.timeout {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		over = timer.C
+	}
 	for {
-		ch := p.calls.DoChan("", func() (any, error) { return nil, p.once(ctx, seen) })
+		ch := p.calls.DoChan("", func() (any, error) { return nil, p.once(own, seen) })
 		select {
+		case <-over:
+			p.mu.Lock()
+			p.hangs = p.fetches == seen
+			p.mu.Unlock()
+			return errHangs
 		case res := <-ch:
 			if errors.Is(res.Err, errLeft) && ctx.Err() == nil {
 				continue // the caller that came first is gone: be the first
@@ -113,6 +159,7 @@ func (p *personal) refresh(ctx context.Context, seen uint64) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-p.ended:
+			cancel()
 			return ErrClosed
 		}
 	}
@@ -128,10 +175,18 @@ func (p *personal) once(ctx context.Context, seen uint64) error {
 	if late { // the fetch that this caller needed ended before it could join it
 		return nil
 	}
+	defer func() {
+		p.mu.Lock()
+		p.hangs = false
+		p.mu.Unlock()
+	}()
 	bounded, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	answers := make(chan answer, 1)
 	began := p.read().Now
+	p.mu.Lock()
+	asking := p.asking
+	p.mu.Unlock()
 	go call("WithPersonalToken", func() (Token, error) { return p.fetch(bounded) }, func(ans answer) { answers <- ans })
 	var ans answer
 	select {
@@ -158,6 +213,7 @@ func (p *personal) once(ctx context.Context, seen uint64) error {
 		p.failed, p.why = r.Now, why
 		return ans.err
 	}
+	p.asked = asking
 	p.taken, p.ends, p.failed, p.why = r.Now, ends, 0, ""
 	p.keeper.Register(ans.token.read().secret)
 	p.token = ans.token.received(Personal, ans.token.Scope(), r.Time(p.taken), r.Time(p.ends.meter))

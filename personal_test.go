@@ -20,7 +20,106 @@ func TestPersonalTokenIsNotFetchedTwiceForOneNeed(t *testing.T) {
 	pv, due := g.personal.view(ledger.New(), "", g.meter.Read().Now)
 	require.True(t, due)
 	for range 3 {
-		require.NoError(t, g.personal.refresh(t.Context(), pv.Fetches))
+		require.NoError(t, g.personal.refresh(t.Context(), pv.Fetches, time.Minute))
 	}
 	assert.Equal(t, 1, calls)
+}
+
+// A source that hangs holds no caller that has an anonymous token for longer than a moment, and each that comes meanwhile
+// not at all; what it brings in the end serves those that come then.
+func TestPersonalSourceThatHangs(t *testing.T) {
+	for _, takes := range []time.Duration{10 * time.Second, time.Hour} { // it answers, or runs into its timeout
+		calls := 0
+		bubble(t, func(t *testing.T, r *rig) {
+			require.NoError(t, r.Adopt(t.Context(), NewToken("anonymous", time.Time{})))
+			began := time.Now()
+			ctx, cancel := context.WithCancel(t.Context())
+			grant, err := r.Acquire(ctx, Request{})
+			require.NoError(t, err)
+			cancel() // as a server does once the call is answered
+			assert.Equal(t, "anonymous", grant.Token.Value())
+			assert.Contains(t, grant.Verdict.Detail, "does not answer")
+			assert.Equal(t, personalPatience, time.Since(began))
+			for range 3 {
+				time.Sleep(time.Second)
+				began = time.Now()
+				assert.Equal(t, "anonymous", r.must(Request{}).Token.Value())
+				assert.Zero(t, time.Since(began))
+			}
+			began = time.Now()
+			grant, err = r.Acquire(t.Context(), Request{Kind: Personal}) // which has no other
+			assert.Equal(t, 1, calls)
+			if takes == 10*time.Second {
+				require.NoError(t, err)
+				assert.Equal(t, "mine", grant.Token.Value())
+				assert.Equal(t, 5*time.Second, time.Since(began))
+				assert.Equal(t, "mine", r.must(Request{}).Token.Value())
+				return
+			}
+			require.ErrorIs(t, err, ErrNotNeeded)
+			assert.Equal(t, 25*time.Second, time.Since(began))
+			assert.Contains(t, r.must(Request{}).Verdict.Detail, "did not return within 30s")
+		}, WithPersonalToken(func(ctx context.Context) (Token, error) {
+			calls++
+			select {
+			case <-time.After(takes):
+				return NewTokenIn("mine", time.Hour), nil
+			case <-ctx.Done():
+				return Token{}, ctx.Err()
+			}
+		}))
+	}
+}
+
+// After a rejection the source is asked once, at once: the token may have been replaced where it comes from. Only if it is
+// the same one is it left alone.
+func TestRotatedPersonalToken(t *testing.T) {
+	value, calls := "first", 0
+	source := WithPersonalToken(func(context.Context) (Token, error) {
+		calls++
+		return NewToken(value, time.Time{}), nil
+	})
+	bubble(t, func(t *testing.T, r *rig) {
+		require.NoError(t, r.Adopt(t.Context(), NewToken("anonymous", time.Now().Add(48*time.Hour))))
+		require.Equal(t, "first", r.must(Request{}).Token.Value())
+		time.Sleep(time.Minute)
+		value = "second"
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: TokenID("first"), Failure: unauth}))
+		assert.Equal(t, "second", r.must(Request{}).Token.Value())
+		assert.Equal(t, 2, calls)
+
+		time.Sleep(time.Minute)
+		assert.Equal(t, "anonymous", r.must(Request{Failure: unauth, Failing: TokenID("second")}).Token.Value())
+		assert.Equal(t, 3, calls)
+		for range 50 {
+			assert.Equal(t, "anonymous", r.must(Request{}).Token.Value())
+			time.Sleep(time.Minute)
+		}
+		assert.Equal(t, 3, calls, "it is the same one")
+		time.Sleep(11 * time.Minute)
+		assert.Equal(t, "second", r.must(Request{}).Token.Value())
+		assert.Equal(t, 4, calls)
+	}, source)
+	t.Run("in a new process", func(t *testing.T) {
+		store, clock := NewMemoryStore(), &modelClock{now: time.Unix(1.8e9, 0)}
+		opts := []Option{source, WithStore(store), WithName("x"), WithClock(clock)}
+		g := newTestGuard(t, giveToken("anonymous"), opts...)
+		_, err := g.Token(t.Context())
+		require.NoError(t, err)
+		clock.add(time.Minute)
+		require.NoError(t, g.Report(t.Context(), Outcome{TokenID: TokenID("second"), Failure: unauth}))
+		calls = 0
+		for range 3 { // a clock that stands still
+			_, err = g.Token(t.Context())
+			require.NoError(t, err)
+		}
+		assert.Equal(t, 1, calls)
+		clock.add(time.Minute)
+		again := newTestGuard(t, nil2, opts...)
+		for range 3 {
+			_, err = again.Token(t.Context())
+			require.NoError(t, err)
+		}
+		assert.Equal(t, 2, calls)
+	})
 }

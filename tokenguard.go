@@ -175,6 +175,9 @@ func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 		if !ok || refused.Verdict.RetryAt.IsZero() {
 			return grant, err
 		}
+		if runs(ctx, g.flights) {
+			return Grant{}, fmt.Errorf("%w: %w", ErrReentrant, err)
+		}
 		if serr := sleepUntil(ctx, g.opt.clock, g.replica, refused.Verdict.RetryAt, changed, g.ended); serr != nil {
 			return Grant{}, fmt.Errorf("tokenguard: %w while waiting: %w", serr, err)
 		}

@@ -46,7 +46,7 @@ func (t *trial) acquire(ctx context.Context, req Request) (Grant, error) {
 	plain := req
 	plain.Failing = t.failing(req.Failing)
 	grant, err := t.guard.enforce(ctx, plain)
-	if refused, ok := err.(*RefusedError); ok && t.bypasses(refused.Verdict.Reason) {
+	if refused, ok := err.(*RefusedError); ok && t.bypasses(refused.Verdict.Reason) && !runs(ctx, t.guard.flights) {
 		grant, err = t.bypass(ctx, req, refused)
 	}
 	if t.candidate != nil {
@@ -135,7 +135,7 @@ func (t *trial) bypass(ctx context.Context, req Request, refused *RefusedError) 
 	if g.once.first("shadow") {
 		g.events.notice(g.meter.Read().Wall, "shadow mode: calls that would be refused go to RequestFunc, so no limit holds")
 	}
-	bounded, cancel := context.WithTimeout(ctx, g.opt.timeout)
+	bounded, cancel := context.WithTimeout(runningIn(ctx, g.flights), g.opt.timeout)
 	defer cancel()
 	own := req
 	own.Kind, own.Caller, own.Failing = Anonymous, trim(req.Caller, maxCaller), normalID(req.Failing)
