@@ -137,10 +137,24 @@ func (r *run) checkWorld(w *want) (problems []string) {
 	if n := len(r.upstream.Calls()); w.Upstream != nil && n != *w.Upstream {
 		problems = append(problems, fmt.Sprintf("want  upstream called %d times so far, got %d", *w.Upstream, n))
 	}
+	renewed := r.renewals.Calls()
+	if n := len(renewed); w.Renewals != nil && n != *w.Renewals {
+		problems = append(problems, fmt.Sprintf("want  renewed %d times so far, got %d", *w.Renewals, n))
+	}
+	if w.Presented != nil && (len(renewed) == 0 || renewed[len(renewed)-1].Refresh != *w.Presented) {
+		problems = append(problems, fmt.Sprintf("want  refresh token %q presented last, got %v", *w.Presented, refreshTokens(renewed)))
+	}
 	if n := len(r.personal.Calls()); w.Personal != nil && n != *w.Personal {
 		problems = append(problems, fmt.Sprintf("want  personal token fetched %d times so far, got %d", *w.Personal, n))
 	}
 	return problems
+}
+
+func refreshTokens(calls []Call) (out []string) {
+	for _, c := range calls {
+		out = append(out, c.Refresh)
+	}
+	return out
 }
 
 // checkExplained asks Explain for the reason of a refusal, which must be the one that the caller was told.

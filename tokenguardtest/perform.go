@@ -104,11 +104,23 @@ func (r *run) call(p *process, s *step) (out result) {
 			tok = tokenguard.NewTokenIn(s.With.Token, time.Duration(s.With.Lifetime))
 		}
 		tok = tok.WithScope(s.With.Scope)
+		if s.With.Refresh != "" {
+			tok = tok.WithRefreshToken(s.With.Refresh, time.Time{})
+		}
+		if s.With.Account != "" {
+			tok = tok.WithAccount(s.With.Account)
+		}
+		if s.With.Predecessor != "" {
+			tok = tok.WithPredecessor(tokenguard.TokenID(s.With.Predecessor))
+		}
 		out.err = p.guard.Adopt(ctx, tok)
 	case "clear":
 		what := tokenguard.Clear{Suspicion: s.With.Suspicion, Backoff: s.With.Backoff, RetryAfter: s.With.RetryAfter}
 		if what.Suspicion != "" && what.Suspicion != "*" {
 			what.Suspicion = tokenguard.TokenID(what.Suspicion)
+		}
+		if s.With.Identity != "" {
+			what.Identity = tokenguard.NewToken("", time.Time{}).WithRefreshToken(s.With.Identity, time.Time{}).Identity()
 		}
 		out.err = p.guard.Clear(ctx, what)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,12 @@ func (r *run) process(name string) (*process, error) {
 		return nil, err
 	}
 	opts = append(append(opts, given...), r.options...)
+	if r.s.Renewals != nil {
+		opts = append(opts, tokenguard.WithRenewalLimits(r.s.Given.RenewalLimits.limits()))
+		if !slices.Contains(r.s.Given.WithoutRenewal, name) {
+			opts = append(opts, tokenguard.WithRenewal(p.renew(r.renewals)))
+		}
+	}
 	guard, err := tokenguard.New(p.request(r.upstream), opts...)
 	if err != nil {
 		p.cancel()
@@ -81,6 +88,17 @@ func (r *run) given() (opts []tokenguard.Option, err error) {
 func (p *process) request(s *Script) tokenguard.RequestFunc {
 	return func(ctx context.Context, req tokenguard.Request) (tokenguard.Token, error) {
 		tok, err := s.Request(ctx, req)
+		if p.gone.Load() {
+			return tokenguard.Token{}, errGone
+		}
+		return tok, err
+	}
+}
+
+// renew is request for the renewals.
+func (p *process) renew(s *Script) tokenguard.RenewalFunc {
+	return func(ctx context.Context, old tokenguard.Token) (tokenguard.Token, error) {
+		tok, err := s.Renew(ctx, old)
 		if p.gone.Load() {
 			return tokenguard.Token{}, errGone
 		}

@@ -66,15 +66,15 @@ func RunScenarios(t *testing.T, fsys fs.FS, opts ...tokenguard.Option) {
 
 // run is one scenario while it runs.
 type run struct {
-	t        testing.TB
-	file     string
-	s        *scenario
-	clock    *bubbleClock
-	upstream *Script
-	personal *Script
-	memory   tokenguard.Store // nil: a file
-	dir      string
-	crashes  int
+	t                  testing.TB
+	file               string
+	s                  *scenario
+	clock              *bubbleClock
+	upstream, renewals *Script
+	personal           *Script
+	memory             tokenguard.Store // nil: a file
+	dir                string
+	crashes            int
 
 	storeFails atomic.Bool
 	options    []tokenguard.Option
@@ -99,7 +99,13 @@ func newRun(t testing.TB, file string, s *scenario, store, dir string, opts []to
 	if store == "memory" {
 		r.memory = tokenguard.NewMemoryStore()
 	}
-	r.upstream, r.personal = NewScript(r.clock), NewScript(r.clock)
+	r.upstream, r.renewals, r.personal = NewScript(r.clock), NewScript(r.clock), NewScript(r.clock)
+	r.renewals.Beyond = Reply{Err: errors.New("the scenario has no further renewal")}
+	if s.Renewals != nil {
+		for _, u := range *s.Renewals {
+			r.renewals.Add(u.reply(s.Given.Start))
+		}
+	}
 	for _, u := range s.Upstream {
 		r.upstream.Add(u.reply(s.Given.Start))
 	}
@@ -124,6 +130,9 @@ func (r *run) run() {
 		if n := len(r.upstream.Calls()); n > len(r.s.Upstream) {
 			problems = append(problems, fmt.Sprintf("the upstream was called %d times, the scenario has %d replies", n, len(r.s.Upstream)))
 		}
+		if n, most := len(r.renewals.Calls()), r.s.renewals(); n > most {
+			problems = append(problems, fmt.Sprintf("the token was renewed %d times, the scenario has %d renewals", n, most))
+		}
 		if len(problems) > 0 {
 			r.t.Errorf("%s: step %d of %d (%s) at %s\n  %s\n%s", r.file, i+1, len(r.s.steps), r.s.Name, r.show(r.clock.Now()),
 				oneLine(st.raw), list(problems))
@@ -143,6 +152,7 @@ func (r *run) shutdown() {
 	}
 	// A request that ignores its context outlives even Close, and time stands still once this function has returned.
 	_ = r.upstream.idle(context.Background())
+	_ = r.renewals.idle(context.Background())
 	synctest.Wait()
 }
 

@@ -20,6 +20,7 @@ type scenario struct {
 	Doc      string            `json:"doc"`
 	Given    given             `json:"given"`
 	Upstream []reply           `json:"upstream"`
+	Renewals *[]reply          `json:"renewals"` // nil: no process can renew
 	Steps    []json.RawMessage `json:"steps"`
 
 	steps []step
@@ -34,6 +35,23 @@ type given struct {
 	RefreshAhead            span            `json:"refresh_ahead"`
 	WithoutTokenPersistence bool            `json:"without_token_persistence"`
 	Personal                []reply         `json:"personal"` // the last one repeats
+	RenewalLimits           renewalLimits   `json:"renewal_limits"`
+	WithoutRenewal          []string        `json:"without_renewal"` // names of processes
+}
+
+// renewalLimits are tokenguard.RenewalLimits in JSON.
+type renewalLimits struct {
+	MinInterval  span `json:"min_interval"`
+	MaxPerHour   int  `json:"max_per_hour"`
+	BackoffBase  span `json:"backoff_base"`
+	MaxBackoff   span `json:"max_backoff"`
+	Timeout      span `json:"timeout"`
+	ReplaceAfter span `json:"replace_after"`
+}
+
+func (l renewalLimits) limits() tokenguard.RenewalLimits {
+	return tokenguard.RenewalLimits{MinInterval: time.Duration(l.MinInterval), MaxPerHour: l.MaxPerHour, BackoffBase: time.Duration(l.BackoffBase),
+		MaxBackoff: time.Duration(l.MaxBackoff), Timeout: time.Duration(l.Timeout), ReplaceAfter: time.Duration(l.ReplaceAfter)}
 }
 
 // reply is Reply in JSON.
@@ -50,12 +68,17 @@ type reply struct {
 	Hang     bool              `json:"hang"`
 	Took     span              `json:"took"`
 	Deaf     bool              `json:"deaf"`
+
+	Refresh       string `json:"refresh"`
+	RefreshExpiry when   `json:"refresh_expiry"`
+	Account       string `json:"account"`
 }
 
 func (r reply) reply(start time.Time) Reply {
 	out := Reply{
 		Hang: r.Hang, Goexit: r.Goexit, Empty: r.Empty, Value: r.Token, Lifetime: time.Duration(r.Lifetime),
 		Expiry: r.Expiry.time(start), Took: time.Duration(r.Took), Deaf: r.Deaf,
+		Refresh: r.Refresh, RefreshExpiry: r.RefreshExpiry.time(start), Account: r.Account,
 		Failure: failure{Status: r.Status, Header: r.Header, Message: r.Message}.failure(start),
 	}
 	if r.Panic != "" {
@@ -113,6 +136,11 @@ type arguments struct {
 	Lifetime  span   `json:"lifetime"`
 	Expiry    when   `json:"expiry"`
 
+	Predecessor string `json:"predecessor"` // a token's value
+	Account     string `json:"account"`
+	Refresh     string `json:"refresh"`
+
+	Identity   string `json:"identity"`  // the refresh token that came with the account
 	Suspicion  string `json:"suspicion"` // a token's value, or *
 	Backoff    bool   `json:"backoff"`
 	RetryAfter bool   `json:"retry_after"`
@@ -128,8 +156,8 @@ var request = []string{"kind", "scope", "caller", "failure", "failing", "timeout
 var accepts = map[string][]string{
 	"acquire": request, "wait": request, "explain": request, "token": {"timeout"},
 	"report": {"token", "latency", "failure", "remaining", "limit", "reset_at"},
-	"adopt":  {"token", "scope", "kind", "lifetime", "expiry"},
-	"clear":  {"suspicion", "backoff", "retry_after"},
+	"adopt":  {"token", "scope", "kind", "lifetime", "expiry", "predecessor", "account", "refresh"},
+	"clear":  {"suspicion", "backoff", "retry_after", "identity"},
 	"join":   {"job"}, "advance": {"by"}, "set_clock": {"to"},
 	"open": {}, "close": {}, "restart": {}, "crash": {}, "store_fails": {}, "store_works": {},
 }
@@ -152,9 +180,11 @@ type want struct {
 	Sources map[tokenguard.Source]int `json:"sources"`
 	Reasons map[tokenguard.Reason]int `json:"reasons"`
 
-	Now      when `json:"now"`
-	Upstream *int `json:"upstream"`
-	Personal *int `json:"personal"`
+	Now       when    `json:"now"`
+	Upstream  *int    `json:"upstream"`
+	Renewals  *int    `json:"renewals"`
+	Presented *string `json:"presented"` // the refresh token of the last renewal
+	Personal  *int    `json:"personal"`
 }
 
 // errNames are what "is" may name.
@@ -284,4 +314,12 @@ func parseScenario(data []byte) (*scenario, error) {
 		}
 	}
 	return &s, nil
+}
+
+// renewals is how many there are replies for.
+func (s *scenario) renewals() int {
+	if s.Renewals == nil {
+		return 0
+	}
+	return len(*s.Renewals)
 }

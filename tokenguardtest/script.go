@@ -33,6 +33,11 @@ type Reply struct {
 	Lifetime time.Duration
 	// Expiry of the token, where the upstream states an instant.
 	Expiry time.Time
+	// Refresh is the refresh token that comes with it, or with Empty alone: an account whose first value is still to be
+	// had. RefreshExpiry is its expiry, and Account the upstream's name for the account.
+	Refresh       string
+	RefreshExpiry time.Time
+	Account       string
 
 	// Took is how long the upstream thinks before it answers in any of these ways, on the script's clock.
 	Took time.Duration
@@ -40,18 +45,21 @@ type Reply struct {
 	Deaf bool
 }
 
-// Call is one call of a script's Request.
+// Call is one call of a script's Request or Renew.
 type Call struct {
 	// At is when it began, on the script's clock.
 	At time.Time
 	// Context is the one that the guard passed: its values are the caller's.
 	Context context.Context
 	Request tokenguard.Request
+	// Refresh is the refresh token that Renew was given.
+	Refresh string
 	// Done says that the call has ended, in whatever way.
 	Done bool
 }
 
-// Script is an upstream that answers from a list. Its method Request is the tokenguard.RequestFunc.
+// Script is an upstream that answers from a list. Its method Request is the tokenguard.RequestFunc, and its method Renew a
+// tokenguard.RenewalFunc: rather of another Script, since both take the next reply.
 //
 // A Script is safe for concurrent use. Make one with NewScript.
 type Script struct {
@@ -117,7 +125,16 @@ func (s *Script) await(ctx context.Context, condition func() bool) error {
 
 // Request answers the next call. It is a tokenguard.RequestFunc.
 func (s *Script) Request(ctx context.Context, req tokenguard.Request) (tokenguard.Token, error) {
-	n, reply := s.begin(ctx, req)
+	return s.answer(ctx, Call{Request: req})
+}
+
+// Renew answers the next call. It is a tokenguard.RenewalFunc.
+func (s *Script) Renew(ctx context.Context, old tokenguard.Token) (tokenguard.Token, error) {
+	return s.answer(ctx, Call{Refresh: old.RefreshToken()})
+}
+
+func (s *Script) answer(ctx context.Context, call Call) (tokenguard.Token, error) {
+	n, reply := s.begin(ctx, call)
 	defer s.end(n)
 	if reply.Took > 0 {
 		until := ctx
@@ -140,27 +157,40 @@ func (s *Script) Request(ctx context.Context, req tokenguard.Request) (tokenguar
 		return tokenguard.Token{}, reply.Err
 	case !reply.Failure.IsZero():
 		return tokenguard.Token{}, tokenguard.Failed(reply.Failure)
-	case reply.Empty:
+	case reply.Empty && reply.Refresh == "":
 		return tokenguard.Token{}, nil
 	}
-	value := reply.Value
-	if value == "" {
-		value = fmt.Sprintf("token-%d", n+1)
-	}
-	if reply.Lifetime != 0 {
-		return tokenguard.NewTokenIn(value, reply.Lifetime), nil
-	}
-	return tokenguard.NewToken(value, reply.Expiry), nil
+	return reply.token(n), nil
 }
 
-func (s *Script) begin(ctx context.Context, req tokenguard.Request) (int, Reply) {
+// token is what the reply to the call of this number grants.
+func (r *Reply) token(n int) tokenguard.Token {
+	value := r.Value
+	if value == "" && !r.Empty {
+		value = fmt.Sprintf("token-%d", n+1)
+	}
+	token := tokenguard.NewToken(value, r.Expiry)
+	if r.Lifetime != 0 {
+		token = tokenguard.NewTokenIn(value, r.Lifetime)
+	}
+	if r.Refresh != "" {
+		token = token.WithRefreshToken(r.Refresh, r.RefreshExpiry)
+	}
+	if r.Account != "" {
+		token = token.WithAccount(r.Account)
+	}
+	return token
+}
+
+func (s *Script) begin(ctx context.Context, call Call) (int, Reply) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n, reply := len(s.calls), s.Beyond
 	if n < len(s.replies) {
 		reply = s.replies[n]
 	}
-	s.calls = append(s.calls, Call{At: now(s.clock), Context: ctx, Request: req})
+	call.At, call.Context = now(s.clock), ctx
+	s.calls = append(s.calls, call)
 	s.changedLocked()
 	return n, reply
 }

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tokenguard/tokenguard"
@@ -105,4 +106,23 @@ func TestScriptTakesItsTimeOnTheClock(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.ErrorIs(t, s.Await(ctx, 3), context.DeadlineExceeded)
 	})
+}
+
+func TestScriptRenews(t *testing.T) {
+	s := NewScript(nil,
+		Reply{Empty: true, Refresh: "r1", Account: "guest"},
+		Reply{Value: "a", Refresh: "r2", RefreshExpiry: noon},
+		Reply{Empty: true})
+	first, err := s.Request(t.Context(), tokenguard.Request{})
+	require.NoError(t, err)
+	assert.Empty(t, first.Value())
+	assert.Equal(t, "r1", first.RefreshToken())
+	assert.Equal(t, tokenguard.NewToken("", time.Time{}).WithAccount("guest").Identity(), first.Identity())
+	second, err := s.Renew(t.Context(), first)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a", "r2"}, []string{second.Value(), second.RefreshToken()})
+	third, err := s.Renew(t.Context(), second)
+	require.NoError(t, err)
+	assert.Empty(t, third.Value())
+	assert.Equal(t, []string{"", "r1", "r2"}, refreshTokens(s.Calls()))
 }
