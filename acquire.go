@@ -340,7 +340,7 @@ func (g *Guard) remember(c *acquireCall, d decide.Decision, a cachedAnswer) {
 	if a.err != nil && !a.err.Verdict.RetryAt.IsZero() {
 		until = min(until, c.at.Instant(a.err.Verdict.RetryAt))
 	}
-	a.rev, a.until = c.rev, min(int64(until-t.delta), int64(g.replica.TrustedUntil(hotLife)))
+	a.rev, a.until = c.rev, min(int64(until-t.delta), int64(g.cache.trusted()))
 	if a.event.Kind != "" {
 		a.sample = g.events.journal.Sample(&a.event)
 	}
@@ -367,7 +367,7 @@ func (g *Guard) publish() {
 	}
 	now := g.meter.Read().Now
 	t := c.newTableLocked(rev, mono, now, func(rec *ledger.Token) bool { return !rev.Doc.AcquiredBy(rec, g.flights.owner) })
-	t.valid.Store(int64(g.replica.TrustedUntil(hotLife)))
+	t.term.Store(c.beginLocked(g.cache.trusted()))
 	if g.opt.clock == nil {
 		for scope := range rev.Doc.ByScope {
 			if ledger.IsHashed(scope) { // callers know it by another name

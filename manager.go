@@ -71,7 +71,7 @@ func failedVerdict(v *decide.Input, f *ledger.Streak, r timeline.Reading) Verdic
 
 // serve answers the call with the token of the decision.
 func (g *Guard) serve(c *acquireCall, d decide.Decision) (grant Grant, err error) {
-	defer g.cache.confirm(c.rev, g.replica.TrustedUntil(hotLife))
+	defer g.cache.confirm(c.rev, g.cache.trusted())
 	if d.Reason == decide.ReasonPersonal {
 		g.counters.answered(ReasonPersonal)
 		return Grant{Token: g.personal.current(), Source: SourcePersonal, Verdict: verdictOf(c.in, d, c.at, 0)}, nil

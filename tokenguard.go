@@ -11,6 +11,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/time/rate"
 
+	"github.com/tokenguard/tokenguard/internal/bootclock"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/meter"
 	"github.com/tokenguard/tokenguard/internal/replica"
@@ -96,13 +97,15 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	g.events = newEmitter(o, g.meter.Base(), g.reader.masked, func(reason Reason) bool { return g.trial.bypasses(reason) })
 	g.reports, _ = lru.New[reportID, struct{}](reportsKept)
 	g.once.seen, _ = lru.New[string, struct{}](oncesKept)
-	g.cache.base = g.meter.Base()
+	g.cache.base, g.cache.mono = g.meter.Base(), g.meter.Mono
+	g.cache.lends, g.cache.bubble = canLend && !o.clockOnHit, bootclock.InBubble()
 	g.answers.seed = maphash.MakeSeed()
 	g.replica = replica.New(replica.Config{
 		Policy: o.policy, Processes: o.processes, Freshness: o.freshness, EachCall: o.clock != nil || o.freshness == 0,
 		OwnClock: o.clock != nil, TwoClocks: errTwoClocks, Meter: g.meter, Keeper: keeper, Ended: g.ended, Panicked: panicError,
 		Publish: g.publish, Stamp: g.cache.stamp, Notice: func(text string) { g.events.notice(g.meter.Read().Wall, text) },
 	}, storeOf(store, o.name, shared))
+	g.cache.replica, g.cache.rebuild = g.replica, g.publish
 	if o.personal != nil {
 		g.personal = &personal{fetch: o.personal, policy: o.policy, keeper: keeper, masked: g.reader.masked, timeout: o.timeout, read: g.meter.Read, ended: g.ended}
 	}

@@ -49,7 +49,7 @@ func TestEveryReadingCommandSpeaksJSON(t *testing.T) {
 // bring it about.
 func TestNoOptionIsNamed(t *testing.T) {
 	elsewhere := map[string]string{
-		"WithClassifier": "", "WithPersonalToken": "", "WithoutTokenPersistence": "", "WithClock": "", "WithLogger": "", "WithObserver": "",
+		"WithClassifier": "", "WithPersonalToken": "", "WithoutTokenPersistence": "", "WithClock": "", "WithClockOnEachHit": "", "WithLogger": "", "WithObserver": "",
 		"WithShadowModeRefusingNothing": "", "WithCandidate": "", "WithFailOpenToLocalShare": "", "WithTTL": "", "WithTimeout": "",
 		"WithWaitReplicas": "", "WithFreshness": "", "WithRenewal": "", "WithRenewalLimits": "", // none is set by the user of a command
 	}
