@@ -123,7 +123,7 @@ func TestAcceptOneVerdictEverywhere(t *testing.T) {
 			assert.Equal(t, v.RetryAt.Format(time.RFC3339Nano), record["retry_at"])
 		}
 	}
-	same(u.served(acquired, plain).Verdict)
+	same(u.served(acquired, plain).Verdict())
 	same(u.refused(tokenguard.ReasonMinInterval, scoped("other")).Verdict)
 	u.clock.move(300 * time.Second)
 	failed := u.fails(scoped("other"))

@@ -72,7 +72,7 @@ func compareAnswers(t *testing.T, seed uint64) {
 	var until time.Time
 	answer := func(g *tokenguard.Guard, req tokenguard.Request) string {
 		grant, err := g.Acquire(t.Context(), req)
-		v := grant.Verdict
+		v := grant.Verdict()
 		var refused *tokenguard.RefusedError
 		var failed *tokenguard.RequestError
 		if errors.As(err, &failed) {

@@ -38,8 +38,8 @@ func TestAcceptPersonalFallbackIsNeverSilent(t *testing.T) {
 			}
 			grant := u.served(cached, test.req)
 			assert.Equal(t, tokenguard.Anonymous, grant.Token.Kind())
-			assert.Contains(t, grant.Verdict.Detail, "personal token")
-			assert.Contains(t, grant.Verdict.Detail, "anonymous")
+			assert.Contains(t, grant.Verdict().Detail, "personal token")
+			assert.Contains(t, grant.Verdict().Detail, "anonymous")
 		})
 	}
 }

@@ -64,7 +64,7 @@ func TestAcceptExplainAgreesWithAcquire(t *testing.T) {
 		t.Helper()
 		e, explained := u.Explain(t.Context(), req)
 		grant, err := u.Acquire(t.Context(), req)
-		want := grant.Verdict
+		want := grant.Verdict()
 		if err != nil {
 			var refused *tokenguard.RefusedError
 			require.ErrorAs(t, err, &refused)

@@ -131,7 +131,7 @@ func (u *user) served(reason tokenguard.Reason, req tokenguard.Request) tokengua
 	u.t.Helper()
 	grant, err := u.Acquire(u.t.Context(), req)
 	require.NoError(u.t, err)
-	require.Equal(u.t, reason, grant.Verdict.Reason, grant.Verdict.Detail)
+	require.Equal(u.t, reason, grant.Verdict().Reason, grant.Verdict().Detail)
 	require.NotEmpty(u.t, grant.Token.Value())
 	return grant
 }
@@ -145,7 +145,7 @@ func (u *user) refused(reason tokenguard.Reason, req tokenguard.Request) *tokeng
 	require.Equal(u.t, rev, u.Stats().Store.Revision, "Explain wrote")
 	before := u.up.count()
 	grant, err := u.Acquire(u.t.Context(), req)
-	require.Error(u.t, err, "served %v: %+v", grant.Token, grant.Verdict)
+	require.Error(u.t, err, "served %v: %+v", grant.Token, grant.Verdict())
 	require.ErrorIs(u.t, err, tokenguard.ErrRefused)
 	var refusal *tokenguard.RefusedError
 	require.ErrorAs(u.t, err, &refusal)

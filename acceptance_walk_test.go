@@ -167,7 +167,7 @@ func (w *walk) run() {
 		foreseen, now := w.explain(req), w.now()
 		personals, starts := w.personals, w.up.count()
 		grant, err := w.Acquire(w.t.Context(), req)
-		got := grant.Verdict
+		got := grant.Verdict()
 		var refusal *tokenguard.RefusedError
 		if errors.As(err, &refusal) {
 			got = refusal.Verdict

@@ -243,7 +243,9 @@ func (g *Guard) deliver(ctx context.Context, c *acquireCall, res result, leader 
 				c.joined = false
 				grant, err := g.serve(c, c.in.ServedBy(t))
 				if failed != nil {
-					grant.Verdict.Detail += "; " + failed.Verdict.Detail
+					v := grant.Verdict()
+					v.Detail += "; " + failed.Verdict.Detail
+					grant.verdict = &v
 				}
 				return grant, err, true
 			}
@@ -262,10 +264,10 @@ func (g *Guard) deliver(ctx context.Context, c *acquireCall, res result, leader 
 		}
 		if res.renewal {
 			g.counters.answered(ReasonRenewed)
-			return Grant{Token: res.token, Source: SourceRenewal, Verdict: renewed(in, res.token.ID(), c.at)}, nil, true
+			return granted(res.token, SourceRenewal, renewed(in, res.token.ID(), c.at)), nil, true
 		}
 		g.counters.answered(ReasonAcquired)
-		return Grant{Token: res.token, Source: SourceRequest, Verdict: acquired(in, res.token.ID(), c.at)}, nil, true
+		return granted(res.token, SourceRequest, acquired(in, res.token.ID(), c.at)), nil, true
 	}
 	return Grant{}, nil, false
 }

@@ -91,7 +91,7 @@ func TestControlCharactersInTokens(t *testing.T) {
 		grant, err := mine.Acquire(t.Context(), Request{})
 		require.NoError(t, err)
 		assert.Equal(t, "anonymous", grant.Token.Value())
-		assert.Contains(t, grant.Verdict.Detail, says)
+		assert.Contains(t, grant.Verdict().Detail, says)
 	}
 	_, err := newTestGuard(t, giveToken("\n")).Token(t.Context())
 	assert.ErrorContains(t, err, "the token is empty")

@@ -95,7 +95,7 @@ func newCandidate(real *Guard, shadow *shadow) (*candidate, error) {
 
 // compare evaluates the candidate on a call that the guard has answered.
 func (c *candidate) compare(ctx context.Context, req Request, grant Grant, err error) {
-	reason := grant.Verdict.Reason
+	reason := grant.Verdict().Reason
 	refused, failed := &RefusedError{}, &RequestError{}
 	switch {
 	case err == nil:
@@ -138,7 +138,7 @@ func (c *candidate) evaluate(ctx context.Context, req Request, served bool) (id 
 
 // score counts a call, and reports where the two differ.
 func (c *candidate) score(req *Request, served bool, grant Grant, err error) {
-	verdict := grant.Verdict
+	verdict := grant.Verdict()
 	switch err := err.(type) {
 	case nil:
 	case *RefusedError:

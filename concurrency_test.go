@@ -35,7 +35,7 @@ func TestTenThousandCallersMakeOneAcquisition(t *testing.T) {
 					t.Errorf("%v %v", grant, err)
 				case grant.Source == SourceRequest:
 					sources[0].Add(1)
-				case grant.Source == SourceShared && grant.Verdict.Reason == ReasonJoined:
+				case grant.Source == SourceShared && grant.Verdict().Reason == ReasonJoined:
 					sources[1].Add(1)
 				}
 			})

@@ -194,7 +194,7 @@ func ExampleWithShadowModeRefusingNothing() {
 		Failing: grant.Token.ID(),
 		Failure: tokenguard.Failure{StatusCode: 429, Message: "insufficient_quota"},
 	})
-	fmt.Println(grant.Source, grant.Token.Value(), "in place of", grant.Verdict.Reason)
+	fmt.Println(grant.Source, grant.Token.Value(), "in place of", grant.Verdict().Reason)
 
 	stats := guard.Stats()
 	fmt.Println(fetched, "fetched, of which the guard would have started", stats.Acquisitions.Day.Used)

@@ -2,6 +2,7 @@ package tokenguard
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 	"testing"
@@ -102,7 +103,7 @@ func TestHotPersonalToken(t *testing.T) {
 			grant := r.must(Request{})
 			require.Equal(t, "anonymous", grant.Token.Value())
 			if grant.Source == SourceCache {
-				require.Contains(t, grant.Verdict.Detail, "the personal token is rejected")
+				require.Contains(t, grant.Verdict().Detail, "the personal token is rejected")
 			}
 		}
 		require.NotNil(t, r.cache.lookup("", ""))
@@ -135,7 +136,27 @@ func TestHotPersonalTokenOfAScope(t *testing.T) {
 			require.Equal(t, "value-1", r.must(Request{Scope: "b"}).Token.Value())
 		}
 		require.Equal(t, SourcePersonal, r.cache.lookup("a", "").grant.Source)
-		require.Contains(t, r.cache.lookup("b", "").grant.Verdict.Detail, "for another scope")
+		require.Contains(t, r.cache.lookup("b", "").grant.Verdict().Detail, "for another scope")
 		require.Nil(t, r.cache.lookup("c", ""))
 	}, WithPersonalToken(source))
+}
+
+// A Grant encodes and prints with its verdict, which is a copy for each caller.
+func TestGrantShowsItsVerdict(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.must(Request{})
+		grant := r.must(Request{})
+		v := grant.Verdict()
+		require.Equal(t, ReasonCached, v.Reason)
+		v.Reason = "changed"
+		require.Equal(t, ReasonCached, grant.Verdict().Reason)
+		require.Equal(t, ReasonCached, r.must(Request{}).Verdict().Reason)
+		require.Equal(t, "token(tk_d824fcd276f27520 anonymous expiry=2000-01-02T00:00:00Z) from cache: cached (cache): "+v.Detail, grant.String())
+		b, err := json.Marshal(grant)
+		require.NoError(t, err)
+		require.JSONEq(t, `{"token": {"id": "tk_d824fcd276f27520", "kind": "anonymous", "acquired_at": "2000-01-01T00:00:00Z", "expiry": "2000-01-02T00:00:00Z"}, "source": "cache",
+			"verdict": {"step": "cache", "reason": "cached", "answer": "serve", "detail": "token tk_d824fcd276f27520 of 2000-01-01T00:00:00Z",
+				"evidence": {"since": "2000-01-01T00:00:00Z", "token_id": "tk_d824fcd276f27520"}}}`, string(b))
+		require.Zero(t, Grant{}.Verdict())
+	})
 }

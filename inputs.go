@@ -74,7 +74,7 @@ func (i *inputs) entry(t *table, scope string, now timeline.Instant) *entry {
 		return nil
 	}
 	return &entry{scope: scope, until: until, use: use, barred: in.Differs(now),
-		grant: Grant{Token: token, Source: SourceCache, Verdict: verdictOf(in, in.ServedBy(rec), t.rev.At, 0)}}
+		grant: granted(token, SourceCache, verdictOf(in, in.ServedBy(rec), t.rev.At, 0))}
 }
 
 // personalEntry is the personal token, for the scopes that it is good for; nil: it is not usable without a question.
@@ -89,7 +89,7 @@ func (i *inputs) personalEntry(t *table, now timeline.Instant) *entry {
 	}
 	in := i.on(&decide.Request{Kind: ledger.Anonymous, Scope: ledger.ScopeKey(token.Scope()), Personal: pv}, t.rev, now)
 	return &entry{scope: token.Scope(), until: pv.Until, use: new(lastUse),
-		grant: Grant{Token: token, Source: SourcePersonal, Verdict: verdictOf(in, in.Decide(now), t.rev.At, 0)}}
+		grant: granted(token, SourcePersonal, verdictOf(in, in.Decide(now), t.rev.At, 0))}
 }
 
 // sleeper is a Clock that can sleep, too.

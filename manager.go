@@ -70,29 +70,29 @@ func failedVerdict(v *decide.Input, f *ledger.Streak, r timeline.Reading) Verdic
 }
 
 // serve answers the call with the token of the decision.
-func (g *Guard) serve(c *acquireCall, d decide.Decision) (grant Grant, err error) {
+func (g *Guard) serve(c *acquireCall, d decide.Decision) (Grant, error) {
 	defer g.cache.confirm(c.rev, g.cache.trusted())
 	if d.Reason == decide.ReasonPersonal {
 		g.counters.answered(ReasonPersonal)
-		return Grant{Token: g.personal.current(), Source: SourcePersonal, Verdict: verdictOf(c.in, d, c.at, 0)}, nil
+		return granted(g.personal.current(), SourcePersonal, verdictOf(c.in, d, c.at, 0)), nil
 	}
-	grant.Token, _ = tokenIn(c.rev, d.Token.ID, c.q.Named)
-	grant.Source = SourceCache
+	token, _ := tokenIn(c.rev, d.Token.ID, c.q.Named)
+	source := SourceCache
 	first := g.cache.use(d.Token.ID, c.at.Now)
 	if c.joined {
 		d.Step, d.Reason = decide.StepGate, decide.ReasonJoined
 	}
 	if first || c.joined {
-		grant.Source = SourceShared
+		source = SourceShared
 	}
 	if first {
 		g.publish() // from now on it is one of ours
 	}
-	grant.Verdict = verdictOf(c.in, d, c.at, 0)
+	grant := granted(token, source, verdictOf(c.in, d, c.at, 0))
 	g.counters.answered(Reason(d.Reason))
 	var event Event
 	if grant.Source == SourceShared || c.q.Class != "" {
-		event = Event{At: c.at.Wall, Kind: EventServed, Scope: c.q.Named, Caller: c.q.Caller, TokenID: d.Token.ID, Source: grant.Source, Verdict: grant.Verdict, Failing: c.q.Failing, Text: c.q.Text}
+		event = Event{At: c.at.Wall, Kind: EventServed, Scope: c.q.Named, Caller: c.q.Caller, TokenID: d.Token.ID, Source: grant.Source, Verdict: grant.Verdict(), Failing: c.q.Failing, Text: c.q.Text}
 		g.events.emit(event)
 	}
 	if c.away == nil && grant.Source == SourceCache {

@@ -38,7 +38,7 @@ func TestPersonalSourceThatHangs(t *testing.T) {
 			require.NoError(t, err)
 			cancel() // as a server does once the call is answered
 			assert.Equal(t, "anonymous", grant.Token.Value())
-			assert.Contains(t, grant.Verdict.Detail, "does not answer")
+			assert.Contains(t, grant.Verdict().Detail, "does not answer")
 			assert.Equal(t, personalPatience, time.Since(began))
 			for range 3 {
 				time.Sleep(time.Second)
@@ -58,7 +58,7 @@ func TestPersonalSourceThatHangs(t *testing.T) {
 			}
 			require.ErrorIs(t, err, ErrNotNeeded)
 			assert.Equal(t, 25*time.Second, time.Since(began))
-			assert.Contains(t, r.must(Request{}).Verdict.Detail, "did not return within 30s")
+			assert.Contains(t, r.must(Request{}).Verdict().Detail, "did not return within 30s")
 		}, WithPersonalToken(func(ctx context.Context) (Token, error) {
 			calls++
 			select {

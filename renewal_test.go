@@ -175,7 +175,7 @@ func TestRenewedTokenKeepsItsIdentity(t *testing.T) {
 		second, err := g.Acquire(t.Context(), tokenguard.Request{})
 		require.NoError(t, err)
 		assert.Equal(t, tokenguard.SourceRenewal, second.Source)
-		assert.Equal(t, tokenguard.ReasonRenewed, second.Verdict.Reason)
+		assert.Equal(t, tokenguard.ReasonRenewed, second.Verdict().Reason)
 		assert.Equal(t, first.Token.Identity(), second.Token.Identity())
 		assert.False(t, first.Token.Equal(second.Token))
 		assert.Empty(t, second.Token.RefreshToken())

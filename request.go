@@ -2,6 +2,8 @@ package tokenguard
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -68,11 +70,36 @@ const (
 	SourceShadow Source = "shadow"
 )
 
-// Grant is a usable token and why this caller has it.
+// Grant is a usable token and why this caller has it. It is four words, so that a call that finds a token copies no more.
 type Grant struct {
 	Token   Token
 	Source  Source
-	Verdict Verdict
+	verdict *Verdict // never changes
+}
+
+func granted(t Token, s Source, v Verdict) Grant { return Grant{Token: t, Source: s, verdict: &v} }
+
+// Verdict says which step served this caller, and on what evidence. That of the zero Grant is zero.
+func (g Grant) Verdict() Verdict {
+	if g.verdict == nil {
+		return Verdict{}
+	}
+	return *g.verdict
+}
+
+// String describes the grant without the token's secret.
+func (g Grant) String() string {
+	v := g.Verdict()
+	return fmt.Sprintf("%v from %s: %s (%s): %s", g.Token, g.Source, v.Reason, v.Step, v.Detail)
+}
+
+// MarshalJSON encodes the token without its secret, the source and the verdict. A Grant cannot be decoded again.
+func (g Grant) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Token   Token   `json:"token"`
+		Source  Source  `json:"source"`
+		Verdict Verdict `json:"verdict"`
+	}{g.Token, g.Source, g.Verdict()})
 }
 
 // Clear says which standing refusals an operator lifts. Charged attempts are never dropped.

@@ -94,7 +94,7 @@ func (r *rig) must(req Request) Grant {
 func (r *rig) no(reason Reason, req Request) *RefusedError {
 	r.t.Helper()
 	grant, err := r.Acquire(r.t.Context(), req)
-	require.Error(r.t, err, "served %v: %+v", grant.Token, grant.Verdict)
+	require.Error(r.t, err, "served %v: %+v", grant.Token, grant.Verdict())
 	var refused *RefusedError
 	require.True(r.t, errors.As(err, &refused), "%v", err)
 	require.Equal(r.t, reason, refused.Verdict.Reason, "%v", err)

@@ -44,7 +44,7 @@ func TestI10(t *testing.T) {
 	t.Run("printing", func(t *testing.T) {
 		token := NewTokenIn(secret, time.Hour)
 		c := carry(token)
-		for _, v := range []any{token, &token, c, &c, []carrier{c}, map[string]Token{"a": token}, []any{token, c}} {
+		for _, v := range []any{token, &token, c, &c, []carrier{c}, map[string]Token{"a": token}, []any{token, c}, granted(token, SourceCache, Verdict{}), &Grant{Token: token}} {
 			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%p", "%T", "%5.2f", "%!"} {
 				clean(t, verb, fmt.Sprintf(verb, v))
 			}

@@ -23,9 +23,9 @@ func TestShadowModeRefusesNothing(t *testing.T) {
 		grant := r.must(req)
 		require.Equal(t, "value-2", grant.Token.Value())
 		require.Equal(t, SourceShadow, grant.Source)
-		require.Equal(t, ReasonTokenTooNew, grant.Verdict.Reason)
-		require.Equal(t, AnswerRefuse, grant.Verdict.Answer)
-		require.Equal(t, 30*time.Minute, in(grant.Verdict.RetryAt))
+		require.Equal(t, ReasonTokenTooNew, grant.Verdict().Reason)
+		require.Equal(t, AnswerRefuse, grant.Verdict().Answer)
+		require.Equal(t, 30*time.Minute, in(grant.Verdict().RetryAt))
 		require.Equal(t, Anonymous, grant.Token.Kind())
 		require.Equal(t, allDay, in(grant.Token.Expiry()))
 		require.Equal(t, "worker", r.up.calls[1].Caller)
@@ -75,7 +75,7 @@ func TestShadowModeDecidesAsEnforced(t *testing.T) {
 					req.Failing = a[who]
 				}
 				want, err := enforced.Acquire(t.Context(), req)
-				reason := want.Verdict.Reason
+				reason := want.Verdict().Reason
 				if r, ok := err.(*RefusedError); ok {
 					reason, refused = r.Verdict.Reason, refused+1
 					if f.IsZero() {
@@ -95,7 +95,7 @@ func TestShadowModeDecidesAsEnforced(t *testing.T) {
 				}
 				got, err := shadow.Acquire(t.Context(), req)
 				require.NoError(t, err)
-				require.Equal(t, reason, got.Verdict.Reason, "seed %d step %d", seed, step)
+				require.Equal(t, reason, got.Verdict().Reason, "seed %d step %d", seed, step)
 				b[who] = got.Token.ID()
 			}
 			require.Positive(t, refused)
@@ -181,7 +181,7 @@ func TestShadowModeWithoutStore(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		grant := r.must(Request{})
 		require.Equal(t, SourceShadow, grant.Source)
-		require.Equal(t, ReasonStoreUnavailable, grant.Verdict.Reason)
+		require.Equal(t, ReasonStoreUnavailable, grant.Verdict().Reason)
 	}, WithShadowModeRefusingNothing(), WithStore(deafStore{NewMemoryStore()}), WithName("deaf"))
 }
 

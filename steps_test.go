@@ -186,7 +186,7 @@ func TestExpiredPersonalTokenIsNotFetchedOnEachCall(t *testing.T) {
 		for range 5 {
 			grant := r.must(Request{})
 			assert.Equal(t, SourceCache == grant.Source || SourceRequest == grant.Source, true)
-			assert.Contains(t, grant.Verdict.Detail, "expired already", "the fallback is visible")
+			assert.Contains(t, grant.Verdict().Detail, "expired already", "the fallback is visible")
 		}
 		assert.Equal(t, 1, calls)
 	}, WithPersonalToken(func(context.Context) (Token, error) { calls++; return NewTokenIn("mine", -time.Second), nil }))

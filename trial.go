@@ -177,5 +177,5 @@ func (t *trial) bypassed(req Request, refused *RefusedError, began timeline.Inst
 		t.shadow.tokens.Add(token.ID(), t.failing(req.Failing))
 	}
 	g.flights.keeper.Register(token.read().secret)
-	return Grant{Token: token, Source: SourceShadow, Verdict: refused.Verdict}, nil
+	return granted(token, SourceShadow, refused.Verdict), nil
 }

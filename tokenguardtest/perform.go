@@ -85,7 +85,7 @@ func (r *run) call(p *process, s *step) (out result) {
 			do = p.guard.Wait
 		}
 		grant, err := do(ctx, s.request(start))
-		out = result{token: grant.Token, source: grant.Source, verdict: grant.Verdict, err: err}
+		out = result{token: grant.Token, source: grant.Source, verdict: grant.Verdict(), err: err}
 	case "token":
 		out.token, out.err = p.guard.Token(ctx)
 	case "explain":

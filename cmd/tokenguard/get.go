@@ -148,7 +148,7 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 	}
 	grant, err := ask(ctx, req)
 	if a.verbose && err == nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "tokenguard: %s: %s\n", origins[grant.Source], asFlags(grant.Verdict.Detail))
+		fmt.Fprintf(cmd.ErrOrStderr(), "tokenguard: %s: %s\n", origins[grant.Source], asFlags(grant.Verdict().Detail))
 	}
 	return grant.Token, a.exitFor(err)
 }
