@@ -294,33 +294,40 @@ func (g *Guard) again(req *Request) *cachedAnswer {
 	if !ok {
 		return nil
 	}
-	now := int64(g.meter.Mono())
-	a := g.answers.lookup(req, text, t.rev, now)
+	a := g.answers.lookup(req, text, t.rev)
 	if a == nil {
 		return nil
 	}
+	if n := g.counters.answers.add(a.answer); a.lent(n) {
+		a.sample.Skip()
+		return a
+	}
+	now := int64(g.meter.Mono())
+	m := t.term.Load()
+	if now >= a.trusted || !a.good(m, now) {
+		g.counters.answers.undo(a.answer)
+		return nil
+	}
 	at := t.delta + timeline.Instant(now)
+	a.use.touch(at)
 	if a.counts != nil {
 		p := *a.counts
 		p.At = at
 		g.replica.AddOutcome(p.Failing, p.Operation, outcomeOf(&p, Outcome{}, timeline.Reading{Now: at}), 0)
 	}
-	if a.err != nil {
-		g.counters.answered(a.err.Verdict.Reason)
-	} else {
-		a.use.touch(at)
-		g.counters.answered(ReasonCached)
-	}
-	if a.event.Kind != "" && !a.sample.Skips(now) {
+	switch due := a.sample != nil && !a.sample.Skips(now); {
+	case due:
 		e := a.event
 		e.At = g.meter.Read().Wall
 		g.events.emit(e)
+	case a.counts == nil && m.ends <= a.trusted: // nothing is to be done for the next ones but to count them
+		a.lend(m)
 	}
 	return a
 }
 
 // remember keeps the answer to a call, if asking again changes nothing.
-func (g *Guard) remember(c *acquireCall, d decide.Decision, a cachedAnswer) {
+func (g *Guard) remember(c *acquireCall, d decide.Decision, a *cachedAnswer) {
 	t := g.cache.table.Load()
 	switch {
 	case t == nil || t.rev != c.rev || c.rev.Dirty || g.personal != nil || g.opt.clock != nil:
@@ -342,18 +349,22 @@ func (g *Guard) remember(c *acquireCall, d decide.Decision, a cachedAnswer) {
 	if a.err != nil && !a.err.Verdict.RetryAt.IsZero() {
 		until = min(until, c.at.Instant(a.err.Verdict.RetryAt))
 	}
-	a.rev, a.until = c.rev, min(int64(until-t.delta), int64(g.cache.trusted()))
+	a.rev, a.ends, a.trusted = c.rev, int64(until-t.delta), int64(g.cache.trusted())
+	a.answer = answerIndex[ReasonCached]
+	if a.err != nil {
+		a.answer = answerIndex[a.err.Verdict.Reason]
+	}
 	if a.event.Kind != "" {
 		a.sample = g.events.journal.Sample(&a.event)
 	}
-	if d.Token != nil {
+	if a.err == nil && d.Token != nil {
 		a.use = t.uses[d.Token.ID]
 	}
 	if rec := c.rev.Doc.Tokens[c.q.Failing]; rec != nil && c.q.Class != "" {
 		p := c.q.Report
 		a.counts = &p
 	}
-	if a.until > int64(g.meter.Mono()) && (a.err != nil || a.use != nil) && (a.event.Kind == "" || a.sample != nil) {
+	if min(a.ends, a.trusted) > int64(g.meter.Mono()) && (a.err != nil || a.use != nil) && (a.event.Kind == "" || a.sample != nil) {
 		g.answers.add(c.req, text, a)
 	}
 }
@@ -376,12 +387,12 @@ func (g *Guard) publish() {
 				continue
 			}
 			if e := g.inputs.entry(t, scope, now); e != nil {
-				e.hits = &c.cached
+				e.answer = answerIndex[ReasonCached]
 				t.add(e)
 			}
 		}
 		if e := g.inputs.personalEntry(t, now); e != nil {
-			e.hits = &c.personal
+			e.answer = answerIndex[ReasonPersonal]
 			if t.add(e); e.scope == "" {
 				t.other = e
 			}

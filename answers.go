@@ -22,16 +22,18 @@ const answersKept = 1024
 // sample of its events and, where it names a known token, in what the predictor learns.
 type answerCache struct {
 	seed  maphash.Seed
-	slots [answersKept]atomic.Pointer[cachedAnswer]
+	slots [answersKept / 2][2]atomic.Pointer[cachedAnswer] // the newer first
 }
 
 // cachedAnswer is what the calls of one question get. Its words are absolute instants, so that they stay true.
 type cachedAnswer struct {
-	scope, caller, failing, text string
-	status                       int
+	scope, caller, failing string
+	question               uint64 // hash of these, the status and the text
 
-	rev    *replica.Revision
-	until  int64 // monotonic nanoseconds
+	rev     *replica.Revision
+	trusted int64 // monotonic nanoseconds, until which the slow path vouches for it
+	loan
+	answer int // its index in answerKeys
 	grant  Grant
 	err    *RefusedError // nil: grant
 	use    *lastUse      // of the grant's token
@@ -59,7 +61,9 @@ func question(req *Request, classifier bool) (text string, ok bool) {
 	return text, len(text) <= maxText && len(req.Caller) <= maxCaller && len(req.Failing) <= maxCaller
 }
 
-func (c *answerCache) slot(req *Request, text string) *atomic.Pointer[cachedAnswer] {
+// hash is that of a question, with all of its text: two texts of one hash would be a chance of one in 2^64, which no
+// caller can raise without the seed.
+func (c *answerCache) hash(req *Request, text string) uint64 {
 	const odd = 0x9E3779B97F4A7C15
 	h := uint64(req.Failure.StatusCode)
 	for _, part := range [...]string{req.Scope, req.Caller, req.Failing, text} {
@@ -67,22 +71,36 @@ func (c *answerCache) slot(req *Request, text string) *atomic.Pointer[cachedAnsw
 			h ^= maphash.String(c.seed, part)
 		}
 	}
-	return &c.slots[h*odd>>32%answersKept]
+	return h * odd
 }
 
-// lookup returns the answer of the last call like this one, on the revision and at the monotonic nanoseconds given.
-func (c *answerCache) lookup(req *Request, text string, rev *replica.Revision, now int64) *cachedAnswer {
-	a := c.slot(req, text).Load()
-	if a == nil || a.rev != rev || now >= a.until || a.status != req.Failure.StatusCode || a.text != text ||
-		a.scope != req.Scope || a.caller != req.Caller || a.failing != req.Failing {
+func (c *answerCache) slot(hash uint64) *[2]atomic.Pointer[cachedAnswer] {
+	return &c.slots[hash>>32%uint64(len(c.slots))]
+}
+
+// lookup returns the answer to the last call like this one, on the revision given.
+func (c *answerCache) lookup(req *Request, text string, rev *replica.Revision) *cachedAnswer {
+	h := c.hash(req, text)
+	slot := c.slot(h)
+	a := slot[0].Load()
+	if a == nil || a.question != h {
+		if a = slot[1].Load(); a == nil || a.question != h {
+			return nil
+		}
+	}
+	if a.rev != rev || a.scope != req.Scope || a.caller != req.Caller || a.failing != req.Failing {
 		return nil
 	}
 	return a
 }
 
-// add remembers an answer to the request.
-func (c *answerCache) add(req *Request, text string, a cachedAnswer) {
+// add remembers an answer to the request, in the place of the older one beside it.
+func (c *answerCache) add(req *Request, text string, a *cachedAnswer) {
 	a.scope, a.caller, a.failing = strings.Clone(req.Scope), strings.Clone(req.Caller), strings.Clone(req.Failing)
-	a.text, a.status = strings.Clone(text), req.Failure.StatusCode
-	c.slot(req, text).Store(&a)
+	a.question = c.hash(req, text)
+	slot := c.slot(a.question)
+	if old := slot[0].Load(); old != nil && old.question != a.question {
+		slot[1].Store(old)
+	}
+	slot[0].Store(a)
 }

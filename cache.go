@@ -60,7 +60,7 @@ type tokenCache struct {
 	rebuild func() // makes the table of the newest revision
 	bubble  bool   // made in a bubble of testing/synctest, whose clocks are its own
 
-	cached, personal striped // hits
+	answers *answerCounts // counts the hits
 
 	mu   sync.Mutex       // serialises rebuilding; guards what follows
 	term *term            // the last one that was begun
@@ -85,8 +85,8 @@ type entry struct {
 	until  timeline.Instant // then it needs a decision again
 	barred bool             // some operation is to have another token, or none: a named caller has to ask
 	loan
-	use  *lastUse
-	hits *striped
+	use    *lastUse
+	answer int // its index in answerKeys
 }
 
 // lookup returns the entry for a plain request of the scope by the caller, if there is no reason to look further.
@@ -104,15 +104,17 @@ func (c *tokenCache) lookup(scope, caller string) *entry {
 	if e == nil || e.barred && caller != "" {
 		return nil
 	}
-	if n := e.hits.add(); e.lent(n) {
+	if n := c.answers.add(e.answer); e.lent(n) {
 		return e
 	}
 	now := int64(time.Since(c.base))
-	if !e.renew(t.term.Load(), now) {
-		e.hits.undo()
+	m := t.term.Load()
+	if !e.good(m, now) {
+		c.answers.undo(e.answer)
 		return nil
 	}
 	e.use.touch(t.delta + timeline.Instant(now))
+	e.lend(m)
 	return e
 }
 

@@ -4,7 +4,7 @@ import "sync/atomic"
 
 // counters counts this process' calls.
 type counters struct {
-	answers  [len(answerKeys)]atomic.Int64
+	answers  answerCounts                   // by index of answerKeys
 	outcomes [len(classes) + 1]atomic.Int64 // the last: successes
 	left     atomic.Int64
 	own      atomic.Int64 // answered calls that started an acquisition
@@ -34,7 +34,7 @@ var answerIndex = func() map[Reason]int {
 	return m
 }()
 
-func (c *counters) answered(reason Reason) { c.answers[answerIndex[reason]].Add(1) }
+func (c *counters) answered(reason Reason) { c.answers.add(answerIndex[reason]) }
 
 func (c *counters) outcome(class Class) {
 	i := len(classes)
@@ -46,17 +46,11 @@ func (c *counters) outcome(class Class) {
 	c.outcomes[i].Add(1)
 }
 
-// calls sums up, with the hits of the hot path.
-func (c *counters) calls(cached, personal int64) CallStats {
+// calls sums up.
+func (c *counters) calls() CallStats {
 	out := CallStats{Left: c.left.Load(), Answers: map[Step]map[Reason]int64{}, Outcomes: map[string]int64{}}
 	for i, k := range answerKeys {
-		n := c.answers[i].Load()
-		switch k.reason {
-		case ReasonCached:
-			n += cached
-		case ReasonPersonal:
-			n += personal
-		}
+		n := c.answers.sum(i)
 		if out.Answers[k.step] == nil {
 			out.Answers[k.step] = map[Reason]int64{}
 		}

@@ -96,13 +96,14 @@ func (g *Guard) serve(c *acquireCall, d decide.Decision) (Grant, error) {
 		g.events.emit(event)
 	}
 	if c.away == nil && grant.Source == SourceCache {
-		g.remember(c, d, cachedAnswer{grant: grant, event: event})
+		g.remember(c, d, &cachedAnswer{grant: grant, event: event})
 	}
 	return grant, nil
 }
 
 // refuse answers the call without a token.
 func (g *Guard) refuse(c *acquireCall, d decide.Decision) (Grant, error) {
+	defer g.cache.confirm(c.rev, g.cache.trusted())
 	refused := &RefusedError{}
 	switch d.Reason {
 	case decide.ReasonStoreUnavailable:
@@ -117,7 +118,7 @@ func (g *Guard) refuse(c *acquireCall, d decide.Decision) (Grant, error) {
 	event := Event{At: c.at.Wall, Kind: EventRefused, Scope: c.q.Named, Caller: c.q.Caller, TokenID: refused.Verdict.Evidence.TokenID, Verdict: refused.Verdict, Failing: c.q.Failing, Text: c.q.Text}
 	g.events.emit(event)
 	if c.away == nil && d.Reason != decide.ReasonClosed {
-		g.remember(c, d, cachedAnswer{err: refused, event: event})
+		g.remember(c, d, &cachedAnswer{err: refused, event: event})
 	}
 	return Grant{}, refused
 }

@@ -79,7 +79,7 @@ func (g *Guard) Stats() Stats {
 	}
 	v := g.inputs.on(q, st, r.Now)
 	v.Outage = decide.Outage{Away: err != nil, MayStart: g.replica.MayStart(st)}
-	s := Stats{Guard: g.opt.name, At: r.Wall, Calls: g.counters.calls(g.cache.cached.sum(), g.cache.personal.sum())}
+	s := Stats{Guard: g.opt.name, At: r.Wall, Calls: g.counters.calls()}
 	s.Calls.Waiting = g.inputs.waiting.Load()
 	s.Store = StoreStats{Revision: st.Rev, LostAt: r.Time(st.Doc.Lost)}
 	if err != nil {

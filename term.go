@@ -50,18 +50,19 @@ func (l *loan) lent(n int64) bool {
 	return m != nil && !m.over.Load() && n%lendCheck != 0
 }
 
-// renew reports whether it is good in the table's term at the monotonic nanoseconds given, and lends it for that.
-func (l *loan) renew(m *term, now int64) bool {
+// good reports whether it holds in the table's term at the monotonic nanoseconds given.
+func (l *loan) good(m *term, now int64) bool {
 	if old := l.term.Load(); old != nil && now >= old.ends {
 		old.end()
 	}
-	if now >= m.ends || now >= l.ends || now < m.ends-int64(2*hotLife) { // the last: the clock of another bubble
-		return false
-	}
+	return now < m.ends && now < l.ends && now >= m.ends-int64(2*hotLife) // else it is the clock of another bubble
+}
+
+// lend lets hits do without the clock in the term, if it holds for well beyond it.
+func (l *loan) lend(m *term) {
 	if l.ends-m.ends >= lendMargin && l.term.Load() != m {
 		l.term.Store(m)
 	}
-	return true
 }
 
 // beginLocked is a term that ends at until, on the monotonic clock. c.mu is held.

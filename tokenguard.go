@@ -98,6 +98,7 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	g.reports, _ = lru.New[reportID, struct{}](reportsKept)
 	g.once.seen, _ = lru.New[string, struct{}](oncesKept)
 	g.cache.base, g.cache.mono = g.meter.Base(), g.meter.Mono
+	g.cache.answers = &g.counters.answers
 	g.cache.lends, g.cache.bubble = canLend && !o.clockOnHit, bootclock.InBubble()
 	g.answers.seed = maphash.MakeSeed()
 	g.replica = replica.New(replica.Config{

@@ -20,7 +20,7 @@ type lastUse struct {
 
 // touch notes a use, unless one was noted a moment ago.
 func (u *lastUse) touch(at timeline.Instant) {
-	if int64(at)-u.at.Load() > int64(usedStep) {
+	if u != nil && int64(at)-u.at.Load() > int64(usedStep) {
 		u.at.Store(int64(at))
 	}
 }

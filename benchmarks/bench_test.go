@@ -37,7 +37,14 @@ func works(err error) {
 	}
 }
 
-// BenchmarkHit gets a token that is there. The floors are what no such thing can do without.
+// taken uses what a call brought, as a caller does: it looks at the error and reads the value.
+func taken(value string, err error) {
+	if err != nil || value[len(value)-1] == 0 {
+		panic(err)
+	}
+}
+
+// BenchmarkHit gets a token that is there. The floors are what no such thing can do without that looks at a clock.
 func BenchmarkHit(b *testing.B) {
 	ctx := context.Background()
 	type held struct {
@@ -49,53 +56,103 @@ func BenchmarkHit(b *testing.B) {
 	var floor atomic.Pointer[held]
 	floor.Store(&held{"a token of the benchmark", base.Add(time.Hour), time.Hour})
 	each(b, "floor-noclock", func() {
-		if h := floor.Load(); h.mono < 0 {
+		h := floor.Load()
+		if h.mono < 0 {
 			panic(h)
 		}
+		taken(h.value, nil)
 	})
 	each(b, "floor-monotonic", func() {
-		if h := floor.Load(); time.Since(base) >= h.mono {
+		h := floor.Load()
+		if time.Since(base) >= h.mono {
 			panic(h)
 		}
+		taken(h.value, nil)
 	})
 	each(b, "floor-timenow", func() {
-		if h := floor.Load(); !time.Now().Before(h.until) {
+		h := floor.Load()
+		if !time.Now().Before(h.until) {
 			panic(h)
 		}
+		taken(h.value, nil)
 	})
-	g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
-		return tokenguard.NewTokenIn("a token of the benchmark", time.Hour), nil
-	}, tokenguard.WithRateLimits(tokenguard.RateLimits{MaxRequestsPerHour: 10, MinInterval: time.Nanosecond}))
-	works(err)
-	defer g.Close()
-	_, err = g.Token(ctx)
-	works(err)
-	_, err = g.Acquire(ctx, tokenguard.Request{Scope: "repository:a", Caller: "caller"})
-	works(err)
+	g := held100(b)
 	each(b, "tokenguard-Token", func() {
-		_, err := g.Token(ctx)
-		works(err)
+		t, err := g.Token(ctx)
+		taken(t.Value(), err)
 	})
 	each(b, "tokenguard-Acquire", func() {
-		_, err := g.Acquire(ctx, tokenguard.Request{})
-		works(err)
+		grant, err := g.Acquire(ctx, tokenguard.Request{})
+		taken(grant.Token.Value(), err)
 	})
 	each(b, "tokenguard-Acquire-scope", func() {
-		_, err := g.Acquire(ctx, tokenguard.Request{Scope: "repository:a", Caller: "caller"})
-		works(err)
+		grant, err := g.Acquire(ctx, tokenguard.Request{Scope: "repository:7", Caller: "caller"})
+		taken(grant.Token.Value(), err)
 	})
-	for _, p := range peers.All[1:] {
+	scopes := scopeNames(100)
+	turns(b, "tokenguard-Acquire-100-scopes", func(i int) {
+		grant, err := g.Acquire(ctx, tokenguard.Request{Scope: scopes[i%100]})
+		taken(grant.Token.Value(), err)
+	})
+	own := peers.Own(minting)
+	each(b, "otter", func() { taken(own.Otter.Get(ctx, "k", own.Loader)) })
+	each(b, "AWS-CredentialsCache", func() {
+		c, err := own.AWS.Retrieve(ctx)
+		taken(c.SecretAccessKey, err)
+	})
+	each(b, "x/oauth2-ReuseTokenSource", func() {
+		t, err := own.OAuth2.Token()
+		works(err)
+		taken(t.AccessToken, nil)
+	})
+	each(b, "cloud/auth-cached", func() {
+		t, err := own.Cloud.Token(ctx)
+		works(err)
+		taken(t.Value, nil)
+	})
+	for _, p := range peers.All[5:] { // the rest have no such call but the one that was written for them
 		h := p.New(minting, 0, "")
 		_, err := h.Get(ctx, "k")
 		works(err)
-		each(b, strings.ReplaceAll(p.Name, " ", "-"), func() {
-			_, err := h.Get(ctx, "k")
-			works(err)
-		})
+		each(b, strings.ReplaceAll(p.Name, " ", "-"), func() { taken(h.Get(ctx, "k")) })
 		if h.Close != nil {
 			h.Close()
 		}
 	}
+	own.Close()
+}
+
+// turns is each with a number that goes up from call to call, on each goroutine by itself.
+func turns(b *testing.B, name string, f func(i int)) {
+	b.Run(name, func(b *testing.B) {
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for i := 0; pb.Next(); i++ {
+				f(i)
+			}
+		})
+	})
+}
+
+func scopeNames(n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprint("repository:", i)
+	}
+	return names
+}
+
+// held100 is a guard with a token for the plain scope and for each of a hundred.
+func held100(b *testing.B, opts ...tokenguard.Option) *tokenguard.Guard {
+	g, err := tokenguard.New(mint, append([]tokenguard.Option{tokenguard.WithCache(tokenguard.CacheConfig{MaxTokens: 10_000}),
+		tokenguard.WithRateLimits(tokenguard.RateLimits{MaxRequestsPerHour: 10_000, MaxRequestsPerDay: 10_000, MinInterval: time.Nanosecond})}, opts...)...)
+	works(err)
+	b.Cleanup(func() { _ = g.Close() })
+	for _, scope := range append(scopeNames(100), "") {
+		_, err := g.Acquire(context.Background(), tokenguard.Request{Scope: scope, Caller: "caller"})
+		works(err)
+	}
+	return g
 }
 
 // BenchmarkRefusal is a storm of calls that get no token. The peers refuse because their breaker or limiter is closed.

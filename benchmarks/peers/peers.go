@@ -113,6 +113,25 @@ func must(err error) {
 	}
 }
 
+// Peers that hold a token, to be called through their own functions: those that have one for it.
+type Peers struct {
+	Otter  *otter.Cache[string, string]
+	Loader otter.Loader[string, string]
+	AWS    *aws.CredentialsCache
+	OAuth2 oauth2.TokenSource
+	Cloud  auth.TokenProvider
+}
+
+// Own sets them up.
+func Own(source Source) *Peers {
+	p := &Peers{AWS: awsCache(source, 0), OAuth2: reusing(source, 0), Cloud: cloudCache(source, 0)}
+	p.Otter, p.Loader = otterCache(source)
+	return p
+}
+
+// Close ends what runs.
+func (p *Peers) Close() { p.Otter.StopAllGoroutines() }
+
 type oauthSource struct{ source Source }
 
 func (s oauthSource) Token() (*oauth2.Token, error) {
@@ -123,8 +142,12 @@ func (s oauthSource) Token() (*oauth2.Token, error) {
 	return &oauth2.Token{AccessToken: value, Expiry: time.Now().Add(lasts)}, nil
 }
 
+func reusing(source Source, refresh time.Duration) oauth2.TokenSource {
+	return oauth2.ReuseTokenSourceWithExpiry(nil, oauthSource{source}, max(refresh, 10*time.Second))
+}
+
 func reuse(source Source, refresh time.Duration, _ string) Holder {
-	ts := oauth2.ReuseTokenSourceWithExpiry(nil, oauthSource{source}, max(refresh, 10*time.Second))
+	ts := reusing(source, refresh)
 	return Holder{Get: func(context.Context, string) (string, error) {
 		t, err := ts.Token()
 		if err != nil {
@@ -134,11 +157,15 @@ func reuse(source Source, refresh time.Duration, _ string) Holder {
 	}}
 }
 
-func credentials(source Source, refresh time.Duration, _ string) Holder {
-	cache := aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+func awsCache(source Source, refresh time.Duration) *aws.CredentialsCache {
+	return aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
 		value, lasts, err := source(ctx)
 		return aws.Credentials{AccessKeyID: "id", SecretAccessKey: value, CanExpire: true, Expires: time.Now().Add(lasts)}, err
 	}), func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = refresh })
+}
+
+func credentials(source Source, refresh time.Duration, _ string) Holder {
+	cache := awsCache(source, refresh)
 	return dropping(func(ctx context.Context, _ string) (string, error) {
 		c, err := cache.Retrieve(ctx)
 		return c.SecretAccessKey, err
@@ -155,9 +182,13 @@ func (s cloudSource) Token(ctx context.Context) (*auth.Token, error) {
 	return &auth.Token{Value: value, Expiry: time.Now().Add(lasts)}, nil
 }
 
-func cloud(source Source, refresh time.Duration, _ string) Holder {
+func cloudCache(source Source, refresh time.Duration) auth.TokenProvider {
 	// Its refresh in the background would be counted after the fact: block instead.
-	provider := auth.NewCachedTokenProvider(cloudSource{source}, &auth.CachedTokenProviderOptions{ExpireEarly: refresh, DisableAsyncRefresh: true})
+	return auth.NewCachedTokenProvider(cloudSource{source}, &auth.CachedTokenProviderOptions{ExpireEarly: refresh, DisableAsyncRefresh: true})
+}
+
+func cloud(source Source, refresh time.Duration, _ string) Holder {
+	provider := cloudCache(source, refresh)
 	return Holder{Get: func(ctx context.Context, _ string) (string, error) {
 		t, err := provider.Token(ctx)
 		if err != nil {
@@ -167,12 +198,17 @@ func cloud(source Source, refresh time.Duration, _ string) Holder {
 	}}
 }
 
-func loadingOtter(source Source, _ time.Duration, _ string) Holder {
+func otterCache(source Source) (*otter.Cache[string, string], otter.Loader[string, string]) {
 	cache := otter.Must(&otter.Options[string, string]{MaximumSize: 100_000, ExpiryCalculator: otter.ExpiryWriting[string, string](lifetime), Logger: &otter.NoopLogger{}})
 	load := otter.LoaderFunc[string, string](func(ctx context.Context, _ string) (string, error) {
 		value, _, err := source(ctx)
 		return value, err
 	})
+	return cache, load
+}
+
+func loadingOtter(source Source, _ time.Duration, _ string) Holder {
+	cache, load := otterCache(source)
 	h := dropping(func(ctx context.Context, key string) (string, error) { return cache.Get(ctx, key, load) },
 		func(key string) { cache.Invalidate(key) })
 	h.Close = func() { cache.StopAllGoroutines() }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/tokenguard/tokenguard/internal/striped"
 )
 
 const (
@@ -42,8 +44,11 @@ func New[E any, K comparable](base time.Time, sort func(*E) (key K, sampled bool
 // Sample counts the events of one sort.
 type Sample struct {
 	limiter *rate.Limiter
-	skipped atomic.Int64
-	quiet   atomic.Int64 // monotonic nanoseconds before which limiter has nothing to give
+	skipped [striped.Stripes / 8]struct { // events left out since the last one
+		n atomic.Int64
+		_ [56]byte
+	}
+	quiet atomic.Int64 // monotonic nanoseconds before which limiter has nothing to give
 }
 
 func newSample() *Sample {
@@ -56,19 +61,34 @@ func (s *Sample) Skips(mono int64) bool {
 	if mono >= s.quiet.Load() {
 		return false
 	}
-	s.skipped.Add(1)
+	s.Skip()
 	return true
+}
+
+// Skip counts an event instead of it being emitted. A nil Sample counts nothing.
+func (s *Sample) Skip() {
+	if s != nil {
+		s.skipped[striped.Here()/8].n.Add(1)
+	}
+}
+
+// takeSkipped returns how many events were left out, and begins anew.
+func (s *Sample) takeSkipped() (n int) {
+	for i := range s.skipped {
+		n += int(s.skipped[i].n.Swap(0))
+	}
+	return n
 }
 
 // admit reports whether an event of the sort is due, and how many were left out since the last one.
 func (s *Sample) admit(base time.Time) (repeats int, ok bool) {
 	now := time.Now()
 	if s.limiter.AllowN(now, 1) {
-		return int(s.skipped.Swap(0)), true
+		return s.takeSkipped(), true
 	}
 	missing := 1 - s.limiter.TokensAt(now)
 	s.quiet.Store(int64(now.Sub(base)) + int64(missing*float64(sampleEvery)))
-	s.skipped.Add(1)
+	s.Skip()
 	return 0, false
 }
 
