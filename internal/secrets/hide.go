@@ -3,6 +3,7 @@ package secrets
 import (
 	"iter"
 	"strings"
+	"sync"
 )
 
 // seenKept bounds the secrets that Hide knows although no source yields them any more.
@@ -41,17 +42,51 @@ func (k *Keeper) register(s *Secret) {
 func (k *Keeper) Generation() uint64 { return k.generation.Load() }
 
 // Hide replaces the values of the tokens that this process knows by their IDs. Masking alone knows a secret only by its
-// looks.
+// looks. A text in which there is none is returned without allocating.
 func (k *Keeper) Hide(text string) string {
-	for _, s := range k.seen.Values() {
-		text = Without(text, s.Value, s.ID)
+	h := hiders.Get().(*hider)
+	defer hiders.Put(h)
+	h.text = text
+	for _, s := range k.lately() {
+		h.take(s)
 	}
 	for _, source := range k.sources {
-		for s := range source {
-			text = Without(text, s.Value, s.ID)
-		}
+		source(h.take)
 	}
+	text, h.text = h.text, ""
 	return text
+}
+
+// hider takes secrets out of a text. A closure made on each call would have to be allocated for each source.
+type hider struct {
+	text string
+	take func(*Secret) bool
+}
+
+var hiders = sync.Pool{New: func() any {
+	h := new(hider)
+	h.take = func(s *Secret) bool {
+		h.text = Without(h.text, s.Value, s.ID)
+		return true
+	}
+	return h
+}}
+
+// registered are the secrets that are registered, as of a generation.
+type registered struct {
+	of      uint64
+	secrets []*Secret
+}
+
+// lately returns the secrets that were registered last.
+func (k *Keeper) lately() []*Secret {
+	of := k.generation.Load() // before they are listed: one that comes meanwhile is listed again
+	if r := k.listed.Load(); r != nil && r.of == of {
+		return r.secrets
+	}
+	r := &registered{of, k.seen.Values()}
+	k.listed.Store(r)
+	return r.secrets
 }
 
 // shortValue is the length below which a value is hidden only as a word of its own: it may be a part of any.

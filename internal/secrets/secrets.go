@@ -128,6 +128,7 @@ type Keeper struct {
 	seen       *lru.Cache[string, *Secret] // by ID: values that Hide takes out of texts, beside those of the sources
 	sources    []iter.Seq[*Secret]
 	generation atomic.Uint64
+	listed     atomic.Pointer[registered]
 	warned     sync.Once
 	alarm      func(text string)
 }
