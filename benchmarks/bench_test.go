@@ -225,3 +225,16 @@ func kilobyte(n int64) string {
 	}
 	return b.String()[:1024]
 }
+
+// BenchmarkReport is a report of a success, which waits in memory for the next commit.
+func BenchmarkReport(b *testing.B) {
+	ctx := context.Background()
+	g := held100(b)
+	t, err := g.Token(ctx)
+	works(err)
+	for _, caller := range []string{"", "sync"} {
+		each(b, "success-"+caller, func() {
+			works(g.Report(ctx, tokenguard.Outcome{TokenID: t.ID(), Caller: caller, Latency: time.Millisecond}))
+		})
+	}
+}
