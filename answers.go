@@ -46,10 +46,8 @@ type cachedAnswer struct {
 // nothing else then.
 func question(req *Request, classifier bool) (text string, ok bool) {
 	f := &req.Failure
-	for name := range f.Header {
-		if classifier || classify.ReadsHeader(name) {
-			return "", false
-		}
+	if len(f.Header) > 0 && (classifier || readsOneOf(f.Header)) {
+		return "", false
 	}
 	if !req.Kind.plain() || !f.At.IsZero() || len(req.Scope) > maxScope {
 		return "", false
@@ -59,6 +57,16 @@ func question(req *Request, classifier bool) (text string, ok bool) {
 	}
 	text = f.text()
 	return text, len(text) <= maxText && len(req.Caller) <= maxCaller && len(req.Failing) <= maxCaller
+}
+
+// readsOneOf reports whether classifying looks at one of the headers.
+func readsOneOf(header map[string][]string) bool {
+	for name := range header {
+		if classify.ReadsHeader(name) {
+			return true
+		}
+	}
+	return false
 }
 
 // hash is that of a question, with all of its text: two texts of one hash would be a chance of one in 2^64, which no

@@ -143,18 +143,18 @@ func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
 			return e.grant, nil
 		}
 	}
-	return g.enforce(ctx, req)
+	return g.enforce(ctx, &req)
 }
 
 // enforce answers a call that the token cache does not.
-func (g *Guard) enforce(ctx context.Context, req Request) (Grant, error) {
-	if a := g.again(&req); a != nil {
+func (g *Guard) enforce(ctx context.Context, req *Request) (Grant, error) {
+	if a := g.again(req); a != nil {
 		if a.err != nil {
 			return Grant{}, a.err
 		}
 		return a.grant, nil
 	}
-	own := req // apart, so that the answers above allocate nothing
+	own := *req // apart, so that the answers above allocate nothing
 	c := &acquireCall{req: &own, looked: true}
 	c.rev, c.at, c.away = g.replica.Look(ctx) // it sets the clock by which the request is read
 	var err error

@@ -45,7 +45,7 @@ func (t *trial) acquire(ctx context.Context, req Request) (Grant, error) {
 	}
 	plain := req
 	plain.Failing = t.failing(req.Failing)
-	grant, err := t.guard.enforce(ctx, plain)
+	grant, err := t.guard.enforce(ctx, &plain)
 	if refused, ok := err.(*RefusedError); ok && t.bypasses(refused.Verdict.Reason) && !runs(ctx, t.guard.flights) {
 		grant, err = t.bypass(ctx, req, refused)
 	}
@@ -148,7 +148,7 @@ func (t *trial) bypass(ctx context.Context, req Request, refused *RefusedError) 
 	case <-bounded.Done():
 		ans.err = fmt.Errorf("tokenguard: RequestFunc did not return within %v: %w", g.opt.timeout, bounded.Err())
 	case <-g.ended:
-		return g.enforce(ctx, req) // which says that the guard is closed
+		return g.enforce(ctx, &req) // which says that the guard is closed
 	}
 	if ans.err != nil && ctx.Err() != nil {
 		return Grant{}, ctx.Err()

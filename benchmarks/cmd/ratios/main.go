@@ -1,5 +1,5 @@
-// Command ratios runs the benchmarks in many short rounds, all of them in each round, and prints the least time of each
-// as a ratio to the floor and to tokenguard. On a shared machine the least time of many interleaved rounds is what the
+// Command ratios runs the benchmarks in many short rounds, all of them in each round, and prints the least time of each,
+// the median, and the least as a ratio to that of the floor on the first number of threads. On a shared machine the least time of many interleaved rounds is what the
 // work costs; a mean is what the neighbours cost. The raw output is for benchstat.
 package main
 
@@ -18,9 +18,12 @@ import (
 )
 
 type figure struct {
-	ns     float64
+	all    []float64 // ns of the rounds
 	allocs string
 }
+
+func (f figure) least() float64  { return slices.Min(f.all) }
+func (f figure) median() float64 { return slices.Sorted(slices.Values(f.all))[len(f.all)/2] }
 
 // line is a result: a name, the threads after the last dash unless one, the time and the allocations.
 var line = regexp.MustCompile(`^Benchmark(\w+)/(\S+?)(?:-(\d+))?\s+\d+\s+([\d.]+) ns/op\s.*?(\d+) allocs/op`)
@@ -46,7 +49,7 @@ func main() {
 	build.Stderr = os.Stderr
 	check(build.Run())
 
-	best := map[string]figure{} // by "group/name-threads"
+	found := map[string]figure{} // by "group/name-threads"
 	var order, groups, threads []string
 	for range *rounds {
 		var buf bytes.Buffer
@@ -70,9 +73,7 @@ func main() {
 			ns, err := strconv.ParseFloat(m[4], 64)
 			check(err)
 			key := group + "/" + name + "-" + n
-			if old, ok := best[key]; !ok || ns < old.ns {
-				best[key] = figure{ns, m[5]}
-			}
+			found[key] = figure{append(found[key].all, ns), m[5]}
 		}
 	}
 	check(out.Close())
@@ -84,28 +85,28 @@ func main() {
 				base = r
 			}
 		}
-		table(g, rows, base, threads, best)
+		table(g, rows, base, threads, found)
 	}
 	fmt.Printf("Least of %d interleaved rounds of %s. Raw output for benchstat: %s\n", *rounds, *benchtime, out.Name())
 }
 
-func table(group string, rows []string, base string, threads []string, best map[string]figure) {
+func table(group string, rows []string, base string, threads []string, found map[string]figure) {
 	fmt.Printf("| %s, to %s |", group, strings.TrimPrefix(base, group+"/"))
 	for _, n := range threads {
-		fmt.Printf(" %s threads, ns | ratio |", n)
+		fmt.Printf(" %s threads: least, ns | median | ratio |", n)
 	}
-	fmt.Print(" allocations |\n|---|", strings.Repeat("---:|---:|", len(threads)), "---:|\n")
+	fmt.Print(" allocations |\n|---|", strings.Repeat("---:|---:|---:|", len(threads)), "---:|\n")
 	for _, r := range rows {
 		fmt.Printf("| %s |", strings.TrimPrefix(r, group+"/"))
 		allocs := "-"
 		for _, n := range threads {
-			f, ok := best[r+"-"+n]
+			f, ok := found[r+"-"+n]
 			if !ok {
-				fmt.Print(" - | - |")
+				fmt.Print(" - | - | - |")
 				continue
 			}
 			allocs = f.allocs
-			fmt.Printf(" %.1f | %.2f |", f.ns, f.ns/best[base+"-"+n].ns)
+			fmt.Printf(" %.1f | %.1f | %.2f |", f.least(), f.median(), f.least()/found[base+"-"+threads[0]].least())
 		}
 		fmt.Printf(" %s |\n", allocs)
 	}
