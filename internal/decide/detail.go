@@ -91,6 +91,16 @@ func (in *Input) RuleText(d Decision, r timeline.Reading) string {
 	case ReasonRecentAcquisition:
 		return fmt.Sprintf("an acquisition of this key was started at %s, less than %v ago; this opens at %s", clock(d.Since), d.Window, clock(d.Until))
 	case ReasonResetsSoon:
+		var e *ledger.Evidence
+		if r := in.Doc.Tokens[d.TokenID]; r != nil {
+			e = r.By(in.Request.Operation)
+		}
+		switch {
+		case e != nil && e.Assumed && e.Trying != 0:
+			return fmt.Sprintf("another call tries since %s whether the quota of token %s is full again; the next may at %s", clock(e.Trying), d.TokenID, clock(d.Until))
+		case e != nil && e.Assumed:
+			return fmt.Sprintf("the quota of token %s should be full again at %s by the quota period, which is waited for", d.TokenID, clock(d.Until))
+		}
 		return fmt.Sprintf("the quota of token %s is full again at %s, which is waited for", d.TokenID, clock(d.Until))
 	case ReasonHourLimit, ReasonDayLimit:
 		if d.Since != 0 {
