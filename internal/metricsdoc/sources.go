@@ -35,6 +35,13 @@ func walk(v reflect.Value, path string, looked func(path string)) {
 		*t = old
 		return
 	}
+	if p, ok := v.Addr().Interface().(*tokenguard.QuotaPeriod); ok {
+		old := *p
+		*p = tokenguard.Rolling(time.Hour)
+		looked(path)
+		*p = old
+		return
+	}
 	switch v.Kind() {
 	case reflect.Struct:
 		for i := range v.NumField() {
