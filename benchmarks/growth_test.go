@@ -183,3 +183,50 @@ func replace(dir string, content []byte) error {
 	}
 	return errors.Join(err, d.Sync(), d.Close())
 }
+
+// BenchmarkMemory says what is left on the heap: for a guard with one token that nobody calls, for each further scope
+// with a token that has been handed out, and for each answer that is remembered.
+func BenchmarkMemory(b *testing.B) {
+	ctx := context.Background()
+	per := func(name string, n int, f func(i int)) {
+		b.Run(name, func(b *testing.B) {
+			before := heap()
+			for i := range n {
+				f(i)
+			}
+			b.ReportMetric(float64(heap()-before)/float64(n), "B/"+name)
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+	var guards []*tokenguard.Guard
+	per("guard", 200, func(int) {
+		g, err := tokenguard.New(mint)
+		works(err)
+		taken2(g.Token(ctx))
+		guards = append(guards, g)
+	})
+	runtime.KeepAlive(guards)
+	g, err := tokenguard.New(mint, tokenguard.WithCache(tokenguard.CacheConfig{MaxTokens: 1000}),
+		tokenguard.WithRateLimits(tokenguard.RateLimits{MaxRequestsPerHour: 10_000, MaxRequestsPerDay: 10_000, MinInterval: time.Nanosecond}))
+	works(err)
+	defer g.Close()
+	taken2(g.Token(ctx))
+	scopes := scopeNames(500)
+	per("scope", len(scopes), func(i int) {
+		for range 2 {
+			grant, err := g.Acquire(ctx, tokenguard.Request{Scope: scopes[i]})
+			taken(grant.Token.Value(), err)
+		}
+	})
+	refusing, err := tokenguard.New(mint)
+	works(err)
+	defer refusing.Close()
+	taken2(refusing.Token(ctx))
+	per("answer", 500, func(i int) {
+		for range 2 {
+			_, _ = refusing.Acquire(ctx, tokenguard.Request{Scope: scopes[i]})
+		}
+	})
+}
+
+func taken2(t tokenguard.Token, err error) { taken(t.Value(), err) }
