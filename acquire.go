@@ -228,7 +228,7 @@ func (g *Guard) await(ctx context.Context, c *acquireCall) (grant Grant, done bo
 // deliver hands the result of a flight to the caller that started it, or to one that joined.
 func (g *Guard) deliver(ctx context.Context, c *acquireCall, res result, leader bool) (Grant, error, bool) {
 	c.at = g.meter.Read()
-	if leader {
+	if leader && !res.renewal {
 		g.counters.own.Add(1)
 	}
 	failed, _ := errors.AsType[*RequestError](res.err)

@@ -23,6 +23,7 @@ var answerKeys = [...]struct {
 	{StepLimiter, ReasonHourLimit}, {StepLimiter, ReasonDayLimit}, {StepLimiter, ReasonMinInterval}, {StepLimiter, ReasonBackoff}, {StepLimiter, ReasonRetryAfter},
 	{StepPredictor, ReasonQuotaSufficient},
 	{StepRequest, ReasonAcquired}, {StepRequest, ReasonRequestFailed},
+	{StepRenewal, ReasonRenewed}, {StepRenewal, ReasonRenewalLimit}, {StepRenewal, ReasonRenewalBackoff}, {StepRenewal, ReasonRenewalElsewhere},
 	{StepStore, ReasonStoreUnavailable}, {StepStore, ReasonClosed},
 }
 
@@ -56,7 +57,7 @@ func (c *counters) calls() CallStats {
 		}
 		out.Answers[k.step][k.reason] = n
 		switch {
-		case k.reason == ReasonCached, k.reason == ReasonPersonal, k.reason == ReasonJoined, k.reason == ReasonAcquired:
+		case k.reason == ReasonCached, k.reason == ReasonPersonal, k.reason == ReasonJoined, k.reason == ReasonAcquired, k.reason == ReasonRenewed:
 			out.Served += n
 		case k.reason == ReasonRequestFailed:
 			out.Failed += n

@@ -21,6 +21,7 @@ func TestReasons(t *testing.T) {
 		ReasonResetsSoon: {StepManager, ErrNotNeeded}, ReasonUnconfirmed: {StepManager, ErrNotNeeded}, ReasonNotShared: {StepManager, ErrNotNeeded}, ReasonKeptBack: {StepManager, ErrRateLimited}, ReasonHourLimit: {StepLimiter, ErrRateLimited}, ReasonDayLimit: {StepLimiter, ErrRateLimited},
 		ReasonMinInterval: {StepLimiter, ErrRateLimited}, ReasonBackoff: {StepLimiter, ErrBackoff}, ReasonRetryAfter: {StepLimiter, ErrBackoff},
 		ReasonQuotaSufficient: {StepPredictor, ErrNotNeeded}, ReasonAcquired: {StepRequest, nil}, ReasonRequestFailed: {StepRequest, nil},
+		ReasonRenewed: {StepRenewal, nil}, ReasonRenewalLimit: {StepRenewal, ErrRateLimited}, ReasonRenewalBackoff: {StepRenewal, ErrBackoff}, ReasonRenewalElsewhere: {StepRenewal, ErrNotNeeded},
 		ReasonStoreUnavailable: {StepStore, ErrStore}, ReasonClosed: {StepStore, ErrClosed},
 	} {
 		err := &RefusedError{Verdict: Verdict{Reason: reason}}
@@ -32,5 +33,8 @@ func TestReasons(t *testing.T) {
 		require.True(t, ok, reason)
 		assert.Equal(t, want.step, answerKeys[i].step, reason)
 	}
-	assert.Len(t, answerKeys, 26)
+	for reason := range sentinels {
+		assert.Contains(t, answerIndex, reason)
+	}
+	assert.Len(t, answerKeys, 30)
 }

@@ -179,7 +179,10 @@ func TestRenewedTokenKeepsItsIdentity(t *testing.T) {
 		assert.Equal(t, first.Token.Identity(), second.Token.Identity())
 		assert.False(t, first.Token.Equal(second.Token))
 		assert.Empty(t, second.Token.RefreshToken())
-		assert.Equal(t, 1, g.Stats().Acquisitions.Day.Used, "a renewal is no start")
+		s := g.Stats()
+		assert.Equal(t, 1, s.Acquisitions.Day.Used, "a renewal is no start")
+		assert.Equal(t, int64(1), s.Calls.Answers[tokenguard.StepRenewal][tokenguard.ReasonRenewed])
+		assert.Equal(t, []any{int64(2), int64(2), 0.5}, []any{s.Calls.Total, s.Calls.Served, s.Calls.FilterRate})
 	})
 }
 

@@ -139,7 +139,7 @@ func collect(ch chan<- prometheus.Metric, guard string, s tokenguard.Stats) {
 	counter := func(d *prometheus.Desc, v float64, labels ...string) { send(d, prometheus.CounterValue, v, labels...) }
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) { send(d, prometheus.GaugeValue, v, labels...) }
 
-	served := map[string]int64{"canceled": s.Calls.Left, "failed": s.Calls.Failed, "duplicate": 0, "refused": 0, "cache": 0, "personal": 0, "shared": 0, "fetched": 0}
+	served := map[string]int64{"canceled": s.Calls.Left, "failed": s.Calls.Failed, "duplicate": 0, "refused": 0, "cache": 0, "personal": 0, "shared": 0, "fetched": 0, "renewed": 0}
 	for _, reasons := range s.Calls.Answers {
 		for reason, n := range reasons {
 			switch reason {
@@ -151,6 +151,8 @@ func collect(ch chan<- prometheus.Metric, guard string, s tokenguard.Stats) {
 				served["shared"] += n
 			case tokenguard.ReasonAcquired:
 				served["fetched"] += n
+			case tokenguard.ReasonRenewed:
+				served["renewed"] += n
 			case tokenguard.ReasonRequestFailed:
 			case tokenguard.ReasonDuplicate:
 				served["duplicate"] += n

@@ -88,6 +88,7 @@ tokenguard_calls_total{guard="default",outcome="failed"} 1
 tokenguard_calls_total{guard="default",outcome="fetched"} 1
 tokenguard_calls_total{guard="default",outcome="personal"} 0
 tokenguard_calls_total{guard="default",outcome="refused"} 1
+tokenguard_calls_total{guard="default",outcome="renewed"} 0
 tokenguard_calls_total{guard="default",outcome="shared"} 0
 # HELP tokenguard_acquisition_used Starts that count in the window now.
 # TYPE tokenguard_acquisition_used gauge

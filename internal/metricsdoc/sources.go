@@ -45,7 +45,7 @@ func walk(v reflect.Value, path string, looked func(path string)) {
 	switch v.Kind() {
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if v.Type().Field(i).Name == "Guard" { // a label of all metrics
+			if f := v.Type().Field(i); f.Name == "Guard" || !f.IsExported() { // a label of all metrics; what no metric can read
 				continue
 			}
 			walk(v.Field(i), path+"."+v.Type().Field(i).Name, looked)
