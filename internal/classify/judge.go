@@ -102,6 +102,32 @@ func judge(weights string, in Input) Classification {
 	return c
 }
 
+// Bans names who is banned by an answer that was read as Forbidden, if that is who asks, whatever they ask for:
+// WhoseAddress, WhoseDevice or WhoseAccount. "" is no such ban: what is refused is the thing that was asked for, or
+// nobody says. When in doubt it is "".
+func Bans(in Input) string {
+	if in.isZero() {
+		return ""
+	}
+	var sources []source
+	ev := newEvidence(weights)
+	defer ev.free()
+	ev.keep = &sources
+	ev.read(in)
+	whose := ev.whose(Forbidden, sources)
+	switch {
+	case ev.says(resource | notIncluded | noPlace | purchase | param):
+	case ev.says(noAddress):
+		return WhoseAddress
+	case ev.says(noRight):
+	case whose == WhoseAddress && ev.says(barred|wall):
+		return WhoseAddress
+	case (whose == WhoseAccount || whose == WhoseDevice) && ev.says(barred|shutOff):
+		return whose
+	}
+	return ""
+}
+
 // String is the rule in words.
 func (r *rule) String() string {
 	if r.code != "" {
