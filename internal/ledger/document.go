@@ -93,7 +93,8 @@ type Streak struct {
 	ID     string           `json:"id,omitempty"` // its attempt
 	Class  string           `json:"class,omitempty"`
 	Status int              `json:"status,omitempty"`
-	Text   string           `json:"text,omitempty"` // masked
+	Text   string           `json:"text,omitempty"`   // masked
+	Banned int              `json:"banned,omitempty"` // of Count, those that refused who asks, whatever the scope
 }
 
 // Token is what is known of one token. It outlives the value.
@@ -317,7 +318,7 @@ func (d *Document) Prune(policy *Policy, now timeline.Instant) {
 	maps.DeleteFunc(d.Scopes, func(scope string, k *Scope) bool {
 		return !(k.Worked && d.Newest(scope) != nil) && k.pausedUntil() <= now && k.PauseFree <= now && (k.Pause.Until != 0 || k.Pause.From <= now-timeline.Instant(Day)) && k.Closed.Until <= now-timeline.Instant(Day) && k.LastStart <= now-timeline.Instant(Day)
 	})
-	d.evictScopes()
+	d.evictScopes(now)
 	if now < d.Swept.Plus(policy.Cache.CleanupInterval) && len(d.Tokens) <= policy.Cache.MaxTokens+maxTombstones {
 		return
 	}

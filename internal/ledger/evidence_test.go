@@ -341,3 +341,24 @@ func TestOneOperationTakesNothingFromOthers(t *testing.T) {
 	}
 	assert.LessOrEqual(t, d.Scope("s").Pause.Until, in(50*minute))
 }
+
+// A pause that runs gives way to none of the others, however many and long they are.
+func TestARunningPauseIsNotEvicted(t *testing.T) {
+	for _, scopes := range []int{MaxScopes, 2 * MaxScopes} {
+		d := New()
+		report := func(scope string, at, until timeline.Instant) {
+			d.Report(rules(), limited("op", at, until), scope, nil, at)
+			d.Prune(rules(), at)
+		}
+		report("mine", t0, in(10*minute))
+		for i := range scopes {
+			report(fmt.Sprint("other ", i), in(second+time.Duration(i)), in(24*Hour))
+		}
+		assert.Len(t, d.Scopes, MaxScopes)
+		assert.Equal(t, in(10*minute), d.Scope("mine").PauseOf("op").Until)
+		assert.Equal(t, in(24*Hour), d.Scope("other 0").PauseOf("op").Until)
+		report("late", in(11*minute), in(20*minute))
+		assert.Nil(t, d.Scopes["mine"], "one that is over makes room")
+		assert.Equal(t, in(20*minute), d.Scope("late").PauseOf("op").Until)
+	}
+}

@@ -50,7 +50,7 @@ func (d *Document) ScopeFor(scope string) *Scope {
 }
 
 // evictScopes drops scopes beyond the bounds, those first whose loss opens the least.
-func (d *Document) evictScopes() {
+func (d *Document) evictScopes(now timeline.Instant) {
 	size := 0
 	for scope, k := range d.Scopes {
 		size += k.encodedSize(scope)
@@ -58,9 +58,9 @@ func (d *Document) evictScopes() {
 	if len(d.Scopes) <= MaxScopes && size <= maxScopesSize {
 		return
 	}
-	ranks := make(map[string][2]timeline.Instant, len(d.Scopes))
+	ranks := make(map[string][4]timeline.Instant, len(d.Scopes))
 	for scope := range d.Scopes {
-		ranks[scope] = d.scopeRank(scope)
+		ranks[scope] = d.scopeRank(scope, now)
 	}
 	for _, scope := range slices.SortedFunc(maps.Keys(d.Scopes), func(a, b string) int {
 		x, y := ranks[a], ranks[b]
@@ -85,11 +85,34 @@ func (k *Scope) encodedSize(scope string) int {
 }
 
 // scopeRank orders scopes by what their loss opens: those that callers alone made with what they reported come first, and
-// of both sorts the one whose gates open first.
-func (d *Document) scopeRank(scope string) [2]timeline.Instant {
-	k, reported := d.Scopes[scope], timeline.Instant(0)
+// of both sorts the one whose gates opened first. Where they are closed still, the one that was closed last goes: no pause
+// that runs gives way to those of others, however long.
+func (d *Document) scopeRank(scope string, now timeline.Instant) (rank [4]timeline.Instant) {
+	k := d.Scopes[scope]
 	if k.LastStart != 0 || k.Closed.Until != 0 || len(d.ByScope[scope]) > 0 {
-		reported = 1
+		rank[0] = 1
 	}
-	return [2]timeline.Instant{reported, max(k.pausedUntil(), k.Closed.Until, k.LastStart)}
+	if rank[3] = max(k.pausedUntil(), k.Closed.Until, k.LastStart); rank[3] > now {
+		rank[1], rank[2] = 1, -k.closedFrom()
+	}
+	return rank
+}
+
+// closedFrom is when the first of the scope's pauses that still count began.
+func (k *Scope) closedFrom() timeline.Instant {
+	from := timeline.Never
+	add := func(p Pause) {
+		if p.Until != 0 {
+			from = min(from, p.From)
+		}
+	}
+	add(k.Pause)
+	add(k.Closed)
+	for i := range k.Pauses {
+		add(k.Pauses[i].Pause)
+	}
+	if from == timeline.Never {
+		return k.LastStart
+	}
+	return from
 }
