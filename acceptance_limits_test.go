@@ -88,7 +88,7 @@ func TestAcceptRetryAfter(t *testing.T) {
 }
 
 func TestAcceptHopelessKeyClosesAlone(t *testing.T) {
-	for _, f := range []tokenguard.Failure{accountBan, badRequest, unauthorized} {
+	for _, f := range []tokenguard.Failure{{StatusCode: 403, Message: "no permission for this scope"}, badRequest, unauthorized} {
 		u := newUser(t)
 		closes := failing(f)
 		u.up.next = []tokenguard.RequestFunc{func(ctx context.Context, req tokenguard.Request) (tokenguard.Token, error) {

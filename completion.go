@@ -39,6 +39,7 @@ func (f *flights) completion(q *decide.Request, a ledger.Attempt, began timeline
 		at = in.At
 	}
 	c.Failed = ledger.Streak{At: c.End, ID: a.ID, Class: in.Class, Status: failure.StatusCode, Text: in.Text}
+	c.Banned = upstream && in.Class == classify.Forbidden && classify.Bans(classify.Input{StatusCode: failure.StatusCode, Header: failure.Header, Text: failure.text()}) != ""
 	if until := in.Until; until > at {
 		if until > at.Plus(ledger.MaxRetryAfter) {
 			until, c.Cut = at.Plus(ledger.MaxRetryAfter), true

@@ -30,7 +30,8 @@ type RateLimits struct {
 	// KeyBackoffBase is the pause of one key alone after RequestFunc was refused for it (forbidden, client_error,
 	// auth_invalid), doubled by each further refusal in a row: up to 24 h, default 1 h (key_backoff_base). The pause of a
 	// key whose new tokens are refused before they ever worked is 10 min at first, or this if it is less, and doubles
-	// from this with the second.
+	// from this with the second. A ban of the address, the device or the account, as far as the answer says so, pauses
+	// the whole guard as long.
 	KeyBackoffBase time.Duration
 	// MaxKeyBackoff bounds those: at least KeyBackoffBase, up to 24 h, default 24 h (max_key_backoff).
 	MaxKeyBackoff time.Duration

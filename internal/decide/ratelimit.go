@@ -90,6 +90,9 @@ func (in *Input) Backoff() Decision {
 	out := Decision{Reason: ReasonBackoff, Count: f.Count, Since: f.At, Failure: f}
 	if f.Count > 0 {
 		out.Window = ledger.Doubled(in.Policy.RateLimit.FailureBackoffBase, f.Count, in.Policy.RateLimit.MaxBackoff)
+		if f.Banned > 0 { // as long as the scope that met it is closed
+			out.Window = max(out.Window, in.Policy.RateLimit.KeyBackoff(f.Banned))
+		}
 		out.Until = f.At.Plus(out.Window)
 	}
 	return out

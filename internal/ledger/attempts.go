@@ -42,6 +42,7 @@ type Completion struct {
 	End     timeline.Instant
 	Token   *Token // of a success
 	Failed  Streak
+	Banned  bool  // the address, device or account is, not what was asked for alone
 	Pause   Pause // Retry-After
 	Cut     bool  // to the most that is honoured
 	Took    time.Duration
@@ -93,11 +94,20 @@ func (d *Document) Complete(policy *Policy, l *Completion) bool {
 		k.Closed = Pause{From: l.End, Until: l.End.Plus(policy.RateLimit.KeyBackoff(k.Refusals))}
 		f.Count = k.Refusals
 		k.Last = f
+		if l.Banned { // another scope would meet the same
+			d.Failures = d.Failures.next(l.Failed, 1)
+		}
 	default:
-		f.Count, f.At = d.Failures.Count+1, max(f.At, d.Failures.At) // its end may have waited for the store
-		d.Failures = f
+		d.Failures = d.Failures.next(f, 0)
 	}
 	return true
+}
+
+// next is the streak with one more failure.
+func (f Streak) next(last Streak, banned int) Streak {
+	last.Count, last.Banned = f.Count+1, f.Banned+banned
+	last.At = max(last.At, f.At) // its end may have waited for the store
+	return last
 }
 
 // Adopt stores a token that was fetched elsewhere, charged as a start that ended at once. A token that is known

@@ -75,7 +75,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "attempts.go", "if l.Pause.Until > d.Pause.Until {", "if l.Pause.Until != 0 {", "a shorter Retry-After does not replace a longer one"},
 	{ledgerDir + "attempts.go", "case classify.Forbidden, classify.ClientError, classify.AuthInvalid:", "case classify.ClientError, classify.AuthInvalid:", "a refused acquisition closes its scope alone"},
 	{ledgerDir + "attempts.go", "k.Refusals++", "k.Refusals = 1", "a scope's closing doubles"},
-	{ledgerDir + "attempts.go", "f.Count, f.At = d.Failures.Count+1", "f.Count, f.At = 1", "failures in a row are counted"},
+	{ledgerDir + "attempts.go", "last.Count, last.Banned = f.Count+1,", "last.Count, last.Banned = 1,", "failures in a row are counted"},
 	{ledgerDir + "attempts.go", "old != nil && old.HasValue()", "old != nil && !old.HasValue()", "a known token is not charged again"},
 	{ledgerDir + "attempts.go", "	d.Charged(Attempt{ID: id,", "	_ = (Attempt{ID: id,", "an adopted token is charged"},
 	{ledgerDir + "attempts.go", "what.Suspicion == \"*\" || what.Suspicion == id", "what.Suspicion == \"*\" || id == \"-\"", "an operator clears one token by its ID"},
