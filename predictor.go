@@ -120,8 +120,14 @@ func (g *Guard) Report(ctx context.Context, o Outcome) error {
 	if canceled(o.Failure.Err) {
 		return nil
 	}
+	came := g.meter.Mono()
 	rev, at, err := g.replica.Look(ctx)
-	q, invalid := g.reader.outcome(&o, at)
+	heard := at
+	if g.opt.clock == nil { // a store that is slow makes no call begin later
+		waited := g.meter.Mono() - came
+		heard = timeline.Reading{Now: at.Now - timeline.Instant(waited), Wall: at.Wall.Add(-waited)}
+	}
+	q, invalid := g.reader.outcome(&o, heard)
 	switch {
 	case invalid != nil:
 		return invalid
@@ -178,17 +184,22 @@ func (g *Guard) report(ctx context.Context, q *decide.Request, o *Outcome, doc *
 			at, err = g.replica.Commit(ctx, hearing(g.opt.policy, q, own))
 		}
 		if err != nil {
-			at = g.replica.ApplyLocally(hearing(g.opt.policy, q, own), replica.ForReport)
+			at = g.replica.ApplyReport(hearing(g.opt.policy, q, own), aboutOf(q))
 		}
 		g.events.emit(Event{At: at.Wall, Kind: EventReported, Scope: q.Named, Caller: q.Caller, TokenID: q.Failing, Verdict: Verdict{Class: Class(q.Class)}, Text: q.Text})
 		return true, err
 	case changes: // a first success is worth remembering, but not a commit of its own
-		g.replica.ApplyLocally(hearing(g.opt.policy, q, own), replica.ForReport)
+		g.replica.ApplyReport(hearing(g.opt.policy, q, own), aboutOf(q))
 	}
 	if due && away == nil {
 		err = g.replica.Flush(ctx)
 	}
 	return changes, err
+}
+
+// aboutOf is what a report speaks of.
+func aboutOf(q *decide.Request) replica.About {
+	return replica.About{Token: q.Failing, Operation: q.Operation, Scope: q.Scope, Class: q.Class, None: q.None}
 }
 
 // hearing is the change that a report makes. It may run again, and after the call that made it.

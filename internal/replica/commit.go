@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/panics"
@@ -108,7 +109,7 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 		draft := r.draft(l.doc.Clone(), l.at, known)
 		changed := l.dirty
 		for _, u := range known.unsaved {
-			changed = u(draft) || changed
+			changed = u.change(draft) || changed
 		}
 		changed = draft.Doc.CountUses(usage) || changed
 		changed = r.Stamp(draft.Doc, l.at.Now) || changed
@@ -144,9 +145,10 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 	}
 	r.follow(snap, next)
 	r.mu.Lock()
-	if n := known.saved + uint64(len(known.unsaved)); n > r.saved { // else another commit took the same along
-		r.unsaved = r.unsaved[n-r.saved:]
-		r.saved = n
+	if n := len(known.unsaved); n > 0 {
+		last := known.unsaved[n-1].n
+		r.unsaved = slices.DeleteFunc(slices.Clone(r.unsaved), func(u unsaved) bool { return u.n <= last })
+		r.dropped = r.dropped && len(r.unsaved) > 0
 	}
 	r.mu.Unlock()
 	r.publish(r.open(&Revision{Doc: next, Rev: snap.Rev, Epoch: snap.Epoch}, l.at))

@@ -12,8 +12,7 @@ type basis struct {
 	sample  meter.Sample
 	current *Revision
 	charged []ledger.Attempt
-	unsaved []Change
-	saved   uint64
+	unsaved []unsaved
 	offline offline
 }
 
@@ -21,7 +20,7 @@ func (r *Replica) basis() basis {
 	b := basis{sample: r.Meter.Sample()}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b.current, b.charged, b.unsaved, b.saved, b.offline = r.current, r.charged, r.unsaved, r.saved, r.offline
+	b.current, b.charged, b.unsaved, b.offline = r.current, r.charged, r.unsaved, r.offline
 	return b
 }
 
@@ -68,8 +67,8 @@ func (r *Replica) load(snap Snapshot, b basis) (loaded, error) {
 	l.dirty = len(l.notices) > 0
 	l.dirty = r.endByWall(l.doc, l.at) || l.dirty
 	draft := r.draft(l.doc, l.at, b)
-	for _, c := range b.unsaved {
-		l.dirty = c(draft) || l.dirty
+	for _, u := range b.unsaved {
+		l.dirty = u.change(draft) || l.dirty
 	}
 	return l, nil
 }

@@ -91,14 +91,61 @@ const (
 	ForEnd    Room = 2 * ForReport
 )
 
+// unsaved is a change that waits for the store.
+type unsaved struct {
+	change Change
+	n      uint64
+	about  About
+}
+
+// About is what a report speaks of: those about the same go into one place, so that a storm of a few operations does not
+// use up the room. The zero About is of its own.
+type About struct {
+	Token, Operation, Scope, Class string
+	None                           bool
+}
+
 // ApplyLocally applies c to what this process knows. Where there is room the next commit that works applies it again, to
 // whatever document it finds, which c must bear.
 func (r *Replica) ApplyLocally(c Change, room Room) timeline.Reading {
+	return r.applyLocally(unsaved{change: c}, room)
+}
+
+// ApplyReport is ApplyLocally for what a report changes.
+func (r *Replica) ApplyReport(c Change, about About) timeline.Reading {
+	return r.applyLocally(unsaved{change: c, about: about}, ForReport)
+}
+
+// keep has u wait for the store, if there is room. Of the reports about the same the first and the last stay, which is
+// all that the rules ask of them: what a report states counts where it is later than what was known, and one that changes
+// nothing does not come here.
+func (r *Replica) keep(u unsaved, room Room) {
 	r.mu.Lock()
-	if len(r.unsaved) < int(room) {
-		r.unsaved = append(r.unsaved[:len(r.unsaved):len(r.unsaved)], c)
+	defer r.mu.Unlock()
+	if u.about != (About{}) {
+		same := func(w unsaved) bool { return w.about == u.about }
+		if first := slices.IndexFunc(r.unsaved, same); first >= 0 {
+			if second := slices.IndexFunc(r.unsaved[first+1:], same); second >= 0 {
+				second += first + 1
+				r.unsaved = slices.Delete(slices.Clone(r.unsaved), second, second+1)
+			}
+		}
 	}
-	r.mu.Unlock()
+	if len(r.unsaved) < int(room) {
+		r.kept++
+		u.n = r.kept
+		r.unsaved = append(r.unsaved[:len(r.unsaved):len(r.unsaved)], u)
+		return
+	}
+	if room != NotSaved && !r.dropped {
+		r.dropped = true
+		r.addNoticeLocked(fmt.Sprintf("%d changes wait for the store: what is reported beyond them counts in this process and is not stored", room))
+	}
+}
+
+func (r *Replica) applyLocally(u unsaved, room Room) timeline.Reading {
+	r.keep(u, room)
+	c := u.change
 	for {
 		b := r.basis()
 		next := &Revision{Doc: ledger.New()}

@@ -94,8 +94,9 @@ type Replica struct {
 	current    *Revision                 // newest seen
 	checked    time.Duration             // on the meter's Mono: when the store was last read
 	charged    []ledger.Attempt          // own attempts of the last day, in case the store loses them
-	unsaved    []Change                  // what could not be committed yet
-	saved      uint64                    // how many of these were, so far
+	unsaved    []unsaved                 // what could not be committed yet, in its order
+	kept       uint64                    // numbers those
+	dropped    bool                      // something found no room since all was saved
 	pending    map[string]ledger.Pending // outcomes by token ID that wait for a commit
 	committing bool                      // a commit is in progress
 	batch      *batch                    // the changes that go into the next one; nil: none yet
@@ -327,6 +328,10 @@ const maxNotices = 16
 func (r *Replica) AddNotice(text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.addNoticeLocked(text)
+}
+
+func (r *Replica) addNoticeLocked(text string) {
 	if len(r.notices) < maxNotices && !slices.Contains(r.notices, text) {
 		r.notices = append(r.notices, text)
 	}
