@@ -133,7 +133,7 @@ func TestLosses(t *testing.T) {
 func TestAnswer(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
 	g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
-		return tokenguard.Token{}, tokenguard.Failed(tokenguard.Failure{StatusCode: 403, Message: "this account is suspended, token 00112233445566778899aabbccddeeff"})
+		return tokenguard.Token{}, tokenguard.Failed(tokenguard.Failure{StatusCode: 403, Message: "no permission for this scope, token 00112233445566778899aabbccddeeff"})
 	}, tokenguard.WithStateFile(path))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = g.Close() })
@@ -141,6 +141,6 @@ func TestAnswer(t *testing.T) {
 	require.Error(t, err)
 	report, err := inspect.File(t.Context(), path)
 	require.NoError(t, err)
-	require.Contains(t, report.String(), "\n    because of: this account is suspended")
+	require.Contains(t, report.String(), "\n    because of: no permission for this scope")
 	require.NotContains(t, report.String(), "8899aabb")
 }
