@@ -6,7 +6,7 @@ const replicaDir = "internal/replica/"
 var replicaFaults = []fault{
 	{replicaDir + "commit.go", "r.batch, r.committing = nil, b != nil", "r.batch, r.committing = nil, false", "a batch keeps the next commits waiting"},
 	{replicaDir + "commit.go", "b.changes = append(b.changes, c)", "b.changes = []Change{c}", "each change of a batch is applied"},
-	{replicaDir + "commit.go", "r.unsaved = r.unsaved[n-r.saved:]", "", "what was saved waits no more"},
+	{replicaDir + "commit.go", "return u.n <= last }", "return u.n == 0 && last == 0 }", "what was saved waits no more"},
 	{replicaDir + "commit.go", "r.restorePending(usage)\n\t\tr.markAway(caller, err)", "r.markAway(caller, err)", "outcomes survive a commit that failed"},
 	{replicaDir + "commit.go", "&& !changed && len(usage) == 0", "&& len(usage) == 0 && changed", "a change that did nothing writes nothing"},
 	{replicaDir + "pending.go", "known || len(p.Successes) < maxOperations", "known || len(p.Successes) < 2*maxOperations", "outcomes that wait are bounded"},
