@@ -143,4 +143,6 @@ type Explanation struct {
 	// one could start or a token that is known serves again; zero: waiting alone changes nothing. While a token answers the call, it speaks of the case that
 	// there was none.
 	Opening Verdict `json:"opening,omitzero"`
+	// Evidence is what each operation has said of the tokens of the scope, the newest token first.
+	Evidence []OperationEvidence `json:"evidence,omitempty"`
 }

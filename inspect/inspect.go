@@ -65,6 +65,8 @@ type Token struct {
 	Expiry   time.Time       `json:"expiry,omitzero"`
 	State    string          `json:"state"`
 	Stored   string          `json:"stored"` // plain, sealed, elsewhere (in its process' memory) or no
+	// Evidence is what each operation has said of it, the last word first.
+	Evidence []tokenguard.OperationEvidence `json:"evidence,omitempty"`
 }
 
 // Account is one whose tokens are renewed.
@@ -208,7 +210,7 @@ func (p *Report) describe(d *ledger.Document, r timeline.Reading) {
 		p.Attempts = append(p.Attempts, tokenguard.Attempt{ID: a.ID, Start: r.Time(a.Start), End: r.Time(a.End), State: tokenguard.AttemptState(a.State(r.Now))})
 	}
 	for _, t := range d.Tokens {
-		p.Tokens = append(p.Tokens, Token{t.ID, tokenguard.Kind(t.Kind), t.Scope, r.Time(t.Acquired), r.Time(t.Expiry), v.TokenState(t, r.Now), stored(t)})
+		p.Tokens = append(p.Tokens, Token{t.ID, tokenguard.Kind(t.Kind), t.Scope, r.Time(t.Acquired), r.Time(t.Expiry), v.TokenState(t, r.Now), stored(t), evidence(t, r)})
 	}
 	for _, t := range d.Tokens {
 		if i := t.Identity; i != nil {
@@ -217,6 +219,21 @@ func (p *Report) describe(d *ledger.Document, r timeline.Reading) {
 	}
 	slices.SortFunc(p.Accounts, func(a, b Account) int { return b.Since.Compare(a.Since) })
 	slices.SortFunc(p.Tokens, func(a, b Token) int { return b.Acquired.Compare(a.Acquired) })
+}
+
+// evidence is what was said of a token, as Explain shows it.
+func evidence(rec *ledger.Token, r timeline.Reading) (all []tokenguard.OperationEvidence) {
+	for i := range rec.Evidence {
+		e := &rec.Evidence[i]
+		all = append(all, tokenguard.OperationEvidence{
+			TokenID: rec.ID, Operation: e.Operation, Success: r.Time(e.Success), Uses: e.Uses,
+			Auth:  tokenguard.Refusals{First: r.Time(e.Refused), Last: r.Time(e.RefusedLast)},
+			Quota: tokenguard.Refusals{First: r.Time(e.Quota), Last: r.Time(e.QuotaLast)},
+			Count: e.Refusals, Early: e.Early, Spent: e.Spent, Reset: r.Time(e.Reset), Assumed: e.Assumed, LastWord: r.Time(e.Heard),
+		})
+	}
+	slices.SortStableFunc(all, func(a, b tokenguard.OperationEvidence) int { return b.LastWord.Compare(a.LastWord) })
+	return all
 }
 
 func stored(r *ledger.Token) string {
@@ -275,6 +292,9 @@ func (p Report) String() string {
 	}
 	for _, t := range p.Tokens {
 		line("  token %s %s%s of %s: %s, stored: %s", t.ID, t.Kind, ofScope(t.Scope), t.Acquired.Format(time.RFC3339), t.State, t.Stored)
+		for _, e := range t.Evidence {
+			line("    %s", e)
+		}
 	}
 	for _, a := range p.Accounts {
 		line("  account %s%s of %s, renewed %d times: %s", a.ID, ofScope(a.Scope), a.Since.Format(time.RFC3339), a.Renewals, a.State)
