@@ -94,7 +94,7 @@ func (r *run) call(p *process, s *step) (out result) {
 		out.verdict, out.steps = e.Verdict, e.Steps
 	case "report":
 		out.err = p.guard.Report(ctx, tokenguard.Outcome{
-			TokenID: tokenguard.TokenID(s.With.Token), Latency: time.Duration(s.With.Latency),
+			TokenID: tokenguard.TokenID(s.With.Token), Caller: s.With.Caller, Latency: time.Duration(s.With.Latency),
 			Failure: s.With.Failure.failure(start), Remaining: s.With.Remaining, Limit: s.With.Limit,
 			ResetAt: s.With.ResetAt.time(start),
 		})

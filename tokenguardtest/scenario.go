@@ -155,7 +155,7 @@ var request = []string{"kind", "scope", "caller", "failure", "failing", "timeout
 // accepts lists what a step can do and the arguments of each.
 var accepts = map[string][]string{
 	"acquire": request, "wait": request, "explain": request, "token": {"timeout"},
-	"report": {"token", "latency", "failure", "remaining", "limit", "reset_at"},
+	"report": {"token", "caller", "latency", "failure", "remaining", "limit", "reset_at"},
 	"adopt":  {"token", "scope", "kind", "lifetime", "expiry", "predecessor", "account", "refresh"},
 	"clear":  {"suspicion", "backoff", "retry_after", "identity"},
 	"join":   {"job"}, "advance": {"by"}, "set_clock": {"to"},
