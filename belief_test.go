@@ -69,13 +69,6 @@ func attack(kind string, smart, crowd bool) worldCaller {
 	return c
 }
 
-func each(step, until time.Duration) (at []time.Duration) {
-	for t := step; t < until; t += step {
-		at = append(at, t)
-	}
-	return at
-}
-
 // about is a Poisson process of a day.
 func about(mean time.Duration, seed uint64) (at []time.Duration) {
 	rng := rand.New(rand.NewPCG(seed, 5))

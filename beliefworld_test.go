@@ -303,8 +303,3 @@ func (w *beliefWorld) left(i int, name string) {
 		}
 	}
 }
-
-// share is how many calls of an operation were served, in per cent.
-func (w *beliefWorld) share(i int) float64 {
-	return 100 * float64(w.served[i]) / float64(max(1, w.calls[i]))
-}
