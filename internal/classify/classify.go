@@ -61,6 +61,7 @@ func (ev *evidence) read(in Input) {
 	ev.readText(inBody, in.Text)
 	ev.combine()
 	ev.readWindows()
+	ev.decide()
 }
 
 // byStatus reads a bare status by its HTTP meaning.

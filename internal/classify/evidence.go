@@ -19,6 +19,8 @@ type evidence struct {
 	spare   []byte    // room for the next text
 	buckets []uint32  // of the model's features
 	facts
+	rule  *rule  // that decides; nil: none fits, and the bare status does
+	class string // by the rule or the status, before the model is asked
 }
 
 // evidence is 6 KB; reading an answer needs no new one.
@@ -34,7 +36,7 @@ func newEvidence(weights string) *evidence {
 func (ev *evidence) free() {
 	clear(ev.text[:cap(ev.text)])
 	clear(ev.spare[:cap(ev.spare)])
-	ev.n, ev.base, ev.clause, ev.keep, ev.text, ev.facts = 0, 0, 0, nil, ev.text[:0], facts{}
+	ev.n, ev.base, ev.clause, ev.keep, ev.text, ev.facts, ev.rule, ev.class = 0, 0, 0, nil, ev.text[:0], facts{}, nil, ""
 	evidencePool.Put(ev)
 }
 

@@ -86,7 +86,7 @@ func judge(weights string, in Input) Classification {
 	case overrules:
 		c.Rule += "; the model overrules it"
 	case doubts:
-		c.Rule += "; the model doubts that it permits a new token"
+		c.Rule += "; the model does not confirm it"
 	}
 	c.Evidence = append(c.Evidence, ev.otherEvidence(r, in)...)
 	c.Confidence = ev.confidence(&j)
@@ -280,9 +280,9 @@ func (ev *evidence) confidence(j *judgement) float64 {
 const (
 	confidenceStatusAgrees = 0.95 // rules and status say the same
 	confidenceAgreed       = 0.9  // rules and model say the same, against the status or without one
-	confidenceStatus       = 0.75 // no rule fits
-	confidenceOverruled    = 0.7
-	confidenceAnswered     = 0.5
-	confidenceAlone        = 0.5 // the rules alone say so
+	confidenceStatus       = 0.85 // no rule fits
+	confidenceOverruled    = 0.9
+	confidenceAnswered     = 0.7
+	confidenceAlone        = 0.7 // the rules alone say so
 	confidenceUnknown      = 0.4
 )

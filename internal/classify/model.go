@@ -8,14 +8,15 @@ import (
 )
 
 // The model is a linear one over words, pairs of words, parts of words, the
-// status and the ideas found. It is asked where the rules say unknown or disagree
+// status, the ideas found, each two of them, each under the status, and the class
+// that the rules give. It is asked where the rules say unknown or disagree
 // with the status, and never gives a class that permits a new token; its agreement
 // with the rules is part of the confidence. Its weights are written by the program in train, and
 // all of its arithmetic is on integers, so that every machine gives the same
 // answer.
 
 // Buckets is how many features the model tells apart; others share one.
-const Buckets = 1 << 14
+const Buckets = 1 << 15
 
 // modelClasses are the classes in the order of the weights.
 var modelClasses = [...]string{QuotaExhausted, RateLimited, AuthInvalid, Forbidden, Transient, ClientError, Unknown}
@@ -50,8 +51,15 @@ func (ev *evidence) features() []uint32 {
 	add(hash("status", uint32(status)))
 	add(hash("status of a hundred", uint32(status/100)))
 	add(hash("bias", 0))
+	add(hash(ev.class, 0))
+	add(hash(ev.class, uint32(status)+1))
 	for rest := uint64(ev.said); rest != 0; rest &= rest - 1 {
-		add(hash("idea", uint32(bits.TrailingZeros64(rest))))
+		idea := uint32(bits.TrailingZeros64(rest))
+		add(hashPair(seedIdea, idea, 0))
+		add(hashPair(seedStatus, idea, uint32(status)))
+		for other := rest & (rest - 1); other != 0; other &= other - 1 {
+			add(hashPair(seedIdea, idea, uint32(bits.TrailingZeros64(other))))
+		}
 	}
 	if ev.used || ev.usedLong || ev.retry {
 		add(hash("headers close a window", 0))
@@ -82,9 +90,15 @@ func (ev *evidence) features() []uint32 {
 }
 
 const (
-	seedWord = 2166136261
-	seedPart = 2654435769
+	seedWord   = 2166136261
+	seedPart   = 2654435769
+	seedIdea   = 2246822519
+	seedStatus = 3266489917
 )
+
+func hashPair(seed, a, b uint32) uint32 {
+	return ((seed^a)*16777619 ^ b) * 16777619
+}
 
 func hashBytes(h uint32, b []byte) uint32 {
 	for _, c := range b {
@@ -109,36 +123,42 @@ const (
 	agrees              // it finds the class of the rules best
 	differs             // it finds another best, but not by enough, or one that it may not give
 	answers             // the rules said unknown
-	doubts              // the rules permit a new token, it would not: nobody can tell
+	doubts              // it does not confirm what the rules say: nobody can tell
 	overrules           // the rules said another class
 )
 
-// How far the model must be ahead to answer, to doubt, and to overrule.
+// How far the model must be ahead to overrule, to call for doubt, to answer
+// where not one idea was found, and to confirm a permission that the status
+// does not.
 const (
-	leadToAnswer   = 20
-	leadToDoubt    = 40
-	leadToOverrule = 100
+	leadToOverrule = 20
+	leadToDoubt    = 50
+	leadOfLetters  = 100
+	leadToPermit   = 100
 )
 
-// ask lets the model answer for unknown, or overrule class if it is sure. It
-// never gives a class that permits a new token.
+// ask lets the model answer for unknown, or overrule class. It never gives a
+// class that permits a new token, and one of the rules that it does not confirm
+// is unknown.
 func (ev *evidence) ask(class string) (string, modelSays) {
 	guess, lead := ev.guess(ev.weights)
-	toAnswer := leadToAnswer
-	if ev.foreign() {
-		toAnswer = leadToOverrule
-	}
 	switch {
+	case guess == class && permits(class) && lead < leadToPermit:
+		return Unknown, doubts
 	case guess == class:
 		return class, agrees
-	case permits(class) && !permits(guess) && lead >= leadToDoubt && lead < leadToOverrule:
-		return Unknown, doubts
-	case permits(guess) || guess == Unknown:
+	case permits(guess):
 		return class, differs
-	case class == Unknown && lead >= toAnswer:
+	case class == Unknown && (!ev.foreign() || lead >= leadOfLetters):
 		return guess, answers
-	case class != Unknown && lead >= leadToOverrule:
+	case class == Unknown:
+		return class, differs
+	case guess == Unknown && (permits(class) || lead >= leadToDoubt):
+		return Unknown, doubts
+	case guess != Unknown && lead >= leadToOverrule:
 		return guess, overrules
+	case permits(class):
+		return Unknown, doubts
 	}
 	return class, differs
 }

@@ -96,10 +96,7 @@ func TestModel(t *testing.T) {
 	leftOut(t, func(r record, w string) {
 		ev := evidence{matcher: phrases(), weights: w}
 		ev.read(r.input())
-		class := byStatus(ev.status())
-		if rule := ev.rule(); rule != nil {
-			class = rule.class
-		}
+		class := ev.class
 		guess, _ := ev.guess(w)
 		j := ev.judge()
 		rules.add(r, class)
@@ -123,10 +120,10 @@ func TestModel(t *testing.T) {
 	both.log(t, "rules, the model answers and overrules", *showHeldOut)
 	t.Logf("rules and model agree on %d of %d, and are right in %.3f of these", agree, rules.n, float64(right)/float64(agree))
 	require.Greater(t, both.accuracy(), rules.accuracy())
-	require.GreaterOrEqual(t, both.accuracy(), 0.83)
-	require.GreaterOrEqual(t, both.macroF1(), 0.78)
+	require.GreaterOrEqual(t, both.accuracy(), 0.87)
+	require.GreaterOrEqual(t, both.macroF1(), 0.83)
 	require.LessOrEqual(t, both.permissive, rules.permissive, "the model permits nothing that the rules do not")
-	require.LessOrEqual(t, both.permissiveShare(), 0.015)
+	require.LessOrEqual(t, both.permissiveShare(), 0.009)
 }
 
 // The weights in the repository are those that the program in train makes.

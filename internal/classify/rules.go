@@ -38,6 +38,9 @@ var rules = []rule{
 	// The caller gave up. A client's own timeout also says "canceled".
 	{class: ClientError, any: cancelled, none: network},
 
+	// What is too large for the status that says so is not in doubt.
+	{class: ClientError, any: size | measure, in: []int{413, 414}},
+
 	// "Invalid key or quota exceeded": nobody can tell.
 	{class: Unknown, any: either, when: twoCauses},
 
@@ -52,7 +55,7 @@ var rules = []rule{
 	// Requests that no idle minute lets through.
 	{class: ClientError, any: size, none: long | manyCalls | spent | arrears},
 	{class: ClientError, any: tooMuch, none: long | short | pace | wait | spent | arrears},
-	{class: ClientError, any: content, none: pace | manyCalls | spent | arrears},
+	{class: ClientError, any: content, none: pace | manyCalls | spent | arrears, when: notUnauthorized},
 
 	// The funds of a customer's card are not the caller's.
 	{class: ClientError, any: card, also: arrears | lacking},
@@ -67,6 +70,9 @@ var rules = []rule{
 	// Walls: bans, regions, addresses, things switched off. A block that ends
 	// by itself after too many calls is a pace.
 	{class: RateLimited, any: pace | manyCalls, none: long | shutOff, when: endsByItself},
+	{class: Transient, any: shutOff, also: wait | temporary, none: barred | noRight | noPlace | noAddress, when: serversStatus},
+	{class: Transient, any: off, also: temporary, none: party | cred | barred | noRight | noPlace | noAddress | pace | manyCalls | spent},
+	{class: QuotaExhausted, any: spent, also: periodCap, none: noPlace | noAddress | noRight | notIncluded | deadCred | zeroLimit},
 	{class: Forbidden, any: barred | noPlace | noAddress | shutOff},
 
 	// Nothing was consumed where nothing was ever granted, or the grant has lapsed.
@@ -81,6 +87,7 @@ var rules = []rule{
 	{class: AuthInvalid, any: loggedOut, also: periodCap},
 	{class: QuotaExhausted, any: periodCap, also: exceeded | consumed | lacking | limit | pace | manyCalls, none: deadCred | noRight},
 	{class: RateLimited, any: spent | overLimit, also: short, none: long | arrears | lacking},
+	{class: Unknown, any: money, also: spent, none: arrears | purchase | yours | party, when: budgetOfAQuery},
 	{class: QuotaExhausted, any: arrears | money, also: spent, none: card | lapsed},
 	{class: RateLimited, any: exceeded | limit | allowance | pace, also: short},
 	{class: RateLimited, any: spent, also: pace | raise},
@@ -112,7 +119,7 @@ var rules = []rule{
 	{class: Forbidden, any: purchase, none: exceeded | limit | consumed | faulty | param, when: statusSilent},
 
 	// What is left says little more than the status.
-	{class: QuotaExhausted, any: allowance, also: limit, none: faulty | param | cred, in: []int{0, 200, 402, 403, 429}},
+	{class: QuotaExhausted, any: allowance, also: limit, none: faulty | param | cred, in: []int{402, 403, 429}},
 	{class: RateLimited, any: countOver, also: wait, none: long},
 	{class: Unknown, any: countOver, when: bodyOnly},
 	{class: RateLimited, any: overLimit, in: []int{0, 200, 402, 403, 429}},
@@ -120,7 +127,8 @@ var rules = []rule{
 	{class: AuthInvalid, any: unauth, in: []int{0, 200, 401}},
 	{class: Forbidden, any: refused | unauth, when: statusSilent},
 	{class: RateLimited, any: wait, none: faulty | network | missing | bad, when: statedWait},
-	{class: ClientError, any: param | missing | size | stored | bad, none: cred | faulty | either | loggedOut | deadCred, when: statusSilent},
+	{class: ClientError, any: param | missing | size | stored, none: cred | faulty | either | loggedOut | deadCred, when: statusSilent},
+	{class: ClientError, any: bad, none: cred | faulty | either | loggedOut | deadCred, when: refusesNothing},
 }
 
 // judgement is a class and who says so.
@@ -130,21 +138,29 @@ type judgement struct {
 	model modelSays
 }
 
-// judge takes the class of the first rule that fits, else the meaning of the
-// bare status. Where that is unknown, or the words and the status disagree, the
-// model is asked.
-func (ev *evidence) judge() judgement {
-	if r := ev.code(); r != nil {
-		return judgement{class: r.class, rule: r}
+// decide takes the class of an error code, else of the first rule that fits,
+// else the meaning of the bare status.
+func (ev *evidence) decide() {
+	if ev.rule = ev.code(); ev.rule == nil {
+		ev.rule = ev.firstRule()
 	}
-	j := judgement{rule: ev.rule()}
-	if j.rule != nil {
-		j.class = j.rule.class
+	if ev.rule != nil {
+		ev.class = ev.rule.class
 	} else {
-		j.class = byStatus(ev.status())
+		ev.class = byStatus(ev.status())
+	}
+}
+
+// judge asks the model where what was decided is unknown, or is not what the
+// status says.
+func (ev *evidence) judge() judgement {
+	j := judgement{class: ev.class, rule: ev.rule}
+	if j.rule != nil && (j.rule.sure || j.rule.code != "") || ev.in.Text == "" || ev.parted {
+		return j
 	}
 	whole := len(ev.in.Text) <= 2*modelText // what it did not read it may not contradict
-	if ev.in.Text != "" && !ev.parted && (j.rule == nil || !j.rule.sure) && (j.class == Unknown || whole && j.class != byStatus(ev.in.StatusCode)) {
+	agreed := j.class == byStatus(ev.in.StatusCode) || j.class == QuotaExhausted && ev.in.StatusCode == 402
+	if j.class == Unknown || whole && !agreed {
 		j.class, j.model = ev.ask(j.class)
 	}
 	return j
@@ -179,8 +195,8 @@ func (ev *evidence) saysOfRequest() bool {
 	return ev.near(pair{param, bad | missing | denied, 24, param})
 }
 
-// rule is the first rule that fits, nil if none does.
-func (f *facts) rule() *rule {
+// firstRule is the first rule that fits, nil if none does.
+func (f *facts) firstRule() *rule {
 	for i := range rules {
 		if rules[i].fits(f) {
 			return &rules[i]
@@ -205,6 +221,18 @@ func (f *facts) says(c concept) bool { return f.said&c != 0 }
 
 // bodyOnly: no status speaks, only the body does.
 func bodyOnly(f *facts) bool { return f.status() < 400 }
+
+// refusesNothing: that something is wrong, and no more, does not say that a
+// refusal is the request's own fault.
+func refusesNothing(f *facts) bool { return statusSilent(f) && f.status() != 403 }
+
+// budgetOfAQuery: what is used up may be points that a query costs, which come
+// back in seconds, or money.
+func budgetOfAQuery(f *facts) bool { return f.says(param) && f.says(resource) }
+
+func notUnauthorized(f *facts) bool { return f.status() != 401 }
+
+func serversStatus(f *facts) bool { return f.status() >= 500 }
 
 // statusSilent: the status names no other cause than a wrong request or a
 // refusal.
@@ -246,7 +274,7 @@ func serversOwn(f *facts) bool {
 
 // endsByItself: a block that is only a pause.
 func endsByItself(f *facts) bool {
-	return f.says(barred|noAddress) && (f.says(temporary) || f.status() == 429 || statedWait(f))
+	return f.says(barred|noAddress) && (f.says(temporary) || f.says(manyCalls) && f.says(wait) || f.status() == 429 || statedWait(f))
 }
 
 // statedWait: the answer says how long to wait, and no longer than a window of
@@ -278,5 +306,5 @@ func windowUsed(f *facts) bool {
 // has a fault or the credential is what is wrong.
 func callerMustWait(f *facts) bool {
 	s := f.status()
-	return !f.says(faulty|cred|loggedOut) && (s == 401 || s == 403 || s == 429)
+	return !f.says(faulty|cred|loggedOut) && (s == 401 && !f.says(bad) || s == 403 || s == 429)
 }

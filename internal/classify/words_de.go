@@ -7,7 +7,7 @@ var german = []entry{
 	{consumed, "aufgebraucht|verbraucht|erschöpft|ausgeschöpft|aufgezehrt|keine mehr|kein weiteres|keine weiteren|nichts mehr|verbrauch"},
 	{lacking, "nicht genügend|nicht genug|zu wenig|unzureichend*|nicht ausreichend*|reicht nicht|kein guthaben|ungenügend*|mangels|nicht gedeckt|zu gering|zu niedrig"},
 	{allowance, "kontingent*|quota|quote|freikontingent|nutzungslimit|nutzungsgrenze|inklusiv*|datenvolumen|volumen|freivolumen|abfragekontingent"},
-	{count, "anfrage*|aufruf*|versuch*|abfrage*|anmeldeversuch*|loginversuch*|zugriff*|anmeldung*|api aufruf*|nachricht*|api anfrage*|suchanfrage*|verbindung*|login*|abruf*|anzahl der anfragen|anzahl anfragen"},
+	{count, "anfragen|aufrufe*|versuch*|abfragen|anmeldeversuch*|loginversuch*|zugriff*|anmeldung*|api aufruf*|nachricht*|api anfrage*|suchanfrage*|verbindung*|login*|abruf*|anzahl der anfragen|anzahl anfragen"},
 	{limit, "limit|limits|grenze|begrenzung|obergrenze|höchstgrenze|maximum|höchstzahl|maximale anzahl|beschränkung|tageslimit|grenzwert|maximal*|kreditlimit"},
 	{many, "zu viele|zuviele|zu häufige|zu viel|sehr viele|ungewöhnlich viele"},
 	{money, "guthaben|kredit*|saldo|kontostand|credits|budget|geld"},

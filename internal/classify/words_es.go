@@ -6,7 +6,7 @@ var spanish = []entry{
 	{consumed, "agotado*|agotó|agotada*|consumido*|gastado*|utilizado tod*|usado tod*|no quedan|no queda|no te quedan|no le quedan|se acabó|se acabaron|ya no tiene|sin saldo|terminado"},
 	{lacking, "insuficiente*|no suficiente*|no hay suficiente*|no tiene suficiente*|no tienes suficiente*|falta de|sin crédito*|sin fondos|negativo|no dispone de"},
 	{allowance, "cuota*|asignación|cupo*|límite de uso|consumo|bolsa|paquete de|uso permitido|volumen"},
-	{count, "solicitud*|petición*|peticiones|llamada*|intento*|consultas|consulta|requerimiento*|número de solicitudes|número de peticiones|conexiones|accesos|mensajes|envíos|búsquedas|descargas"},
+	{count, "solicitudes|peticiones|llamadas|intento*|consultas|requerimientos|número de solicitudes|número de peticiones|conexiones|accesos|mensajes|envíos|búsquedas|descargas"},
 	{limit, "límite*|tope|máximo*|máxima*|limitación|umbral|limitado*"},
 	{many, "demasiad*|muchas|excesiv*|gran cantidad|gran número|un exceso de"},
 	{money, "saldo*|crédito*|fondos|dinero|presupuesto|balance|monedas"},

@@ -6,7 +6,7 @@ var french = []entry{
 	{consumed, "épuisé*|consommé*|utilisé toutes|utilisé tous|utilisé tout|utilisé l intégralité|n avez plus|il ne reste plus|il ne vous reste plus|plus aucun|plus de crédit*|n a plus|à court de|entièrement utilisé*|plus assez|terminé*|n avez pas assez"},
 	{lacking, "insuffisant*|pas assez|manque de|pas suffisamment|trop bas|trop faible|négatif|insuffisance"},
 	{allowance, "quota*|allocation|forfait*|plafond d utilisation|limite d utilisation|crédit de|limite d usage"},
-	{count, "requête*|appel*|tentative*|essais|essai|demande*|nombre de requêtes|nombre d appels|connexion*|accès|recherches|envois|publications"},
+	{count, "requêtes|appels|tentative*|essais|essai|demandes|nombre de requêtes|nombre d appels|connexion*|accès|recherches|envois|publications"},
 	{limit, "limite*|plafond*|maximum|seuil|nombre maximal|nombre maximum"},
 	{many, "trop de|trop d|un trop grand nombre|beaucoup trop de|excès de|nombre excessif"},
 	{money, "crédit*|solde*|fonds|argent|budget|provision"},

@@ -6,7 +6,7 @@ var italian = []entry{
 	{consumed, "esaurit*|consumat*|utilizzato tutt*|usato tutt*|non rimangono|non hai più|non ha più|finito|finiti|non restano|esaurimento"},
 	{lacking, "insufficient*|non sufficient*|non abbastanza|mancanza di|negativo|non dispone di|non hai abbastanza"},
 	{allowance, "quota|quote|limite di utilizzo|soglia di utilizzo|utilizzo|traffico|consumo|franchigia"},
-	{count, "richiest*|chiamat*|tentativ*|numero di richieste|accessi|connessioni|messaggi|invii|interrogazioni|ricerche"},
+	{count, "richieste|chiamate|tentativ*|numero di richieste|accessi|connessioni|messaggi|invii|interrogazioni|ricerche"},
 	{limit, "limit*|massimo|massima|soglia|tetto"},
 	{many, "troppe|troppi|eccessiv*|numero eccessivo|un numero elevato|troppo"},
 	{money, "credito|crediti|saldo|fondi|denaro|budget|plafond"},

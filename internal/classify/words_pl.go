@@ -6,7 +6,7 @@ var polish = []entry{
 	{consumed, "wyczerpan*|wykorzystan*|zużyt*|skończył*|brak pozostałych|nie pozostało|wykorzystał*|wyczerpał*"},
 	{lacking, "niewystarczając*|za mało|zbyt mało|brak środków|nie masz wystarczając*|niedostateczn*|niewystarczajac*|ujemn*|zbyt nisk*"},
 	{allowance, "limit użycia|limit wykorzystania|przydział*|kontyngent|quota|pakiet*|pula|puli|limit zapytań na dzień"},
-	{count, "żąda*|zapyta*|prób|próby|próba|wywoła*|logowa*|połącze*|wiadomości|liczba żądań|liczba zapytań|odwoła*|sesji"},
+	{count, "żądań|żądania|zapytań|zapytania|prób|próby|próba|wywoła*|logowa*|połącze*|wiadomości|liczba żądań|liczba zapytań|odwoła*|sesji"},
 	{limit, "limit*|maksymaln*|ogranicze*|próg|górn* granic*"},
 	{many, "zbyt wiele|za dużo|zbyt dużo|zbyt duża liczba|nadmiern*|za wiele|zbyt duża ilość"},
 	{money, "środk*|saldo|salda|kredyt*|punkt*|pieniędzy|budżet*"},

@@ -7,7 +7,7 @@ var portuguese = []entry{
 	{consumed, "esgotad*|esgotou|consumid*|utilizou tod*|usou tod*|usados todos|acabaram|acabou|não restam|não há mais|não possui mais|não tem mais|sem saldo|gastou"},
 	{lacking, "insuficiente*|não suficiente*|não há saldo|não possui saldo|não tem saldo|sem crédito*|sem fundos|falta de|negativo|não possui crédito*"},
 	{allowance, "cota*|quota*|franquia|limite de uso|consumo|pacote|limite de utilização"},
-	{count, "requisiç*|solicitaç*|chamada*|tentativa*|consulta*|pedidos|acessos|número de requisições|conexões|mensagens|envios|pesquisas|logins"},
+	{count, "requisições|solicitações|chamadas|tentativa*|consultas|pedidos|acessos|número de requisições|conexões|mensagens|envios|pesquisas|logins"},
 	{limit, "limite*|máximo*|máxima*|teto|limitação|limitad*"},
 	{many, "muitas|muitos|demais|excesso de|excessiv*|demasiad*|número muito grande"},
 	{money, "saldo*|crédito*|fundos|dinheiro|orçamento|moedas"},

@@ -13,7 +13,7 @@ type Sample struct {
 
 const (
 	epochs       = 30
-	rate         = 0.5  // of AdaGrad
+	rate         = 0.1  // of AdaGrad
 	regularising = 1e-3 // of the weights, each time they are touched
 )
 
