@@ -124,7 +124,7 @@ func decode(b []byte) (document, error) {
 	if len(b) > maxHeader+MaxData || !bytes.Equal(d.header(), b[:len(b)-len(data)]) {
 		return d, fmt.Errorf("%w: the checksum does not match", errDamaged)
 	}
-	if len(d.lineage) != 2*lineageSize || d.rev == 0 || d.rev > maxRev || d.losses < 0 || d.losses > maxRev {
+	if len(d.lineage) != 2*lineageSize || d.rev == 0 || d.rev > maxRev || d.losses < 0 || int64(d.losses) > maxRev {
 		return d, fmt.Errorf("%w: the header has impossible values", errDamaged)
 	}
 	return d, nil
