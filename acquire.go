@@ -299,6 +299,7 @@ func (g *Guard) again(req *Request) *cachedAnswer {
 		return nil
 	}
 	if n := g.counters.answers.add(a.answer); a.lent(n) {
+		a.asker.refused()
 		a.sample.Skip()
 		return a
 	}
@@ -308,6 +309,7 @@ func (g *Guard) again(req *Request) *cachedAnswer {
 		g.counters.answers.undo(a.answer)
 		return nil
 	}
+	a.asker.refused()
 	at := t.delta + timeline.Instant(now)
 	a.use.touch(at)
 	if a.counts != nil {

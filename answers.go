@@ -37,6 +37,7 @@ type cachedAnswer struct {
 	grant  Grant
 	err    *RefusedError // nil: grant
 	use    *lastUse      // of the grant's token
+	asker  asker
 	event  Event
 	sample *journal.Sample
 	counts *ledger.Report // for the predictor; nil: names no known token

@@ -1,6 +1,8 @@
 package tokenguard
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,7 +37,22 @@ type CacheStats struct {
 	Usable  int     `json:"usable"`   // of Size: not expired, rejected or spent
 	// Expiry is when the last of the usable ones ends; zero: none is usable.
 	Expiry time.Time `json:"expiry,omitzero"`
+	// Tokens are the newest anonymous ones that the state knows, newest first: at most 20, also such as ended.
+	Tokens []TokenStats `json:"tokens,omitempty"`
 }
+
+// TokenStats is what is known of one token.
+type TokenStats struct {
+	ID         string    `json:"id"`
+	Scope      string    `json:"scope,omitempty"`
+	AcquiredAt time.Time `json:"acquired_at"`
+	EndsAt     time.Time `json:"ends_at"`
+	State      string    `json:"state"`     // usable, suspect, spent, rejected or expired
+	Calls      int64     `json:"calls"`     // outcomes that were reported
+	UsesLeft   int64     `json:"uses_left"` // forecast; -1: unknown
+}
+
+const tokensShown = 20
 
 // hotLife is how long the token table is trusted without the slow path.
 const hotLife = time.Second
@@ -153,6 +170,27 @@ func (t *table) add(e *entry) {
 	}
 }
 
+func tokenStats(v *decide.Input, r timeline.Reading) (out []TokenStats) {
+	var known []*ledger.Token
+	for _, rec := range v.Doc.Tokens {
+		if rec.Kind == ledger.Anonymous {
+			known = append(known, rec)
+		}
+	}
+	slices.SortFunc(known, func(a, b *ledger.Token) int { return cmp.Or(cmp.Compare(b.Seq, a.Seq), cmp.Compare(a.ID, b.ID)) })
+	for _, rec := range known[:min(len(known), tokensShown)] {
+		_, ends := v.Policy.Expiry(rec)
+		t := TokenStats{ID: rec.ID, Scope: rec.Scope, AcquiredAt: r.Time(rec.Acquired), EndsAt: r.Time(ends), State: v.TokenState(rec, r.Now), Calls: rec.Usage.Calls, UsesLeft: -1}
+		if t.State == "usable" || t.State == "suspect" {
+			if f := v.Doc.History.Forecast(rec.Usage, int64(r.Now)); f.HasUses {
+				t.UsesLeft = f.UsesLeft
+			}
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
 func cacheStats(v *decide.Input, r timeline.Reading, calls CallStats) CacheStats {
 	out := CacheStats{Limit: v.Policy.Cache.MaxTokens, Hits: calls.Answers[StepCache][ReasonCached] + calls.Answers[StepCache][ReasonPersonal]}
 	var last timeline.Instant
@@ -167,6 +205,7 @@ func cacheStats(v *decide.Input, r timeline.Reading, calls CallStats) CacheStats
 		}
 	}
 	out.Expiry = r.Time(last)
+	out.Tokens = tokenStats(v, r)
 	if answered := calls.Total - calls.Left; answered > 0 {
 		out.HitRate = float64(out.Hits) / float64(answered)
 	}

@@ -8,6 +8,32 @@ type counters struct {
 	outcomes [len(classes) + 1]atomic.Int64 // the last: successes
 	left     atomic.Int64
 	own      atomic.Int64 // answered calls that started an acquisition
+	minutes  minuteLog
+}
+
+// sums are the calls that were served, refused, and failed.
+func (c *counters) sums() (out [3]int64) {
+	for i, k := range answerKeys {
+		out[kindOf(k.reason)] += c.answers.sum(i)
+	}
+	return out
+}
+
+// What an answer is to the caller.
+const (
+	answerServed = iota
+	answerRefused
+	answerFailed
+)
+
+func kindOf(reason Reason) int {
+	switch reason {
+	case ReasonCached, ReasonPersonal, ReasonJoined, ReasonAcquired, ReasonRenewed:
+		return answerServed
+	case ReasonRequestFailed:
+		return answerFailed
+	}
+	return answerRefused
 }
 
 // answerKeys are the answers that end a call.
@@ -56,10 +82,10 @@ func (c *counters) calls() CallStats {
 			out.Answers[k.step] = map[Reason]int64{}
 		}
 		out.Answers[k.step][k.reason] = n
-		switch {
-		case k.reason == ReasonCached, k.reason == ReasonPersonal, k.reason == ReasonJoined, k.reason == ReasonAcquired, k.reason == ReasonRenewed:
+		switch kindOf(k.reason) {
+		case answerServed:
 			out.Served += n
-		case k.reason == ReasonRequestFailed:
+		case answerFailed:
 			out.Failed += n
 		default:
 			out.Refused += n

@@ -115,10 +115,12 @@ func (g *Guard) refuse(c *acquireCall, d decide.Decision) (Grant, error) {
 		refused.Verdict, refused.Cause = verdictOf(c.in, d, c.at, c.in.RetryAt(c.at.Now)), g.flights.cause(c.in, d, c.at)
 	}
 	g.counters.answered(refused.Verdict.Reason)
+	who := g.usage.of(c.q)
+	who.refused()
 	event := Event{At: c.at.Wall, Kind: EventRefused, Scope: c.q.Named, Caller: c.q.Caller, TokenID: refused.Verdict.Evidence.TokenID, Verdict: refused.Verdict, Failing: c.q.Failing, Text: c.q.Text}
 	g.events.emit(event)
 	if c.away == nil && d.Reason != decide.ReasonClosed {
-		g.remember(c, d, &cachedAnswer{err: refused, event: event})
+		g.remember(c, d, &cachedAnswer{err: refused, event: event, asker: who})
 	}
 	return Grant{}, refused
 }

@@ -25,6 +25,7 @@ type Stats struct {
 	Renewals       *RenewalStats    `json:"renewals,omitempty"` // nil where nothing is renewed
 	Predictor      PredictorStats   `json:"predictor"`
 	Store          StoreStats       `json:"store"`
+	Usage          UsageStats       `json:"usage"`
 	Recommendation Recommendation   `json:"recommendation"`
 	// Shadow counts what shadow mode passed on; nil without it. What is refused above would have been refused.
 	Shadow *ShadowStats `json:"shadow,omitempty"`
@@ -49,6 +50,8 @@ type CallStats struct {
 	// Outcomes reported, by class; "success" for none.
 	Outcomes map[string]int64 `json:"outcomes"`
 	Waiting  int64            `json:"waiting"` // now, for an acquisition in progress
+	// Minutes are the answers by the minute, of the minutes of the last two hours in which there was a call; oldest first.
+	Minutes []MinuteStats `json:"minutes,omitempty"`
 }
 
 // StoreStats is the state's store.
@@ -80,6 +83,8 @@ func (g *Guard) Stats() Stats {
 	v := g.inputs.on(q, st, r.Now)
 	v.Outage = decide.Outage{Away: err != nil, MayStart: g.replica.MayStart(st)}
 	s := Stats{Guard: g.opt.name, At: r.Wall, Calls: g.counters.calls()}
+	s.Calls.Minutes = g.counters.minutes.stats(r.Wall, g.counters.sums)
+	s.Usage = g.usage.stats(v, r.Now)
 	s.Calls.Waiting = g.inputs.waiting.Load()
 	s.Store = StoreStats{Revision: st.Rev, LostAt: r.Time(st.Doc.Lost)}
 	if err != nil {
@@ -106,8 +111,12 @@ func (g *Guard) Config() Config { return g.opt.Config }
 
 // Attempt is one started acquisition, of whichever process shares the state.
 type Attempt struct {
-	ID    string    `json:"id"`
-	Start time.Time `json:"start"`
+	ID string `json:"id"`
+	// Scope and Operation led to it; Operation is the Request.Caller without what varies. Both are empty also of attempts
+	// of which it is not known any more: the state keeps it of the last 256.
+	Scope     string    `json:"scope,omitempty"`
+	Operation string    `json:"operation,omitempty"`
+	Start     time.Time `json:"start"`
 	// End is from when the windows and the spacing count it; of one that is in progress, the end of its lease.
 	End   time.Time    `json:"end"`
 	State AttemptState `json:"state"`
@@ -137,7 +146,7 @@ func (g *Guard) Attempts(ctx context.Context) ([]Attempt, error) {
 		if r.Now.Sub(a.End) >= ledger.Day {
 			continue
 		}
-		out = append(out, Attempt{ID: a.ID, Start: r.Time(a.Start), End: r.Time(a.End), State: AttemptState(a.State(r.Now))})
+		out = append(out, Attempt{ID: a.ID, Scope: a.Scope, Operation: a.Operation, Start: r.Time(a.Start), End: r.Time(a.End), State: AttemptState(a.State(r.Now))})
 	}
 	return out, nil
 }

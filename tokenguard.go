@@ -44,6 +44,7 @@ type Guard struct {
 	cache     tokenCache
 	answers   answerCache
 	counters  counters
+	usage     usage
 	reports   *lru.Cache[reportID, struct{}] // failures that were counted, to count each once
 	retry     *rate.Limiter                  // paces attempts to store what waits
 
@@ -157,6 +158,7 @@ func (g *Guard) enforce(ctx context.Context, req *Request) (Grant, error) {
 	own := *req // apart, so that the answers above allocate nothing
 	c := &acquireCall{req: &own, looked: true}
 	c.rev, c.at, c.away = g.replica.Look(ctx) // it sets the clock by which the request is read
+	g.counters.minutes.note(c.at.Wall, g.counters.sums)
 	var err error
 	if c.q, err = g.reader.request(&own, c.at); err != nil {
 		return Grant{}, err

@@ -2,8 +2,8 @@
 //
 //	mux.Handle("/debug/tokens/", guardui.New(guard))
 //
-// It answers, in this order: can I acquire now, and if not, which rule says so and until when; what is left of the
-// budgets; what was started and refused when; how many calls needed no acquisition; how long the token will last; what
+// It answers, in this order: can a caller have a token now, and if not, which rule says so and until when; what is left
+// of the budgets and who uses them; what was started and refused when; how many calls needed no acquisition; how long the token will last; what
 // failed; and what a given caller would be answered, step by step.
 //
 // The page is read-only, needs nothing from another host, and works without JavaScript; with it, the page is live. It

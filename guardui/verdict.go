@@ -37,6 +37,8 @@ func aboutToken(e tokenguard.Explanation, store string) headline {
 		if store != "" {
 			h.Answer, h.Mood = "Yes, from the cache", "warn"
 		}
+	case v.Answer == tokenguard.AnswerRenew:
+		h.Answer, h.Mood = "Yes: the next call renews the account's token", "good"
 	case v.Answer == tokenguard.AnswerStart:
 		h.Answer, h.Mood = "Yes: the next call acquires one", "good"
 	case v.Answer == tokenguard.AnswerWait:
@@ -59,7 +61,7 @@ func aboutToken(e tokenguard.Explanation, store string) headline {
 func aboutAcquisition(e tokenguard.Explanation) headline {
 	v, o := e.Verdict, e.Opening
 	h := headline{Question: "Could a new acquisition start?", Mood: "bad", Rule: rule(o), Detail: o.Detail}
-	served := v.Answer == tokenguard.AnswerServe
+	served := v.Answer == tokenguard.AnswerServe || v.Answer == tokenguard.AnswerRenew
 	switch {
 	case o.Reason == tokenguard.ReasonClosed:
 		h.Answer = "No: this guard is closed"

@@ -199,3 +199,20 @@ func TestSavingsLeaveRefusedCallersOut(t *testing.T) {
 	assert.Equal(t, before, saved())
 	assert.Greater(t, s.Stats().Calls.FilterRate, 0.9, "the share that started none rises")
 }
+
+func TestWhoUsesTheBudget(t *testing.T) {
+	s := newScene(t, tokenguardtest.Reply{Lifetime: 10 * time.Minute}, failing)
+	page := guardui.New(s.Guard)
+	assert.Contains(t, text(ask(page, "/").Body.String()), "nobody yet")
+	for range 3 {
+		_, err := s.Acquire(t.Context(), tokenguard.Request{Scope: "eu", Caller: "billing"})
+		require.NoError(t, err)
+	}
+	for range 2 {
+		_, err := s.Acquire(t.Context(), tokenguard.Request{Scope: "us", Caller: "search"})
+		require.Error(t, err)
+	}
+	body := text(ask(page, "/").Body.String())
+	assert.Contains(t, body, "By scope Scope Acquisitions, 24 h Refused eu 1 0 us 0 2")
+	assert.Contains(t, body, "By operation Operation Acquisitions, 24 h Refused billing 1 0 search 0 2")
+}

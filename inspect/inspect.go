@@ -207,7 +207,7 @@ func (p *Report) describe(d *ledger.Document, r timeline.Reading) {
 	slices.SortFunc(p.Closed, func(a, b Limit) int { return a.Until.Compare(b.Until) })
 
 	for _, a := range d.Attempts {
-		p.Attempts = append(p.Attempts, tokenguard.Attempt{ID: a.ID, Start: r.Time(a.Start), End: r.Time(a.End), State: tokenguard.AttemptState(a.State(r.Now))})
+		p.Attempts = append(p.Attempts, tokenguard.Attempt{ID: a.ID, Scope: a.Scope, Operation: a.Operation, Start: r.Time(a.Start), End: r.Time(a.End), State: tokenguard.AttemptState(a.State(r.Now))})
 	}
 	for _, t := range d.Tokens {
 		p.Tokens = append(p.Tokens, Token{t.ID, tokenguard.Kind(t.Kind), t.Scope, r.Time(t.Acquired), r.Time(t.Expiry), v.TokenState(t, r.Now), stored(t), evidence(t, r)})

@@ -23,7 +23,7 @@ func Example() {
 		panic(err)
 	}
 	defer guard.Close()
-	metrics.Add("default", guard)
+	metrics.Add(guard)
 	registry.MustRegister(metrics)
 
 	families, err := registry.Gather()

@@ -2,17 +2,19 @@
 //
 //	metrics := promguard.New()
 //	guard, err := tokenguard.New(fetch, tokenguard.WithObserver(metrics.Observe))
-//	metrics.Add("default", guard)
+//	metrics.Add(guard)
 //	registry.MustRegister(metrics)
 //
 // Each scrape takes one Stats of each guard, so that its figures fit together. Every label value exists at zero from the
-// start. No label holds a scope, a caller or a token. docs/metrics.md lists them all.
+// start. No label holds a scope or a caller, unless [WithUsage] asks for it, and none a token. docs/metrics.md lists them
+// all.
 package promguard
 
 import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -29,13 +31,22 @@ type Metrics struct {
 	duration *prometheus.HistogramVec
 	events   *prometheus.CounterVec
 
+	usage int // scopes and operations that are shown by name
+
 	mu     sync.Mutex // guards what follows
 	guards map[string]Source
 }
 
+// Option sets one thing of Metrics.
+type Option func(*Metrics)
+
+// WithUsage shows who uses the budget: the names of the most top scopes and operations, at most 10, and all others
+// together under the name "(rest)". Their names become values of labels, so leave it out where they may not be seen.
+func WithUsage(top int) Option { return func(m *Metrics) { m.usage = min(max(top, 0), 10) } }
+
 // New makes an empty collector.
-func New() *Metrics {
-	return &Metrics{
+func New(opts ...Option) *Metrics {
+	m := &Metrics{
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "tokenguard_acquisition_duration_seconds",
 			Help:    "How long started acquisitions took, by result.",
@@ -47,10 +58,15 @@ func New() *Metrics {
 		}, []string{"guard", "kind"}),
 		guards: map[string]Source{},
 	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
 }
 
-// Add shows a guard under a name, which must be that of its events (tokenguard.WithName).
-func (m *Metrics) Add(name string, guard Source) {
+// Add shows a guard under its own name (tokenguard.WithName), in place of one of that name that was added before.
+func (m *Metrics) Add(guard Source) {
+	name := guard.Stats().Guard
 	m.mu.Lock()
 	m.guards[name] = guard
 	m.mu.Unlock()
@@ -87,16 +103,16 @@ var (
 	refusals        = desc("refusals_total", "Calls of this process that were answered without a token, by reason.", "reason")
 	acquisitions    = desc("acquisitions_total", "Started acquisitions that ended, in the shared state since it was made, by result and class of failure.", "result", "class")
 	outcomes        = desc("outcomes_total", "Outcomes of calls made with tokens, reported to this process, by class.", "class")
-	used            = desc("acquisition_used", "Starts that count in the window now.", "window")
-	limit           = desc("acquisition_limit", "Starts that the window permits.", "window")
+	used            = desc("acquisition_used", "Acquisitions that count in the window now.", "window")
+	limit           = desc("acquisition_limit", "Acquisitions that the window permits.", "window")
 	inProgress      = desc("acquisitions_in_progress", "Acquisitions in progress over the store.")
 	waiting         = desc("waiting_calls", "Calls of this process that wait for an acquisition.")
-	cached          = desc("credentials", "Credentials in the cache.")
+	cached          = desc("tokens", "Tokens in the cache.")
 	failures        = desc("consecutive_failures", "Failed acquisitions in a row.")
 	nextAllowed     = desc("next_allowed_timestamp_seconds", "When the next acquisition may start, by every rule; not in the future: now; +Inf: waiting alone changes nothing.")
-	lastSuccess     = desc("last_success_timestamp_seconds", "When the newest credential was acquired; 0: none is known.")
-	expiry          = desc("credential_expiry_timestamp_seconds", "When the last usable credential expires; 0: none is usable.")
-	exhaustion      = desc("predicted_exhaustion_timestamp_seconds", "When the newest credential's quota is forecast to run out; 0: no forecast.")
+	lastSuccess     = desc("last_success_timestamp_seconds", "When the newest token was acquired; 0: none is known.")
+	expiry          = desc("token_expiry_timestamp_seconds", "When the last usable token expires; 0: none is usable.")
+	exhaustion      = desc("predicted_exhaustion_timestamp_seconds", "When the newest token's quota is forecast to run out; 0: no forecast.")
 	confidence      = desc("predictor_confidence_ratio", "Confidence of the predictor's level, from 0 to 1.")
 	level           = desc("predictor_level", "1 for the level that the predictor reads now, 0 for the others.", "level")
 	brier           = desc("predictor_brier_ratio", "Mean squared error of the predictor's forecasts, from 0 (perfect) to 1.")
@@ -105,11 +121,17 @@ var (
 	differences     = desc("candidate_differences_total", "Calls of this process that the candidate would have served and that were not (gained), and the reverse (lost); only with a candidate.", "difference")
 	candidateStarts = desc("candidate_acquisitions_total", "Acquisitions that the candidate would have started, in its shared state since it was made; only with a candidate.")
 	storeUp         = desc("store_up", "1 if the state store answered this scrape.")
+
+	scopeAcquisitions     = desc("scope_acquisitions", "Acquisitions that the day window counts, of every process on the state, by scope: the first few and the rest; only WithUsage.", "scope")
+	scopeRefusals         = desc("scope_refusals", "Refused calls of this process, by scope: the first few and the rest; only WithUsage.", "scope")
+	operationAcquisitions = desc("operation_acquisitions", "Acquisitions that the day window counts, of every process on the state, by operation: the first few and the rest; only WithUsage.", "operation")
+	operationRefusals     = desc("operation_refusals", "Refused calls of this process, by operation: the first few and the rest; only WithUsage.", "operation")
 )
 
 var descs = []*prometheus.Desc{calls, refusals, acquisitions, outcomes, used, limit, inProgress, waiting, cached, failures,
 	nextAllowed, lastSuccess, expiry, exhaustion, confidence, level, brier, storeUp,
-	shadow, candidateCalls, differences, candidateStarts}
+	shadow, candidateCalls, differences, candidateStarts,
+	scopeAcquisitions, scopeRefusals, operationAcquisitions, operationRefusals}
 
 // Describe implements prometheus.Collector.
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
@@ -126,7 +148,9 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	guards := maps.Clone(m.guards)
 	m.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(guards)) {
-		collect(ch, name, guards[name].Stats())
+		s := guards[name].Stats()
+		collect(ch, name, s)
+		m.collectUsage(ch, name, s.Usage)
 	}
 	m.duration.Collect(ch)
 	m.events.Collect(ch)
@@ -203,6 +227,42 @@ func collect(ch chan<- prometheus.Metric, guard string, s tokenguard.Stats) {
 		counter(differences, float64(c.Lost), "lost")
 		counter(candidateStarts, float64(c.Stats.Acquisitions.Attempts))
 	}
+}
+
+// collectUsage shows the first few scopes and operations by name, and the others together.
+func (m *Metrics) collectUsage(ch chan<- prometheus.Metric, guard string, u tokenguard.UsageStats) {
+	if m.usage == 0 {
+		return
+	}
+	for _, by := range []struct {
+		acquisitions, refused *prometheus.Desc
+		all                   []tokenguard.Usage
+	}{{scopeAcquisitions, scopeRefusals, u.Scopes}, {operationAcquisitions, operationRefusals, u.Operations}} {
+		var rest tokenguard.Usage
+		send := func(name string, u tokenguard.Usage) {
+			ch <- prometheus.MustNewConstMetric(by.acquisitions, prometheus.GaugeValue, float64(u.Acquisitions), guard, name)
+			ch <- prometheus.MustNewConstMetric(by.refused, prometheus.GaugeValue, float64(u.Refused), guard, name)
+		}
+		for i, one := range by.all {
+			if i < m.usage && !one.Rest {
+				send(label(one.Name), one)
+				continue
+			}
+			rest.Acquisitions, rest.Refused = rest.Acquisitions+one.Acquisitions, rest.Refused+one.Refused
+		}
+		send("(rest)", rest)
+	}
+}
+
+// label is a name as the value of a label. One that would pass for the rest, or for no name, is quoted.
+func label(name string) string {
+	switch {
+	case name == "":
+		return "(none)"
+	case name[0] == '(':
+		return strconv.Quote(name)
+	}
+	return name
 }
 
 // unix is 0 for no time.

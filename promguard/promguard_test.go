@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tokenguard/tokenguard"
+	"github.com/tokenguard/tokenguard/internal/metricsdoc"
 	"github.com/tokenguard/tokenguard/promguard"
 )
 
@@ -28,9 +30,9 @@ func (c *clock) Now() time.Time { return c.now }
 const secret = "an anonymous secret"
 
 // lived is a collector over a guard that has lived a little: a failure, a refusal, a success, hits, a report.
-func lived(t *testing.T) *promguard.Metrics {
+func lived(t *testing.T, opts ...promguard.Option) *promguard.Metrics {
 	t.Helper()
-	m, c, n := promguard.New(), &clock{time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}, 0
+	m, c, n := promguard.New(opts...), &clock{time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}, 0
 	guard, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
 		c.now = c.now.Add(2 * time.Second)
 		if n++; n == 1 {
@@ -40,7 +42,7 @@ func lived(t *testing.T) *promguard.Metrics {
 	}, tokenguard.WithClock(c), tokenguard.WithObserver(m.Observe))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = guard.Close() })
-	m.Add("default", guard)
+	m.Add(guard)
 	ctx := t.Context()
 	for range 2 {
 		_, err = guard.Token(ctx)
@@ -90,7 +92,7 @@ tokenguard_calls_total{guard="default",outcome="personal"} 0
 tokenguard_calls_total{guard="default",outcome="refused"} 1
 tokenguard_calls_total{guard="default",outcome="renewed"} 0
 tokenguard_calls_total{guard="default",outcome="shared"} 0
-# HELP tokenguard_acquisition_used Starts that count in the window now.
+# HELP tokenguard_acquisition_used Acquisitions that count in the window now.
 # TYPE tokenguard_acquisition_used gauge
 tokenguard_acquisition_used{guard="default",window="day"} 2
 tokenguard_acquisition_used{guard="default",window="hour"} 2
@@ -115,7 +117,7 @@ func TestZeroFromTheStart(t *testing.T) {
 	guard, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) { return tokenguard.Token{}, nil })
 	require.NoError(t, err)
 	defer guard.Close()
-	m.Add("default", guard)
+	m.Add(guard)
 	_, before := gather(t, m)
 	_, after := gather(t, lived(t))
 	assert.Equal(t, after, before)
@@ -126,7 +128,7 @@ var metricName = regexp.MustCompile(`tokenguard_[a-z_]+`)
 
 // Every metric that the dashboard and the alert rules name exists.
 func TestShippedNamesExist(t *testing.T) {
-	_, names := gather(t, lived(t))
+	_, names := gather(t, lived(t, promguard.WithUsage(5)))
 	for _, path := range []string{"../deploy/grafana/tokenguard.json", "../deploy/prometheus/tokenguard.rules.yml"} {
 		b, err := os.ReadFile(path)
 		require.NoError(t, err)
@@ -142,12 +144,110 @@ func TestShippedNamesExist(t *testing.T) {
 	}
 }
 
-// promtool, from Debian's prometheus, reads the rules.
-func TestRulesAreValid(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
+// promtool is of Debian's package prometheus.
+func promtool(t *testing.T, args ...string) {
+	t.Helper()
+	path, err := exec.LookPath("promtool")
 	if err != nil {
 		t.Skip("SKIP: no promtool here: install Debian's package prometheus")
 	}
-	out, err := exec.Command(promtool, "check", "rules", "../deploy/prometheus/tokenguard.rules.yml").CombinedOutput()
+	out, err := exec.Command(path, args...).CombinedOutput()
 	assert.NoError(t, err, string(out))
+}
+
+func TestRules(t *testing.T) {
+	promtool(t, "check", "rules", "../deploy/prometheus/tokenguard.rules.yml")
+	promtool(t, "test", "rules", "../deploy/prometheus/tokenguard.test.yml") // two instances of each case
+}
+
+// Two instances show the same shared state: no query of the dashboard counts it twice, and what each counts for itself is
+// summed.
+func TestDashboardOfTwoInstances(t *testing.T) {
+	shared := map[string]string{ // the series of both instances, and what a panel makes of them after 2 h
+		`tokenguard_next_allowed_timestamp_seconds{%s}`:                "7200x200",
+		`tokenguard_acquisition_used{window="hour",%s}`:                "2x200",
+		`tokenguard_acquisition_limit{window="hour",%s}`:               "4x200",
+		`tokenguard_acquisition_used{window="day",%s}`:                 "5x200",
+		`tokenguard_acquisition_limit{window="day",%s}`:                "20x200",
+		`tokenguard_last_success_timestamp_seconds{%s}`:                "100x200",
+		`tokenguard_token_expiry_timestamp_seconds{%s}`:                "9000x200",
+		`tokenguard_calls_total{outcome="cache",%s}`:                   "0+60x200",
+		`tokenguard_refusals_total{reason="backoff",%s}`:               "0+60x200",
+		`tokenguard_acquisitions_total{result="success",class="",%s}`:  "0+1x200",
+		`tokenguard_outcomes_total{class="success",%s}`:                "0+60x200",
+		`tokenguard_predictor_level{level="low",%s}`:                   "1x200",
+		`tokenguard_predictor_confidence_ratio{%s}`:                    "0.5x200",
+		`tokenguard_predictor_brier_ratio{%s}`:                         "0.25x200",
+		`tokenguard_consecutive_failures{%s}`:                          "3x200",
+		`tokenguard_waiting_calls{%s}`:                                 "4x200",
+		`tokenguard_store_up{%s}`:                                      "1x200",
+		`tokenguard_warnings_total{kind="state",%s}`:                   "0+1x200",
+		`tokenguard_scope_acquisitions{scope="eu",%s}`:                 "6x200",
+		`tokenguard_operation_acquisitions{operation="checkout",%s}`:   "7x200",
+		`tokenguard_acquisition_duration_seconds_bucket{le="1",%s}`:    "0+1x200",
+		`tokenguard_acquisition_duration_seconds_bucket{le="+Inf",%s}`: "0+1x200",
+	}
+	want := map[string]string{ // by the query's first metric
+		"next_allowed_timestamp_seconds": "7200000", "acquisition_used": "0.5 0.25", "last_success_timestamp_seconds": "100000",
+		"token_expiry_timestamp_seconds": "9000000", "calls_total": "2", "refusals_total": "2", "acquisitions_total": "60", "outcomes_total": "2",
+		"predictor_level": "1", "predictor_confidence_ratio": "0.5", "predictor_brier_ratio": "0.25", "consecutive_failures": "3",
+		"waiting_calls": "8", "store_up": "1", "warnings_total": "60", "scope_acquisitions": "6", "operation_acquisitions": "7",
+		"acquisition_duration_seconds_bucket": "9.499999999999998E-01",
+	}
+	var b strings.Builder
+	b.WriteString("evaluation_interval: 1m\ntests:\n  - interval: 1m\n    input_series:\n")
+	for series, values := range shared {
+		for _, instance := range []string{"a", "b"} {
+			fmt.Fprintf(&b, "      - {series: '%s', values: '%s'}\n", fmt.Sprintf(series, `guard="shop",instance="`+instance+`"`), values)
+		}
+	}
+	b.WriteString("    promql_expr_test:\n")
+	for _, q := range queries(t) {
+		name := strings.TrimPrefix(metricName.FindString(q.expr), "tokenguard_")
+		value, rest, _ := strings.Cut(want[name], " ")
+		require.NotEmpty(t, value, "%s: no series for it here", q.expr)
+		if rest != "" {
+			want[name] = rest
+		}
+		labels := regexp.MustCompile(`by \(([^)]*)\)`).FindStringSubmatch(q.expr)
+		require.NotNil(t, labels, "%s: it shows a line of each instance", q.expr)
+		var set []string
+		for _, l := range strings.Split(labels[1], ", ") {
+			if l == "le" {
+				continue
+			}
+			set = append(set, l+`="`+map[string]string{"guard": "shop", "outcome": "cache", "reason": "backoff", "result": "success", "class": "success", "level": "low", "kind": "state", "scope": "eu", "operation": "checkout"}[l]+`"`)
+		}
+		of := strings.Replace(strings.Join(set, ","), `result="success",class="success"`, `result="success"`, 1)
+		fmt.Fprintf(&b, "      - {expr: '%s', eval_time: 2h, exp_samples: [{labels: '{%s}', value: %s}]}\n", strings.ReplaceAll(q.expr, "$guard", ".+"), of, value)
+	}
+	file := filepath.Join(t.TempDir(), "dashboard.yml")
+	require.NoError(t, os.WriteFile(file, []byte(b.String()), 0o600))
+	promtool(t, "test", "rules", file)
+}
+
+// The names of scopes and callers are shown only where that was asked for: so many, and the rest together, and no name can
+// pass for the rest.
+func TestUsage(t *testing.T) {
+	s := tokenguard.Stats{Guard: "shop", Usage: tokenguard.UsageStats{
+		Scopes:     []tokenguard.Usage{{Name: "(rest)", Acquisitions: 5, Refused: 1}, {Acquisitions: 4}, {Name: "us", Acquisitions: 3}, {Rest: true, Acquisitions: 2, Refused: 7}},
+		Operations: []tokenguard.Usage{{Name: "checkout", Acquisitions: 14, Refused: 8}}}}
+	m := promguard.New(promguard.WithUsage(2))
+	m.Add(&metricsdoc.Fixed{Is: s})
+	assert.NoError(t, testutil.CollectAndCompare(m, strings.NewReader(`
+# HELP tokenguard_scope_acquisitions Acquisitions that the day window counts, of every process on the state, by scope: the first few and the rest; only WithUsage.
+# TYPE tokenguard_scope_acquisitions gauge
+tokenguard_scope_acquisitions{guard="shop",scope="\"(rest)\""} 5
+tokenguard_scope_acquisitions{guard="shop",scope="(none)"} 4
+tokenguard_scope_acquisitions{guard="shop",scope="(rest)"} 5
+# HELP tokenguard_operation_refusals Refused calls of this process, by operation: the first few and the rest; only WithUsage.
+# TYPE tokenguard_operation_refusals gauge
+tokenguard_operation_refusals{guard="shop",operation="(rest)"} 0
+tokenguard_operation_refusals{guard="shop",operation="checkout"} 8
+`), "tokenguard_scope_acquisitions", "tokenguard_operation_refusals"))
+
+	quiet := promguard.New()
+	quiet.Add(&metricsdoc.Fixed{Is: s})
+	text, _ := gather(t, quiet)
+	assert.NotContains(t, text, "checkout")
 }

@@ -27,8 +27,8 @@ const page = "../docs/metrics.md"
 // families shows some Stats and events to a registry of their own.
 func families(t *testing.T, s tokenguard.Stats, events ...tokenguard.Event) []*dto.MetricFamily {
 	t.Helper()
-	m := promguard.New()
-	m.Add("default", &metricsdoc.Fixed{Is: s})
+	m := promguard.New(promguard.WithUsage(5))
+	m.Add(&metricsdoc.Fixed{Is: s})
 	for _, e := range events {
 		m.Observe(e)
 	}
@@ -55,6 +55,7 @@ func TestReference(t *testing.T) {
 	require.NoError(t, err)
 	defer guard.Close()
 	base := guard.Stats()
+	base.Usage = metricsdoc.Usage
 	sources := metricsdoc.Sources(base, func(s tokenguard.Stats) map[string]string { return points(families(t, s)) })
 	events := metricsdoc.SourcesOfEvents(func(told []tokenguard.Event) map[string]string { return points(families(t, base, told...)) })
 	alerts, queries := alerts(t), queries(t)

@@ -17,9 +17,9 @@ func (in *Input) Opening(now timeline.Instant) (binding Decision, at timeline.In
 	switch {
 	case d.Answer == AnswerServe && in.Outage.Away && !in.Outage.MayStart:
 		return Decision{Step: StepStore, Answer: AnswerRefuse, Reason: ReasonStoreUnavailable, Until: timeline.Never}, timeline.Never
-	case d.Answer == AnswerServe && !d.Late():
+	case d.Answer == AnswerServe && !d.Late(), d.Answer == AnswerRenew: // a renewal goes before an acquisition
 		without := in.withoutToken()
-		if d = without.Decide(now); d.Answer != AnswerServe { // a last resort stays one
+		if d = without.Decide(now); d.Answer != AnswerServe && d.Answer != AnswerRenew { // a last resort stays one
 			return without.Opening(now)
 		}
 	}

@@ -25,7 +25,7 @@ type Start struct {
 func (d *Document) Charge(policy *Policy, s *Start, now timeline.Instant) Attempt {
 	d.Seq++
 	a := Attempt{ID: s.ID, Seq: d.Seq, Scope: s.Scope, Owner: s.Owner, Start: now, End: now.Plus(policy.Lease()), Running: true,
-		Operation: s.Operation, Solo: s.Solo, Contested: s.Contested, New: s.New}
+		Operation: s.Operation, Named: true, Solo: s.Solo, Contested: s.Contested, New: s.New}
 	d.Charged(a)
 	d.ScopeFor(s.Scope).LastStart = now
 	if s.Class != "" {
@@ -62,7 +62,7 @@ func (d *Document) Complete(policy *Policy, l *Completion) bool {
 	if i >= 0 {
 		a := &d.Attempts[i]
 		a.Landed, a.Failed = true, l.Token == nil
-		a.end()
+		a.Running = false
 		if inTime {
 			a.End = max(l.End, a.Start)
 		} else {
@@ -117,7 +117,7 @@ func (d *Document) Adopt(policy *Policy, r *Token, id, owner string, now timelin
 		return false
 	}
 	d.Seq++
-	d.Charged(Attempt{ID: id, Seq: d.Seq, Owner: owner, Start: now, End: now, Adopted: true})
+	d.Charged(Attempt{ID: id, Seq: d.Seq, Owner: owner, Start: now, End: now, Adopted: true, Scope: r.Scope, Named: true})
 	d.ScopeFor(r.Scope).LastStart = now
 	d.Counts.Starts++
 	r.Seq = d.Seq
@@ -208,11 +208,4 @@ func (a *Attempt) State(now timeline.Instant) string {
 		return "failed"
 	}
 	return "succeeded"
-}
-
-// end notes that the attempt is over. What is asked of it later is asked of those that one operation led to alone.
-func (a *Attempt) end() {
-	if a.Running = false; !a.Solo {
-		a.Scope, a.Operation = "", ""
-	}
 }

@@ -13,7 +13,7 @@ import (
 func TestCharge(t *testing.T) {
 	d := New()
 	a := d.Charge(rules(), &Start{ID: "1", Scope: "s", Owner: "o", Class: "quota_exhausted", Template: "x", Operation: "op", New: true}, t0)
-	assert.Equal(t, Attempt{ID: "1", Seq: 1, Scope: "s", Owner: "o", Start: t0, End: in(30 * second), Running: true, Operation: "op", New: true}, a)
+	assert.Equal(t, Attempt{ID: "1", Seq: 1, Scope: "s", Owner: "o", Start: t0, End: in(30 * second), Running: true, Operation: "op", Named: true, New: true}, a)
 	assert.Equal(t, []Attempt{a}, d.Attempts)
 	assert.Equal(t, t0, d.Scope("s").LastStart)
 	assert.Equal(t, []Trigger{{Seq: 1, Start: t0, Scope: "s", Class: "quota_exhausted", Template: "x"}}, d.Triggers)

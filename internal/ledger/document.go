@@ -26,6 +26,7 @@ const (
 	MaxScopes     = 1024               // scopes with a pause, a closing or a recent start
 	maxTombstones = 512                // tokens known without their value
 	maxTriggers   = 256                // dedup records
+	maxNamed      = 256                // attempts that are known by scope and operation, beside those that rules ask for
 	tombstoneLife = 7 * 24 * time.Hour // how long a rejection outlives its token
 	Hour          = time.Hour
 	Day           = 24 * time.Hour
@@ -69,13 +70,14 @@ type Document struct {
 type Attempt struct {
 	ID        string           `json:"id"`
 	Seq       uint64           `json:"seq"`
-	Scope     string           `json:"scope,omitempty"` // while it runs
+	Scope     string           `json:"scope,omitempty"`
 	Owner     string           `json:"owner,omitempty"`
 	Start     timeline.Instant `json:"start"`
 	End       timeline.Instant `json:"end"`
 	Running   bool             `json:"running,omitempty"`
 	Adopted   bool             `json:"adopted,omitempty"`
 	Operation string           `json:"op,omitempty"`        // that led to it
+	Named     bool             `json:"named,omitempty"`     // Scope and Operation are known, also where they are empty
 	Solo      bool             `json:"solo,omitempty"`      // on its own word, while others had a token that works
 	Contested bool             `json:"contested,omitempty"` // another one has since gone on with an older token
 	New       bool             `json:"new,omitempty"`       // for a scope that had never worked
@@ -305,8 +307,12 @@ func (d *Document) Prune(policy *Policy, now timeline.Instant) {
 		d.Attempts = slices.Delete(d.Attempts, 0, 1)
 	}
 	for i := range d.Attempts {
-		if a := &d.Attempts[i]; a.Running && now >= a.End {
-			a.end() // killed: charged to its lease's end, but no failure
+		a := &d.Attempts[i]
+		if a.Running && now >= a.End {
+			a.Running = false // killed: charged to its lease's end, but no failure
+		}
+		if !a.Running && !a.Solo && i < len(d.Attempts)-maxNamed {
+			a.Scope, a.Operation, a.Named = "", "", false
 		}
 	}
 	d.pruneRenewals(policy, now)

@@ -111,6 +111,21 @@ func TestPruneAttempts(t *testing.T) {
 	assert.Len(t, d.Attempts, 30, "within the day all count")
 }
 
+func TestPruneForgetsWhoseAttempts(t *testing.T) {
+	policy := rules()
+	d := New()
+	for i := range maxNamed + 3 {
+		a := d.Charge(policy, &Start{ID: fmt.Sprint(i), Scope: "s", Operation: "op", Solo: i == 0}, in(time.Duration(i)*second))
+		d.Complete(policy, &Completion{Attempt: a, End: a.Start, Token: &Token{ID: "t", Scope: "s", Value: "v"}})
+	}
+	d.Prune(policy, in(Hour))
+	named := func(i int) string { return d.Attempts[i].Operation }
+	assert.Equal(t, "op", named(0), "the rules still ask for it")
+	assert.Empty(t, named(1))
+	assert.False(t, d.Attempts[2].Named)
+	assert.Equal(t, "op", named(3))
+}
+
 func TestPruneEndsAttemptsAtTheirLease(t *testing.T) {
 	policy := rules()
 	d := New()
@@ -121,7 +136,6 @@ func TestPruneEndsAttemptsAtTheirLease(t *testing.T) {
 	assert.Equal(t, "s", d.Attempts[0].Scope)
 	d.Prune(policy, in(30*second))
 	assert.False(t, d.Attempts[0].Running)
-	assert.Empty(t, d.Attempts[0].Scope)
 	assert.Equal(t, "killed", d.Attempts[0].State(in(30*second)))
 	assert.Equal(t, "op", d.Attempts[1].Operation, "others are asked later whether it was needed")
 	assert.Equal(t, "s", d.Attempts[1].Scope)

@@ -61,6 +61,10 @@ func walk(v reflect.Value, path string, looked func(path string)) {
 				v.SetMapIndex(key, old)
 			})
 		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			walk(v.Index(i), path, looked)
+		}
 	case reflect.Pointer:
 		if !v.IsNil() {
 			walk(v.Elem(), path, looked)
@@ -88,6 +92,9 @@ func change(v reflect.Value) {
 		v.SetBool(!v.Bool())
 	}
 }
+
+// Usage is of one scope and one operation.
+var Usage = tokenguard.UsageStats{Scopes: []tokenguard.Usage{{Name: "eu", Acquisitions: 1, Refused: 1}}, Operations: []tokenguard.Usage{{Name: "checkout", Acquisitions: 1, Refused: 1}}}
 
 // Fixed is a source whose Stats are set.
 type Fixed struct{ Is tokenguard.Stats }

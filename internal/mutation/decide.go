@@ -68,7 +68,7 @@ var decideFaults = []fault{
 	{decideDir + "decide.go", "const rounds = 8", "const rounds = 1", "RetryAt asks again from where a gate opens"},
 	{decideDir + "decide.go", "if in.Full != nil {", "if false {", "RetryAt knows when a share ends"},
 	{decideDir + "decide.go", "last.Answer != AnswerRefuse || d.Until > last.Until", "last.Answer != AnswerRefuse", "RetryAt is the latest opening"},
-	{decideDir + "opening.go", "case d.Answer == AnswerServe && !d.Late():", "case false:", "while a token answers, an operator is told of the case without it"},
+	{decideDir + "opening.go", "case d.Answer == AnswerServe && !d.Late(), d.Answer == AnswerRenew:", "case false:", "while a token answers, an operator is told of the case without it"},
 	{decideDir + "opening.go", "delete(doc.ByScope, q.Scope)", "", "so the rules look at no token then"},
 
 	// The decision table.

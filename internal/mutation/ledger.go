@@ -82,7 +82,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "attempts.go", "k.Pause, changed = Pause{From: now}, true", "k.Pause, changed = Pause{}, true", "what was reported before an operator ended a pause does not begin it again"},
 	{ledgerDir + "attempts.go", "Lifted, changed = now, true", "Lifted, changed = 0, true", "an operator lifts what new tokens met before"},
 	{ledgerDir + "attempts.go", "d.Failures = Streak{}\n	}\n	if what.RetryAfter", "d.Failures.Count++\n	}\n	if what.RetryAfter", "an operator ends the backoff"},
-	{ledgerDir + "attempts.go", "a.Running = false; !a.Solo", "a.Running = false; true", "a start on one operation's word stays known as that"},
+	{ledgerDir + "document.go", "!a.Running && !a.Solo && i < len(d.Attempts)-maxNamed", "!a.Running && i < len(d.Attempts)-maxNamed", "a start on one operation's word stays known as that"},
 
 	// Evidence.
 	{ledgerDir + "evidence.go", "return e.Reset == 0 || t < e.Reset }", "return e.Reset == 0 || t <= e.Reset }", "a refusal for quota ends at its stated reset"},
