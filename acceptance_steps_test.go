@@ -109,7 +109,7 @@ func TestAcceptFailureWithoutFailingSaysSo(t *testing.T) {
 	u.served(acquired, plain)
 	u.clock.move(time.Hour)
 	grant := u.served(cached, tokenguard.Request{Failure: unauthorized})
-	assert.Contains(t, strings.ToLower(grant.Verdict().Detail), "names no token")
+	assert.Contains(t, strings.ToLower(grant.Verdict().Detail), "did not say which token failed")
 	u.served(cached, plain)
 }
 

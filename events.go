@@ -17,7 +17,7 @@ const (
 	EventServed   EventKind = "served"   // a call was answered with a token
 	EventRefused  EventKind = "refused"  // a call was answered without one
 	EventStarted  EventKind = "started"  // an acquisition was charged and began
-	EventAcquired EventKind = "acquired" // it brought a token
+	EventAcquired EventKind = "acquired" // it succeeded
 	EventFailed   EventKind = "failed"   // it did not
 	EventReported EventKind = "reported" // the outcome of a call changed what is known of a token
 	EventAdopted  EventKind = "adopted"  // a token fetched elsewhere was stored

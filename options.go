@@ -305,7 +305,7 @@ func WithClock(c Clock) Option {
 	}
 }
 
-// WithLogger sets where log records go. The default is nowhere.
+// WithLogger sets where log records go. By default nothing is logged.
 func WithLogger(l *slog.Logger) Option {
 	return func(o *options) {
 		if o.given(l != nil, "WithLogger", "a logger; leave it out for silence") {

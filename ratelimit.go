@@ -11,7 +11,7 @@ import (
 )
 
 // RateLimits bound the started acquisitions, over all scopes and all processes that share the store. A failed one
-// counts like one that brought a token. In JSON they may also state "consecutive_failure_backoff": true, as it always
+// counts like one that succeeded. In JSON they may also state "consecutive_failure_backoff": true, as it always
 // is; false is a mistake.
 type RateLimits struct {
 	// MaxRequestsPerHour is the most starts in any 60 minutes: 1 to 10000, default 3 (max_requests_per_hour).

@@ -59,7 +59,7 @@ type StoreStats struct {
 	Revision uint64    `json:"revision"`
 	Error    string    `json:"error,omitempty"` // of the look that Stats took
 	LostAt   time.Time `json:"lost_at,omitzero"`
-	Unsaved  int       `json:"unsaved"` // changes that wait for a commit that works
+	Unsaved  int       `json:"unsaved"` // changes not yet saved
 }
 
 // Stats returns what the guard knows, after one look at the store of at most a second.

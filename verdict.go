@@ -101,7 +101,7 @@ type Verdict struct {
 	Answer Answer `json:"answer"`
 	// Detail is a sentence for a person, with the numbers. It never holds a token.
 	Detail string `json:"detail,omitempty"`
-	// Until is when this very rule stops refusing; zero: waiting alone does not help it.
+	// Until is when this rule stops refusing; zero: waiting alone does not help it.
 	Until time.Time `json:"until,omitzero"`
 	// RetryAt is when this caller could next have a token: the earlier of the latest opening among all closed
 	// gates and the next instant at which a known token becomes usable again. Zero: waiting alone changes nothing.

@@ -14,7 +14,7 @@ import (
 type WatchOptions struct {
 	// Base sends the requests; nil: http.DefaultTransport.
 	Base http.RoundTripper
-	// Caller names who asks; nil: nobody. It must be the name under which the token is acquired: what one operation reports
+	// Caller returns the caller's name; if nil, none is recorded. It must be the name under which the token is acquired: what one operation reports
 	// of a token takes it from no other.
 	Caller func(*http.Request) string
 }

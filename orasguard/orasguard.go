@@ -22,7 +22,7 @@ type Options struct {
 	// Scope says what a token must be good for; nil: the hints that oras leaves in the context, in its order and with a
 	// space between them, such as "repository:NAME:pull".
 	Scope func(ctx context.Context, hostport string) string
-	// Caller names who asks; guardhttp.WatchOptions has the same name, since what one operation reports of a token takes
+	// Caller returns the caller's name; guardhttp.WatchOptions has the same name, since what one operation reports of a token takes
 	// it from no other.
 	Caller string
 	// MaxWait is how long an operation may wait for a limit to open: it fails with the refusal then. Zero does not wait

@@ -23,7 +23,7 @@ type Options struct {
 	// Scope says what a token must be good for; nil: pulling, "repository:NAME:pull" for a repository and
 	// "registry:catalog:*" for the registry itself.
 	Scope func(authn.Resource) string
-	// Caller names who asks; guardhttp.WatchOptions has the same name, since what one operation reports of a token takes
+	// Caller returns the caller's name; guardhttp.WatchOptions has the same name, since what one operation reports of a token takes
 	// it from no other.
 	Caller string
 	// MaxWait is how long a pull may wait for a limit to open: it fails with the refusal then. Zero does not wait beyond

@@ -1,4 +1,4 @@
-// Package storetest checks that a [tokenguard.Store] keeps its contract. Who writes a store runs it from a test:
+// Package storetest checks that a [tokenguard.Store] keeps its contract. If you implement a store, run this from a test:
 //
 //	storetest.Run(t, func(t *testing.T) tokenguard.Store { return mystore.New(t.TempDir()) })
 //

@@ -86,7 +86,7 @@ func compareAttempts(a, b inspected) (out []change) {
 		c := change{At: x.End, Attempt: x.ID}
 		switch x.State {
 		case tokenguard.AttemptSucceeded:
-			c.Event, c.Text = "acquired", "it brought a token"
+			c.Event, c.Text = "acquired", "it succeeded"
 		case tokenguard.AttemptFailed:
 			c.Event, c.Text = "failed", "it brought none"
 			if b.Failure != "" {

@@ -16,7 +16,7 @@ func (in *Input) Detail(d Decision, r timeline.Reading) string {
 		out += fmt.Sprintf("; the store is unavailable, or was in the last hour: this process keeps to its share of 1/%d", in.Policy.Share)
 	}
 	if in.Request.Class != "" && in.Request.Failing == "" && (d.Answer == AnswerRefuse || d.Answer == AnswerServe) {
-		out += "; the failure names no token, so it marks none"
+		out += "; the report did not say which token failed, so none was marked"
 	}
 	if d.insteadOf != "" {
 		out += fmt.Sprintf("; it is a last resort: nothing may be started (%s)", d.insteadOf)
@@ -87,7 +87,7 @@ func (in *Input) RuleText(d Decision, r timeline.Reading) string {
 		}
 		return fmt.Sprintf("token %s of %s is known, and nothing says that its quota is used up; this opens at %s", d.TokenID, clock(d.Since), clock(d.Until))
 	case ReasonTokenTooNew:
-		return fmt.Sprintf("token %s is of %s and is not replaced before it is %v old; this opens at %s", d.TokenID, clock(d.Since), d.Window, clock(d.Until))
+		return fmt.Sprintf("token %s, acquired at %s, cannot be replaced until it is %v old, at %s", d.TokenID, clock(d.Since), d.Window, clock(d.Until))
 	case ReasonRecentAcquisition:
 		return fmt.Sprintf("an acquisition of this key was started at %s, less than %v ago; this opens at %s", clock(d.Since), d.Window, clock(d.Until))
 	case ReasonResetsSoon:
@@ -104,7 +104,11 @@ func (in *Input) RuleText(d Decision, r timeline.Reading) string {
 		return fmt.Sprintf("the quota of token %s is full again at %s, which is waited for", d.TokenID, clock(d.Until))
 	case ReasonHourLimit, ReasonDayLimit:
 		if d.Since != 0 {
-			return fmt.Sprintf("the state was lost at %s: the window of %v counts as full until %s", clock(d.Since), d.Window, clock(d.Until))
+			if d.Reason == ReasonDayLimit {
+				return fmt.Sprintf("the state was lost at %s: the daily limit is treated as used up; it releases one acquisition every %v, the next at %s",
+					clock(d.Since), ledger.Day/time.Duration(in.Policy.RateLimit.MaxRequestsPerDay), clock(d.Until))
+			}
+			return fmt.Sprintf("the state was lost at %s: the hourly limit is treated as used up until %s", clock(d.Since), clock(d.Until))
 		}
 		return fmt.Sprintf("%d of %d starts in the last %v; the next opens at %s (%s)", d.Count, d.Limit, d.Window, clock(d.Until), BudgetSettings[d.Reason])
 	case ReasonMinInterval:
@@ -154,7 +158,7 @@ func (in *Input) RuleText(d Decision, r timeline.Reading) string {
 		if in.Request.Class == "" {
 			return "the request carries no failure"
 		}
-		return fmt.Sprintf("like none of the last starts of this key and class (%d compared)", d.Count)
+		return fmt.Sprintf("no recent acquisition resembles this failure (%d compared)", d.Count)
 	case StepCache:
 		return "no usable token for this caller"
 	case StepGate:
