@@ -90,7 +90,7 @@ func (rd *reader) request(req *Request, r timeline.Reading) (*decide.Request, er
 	operation := q.Operation
 	q.Report = rd.failure(req.Failure, r)
 	q.Operation = operation
-	if raw := req.Failing; raw != "" && !secrets.IsID(raw) && strings.Contains(text, raw) {
+	if raw := req.Failing; raw != "" && !secrets.IsID(raw) {
 		text = secrets.Without(trim(text, 2*maxText), raw, secrets.ID(raw))
 		q.Text = rd.masked(text)
 	}

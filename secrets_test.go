@@ -3,10 +3,12 @@ package tokenguard
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -197,4 +199,49 @@ func TestASecretLearnedWhileATextIsReadIsNotRemembered(t *testing.T) {
 	learn = second
 	require.Contains(t, rd.template("caller", text).String(), "other looking word", "it was not known yet")
 	assert.NotContains(t, rd.template("caller", text).String(), "looking")
+}
+
+// However upstreams echo a secret, and however long ago it was: it is in no text that is stored or shown, and the dedup
+// template does not put it together again.
+func TestEchoedSecretsAreHidden(t *testing.T) {
+	const old, mine = "guest+session+alpha+bravo", "personal word of before"
+	value := mine
+	store := NewMemoryStore()
+	var seen []string
+	bubble(t, func(t *testing.T, r *rig) {
+		require.NoError(t, r.Adopt(t.Context(), NewToken(old, time.Time{})))
+		require.Equal(t, mine, r.must(Request{}).Token.Value())
+		value = "another personal word"
+		time.Sleep(25 * time.Hour)
+		require.Equal(t, value, r.must(Request{}).Token.Value())
+		for i := range 300 {
+			require.NoError(t, r.Adopt(t.Context(), NewToken(fmt.Sprintf("adopted word %d", i), time.Time{}).WithScope("evicts")))
+		}
+		echoes := strings.Join([]string{url.QueryEscape(old), base64.StdEncoding.EncodeToString([]byte(old)), strings.ToUpper(old), strings.ReplaceAll(old, "+", " "),
+			url.QueryEscape(mine), strings.ToUpper(mine), strings.ReplaceAll(mine, " ", "_")}, " ")
+		r.up.replies = append(r.up.replies, fails(Failure{StatusCode: 500, Message: echoes}))
+		_, err := r.Acquire(t.Context(), Request{Scope: "b", Caller: echoes, Failure: Failure{StatusCode: 401, Message: echoes}, Failing: TokenID(old)})
+		require.NoError(t, err) // the personal one
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: TokenID(value), Failure: unauth}))
+		time.Sleep(25 * time.Hour)
+		value = ""
+		_, err = r.Acquire(t.Context(), Request{Scope: "c", Caller: echoes, Failure: Failure{StatusCode: 429, Message: "insufficient_quota " + echoes}})
+		var failed *RequestError
+		require.ErrorAs(t, err, &failed)
+		seen = append(seen, failed.Verdict.Detail)
+		for e := range r.History() {
+			seen = append(seen, fmt.Sprintf("%+v", e))
+		}
+		snap, err := store.View(t.Context(), "x")
+		require.NoError(t, err)
+		require.Contains(t, string(snap.Data), `"records"`)
+		seen = append(seen, string(snap.Data))
+	}, WithStore(store), WithName("x"), WithEncryption(bytes.Repeat([]byte{1}, 32)), WithCache(CacheConfig{MaxTokens: 2}),
+		WithRateLimits(RateLimits{MaxRequestsPerHour: 10000, MaxRequestsPerDay: 10000}),
+		WithPersonalToken(func(context.Context) (Token, error) { return NewToken(value, time.Time{}), nil }))
+	all := strings.ToLower(strings.Join(seen, "\n"))
+	for _, part := range []string{"alpha", "bravo", "2bsession", "session+", "z3vlc3qrc2vzc2lvbith", "word of before", "word+of", "word_of", "of before"} {
+		assert.NotContains(t, all, part)
+	}
+	assert.Contains(t, all, TokenID(old))
 }

@@ -6,15 +6,16 @@ import (
 	"sync"
 )
 
-// seenKept bounds the secrets that Hide knows although no source yields them any more.
+// seenKept bounds the values that Hide knows, beside what the sources yield, where they are too short for windows.
 const seenKept = 256
 
 // AddSource lets Hide take out what the source yields at that moment, however much of it there is. Each of its secrets
 // is registered before it is yielded first. Sources are added before the Keeper is used.
 func (k *Keeper) AddSource(source iter.Seq[*Secret]) { k.sources = append(k.sources, source) }
 
-// Register makes a secret one that Hide knows, for as long as it is among the last 256 or a source yields it. Seal and
-// Open do so by themselves.
+// Register makes a secret one that Hide knows, served or not, with its refresh token and its further secrets: for as long
+// as it is among the last 4,096 or a source yields it, and in whatever form. Of a secret with fewer than 8 letters and
+// digits only the value itself is hidden, while it is among the last 256. Seal and Open do so by themselves.
 func (k *Keeper) Register(s *Secret) {
 	if s == nil {
 		return
@@ -31,22 +32,24 @@ func (k *Keeper) register(s *Secret) {
 	if s.Value == "" {
 		return
 	}
-	if _, known := k.seen.Get(s.ID); known {
-		return
-	}
+	_, known := k.seen.Get(s.ID)
 	k.seen.Add(s.ID, s)
-	k.generation.Add(1)
+	if k.windows.add(s.Value, s.ID) || !known {
+		k.generation.Add(1)
+	}
 }
 
 // Generation changes when Hide knows another secret: what was read of texts before may hold its value.
 func (k *Keeper) Generation() uint64 { return k.generation.Load() }
 
-// Hide replaces the values of the tokens that this process knows by their IDs. Masking alone knows a secret only by its
-// looks. A text in which there is none is returned without allocating.
+// Hide replaces the secrets that this process has met by their IDs, in the forms in which upstreams echo them: as they
+// are, escaped for URLs, JSON or Go, in base64, in lower or upper case, with other signs between their words, and cut
+// short after 16 characters or more. Masking alone knows a secret only by its looks. A text in which there is none is
+// returned without allocating.
 func (k *Keeper) Hide(text string) string {
 	h := hiders.Get().(*hider)
 	defer hiders.Put(h)
-	h.text = text
+	h.text = k.windows.hide(text) // first: it knows of two values the longer one
 	for _, s := range k.lately() {
 		h.take(s)
 	}
@@ -66,7 +69,7 @@ type hider struct {
 var hiders = sync.Pool{New: func() any {
 	h := new(hider)
 	h.take = func(s *Secret) bool {
-		h.text = Without(h.text, s.Value, s.ID)
+		h.text = verbatim(h.text, s.Value, s.ID)
 		return true
 	}
 	return h
@@ -92,8 +95,15 @@ func (k *Keeper) lately() []*Secret {
 // shortValue is the length below which a value is hidden only as a word of its own: it may be a part of any.
 const shortValue = 8
 
-// Without replaces a token's value in a text by its ID.
+// Without replaces one secret in a text by its ID, in whatever form.
 func Without(text, value, id string) string {
+	w := newWindows()
+	w.add(value, id)
+	return verbatim(w.hide(text), value, id)
+}
+
+// verbatim replaces a value in a text as it is.
+func verbatim(text, value, id string) string {
 	switch {
 	case value == "" || !strings.Contains(text, value):
 		return text

@@ -126,6 +126,7 @@ type Keeper struct {
 	local      *lru.Cache[string, *Secret] // by ID: values that stay in this process; nil: none do
 	fresh      *lru.Cache[string, *Secret] // by ID: values that were sealed a moment ago, so that Open need not decrypt them
 	seen       *lru.Cache[string, *Secret] // by ID: values that Hide takes out of texts, beside those of the sources
+	windows    *windows                    // of the secrets that it has met
 	sources    []iter.Seq[*Secret]
 	generation atomic.Uint64
 	listed     atomic.Pointer[registered]
@@ -140,7 +141,7 @@ const freshKept = 16
 // are stored as they are. With inProcess > 0 values are never stored, and so many stay in this process. alarm is told
 // once if a stored value cannot be opened.
 func NewKeeper(name string, keys [][]byte, inProcess int, alarm func(string)) (*Keeper, error) {
-	k := &Keeper{name: name, alarm: alarm}
+	k := &Keeper{name: name, alarm: alarm, windows: newWindows()}
 	k.fresh, _ = lru.New[string, *Secret](freshKept)
 	k.seen, _ = lru.New[string, *Secret](seenKept)
 	for _, key := range keys {

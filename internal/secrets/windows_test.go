@@ -1,0 +1,157 @@
+package secrets
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func keeper(t testing.TB) *Keeper {
+	k, err := NewKeeper("x", nil, 0, func(string) {})
+	require.NoError(t, err)
+	return k
+}
+
+// shapes are secrets as upstreams make them, all without the looks of one.
+var shapes = []string{
+	"guestone", "guest-session", "guest-session-alpha-bravo", "guest session alpha bravo", "guest+session+alpha+bravo", "guest/session/alpha=bravo==",
+	`guest"session\alpha`, "<guest>&session%41alpha", "gäste-sitzung-älteste", "GuestSessionAlphaBravo", "guest%2Fsession", "guest_session.alpha~bravo",
+}
+
+var forms = map[string]func(string) string{
+	"as it is":           func(s string) string { return s },
+	"query-escaped":      url.QueryEscape,
+	"path-escaped":       url.PathEscape,
+	"JSON":               func(s string) string { b, _ := json.Marshal(s); return string(b) },
+	"Go-quoted":          strconv.Quote,
+	"Go-quoted in ASCII": strconv.QuoteToASCII,
+	"slashes escaped":    func(s string) string { return strings.ReplaceAll(s, "/", `\/`) },
+	"base64":             func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
+	"raw URL base64":     func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) },
+	"basic auth":         func(s string) string { return base64.StdEncoding.EncodeToString([]byte("user:" + s)) },
+	"basic auth, longer": func(s string) string { return base64.StdEncoding.EncodeToString([]byte("users:" + s + ":x")) },
+	"base64 in JSON": func(s string) string {
+		return strings.ReplaceAll(base64.StdEncoding.EncodeToString([]byte(s)), "/", `\/`)
+	},
+	"upper case": strings.ToUpper,
+	"lower case": strings.ToLower,
+	"first 16":   func(s string) string { return s[:min(len(s), 16)] },
+	"first 20":   func(s string) string { return s[:min(len(s), 20)] + "..." },
+	"words":      func(s string) string { return strings.NewReplacer("-", " ", "+", " ", "/", " ", "_", " ").Replace(s) },
+}
+
+func TestHideInEveryForm(t *testing.T) {
+	for _, value := range shapes {
+		for name, form := range forms {
+			k := keeper(t)
+			k.Register(New(value))
+			for i := range 3000 { // it was long ago
+				k.Register(New(fmt.Sprintf("other value %d of a later time", i)))
+			}
+			echo := form(value)
+			text := "the upstream dislikes token=" + echo + " of yours, " + echo
+			if name == "upper case" && strings.Contains(value, "ä") {
+				continue // other letters than those of ASCII are not folded
+			}
+			hidden := k.Hide(text)
+			assert.Equal(t, 2, strings.Count(hidden, ID(value)), "%s of %q: %s", name, value, hidden)
+			assert.NotContains(t, hidden, echo)
+			assert.True(t, strings.HasPrefix(hidden, "the upstream dislikes token="), hidden)
+			assert.Contains(t, hidden, " of yours, ")
+		}
+	}
+}
+
+// What is no secret stays.
+func TestHideLeavesTheRest(t *testing.T) {
+	k := keeper(t)
+	for _, value := range shapes {
+		k.Register(New(value))
+	}
+	k.Register(New("short"))
+	for _, text := range []string{
+		"", "guest sess", "the session of a guest", "shortcut", "the quota of model gpt-4 is exceeded, retry in 20s", "aGVsbG8gd29ybGQsIGhvdyBhcmUgeW91", "100% of \\u00zz %zz \\", "gäste",
+	} {
+		assert.Equal(t, text, k.Hide(text))
+	}
+	assert.Equal(t, "a "+ID("short")+" word", k.Hide("a short word"))
+}
+
+// Many secrets begin alike, as all JWTs do: each is found, with its own end as far as that is kept.
+func TestHideSharedBeginnings(t *testing.T) {
+	k := keeper(t)
+	const header = "eyJhbGciOiJSUzI1NiJ9."
+	for i := range 50 {
+		k.Register(New(fmt.Sprint(header, "payload", i)))
+	}
+	assert.Equal(t, "a "+ID(header+"payload49")+" b", k.Hide("a "+header+"payload49 b"))
+	assert.NotContains(t, k.Hide("a "+header+"payload7 b"), "payload7")
+	assert.NotContains(t, k.Hide("a "+header+"unknown b"), "unknown")
+}
+
+func TestWindowsStayBounded(t *testing.T) {
+	w := newWindows()
+	for i := range 3 * windowsKept {
+		value := fmt.Sprintf("%d is the beginning", i)
+		assert.True(t, w.add(value, ID(value)))
+		assert.False(t, w.add(value, ID(value)))
+	}
+	assert.Len(t, w.heads, windowsKept)
+	assert.Len(t, w.order, windowsKept)
+	n := 0
+	for _, l := range w.lengths {
+		n += l
+	}
+	assert.Equal(t, windowsKept, n)
+	first, last := "0 is the beginning", fmt.Sprintf("%d is the beginning", 3*windowsKept-1)
+	assert.Equal(t, first, w.hide(first))
+	assert.Equal(t, ID(last), w.hide(last))
+}
+
+// Secrets that were given but never served count, too.
+func TestHideRefreshTokens(t *testing.T) {
+	k := keeper(t)
+	s := New("value of a token")
+	s.Refresh, s.Further = "refresh-of-a-token", map[string]string{"id": "further secret of a token"}
+	k.Register(s)
+	for _, value := range []string{s.Value, s.Refresh, s.Further["id"]} {
+		assert.Equal(t, "x "+ID(value), k.Hide("x "+url.QueryEscape(value)))
+	}
+}
+
+func FuzzHide(f *testing.F) {
+	for _, value := range shapes {
+		f.Add("text "+url.QueryEscape(value)+` and \u00e4 %41 \`, value)
+	}
+	f.Fuzz(func(t *testing.T, text, value string) {
+		if value == "" {
+			return
+		}
+		hidden := Without(text, value, "ID")
+		if len(folded(value)) >= windowMost && strings.Contains(strings.ReplaceAll(hidden, "ID", "\x00"), value) {
+			t.Fatalf("%q in %q", value, hidden)
+		}
+	})
+}
+
+func BenchmarkHide(b *testing.B) {
+	k := keeper(b)
+	for i := range 256 {
+		k.Register(New(fmt.Sprintf("value %d of a token", i)))
+	}
+	for name, text := range map[string]string{"300 B": strings.Repeat("the quota of this token is used up. ", 8), "4 KB": strings.Repeat("the quota of this token is used up. ", 110)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				k.Hide(text)
+			}
+		})
+	}
+}
