@@ -59,8 +59,11 @@ func (d *Document) merge(known *Document) (changed bool) {
 		d.Counts.Failures = maps.Clone(known.Counts.Failures)
 	}
 	for _, a := range known.Attempts {
-		if !slices.ContainsFunc(d.Attempts, func(b Attempt) bool { return a.ID == b.ID }) {
+		switch i := slices.IndexFunc(d.Attempts, func(b Attempt) bool { return a.ID == b.ID }); {
+		case i < 0:
 			d.Attempts, changed = append(d.Attempts, a), true
+		case a.Landed && !d.Attempts[i].Landed: // its end was lost with the state
+			d.Attempts[i], changed = a, true
 		}
 	}
 	d.sortAttempts()
@@ -162,6 +165,10 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 	}
 	for i := range d.Attempts {
 		a := &d.Attempts[i]
+		if length := a.End.Sub(a.Start); a.Running && a.End > limit { // it may still run: others wait for its lease
+			a.Start, a.End, moved = now, now.Plus(length), true
+			continue
+		}
 		pull(&a.Start, now)
 		pull(&a.End, now)
 	}
