@@ -3,6 +3,7 @@ package tokenguard
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tokenguard/tokenguard/internal/secrets"
 
@@ -27,6 +28,9 @@ func (f *flights) completion(q *decide.Request, a ledger.Attempt, began timeline
 		}
 	}
 	failure := failureOf(err)
+	if !failure.At.IsZero() && r.Instant(failure.At) < a.Start { // no answer is older than its question: the clock that says so is another
+		failure.At = time.Time{}
+	}
 	var in ledger.Report
 	if upstream {
 		in = f.reader.answer(failure, r)

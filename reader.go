@@ -45,9 +45,11 @@ type reader struct {
 	period     period.Period     // of the quota, where the upstream states no reset
 	warn       func(text string) // told once of a classifier that panics
 
-	templates *lru.Cache[templateKey, free[template.Template]]
-	masks     *lru.Cache[string, free[string]]
-	warned    atomic.Bool
+	templates   *lru.Cache[templateKey, free[template.Template]]
+	masks       *lru.Cache[string, free[string]]
+	warned      atomic.Bool
+	hangs       atomic.Bool  // a classifier did, and that was said
+	classifying atomic.Int32 // classifiers of acquisitions that have not returned
 }
 
 // free is what reading a text brought. A secret that became known since may be in it.
@@ -130,20 +132,41 @@ func (rd *reader) failure(f Failure, r timeline.Reading) ledger.Report {
 	return rd.classified(f, rd.classify(f), r)
 }
 
-// answer is failure for what RequestFunc returned. A classifier that ends its goroutine must not keep the end of an
-// acquisition from being stored: a caller's goroutine is the caller's, that of an acquisition is not.
+// Bounds of a user-supplied classifier that an acquisition waits for.
+const (
+	classifierPatience = 2 * time.Second
+	maxClassifiers     = 16 // that have not returned
+)
+
+// answer is failure for what RequestFunc returned. A classifier that hangs or ends its goroutine must not keep the end of
+// an acquisition from being stored: a caller's goroutine is the caller's, that of an acquisition is not.
 func (rd *reader) answer(f Failure, r timeline.Reading) ledger.Report {
 	if rd.classifier == nil {
 		return rd.failure(f, r)
+	}
+	if rd.classifying.Add(1) > maxClassifiers {
+		rd.classifying.Add(-1)
+		return rd.classified(f, ClassUnknown, r)
 	}
 	classes := make(chan Class, 1)
 	go panics.Call("WithClassifier", func() (Class, error) { return rd.classify(f), nil }, func(class Class, err error) {
 		if err != nil {
 			class = ClassUnknown
 		}
+		rd.classifying.Add(-1)
 		classes <- class
 	})
-	return rd.classified(f, <-classes, r)
+	patience := time.NewTimer(classifierPatience)
+	defer patience.Stop()
+	class := ClassUnknown
+	select {
+	case class = <-classes:
+	case <-patience.C:
+		if rd.hangs.CompareAndSwap(false, true) {
+			rd.warn(fmt.Sprintf("the function of WithClassifier did not return within %v, which reads as class unknown", classifierPatience))
+		}
+	}
+	return rd.classified(f, class, r)
 }
 
 // classified reads what a Failure of this class says beside it.
