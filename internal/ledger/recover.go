@@ -165,10 +165,6 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 	}
 	for i := range d.Attempts {
 		a := &d.Attempts[i]
-		if length := a.End.Sub(a.Start); a.Running && a.End > limit { // it may still run: others wait for its lease
-			a.Start, a.End, moved = now, now.Plus(length), true
-			continue
-		}
 		pull(&a.Start, now)
 		pull(&a.End, now)
 	}

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -132,23 +131,6 @@ func TestClampFuture(t *testing.T) {
 	d = New()
 	d.Pause = Pause{t0, in(20 * Day)}
 	assert.False(t, d.ClampFuture(t0))
-}
-
-// A clock that was wrong moves an attempt that may still run with its lease, so that nobody starts beside it.
-func TestClampKeepsALease(t *testing.T) {
-	for _, ahead := range []time.Duration{40 * 24 * time.Hour, Day + Hour - second} { // all of it, and the end alone, lie too far ahead
-		d := New()
-		a := d.Charge(rules(), &Start{ID: "a", Scope: "s"}, in(ahead))
-		require.True(t, d.ClampFuture(t0))
-		assert.Equal(t, t0, d.Attempts[0].Start)
-		assert.Equal(t, a.End-a.Start, d.Attempts[0].End-t0)
-		assert.True(t, d.Attempts[0].InProgress(in(29*second)))
-		assert.False(t, d.Attempts[0].InProgress(in(30*second)))
-		d.Attempts[0].Running = false
-		d.Attempts[0].End = in(40 * Day)
-		require.True(t, d.ClampFuture(t0))
-		assert.Equal(t, t0, d.Attempts[0].End)
-	}
 }
 
 // Where the store brings back an attempt without its end, and this process knows the end, it stays known.
