@@ -141,8 +141,12 @@ func (d *Document) Clear(what Clearing, now timeline.Instant) (changed bool) {
 			changed = true
 		}
 	}
+	newest := d.Tokens[what.Identity] // an operator may know an older value
+	if newest != nil {
+		newest = d.Current(newest)
+	}
 	for _, r := range d.Tokens {
-		if i := r.Identity; i != nil && i.Ended == 0 && what.Identity != "" && (i.ID == what.Identity || r.ID == what.Identity) {
+		if i := r.Identity; i != nil && i.Ended == 0 && what.Identity != "" && (i.ID == what.Identity || r == newest) {
 			gone := *i
 			gone.Ended, gone.Lease, gone.Spare, gone.SpareHash = now, Lease{}, Parts{}, ""
 			r.Identity, changed = &gone, true

@@ -1,7 +1,10 @@
 package ledger
 
 import (
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -281,4 +284,43 @@ func TestMergeRenewals(t *testing.T) {
 	assert.Equal(t, "b", lost.identity("id").ID)
 	assert.Equal(t, "b", lost.Tokens["a"].Successor)
 	assert.Len(t, lost.Renewals.Starts, 1)
+}
+
+// Where values and accounts do not fit together, values go first, also those of accounts used more lately.
+func TestEvictionDropsValuesBeforeAccounts(t *testing.T) {
+	d, policy := New(), renewalRules()
+	policy.Cache.MaxTokens = 100
+	const accounts, size = 60, 14 << 10
+	for n := range accounts {
+		id := strconv.Itoa(n)
+		r := value(id)
+		r.Scope, r.Used = id, in(time.Duration(n)*second)
+		r.Value, r.Parts.Plain = strings.Repeat("v", 2*size), []byte(strings.Repeat("p", size))
+		r.Identity.ID = id
+		d.Insert(policy, r)
+	}
+	living, values := 0, 0
+	for _, r := range d.Tokens {
+		if r.Living(t0) && r.HasSecret() {
+			living++
+		}
+		if r.HasValue() {
+			values++
+		}
+	}
+	assert.Equal(t, accounts, living)
+	assert.Greater(t, values, 0)
+	assert.Less(t, values, accounts)
+	assert.True(t, d.Tokens[strconv.Itoa(accounts-1)].HasValue(), "the newest")
+}
+
+// An operator may name an account by any of its values.
+func TestClearIdentityByAnOlderValue(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	d.renews(d.leases(r, "l1"), "b")
+	d.renews(d.leases(d.Tokens["b"], "l2"), "c")
+	assert.False(t, d.Clear(Clearing{Identity: "unknown"}, t0))
+	assert.True(t, d.Clear(Clearing{Identity: "a"}, t0))
+	assert.Equal(t, t0, d.Tokens["c"].Identity.Ended)
 }

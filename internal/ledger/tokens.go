@@ -57,21 +57,32 @@ func (d *Document) evict(policy *Policy) {
 		}
 		return cmpDesc(a.Seq, b.Seq)
 	})
-	bytes, values := 0, 0
-	for i, r := range held {
-		size := r.encodedSize()
-		if r.HasValue() {
-			values++
+	room, values := maxHeld, 0
+	for i, r := range held { // identities first: a value is had again by a renewal, an account only by a start
+		if !r.renewable() {
+			continue
 		}
-		if r.HasValue() && values > policy.Cache.MaxTokens || bytes+size > maxHeld && i > 0 {
+		if size := r.encodedSize() - r.valueSize(); size <= room || i == 0 {
+			room -= size
+		} else {
+			r.Identity = nil // and with its parts the value, which may need them
 			r.DropValue()
-			if size = r.encodedSize(); bytes+size > maxHeld && r.HasSecret() {
-				r.Identity = nil
-				r.DropValue()
-				size = r.encodedSize()
-			}
 		}
-		bytes += size
+	}
+	for i, r := range held {
+		if !r.HasValue() {
+			continue
+		}
+		values++
+		size := r.valueSize()
+		if !r.renewable() {
+			size = r.encodedSize()
+		}
+		if values > policy.Cache.MaxTokens || size > room && i > 0 {
+			r.DropValue()
+			continue
+		}
+		room -= size
 	}
 }
 
@@ -81,11 +92,21 @@ const maxHeld = 3 << 19
 // DropValue forgets the value. The parts stay as long as its identity can be renewed with them.
 func (r *Token) DropValue() {
 	r.Value, r.Bytes, r.Sealed = "", nil, nil
-	if r.Identity != nil && r.Identity.Ended == 0 && r.HasSecret() {
+	if r.renewable() {
 		r.Dropped = true
 		return
 	}
 	r.Private, r.Dropped, r.Parts = false, false, Parts{}
+}
+
+// renewable reports whether the record holds what its identity is renewed with.
+func (r *Token) renewable() bool {
+	return r.Identity != nil && r.Identity.Ended == 0 && (r.Private || !r.Parts.isZero())
+}
+
+// valueSize is about what the value takes in a document, in bytes.
+func (r *Token) valueSize() int {
+	return encodedLen(r.Value) + base64.StdEncoding.EncodedLen(len(r.Bytes)+len(r.Sealed))
 }
 
 // encodedSize is about what the token takes in a document, in bytes.

@@ -181,6 +181,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "identity.go", "if i.Renewals == 0 && !i.Worked {", "if false {", "renewal: an account that never worked is a failed acquisition"},
 	{ledgerDir + "identity.go", "i.Renewals == 0 || r.Succeeded", "r.Succeeded", "renewal: a first value that is refused is renewed"},
 	{ledgerDir + "identity.go", "x.Success.Plus(Hour) > at && x.Refused == 0", "false", "renewal: others keep an account alive"},
+	{ledgerDir + "attempts.go", "|| r == newest) {", "|| r.ID == what.Identity) {", "renewal: an operator names an account by any of its values"},
 	{ledgerDir + "identity.go", "!r.Serves(next.Scope) || ", "", "renewal: a successor is one of the same key"},
 	{ledgerDir + "identity.go", "!= \"\" && next.Identity.Account != r.Identity.Account", "!= \"\" && false", "renewal: a successor is one of the same account"},
 	{ledgerDir + "identity.go", "e.Refused, e.RefusedLast, e.Early = 0, 0, false", "_ = e", "renewal: what is said of a value for auth ends with it"},
