@@ -126,8 +126,11 @@ func (f *flights) renewal(ctx context.Context, q *decide.Request) result {
 	}
 	j.finish = func(t Token, err error) result { return f.renewed(r, j.began, t, err) }
 	j.late = func(ans answer) {
-		if ans.err == nil { // a failure has been entered already
-			f.renewed(r, j.began, ans.token, nil)
+		if ans.err != nil {
+			return // a failure has been entered already
+		}
+		if res := f.renewed(r, j.began, ans.token, nil); res.token.Value() != "" {
+			f.events.emit(res.event)
 		}
 	}
 	return f.perform(ctx, j)
@@ -240,7 +243,11 @@ func (f *flights) renewalEnd(j *renewalJob, began timeline.Instant, t Token, err
 func (f *flights) successor(t Token, j *renewalJob, began timeline.Instant, r timeline.Reading) (*ledger.Token, error) {
 	b := t.read()
 	whole := completed(b.secret, j.secret)
-	again := b.secret.ID == j.rec.ID
+	known := j.rec
+	if rev := f.replica.Newest(); rev.Doc.Tokens[b.secret.ID] != nil {
+		known = rev.Doc.Tokens[b.secret.ID] // it was given before
+	}
+	again := b.secret.ID == known.ID
 	ends := t.ends(began, r)
 	switch err := t.fault(ends, r); {
 	case err != nil:
@@ -249,7 +256,7 @@ func (f *flights) successor(t Token, j *renewalJob, began timeline.Instant, r ti
 		return nil, fmt.Errorf("tokenguard: the renewed token has %d bytes with what stayed as it was, at most %d are taken", whole.Size(), maxTokenSize)
 	case b.account != "" && j.rec.Identity.Account != "" && b.account != j.rec.Identity.Account:
 		return nil, errors.New("tokenguard: the renewal brought a token of another account")
-	case again && (j.rec.Rejected != 0 || j.rec.By(j.q.Operation) != nil && j.rec.By(j.q.Operation).Refused != 0):
+	case again && (known.Rejected != 0 || known.By(j.q.Operation) != nil && known.By(j.q.Operation).Refused != 0):
 		return nil, fmt.Errorf("tokenguard: the renewal brought the token %s, which was rejected", b.secret.ID)
 	}
 	rec := &ledger.Token{ID: whole.ID, Kind: ledger.Anonymous, Scope: j.q.Scope, Acquired: r.Now, Used: r.Now, Expiry: ends.meter, WallExpiry: ends.wall,
@@ -295,7 +302,8 @@ type RenewalStats struct {
 	Needed    int         `json:"needed"`   // an hour, for the accounts that there are
 	Succeeded uint64      `json:"succeeded"`
 	Failed    uint64      `json:"failed"`
-	Ended     uint64      `json:"ended"` // accounts that the upstream does not know any more
+	Ended     uint64      `json:"ended"`   // accounts that the upstream does not know any more
+	Dropped   uint64      `json:"dropped"` // accounts for which the state had no room
 }
 
 func renewalStats(v *decide.Input, r timeline.Reading) *RenewalStats {
@@ -303,7 +311,7 @@ func renewalStats(v *decide.Input, r timeline.Reading) *RenewalStats {
 	if !d.Renewals.Known && !v.Policy.Renews {
 		return nil
 	}
-	out := &RenewalStats{Succeeded: d.Renewals.Succeeded, Failed: d.Renewals.Failed, Ended: d.Renewals.Ended}
+	out := &RenewalStats{Succeeded: d.Renewals.Succeeded, Failed: d.Renewals.Failed, Ended: d.Renewals.Ended, Dropped: d.Renewals.Dropped}
 	var needed float64
 	for _, rec := range d.Tokens {
 		if !rec.Living(r.Now) {

@@ -148,7 +148,7 @@ func (d *Document) Clear(what Clearing, now timeline.Instant) (changed bool) {
 	for _, r := range d.Tokens {
 		if i := r.Identity; i != nil && i.Ended == 0 && what.Identity != "" && (i.ID == what.Identity || r == newest) {
 			gone := *i
-			gone.Ended, gone.Lease, gone.Spare, gone.SpareHash = now, Lease{}, Parts{}, ""
+			gone.Ended, gone.Cleared, gone.Lease, gone.Spare, gone.SpareHash = now, true, Lease{}, Parts{}, ""
 			r.Identity, changed = &gone, true
 			if r.DropValue(); !r.HasValue() {
 				r.Used = now

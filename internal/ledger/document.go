@@ -13,12 +13,12 @@ import (
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
-// Versions of the layout. A document of a newer one than these is left alone. One that holds identities is of the second,
-// because a guard that drops them would acquire where it must not.
+// Versions of the layout. A document of a newer one than these is left alone. One that holds identities, or counts
+// of attempts in place of attempts, is of the second, because a guard that drops them would acquire where it must not.
 const (
 	firstVersion    = 1
-	renewalVersion  = 2
-	documentVersion = renewalVersion
+	secondVersion   = 2
+	documentVersion = secondVersion
 )
 
 // Bounds of what the document keeps beside the attempts of a day and the cached tokens.

@@ -17,6 +17,7 @@ type Identity struct {
 	Hash    string           `json:"hash"`              // of the refresh token
 	Expiry  timeline.Instant `json:"expiry,omitempty"`  // of the refresh token; 0: not stated
 	Ended   timeline.Instant `json:"ended,omitempty"`   // the upstream does not know it any more
+	Cleared bool             `json:"cleared,omitempty"` // by an operator: no answer that is still on its way brings it back
 	Worked  bool             `json:"worked,omitempty"`  // a call with one of its values succeeded
 
 	Generation uint64           `json:"gen,omitempty"`     // renewals that were begun
@@ -66,7 +67,8 @@ type Renewals struct {
 
 	Succeeded uint64 `json:"succeeded,omitempty"` // renewals since the document was made
 	Failed    uint64 `json:"failed,omitempty"`
-	Ended     uint64 `json:"ended,omitempty"` // identities that the upstream does not know any more
+	Ended     uint64 `json:"ended,omitempty"`   // identities that the upstream does not know any more
+	Dropped   uint64 `json:"dropped,omitempty"` // identities for which there was no room
 }
 
 // maxRefused bounds the operations that an identity remembers as refused twice.
@@ -150,7 +152,7 @@ type Renewal struct {
 // its lease still counts: the later intent's refresh token stays, and the other is kept as a spare.
 func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended bool) {
 	r := d.identity(l.Identity)
-	if r == nil || r.Identity.Ended != 0 && l.Token == nil {
+	if r == nil || r.Identity.Cleared || r.Identity.Ended != 0 && l.Token == nil {
 		return false, false
 	}
 	i := *r.Identity
@@ -269,10 +271,23 @@ func (d *Document) succeed(policy *Policy, r, next *Token, generation uint64, no
 		r.Evidence[n].clearQuota()
 	}
 	r.DropValue()
-	delete(d.Tokens, fresh.ID)
+	if retired := d.Tokens[fresh.ID]; retired != nil { // a value that was given before: what was said of it holds
+		fresh.keepRefusals(retired)
+	}
 	d.Tokens[fresh.ID] = &fresh
 	d.evict(policy)
 	d.Index()
+}
+
+// keepRefusals takes over what operations said for auth of the same value.
+func (r *Token) keepRefusals(before *Token) {
+	r.Rejected = max(r.Rejected, before.Rejected)
+	for n := range before.Evidence {
+		if x := &before.Evidence[n]; x.Refused != 0 {
+			e := r.byFor(x.Operation, x.Heard)
+			e.Refused, e.RefusedLast, e.Refusals, e.Known = x.Refused, x.RefusedLast, x.Refusals, max(e.Known, x.Known)
+		}
+	}
 }
 
 // endIdentity ends the identity of r. Its value serves on. One that ends without ever having worked or been renewed is a
@@ -335,8 +350,8 @@ func (d *Document) AdoptSuccessor(policy *Policy, next *Token, predecessor strin
 
 // pruneRenewals drops the starts of more than an hour ago.
 func (d *Document) pruneRenewals(policy *Policy, now timeline.Instant) {
-	if d.Renewals.Known = d.Renewals.Known || policy.Renews; d.Renewals.Known {
-		d.Version = max(d.Version, renewalVersion)
+	if d.Renewals.Known = d.Renewals.Known || policy.Renews; d.Renewals.Known || len(d.Folded) > 0 {
+		d.Version = max(d.Version, secondVersion)
 	}
 	d.Renewals.Starts = slices.DeleteFunc(d.Renewals.Starts, func(at timeline.Instant) bool { return at <= now-timeline.Instant(Hour) })
 }

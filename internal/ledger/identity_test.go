@@ -324,3 +324,28 @@ func TestClearIdentityByAnOlderValue(t *testing.T) {
 	assert.True(t, d.Clear(Clearing{Identity: "a"}, t0))
 	assert.Equal(t, t0, d.Tokens["c"].Identity.Ended)
 }
+
+// An operator's word that an account is gone holds against an answer that is still on its way.
+func TestClearedIdentityStaysGone(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	l := d.leases(r, "l1")
+	require.True(t, d.Clear(Clearing{Identity: "id"}, t0))
+	changed, _ := d.renews(l, "b")
+	assert.False(t, changed)
+	assert.Nil(t, d.Tokens["b"])
+}
+
+// A value that was refused and is given again later is the one that was refused.
+func TestValueThatIsGivenAgain(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	r.Evidence = []Evidence{{Operation: "op", Refused: in(-minute), RefusedLast: in(-minute), Refusals: 2, Known: in(-minute)}}
+	d.renews(d.leases(r, "l1"), "b")
+	require.Zero(t, d.Tokens["b"].By("op").Refused)
+	d.renews(d.leases(d.Tokens["b"], "l2"), "a")
+	e := d.Tokens["a"].By("op")
+	assert.Equal(t, []any{in(-minute), 2}, []any{e.Refused, e.Refusals})
+	assert.NotNil(t, d.Tokens["a"].Identity)
+	assert.Empty(t, d.Tokens["a"].Successor)
+}

@@ -65,6 +65,7 @@ func (d *Document) evict(policy *Policy) {
 		if size := r.encodedSize() - r.valueSize(); size <= room || i == 0 {
 			room -= size
 		} else {
+			d.Renewals.Dropped++
 			r.Identity = nil // and with its parts the value, which may need them
 			r.DropValue()
 		}
@@ -186,6 +187,9 @@ func (d *Document) sweepTokens(policy *Policy, now timeline.Instant) {
 			return cmpDesc(a.Acquired, b.Acquired)
 		})
 		for _, r := range known[maxTombstones:] {
+			if r.Living(now) {
+				d.Renewals.Dropped++
+			}
 			delete(d.Tokens, r.ID)
 		}
 	}

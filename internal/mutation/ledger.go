@@ -186,4 +186,6 @@ var ledgerFaults = []fault{
 	{ledgerDir + "identity.go", "!= \"\" && next.Identity.Account != r.Identity.Account", "!= \"\" && false", "renewal: a successor is one of the same account"},
 	{ledgerDir + "identity.go", "e.Refused, e.RefusedLast, e.Early = 0, 0, false", "_ = e", "renewal: what is said of a value for auth ends with it"},
 	{ledgerDir + "identity.go", "older.Identity, older.Successor, older.Parts = nil, later.ID, Parts{}", "_ = older", "renewal: of two records of one account one stays"},
+	{ledgerDir + "identity.go", "r == nil || r.Identity.Cleared ||", "r == nil ||", "renewal: what an operator cleared stays gone"},
+	{ledgerDir + "identity.go", "fresh.keepRefusals(retired)", "_ = retired", "renewal: a value that was refused stays so"},
 }

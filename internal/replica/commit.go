@@ -127,6 +127,9 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 	for _, text := range l.notices {
 		r.AddNotice(text)
 	}
+	if err == nil && next != nil && next.Renewals.Dropped > l.doc.Renewals.Dropped {
+		r.AddNotice("there is no room for all accounts that can be renewed: those used least recently were dropped, and their keys will acquire anew")
+	}
 	if err != nil {
 		r.restorePending(usage)
 		r.markAway(caller, err)
