@@ -20,7 +20,8 @@ func clearCommand() *cobra.Command {
 		Short: "Lift what an operator may lift: a backoff, a Retry-After, a suspicion",
 		Long: `Clear lifts standing refusals of a state: --backoff forgets the failures in a row and opens the keys that a failed
 acquisition closed, as one that a mistake in a command closed; --retry-after opens what an upstream's Retry-After closed;
---suspicion forgets what was reported of a token's quota (- reads the token from standard input). It says what was lifted and what still stands. A charged
+--suspicion forgets what was reported of a token's quota (- reads the token from standard input); --identity forgets an
+account that is gone, with its token, so that its key may acquire anew. It says what was lifted and what still stands. A charged
 attempt is never given back, so the limits per hour and day and the spacing hold on; a token that was rejected stays so.
 
 It exits with 1 if there is no state.`,
@@ -29,13 +30,16 @@ It exits with 1 if there is no state.`,
   tokenguard clear --name my-api --redis redis://localhost:6379/0 --suspicion tk_0123456789abcdef`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if all {
-				what = tokenguard.Clear{Suspicion: "*", Backoff: true, RetryAfter: true}
+				what.Suspicion, what.Backoff, what.RetryAfter = "*", true, true
 			}
 			if what == (tokenguard.Clear{}) {
-				return usage("clear needs what to lift: --backoff, --retry-after, --suspicion ID, or --all")
+				return usage("clear needs what to lift: --backoff, --retry-after, --suspicion ID, --identity ID, or --all")
 			}
 			if s := what.Suspicion; s != "" && s != "*" && s != "-" && !isTokenID(s) {
 				return usage("--suspicion: want the ID of a token (tk_ and 16 hex digits, as inspect shows it), * for all, or - to read the token from standard input")
+			}
+			if id := what.Identity; id != "" && !isTokenID(id) && !isTokenID("tk_"+strings.TrimPrefix(id, "id_")) {
+				return usage("--identity: want the ID of an account, id_ and 16 hex digits as inspect shows it, or of its token")
 			}
 			return p.fileArg(cmd, args)
 		},
@@ -71,7 +75,9 @@ It exits with 1 if there is no state.`,
 	flags.BoolVar(&all, "all", false, "all three, of all tokens")
 	flags.StringVar(&config, "config", "", "configuration `FILE` of the guards, in JSON (default: the library's)")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
+	flags.StringVar(&what.Identity, "identity", "", "forget an account that is gone: its `ID`, or that of its token, as inspect shows them")
 	completeWords(cmd, "suspicion", "*", "-", "tk_")
+	completeWords(cmd, "identity", "id_", "tk_")
 	complete(cmd, "config", "json", "jsonc")
 	return cmd
 }
@@ -105,11 +111,11 @@ func lift(cmd *cobra.Command, p *place, what tokenguard.Clear, config tokenguard
 	}
 	now := map[string]bool{}
 	done.Lifted, done.Stands = []string{}, []string{}
-	for _, s := range standing(after) {
+	for _, s := range standing(after, what.Identity != "") {
 		now[s] = true
 		done.Stands = append(done.Stands, s)
 	}
-	for _, s := range standing(before) {
+	for _, s := range standing(before, what.Identity != "") {
 		if !now[s] {
 			done.Lifted = append(done.Lifted, s)
 		}
@@ -117,8 +123,9 @@ func lift(cmd *cobra.Command, p *place, what tokenguard.Clear, config tokenguard
 	return done, nil
 }
 
-// standing lists what keeps acquisitions from starting, and what is held against tokens.
-func standing(r inspected) (out []string) {
+// standing lists what keeps acquisitions from starting, and what is held against tokens; accounts: also those that can be
+// renewed.
+func standing(r inspected, accounts bool) (out []string) {
 	for _, g := range r.Closed {
 		out = append(out, fmt.Sprintf("%s%s, closed until %s", g.Reason, ofScope(g.Scope), g.Until.UTC().Format(time.RFC3339)))
 	}
@@ -128,6 +135,11 @@ func standing(r inspected) (out []string) {
 	for _, t := range r.Tokens {
 		if t.State == "suspect" || t.State == "spent" || t.State == "rejected" {
 			out = append(out, fmt.Sprintf("token %s%s is %s", t.ID, ofScope(t.Scope), t.State))
+		}
+	}
+	for _, a := range r.Accounts {
+		if accounts && !strings.HasPrefix(a.State, "ended") {
+			out = append(out, fmt.Sprintf("account %s%s: %s", a.ID, ofScope(a.Scope), a.State))
 		}
 	}
 	return out

@@ -51,7 +51,7 @@ func TestNoOptionIsNamed(t *testing.T) {
 	elsewhere := map[string]string{
 		"WithClassifier": "", "WithPersonalToken": "", "WithoutTokenPersistence": "", "WithClock": "", "WithClockOnEachHit": "", "WithLogger": "", "WithObserver": "",
 		"WithShadowModeRefusingNothing": "", "WithCandidate": "", "WithFailOpenToLocalShare": "", "WithTTL": "", "WithTimeout": "",
-		"WithWaitReplicas": "", "WithFreshness": "", "WithRenewal": "", "WithRenewalLimits": "", // none is set by the user of a command
+		"WithWaitReplicas": "", "WithFreshness": "", // none is set by the user of a command
 	}
 	options := 0
 	for _, pattern := range []string{"../../*.go", "../../redisstore/*.go"} {

@@ -103,7 +103,7 @@ func tell(w io.Writer, err error) int {
 
 // flagNames are what this command's users know the library's options by.
 var flagNames = strings.NewReplacer("WithStateFile", "--state", "WithSharedStateFile", "--state with --shared", "WithName", "--name",
-	"WithStore", "--redis", "WithPrefix", "--prefix", "WithRequestTimeout", "--timeout", "WithConfig", "--config",
+	"WithStore", "--redis", "WithRenewalLimits", "--timeout", "WithRenewal", "--renew", "WithPrefix", "--prefix", "WithRequestTimeout", "--timeout", "WithConfig", "--config",
 	"WithRateLimits", "--config", "WithCache", "--config", "WithDedup", "--config", "WithManager", "--config", "WithPredictor", "--config",
 	"WithRefreshAhead", "refresh_ahead", "WithEncryption", "the guards' encryption")
 

@@ -18,6 +18,7 @@ type fetch struct {
 	command  []string
 	lifetime time.Duration // of the token; 0: not stated
 	json     bool          // the output is an OAuth 2 token response
+	renews   bool          // a refresh token alone will do: what it renews comes next
 	spare    reserve       // files for the start
 }
 
@@ -31,10 +32,14 @@ const (
 // nothing asks the upstream after the attempt's recorded end.
 func (f *fetch) request(ctx context.Context, _ tokenguard.Request) (tokenguard.Token, error) {
 	f.spare.free()
+	return f.run(ctx, os.Stdin)
+}
+
+func (f *fetch) run(ctx context.Context, stdin io.Reader) (tokenguard.Token, error) {
 	cmd := exec.CommandContext(ctx, f.command[0], f.command[1:]...)
 	var out bytes.Buffer
 	said := &tail{most: keptStderr}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, &out, io.MultiWriter(os.Stderr, said)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, io.MultiWriter(os.Stderr, said)
 	cmd.WaitDelay = afterwards
 	if err := runGroup(ctx, cmd); err != nil {
 		if ctx.Err() != nil {

@@ -19,6 +19,7 @@ type access struct {
 	scope, caller, config    string
 	lifetime, timeout, wait  time.Duration
 	json, verbose            bool
+	renew                    string
 	report, message, failing string
 }
 
@@ -32,7 +33,8 @@ func (a *access) flags(cmd *cobra.Command) {
 	flags.DurationVar(&a.lifetime, "lifetime", 0, "of the token, if COMMAND does not state it (default: not stated, cache.cache_ttl decides)")
 	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "for COMMAND; up to 1h")
 	flags.DurationVar(&a.wait, "wait", 0, "wait at most this long for a limit to open")
-	flags.BoolVar(&a.json, "json", false, `COMMAND prints {"access_token": ..., "expires_in": SECONDS}`)
+	flags.BoolVar(&a.json, "json", false, `COMMAND prints {"access_token": ..., "expires_in": SECONDS, "refresh_token": ...}`)
+	flags.StringVar(&a.renew, "renew", "", "with --json: `PROGRAM` that renews the token of the account, with its arguments after spaces: it reads the last answer on standard input and prints the next")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say on standard error where the token came from, and why")
 	flags.StringVar(&a.report, "report", "", "how the call made with --failing ended: `ok|quota|auth|status=N`")
 	flags.StringVar(&a.message, "message", "", "what the upstream answered, with --report")
@@ -43,7 +45,7 @@ func (a *access) flags(cmd *cobra.Command) {
 	for _, flag := range []string{"lifetime", "timeout", "wait"} {
 		completeWords(cmd, flag, "30s", "10m", "1h")
 	}
-	for _, flag := range []string{"scope", "caller", "message"} {
+	for _, flag := range []string{"scope", "caller", "message", "renew"} {
 		completeWords(cmd, flag)
 	}
 }
@@ -60,10 +62,15 @@ Exit codes: 69 COMMAND failed; 74 the state cannot be read or written; 75 refuse
 standard error); 77 refused, and waiting alone does not help; 64 wrong usage; and before anything is charged, 126 COMMAND
 cannot be run, 127 it is not found, 71 the system has no file left to start it with.
 
+Where COMMAND signs up for an account, let --renew keep it: its output is then read with --json, refresh_token too, and
+as long as the account lives only PROGRAM is run. It gets the last access_token, refresh_token and identity as JSON on
+standard input, and prints what COMMAND does; what it leaves out stays as it was.
+
 When a call made with the token fails, say so with --report, and get another one if that is justified. --report
 without COMMAND only reports.`,
 		Example: `  token=$(tokenguard get --name my-api -- ./fetch-token) || exit
   token=$(printf %s "$token" | tokenguard get --name my-api --report quota --failing - -- ./fetch-token)
+  tokenguard get --name my-guest --json --renew ./refresh -- ./sign-up
   tokenguard get --name my-api --json --wait 10m -- curl -fsS https://api.example/token`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 && a.report == "" {
@@ -92,6 +99,10 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 			return token, err
 		}
 	}
+	renewal, err := a.renewal()
+	if err != nil {
+		return token, err
+	}
 	if err := a.check(cmd); err != nil {
 		return token, err
 	}
@@ -105,7 +116,7 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 	if a.caller == "" {
 		a.caller = os.Getenv("USER") + " " + name
 	}
-	f := &fetch{command: command, lifetime: a.lifetime, json: a.json}
+	f := &fetch{command: command, lifetime: a.lifetime, json: a.json, renews: a.renew != ""}
 	if len(command) > 0 {
 		if f.spare, err = hold(); err != nil {
 			return token, err
@@ -116,8 +127,8 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 		return token, err
 	}
 	defer a.close()
-	g, err := tokenguard.New(f.request, tokenguard.WithName(a.name), a.option(), tokenguard.WithClassifier(classOf),
-		tokenguard.WithConfig(config), tokenguard.WithRequestTimeout(a.timeout), tokenguard.WithFreshness(0))
+	g, err := tokenguard.New(f.request, append(renewal, tokenguard.WithName(a.name), a.option(), tokenguard.WithClassifier(classOf),
+		tokenguard.WithConfig(config), tokenguard.WithRequestTimeout(a.timeout), tokenguard.WithFreshness(0))...)
 	if err != nil {
 		return token, storeError(err)
 	}
@@ -157,6 +168,7 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 var origins = map[tokenguard.Source]string{
 	tokenguard.SourceRequest: "the command brought a new token",
 	tokenguard.SourceCache:   "the token was there, the command was not run",
+	tokenguard.SourceRenewal: "the token of the account was renewed, the command was not run",
 	tokenguard.SourceShared:  "another process brought the token, the command was not run",
 }
 

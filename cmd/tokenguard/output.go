@@ -70,6 +70,9 @@ func (f *fetch) response(text string) (token tokenguard.Token, err error) {
 		Token       string          `json:"token"`
 		ExpiresIn   json.RawMessage `json:"expires_in"`
 		Error       any             `json:"error"`
+
+		RefreshToken string               `json:"refresh_token"`
+		RefreshEnds  tokenguard.ExpiresIn `json:"refresh_token_expires_in"`
 	}
 	if text == "" {
 		return token, f.unusable("it printed nothing: want a JSON object with access_token on standard output", "")
@@ -85,6 +88,9 @@ func (f *fetch) response(text string) (token tokenguard.Token, err error) {
 	value := answer.AccessToken
 	if value == "" {
 		value = answer.Token
+	}
+	if value == "" && answer.RefreshToken != "" && f.renews {
+		return tokenguard.NewToken("", time.Time{}).WithRefreshToken(answer.RefreshToken, ending(answer.RefreshEnds)), nil
 	}
 	if value == "" {
 		why := "its output has no access_token"
@@ -104,7 +110,19 @@ func (f *fetch) response(text string) (token tokenguard.Token, err error) {
 		}
 		lifetime = cmp.Or(time.Duration(stated), lifetime) // 0: not stated
 	}
-	return tokenguard.NewTokenIn(value, lifetime), nil
+	token = tokenguard.NewTokenIn(value, lifetime)
+	if answer.RefreshToken != "" {
+		token = token.WithRefreshToken(answer.RefreshToken, ending(answer.RefreshEnds))
+	}
+	return token, nil
+}
+
+// ending is the end of what lasts so long from now; zero: not stated.
+func ending(in tokenguard.ExpiresIn) time.Time {
+	if in <= 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(time.Duration(in))
 }
 
 // tellingFields are those of a JSON answer that say what went wrong, and never hold a token.

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/tokenguard/tokenguard"
+)
+
+// lastAnswer is what a program of --renew reads on standard input, where other users of the machine do not see it.
+type lastAnswer struct {
+	AccessToken  string    `json:"access_token,omitempty"`
+	RefreshToken string    `json:"refresh_token"`
+	Expiry       time.Time `json:"expiry,omitzero"` // of access_token
+	Identity     string    `json:"identity"`
+	Scope        string    `json:"scope,omitempty"`
+}
+
+// renewal are the options of --renew; none without it.
+func (a *access) renewal() ([]tokenguard.Option, error) {
+	words := strings.Fields(a.renew)
+	switch {
+	case a.renew == "":
+		return nil, nil
+	case len(words) == 0:
+		return nil, usage("--renew: want a program, with its arguments after spaces")
+	case !a.json:
+		return nil, usage("--renew needs --json: it renews with the refresh_token that COMMAND prints")
+	}
+	command, err := ready(words)
+	if err != nil {
+		return nil, err
+	}
+	f := &fetch{command: command, lifetime: a.lifetime, json: true}
+	renew := func(ctx context.Context, old tokenguard.Token) (tokenguard.Token, error) {
+		in, err := json.Marshal(lastAnswer{old.Value(), old.RefreshToken(), old.Expiry(), old.Identity(), old.Scope()})
+		if err != nil {
+			return tokenguard.Token{}, err
+		}
+		return f.run(ctx, bytes.NewReader(in))
+	}
+	limits := tokenguard.RenewalLimits{Timeout: min(max(a.timeout, 0), time.Hour)} // a wrong one is told as the timeout's
+	return []tokenguard.Option{tokenguard.WithRenewal(renew), tokenguard.WithRenewalLimits(limits)}, nil
+}
