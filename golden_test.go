@@ -2,12 +2,14 @@ package tokenguard_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,9 +22,9 @@ import (
 )
 
 // State files as earlier versions wrote them lie in testdata/golden/VERSION, one for each of what a state can hold. They
-// are never written again. A version that changes the format adds a folder:
+// are never written again. A version of the document adds a folder, with what it alone can hold:
 //
-//	TOKENGUARD_WRITE_GOLDEN=testdata/golden/2 go test -run TestWriteGolden .
+//	TOKENGUARD_WRITE_GOLDEN=testdata/golden/3 go test -run TestWriteGolden .
 //
 // Both sides run in bubbles, whose time begins at the same instant: what a state says of time is true when it is opened.
 const goldenFolder = "testdata/golden"
@@ -35,6 +37,7 @@ type goldenState struct {
 	write func(w *world)
 	at    time.Duration // when it is opened, after the bubble's beginning
 	check func(w *world)
+	since string // the version of the document that can hold it; "": the first
 }
 
 var goldenStates = map[string]goldenState{
@@ -149,7 +152,7 @@ var goldenStates = map[string]goldenState{
 	},
 	"closed-key": {
 		write: func(w *world) {
-			w.fail("banned", tokenguard.Failure{StatusCode: 403, Message: "your account has been banned"})
+			w.fail("banned", tokenguard.Failure{StatusCode: 403, Message: "no permission for what has been banned here"})
 			time.Sleep(6 * time.Minute)
 			w.acquire("", "made-up-1")
 		},
@@ -238,6 +241,43 @@ var goldenStates = map[string]goldenState{
 			require.NoError(w.t, err)
 			assert.Equal(w.t, "made-up-2", grant.Token.Value(), "unreadable, so another")
 			other.counts(2, 2, 2)
+		},
+	},
+	// An account whose value has ended, and one whose renewal was in progress when its process died.
+	"account": {
+		since: "2",
+		opts: []tokenguard.Option{tokenguard.WithEncryption(goldenKey), tokenguard.WithRenewal(func(_ context.Context, old tokenguard.Token) (tokenguard.Token, error) {
+			if old.Scope() == "dies" && old.Value() == "made-up-dies" && old.RefreshToken() == "made-up-refresh-dies" && time.Since(old.AcquiredAt()) < 2*time.Hour {
+				runtime.Goexit()
+			}
+			return tokenguard.NewTokenIn("renewed with "+old.RefreshToken(), time.Hour).WithRefreshToken(old.RefreshToken()+" again", time.Time{}), nil
+		})},
+		write: func(w *world) {
+			for _, scope := range []string{"", "dies"} {
+				w.next = func() (tokenguard.Token, error) {
+					return tokenguard.NewTokenIn("made-up-"+scope, time.Hour).WithRefreshToken("made-up-refresh-"+scope, time.Time{}).WithSecret("device", "made-up-device"), nil
+				}
+				_, err := w.guard.Acquire(w.t.Context(), tokenguard.Request{Scope: scope})
+				require.NoError(w.t, err)
+				time.Sleep(6 * time.Minute)
+			}
+			time.Sleep(50 * time.Minute)
+			_, err := w.guard.Token(w.t.Context()) // renewed once
+			require.NoError(w.t, err)
+			time.Sleep(5 * time.Minute)
+			_, err = w.guard.Acquire(w.t.Context(), tokenguard.Request{Scope: "dies"})
+			require.ErrorIs(w.t, err, tokenguard.ErrBackoff)
+		},
+		at: 5 * time.Hour,
+		check: func(w *world) {
+			s := w.guard.Stats().Renewals
+			assert.Equal(w.t, []any{2, uint64(1), uint64(1)}, []any{s.Accounts, s.Succeeded, s.Failed})
+			w.serves("", "renewed with made-up-refresh- again")
+			w.serves("dies", "renewed with made-up-refresh-dies")
+			grant, err := w.guard.Acquire(w.t.Context(), tokenguard.Request{})
+			require.NoError(w.t, err)
+			assert.Equal(w.t, "made-up-device", grant.Token.Secret("device"))
+			w.counts(0, 2, 2)
 		},
 	},
 	// The file was damaged and set aside: nobody knows what was started, so the hour counts as full, and the day opens at
@@ -410,6 +450,9 @@ func TestWriteGolden(t *testing.T) {
 	}
 	require.NoError(t, os.MkdirAll(folder, 0o755))
 	for name, state := range goldenStates {
+		if filepath.Base(folder) != cmp.Or(state.since, "1") {
+			continue
+		}
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, filepath.Join(t.TempDir(), "state"), state.opts...)
 			state.write(w)
@@ -428,6 +471,9 @@ func TestGolden(t *testing.T) {
 	require.NotEmpty(t, versions)
 	for _, version := range versions {
 		for name, state := range goldenStates {
+			if version.Name() != cmp.Or(state.since, "1") {
+				continue
+			}
 			for _, lock := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%s/%s/lock file %v", version.Name(), name, lock), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
