@@ -2,6 +2,7 @@ package tokenguard
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 func TestClassifierThatHangs(t *testing.T) {
 	var said []string
 	release := make(chan struct{})
-	running := 0
+	var running atomic.Int64
 	bubble(t, func(t *testing.T, r *rig) {
 		r.up.replies = append(r.up.replies, fails(Failure{StatusCode: 500, Message: "broken"}))
 		release = make(chan struct{})
@@ -32,10 +33,10 @@ func TestClassifierThatHangs(t *testing.T) {
 			assert.True(t, r.replica.Newest().Doc.Attempts[i].Landed)
 			time.Sleep(time.Minute)
 		}
-		assert.Equal(t, maxClassifiers, running)
+		assert.EqualValues(t, maxClassifiers, running.Load())
 		assert.Len(t, said, 1)
 		close(release)
-	}, WithClassifier(func(Failure) Class { running++; <-release; return ClassTransient }),
+	}, WithClassifier(func(Failure) Class { running.Add(1); <-release; return ClassTransient }),
 		WithRateLimits(RateLimits{MaxRequestsPerHour: 1000, MaxRequestsPerDay: 1000, MinInterval: time.Nanosecond, FailureBackoffBase: time.Nanosecond, MaxBackoff: time.Nanosecond}),
 		WithObserver(func(e Event) {
 			if e.Kind == EventState {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tokenguard/tokenguard/internal/classify"
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/predict"
@@ -218,5 +219,92 @@ func recommend(v *decide.Input, r timeline.Reading) Recommendation {
 			priority = "high"
 		}
 		return Recommendation{Action: "wait", Reason: v.RuleText(rl, r), Priority: priority}
+	}
+}
+
+// again answers a call as the last one like it, if nothing that could change the answer has happened since.
+func (g *Guard) again(req *Request) *cachedAnswer {
+	t := g.cache.table.Load()
+	if t == nil {
+		return nil
+	}
+	text, ok := question(req, g.opt.classifier != nil)
+	if !ok {
+		return nil
+	}
+	a := g.answers.lookup(req, text, t.rev)
+	if a == nil {
+		return nil
+	}
+	if n := g.counters.answers.add(a.answer); a.lent(n) {
+		a.asker.refused()
+		a.sample.Skip()
+		return a
+	}
+	now := int64(g.meter.Mono())
+	m := t.term.Load()
+	if now >= a.trusted || !a.good(m, now) {
+		g.counters.answers.undo(a.answer)
+		return nil
+	}
+	a.asker.refused()
+	at := t.delta + timeline.Instant(now)
+	a.use.touch(at)
+	if a.counts != nil {
+		p := *a.counts
+		p.At = at
+		g.replica.AddOutcome(p.Failing, p.Operation, outcomeOf(&p, Outcome{}, timeline.Reading{Now: at}), 0)
+	}
+	switch due := a.sample != nil && !a.sample.Skips(now); {
+	case due:
+		e := a.event
+		e.At = g.meter.Read().Wall
+		g.events.emit(e)
+	case a.counts == nil && m.ends <= a.trusted: // nothing is to be done for the next ones but to count them
+		a.lend(m)
+	}
+	return a
+}
+
+// remember keeps the answer to a call, if asking again changes nothing.
+func (g *Guard) remember(c *acquireCall, d decide.Decision, a *cachedAnswer) {
+	t := g.cache.table.Load()
+	switch {
+	case t == nil || t.rev != c.rev || c.rev.Dirty || g.personal != nil || g.opt.clock != nil:
+		return
+	case c.q.Class == classify.RateLimited || c.q.Until != 0:
+		return // each report moves the instant that it names
+	case a.err == nil && c.q.Class == "" && c.q.Caller == "":
+		return // the token cache has it
+	case d.LastResort(), d.Tries:
+		return // it ends when something may be started
+	case d.Step != decide.StepDedup && d.Step != decide.StepManager && d.Step != decide.StepLimiter && d.Reason != decide.ReasonCached:
+		return
+	}
+	text, ok := question(c.req, g.opt.classifier != nil)
+	if !ok {
+		return
+	}
+	until := c.in.StableUntil(d, c.at)
+	if a.err != nil && !a.err.Verdict.RetryAt.IsZero() {
+		until = min(until, c.at.Instant(a.err.Verdict.RetryAt))
+	}
+	a.rev, a.ends, a.trusted = c.rev, int64(until-t.delta), int64(g.cache.trusted())
+	a.answer = answerIndex[ReasonCached]
+	if a.err != nil {
+		a.answer = answerIndex[a.err.Verdict.Reason]
+	}
+	if a.event.Kind != "" {
+		a.sample = g.events.journal.Sample(&a.event)
+	}
+	if a.err == nil && d.Token != nil {
+		a.use = t.uses[d.Token.ID]
+	}
+	if rec := c.rev.Doc.Tokens[c.q.Failing]; rec != nil && c.q.Class != "" {
+		p := c.q.Report
+		a.counts = &p
+	}
+	if min(a.ends, a.trusted) > int64(g.meter.Mono()) && (a.err != nil || a.use != nil) && (a.event.Kind == "" || a.sample != nil) {
+		g.answers.add(c.req, text, a)
 	}
 }

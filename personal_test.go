@@ -2,6 +2,7 @@ package tokenguard
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,7 +30,7 @@ func TestPersonalTokenIsNotFetchedTwiceForOneNeed(t *testing.T) {
 // not at all; what it brings in the end serves those that come then.
 func TestPersonalSourceThatHangs(t *testing.T) {
 	for _, takes := range []time.Duration{10 * time.Second, time.Hour} { // it answers, or runs into its timeout
-		calls := 0
+		var calls atomic.Int64
 		bubble(t, func(t *testing.T, r *rig) {
 			require.NoError(t, r.Adopt(t.Context(), NewToken("anonymous", time.Time{})))
 			began := time.Now()
@@ -48,7 +49,7 @@ func TestPersonalSourceThatHangs(t *testing.T) {
 			}
 			began = time.Now()
 			grant, err = r.Acquire(t.Context(), Request{Kind: Personal}) // which has no other
-			assert.Equal(t, 1, calls)
+			assert.EqualValues(t, 1, calls.Load())
 			if takes == 10*time.Second {
 				require.NoError(t, err)
 				assert.Equal(t, "mine", grant.Token.Value())
@@ -60,7 +61,7 @@ func TestPersonalSourceThatHangs(t *testing.T) {
 			assert.Equal(t, 25*time.Second, time.Since(began))
 			assert.Contains(t, r.must(Request{}).Verdict().Detail, "did not return within 30s")
 		}, WithPersonalToken(func(ctx context.Context) (Token, error) {
-			calls++
+			calls.Add(1)
 			select {
 			case <-time.After(takes):
 				return NewTokenIn("mine", time.Hour), nil

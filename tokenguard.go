@@ -274,3 +274,35 @@ func (g *Guard) Close() error {
 	}
 	return err
 }
+
+// publish makes the token table of the newest revision, whichever of those that were published comes last.
+func (g *Guard) publish() {
+	c := &g.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rev, mono := g.replica.Newest(), g.meter.Mono()
+	if rev == nil || g.isClosed() {
+		return
+	}
+	now := g.meter.Read().Now
+	t := c.newTableLocked(rev, mono, now, func(rec *ledger.Token) bool { return !rev.Doc.AcquiredBy(rec, g.flights.owner) })
+	t.term.Store(c.beginLocked(g.cache.trusted()))
+	if g.opt.clock == nil {
+		for scope := range rev.Doc.ByScope {
+			if ledger.IsHashed(scope) { // callers know it by another name
+				continue
+			}
+			if e := g.inputs.entry(t, scope, now); e != nil {
+				e.answer = answerIndex[ReasonCached]
+				t.add(e)
+			}
+		}
+		if e := g.inputs.personalEntry(t, now); e != nil {
+			e.answer = answerIndex[ReasonPersonal]
+			if t.add(e); e.scope == "" {
+				t.other = e
+			}
+		}
+	}
+	c.table.Store(t)
+}

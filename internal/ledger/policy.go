@@ -139,3 +139,31 @@ const maxAssumedPause = Hour
 
 // PersonalAgain is how long a personal token is left alone after a rejection, or a spent quota without a stated reset.
 const PersonalAgain = time.Hour
+
+// RenewalPolicy bounds the renewals.
+type RenewalPolicy struct {
+	MinInterval  time.Duration
+	MaxPerHour   int
+	BackoffBase  time.Duration
+	MaxBackoff   time.Duration
+	Timeout      time.Duration
+	ReplaceAfter time.Duration
+}
+
+// RenewalLease is how long a renewal holds its identity if its process never reports its end.
+func (p *Policy) RenewalLease() time.Duration { return p.Renewal.Timeout + LeaseMargin }
+
+// Bounds of the stretch before the end of a value in which it is renewed.
+const (
+	renewalAhead  = 5 * time.Minute
+	renewalAheadN = 10 // at most a tenth of the lifetime
+)
+
+// RenewAt is from when the value of an identity is renewed ahead of its end.
+func (p *Policy) RenewAt(r *Token) timeline.Instant {
+	if p.RefreshAhead > 0 {
+		return p.RefreshAt(r)
+	}
+	counts, ends := p.Expiry(r)
+	return min(counts, ends-timeline.Instant(min(renewalAhead, max(ends.Sub(r.Acquired), 0)/renewalAheadN)))
+}

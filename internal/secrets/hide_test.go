@@ -35,5 +35,7 @@ func TestHide(t *testing.T) {
 		require.Equal(t, s.ID+" "+s.ID, k.Hide(s.Value+" "+s.Value), "also when it was registered long ago")
 	}
 	assert.Equal(t, clean, k.Hide(clean))
-	assert.Zero(t, testing.AllocsPerRun(100, func() { k.Hide(clean) }))
+	if !raceDetector { // under which a sync.Pool forgets
+		assert.Zero(t, testing.AllocsPerRun(100, func() { k.Hide(clean) }))
+	}
 }

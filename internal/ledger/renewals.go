@@ -1,0 +1,216 @@
+package ledger
+
+import (
+	"slices"
+
+	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// Renewals are what all identities of a document share.
+type Renewals struct {
+	Known    bool               `json:"known,omitempty"`    // a process that can renew has used the document
+	Starts   []timeline.Instant `json:"starts,omitempty"`   // of the last hour
+	Pause    Pause              `json:"pause,omitzero"`     // Retry-After of a renewal
+	Replaced bool               `json:"replaced,omitempty"` // an identity that could not be renewed was replaced, and none was renewed since
+
+	Succeeded uint64 `json:"succeeded,omitempty"` // renewals since the document was made
+	Failed    uint64 `json:"failed,omitempty"`
+	Ended     uint64 `json:"ended,omitempty"`   // identities that the upstream does not know any more
+	Dropped   uint64 `json:"dropped,omitempty"` // identities for which there was no room
+}
+
+// LeaseRenewal enters the intent to renew r's identity, before the upstream is asked.
+func (d *Document) LeaseRenewal(policy *Policy, r *Token, id, owner string, now timeline.Instant) Lease {
+	i := *r.Identity
+	i.lapse(now)
+	i.Generation++
+	i.Lease = Lease{ID: id, Owner: owner, Generation: i.Generation, Hash: i.Hash, Start: now, End: now.Plus(policy.RenewalLease())}
+	r.Identity = &i
+	d.Renewals.Starts = append(d.Renewals.Starts, now)
+	return i.Lease
+}
+
+// Renewal is how a renewal ended.
+type Renewal struct {
+	Identity string // its ID
+	Lease    Lease
+	End      timeline.Instant
+	Token    *Token // of a success: the new value, with an Identity of which only Hash, Expiry and Account count
+	Failed   Streak
+	Pause    Pause // Retry-After
+	Gone     bool  // the upstream does not know the refresh token any more
+	Barred   bool  // a ban, or a mistake of ours: the renewal is not to be repeated soon
+}
+
+// CompleteRenewal enters the end of a renewal, and reports whether the identity has ended by it. An answer that comes after
+// its lease still counts: the later intent's refresh token stays, and the other is kept as a spare.
+func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended bool) {
+	r := d.identity(l.Identity)
+	if r == nil || r.Identity.Cleared || r.Identity.Ended != 0 && l.Token == nil {
+		return false, false
+	}
+	i := *r.Identity
+	mine := i.Lease.ID == l.Lease.ID
+	if !mine && (l.Token == nil || l.Token.Identity.Hash == i.Hash || l.Token.Identity.Hash == i.SpareHash) {
+		return false, false // over already
+	}
+	if mine {
+		i.Lease = Lease{}
+	}
+	sibling := i.Hash != l.Lease.Hash // another answer to the same refresh token came first
+	switch {
+	case l.Token == nil && !sibling:
+	case l.Token == nil: // what failed has been replaced meanwhile
+		r.Identity = &i
+		return true, false
+	case sibling && l.Lease.Generation < i.From:
+		i.Spare, i.SpareHash = l.Token.Parts, l.Token.Identity.Hash
+		r.Identity = &i
+		return true, false
+	default:
+		next := *l.Token
+		if sibling {
+			stated := *next.Identity
+			stated.Spare, stated.SpareHash = r.Parts, i.Hash
+			next.Identity = &stated
+		}
+		r.Identity = &i
+		d.succeed(policy, r, &next, l.Lease.Generation, l.End)
+		return true, false
+	}
+	d.Renewals.Failed++
+	f := l.Failed
+	n, _ := r.Identity.Failures(0)
+	f.Count = n + 1
+	i.Last = f
+	if l.Pause.Until > d.Renewals.Pause.Until {
+		d.Renewals.Pause = l.Pause
+	}
+	if l.Pause.Until > d.Pause.Until { // the token endpoint wants to be left alone, whatever is asked of it
+		d.Pause = l.Pause
+	}
+	switch {
+	case l.Gone && i.SpareHash != "":
+		r.Parts, i.Hash = i.Spare, i.SpareHash
+		i.Spare, i.SpareHash = Parts{}, ""
+	case l.Gone:
+		r.Identity = &i
+		d.endIdentity(policy, r, f, l.End)
+		return true, true
+	case l.Barred:
+		i.Refusals++
+		i.Closed = Pause{From: l.End, Until: l.End.Plus(policy.RateLimit.KeyBackoff(i.Refusals))}
+		if f.Class == classify.Forbidden { // no other account answers a ban either
+			k := d.ScopeFor(r.Scope)
+			if i.Closed.Until > k.Closed.Until {
+				k.Refusals, k.Closed, k.Last = max(k.Refusals, i.Refusals), i.Closed, f
+			}
+		}
+	}
+	r.Identity = &i
+	return true, false
+}
+
+// succeed makes next the newest value of r's identity. What the renewal leaves out stays as it was; what was reported of
+// the quota, how often it was used and how old it is belong to the account and move on; what was reported for auth belongs
+// to the value.
+func (d *Document) succeed(policy *Policy, r, next *Token, generation uint64, now timeline.Instant) {
+	stated := next.Identity
+	i := *r.Identity
+	if stated.Hash != "" {
+		if stated.Hash != i.Hash || stated.Expiry != 0 {
+			i.Expiry = stated.Expiry
+		}
+		i.Hash = stated.Hash
+	}
+	i.Spare, i.SpareHash = stated.Spare, stated.SpareHash
+	if i.Account == "" {
+		i.Account = stated.Account
+	}
+	i.From, i.Ended = max(i.From, generation), 0
+	i.Renewed, i.Renewals, i.Last, i.Closed, i.Refusals = now, i.Renewals+1, Streak{}, Pause{}, 0
+	d.Renewals.Replaced = false
+	d.Renewals.Succeeded++
+	if next.ID == r.ID { // the upstream gave the value again
+		r.Identity, r.Parts, r.Expiry, r.WallExpiry, r.Acquired = &i, next.Parts, next.Expiry, next.WallExpiry, next.Acquired
+		r.Value, r.Bytes, r.Sealed, r.Private, r.Dropped = next.Value, next.Bytes, next.Sealed, next.Private, false
+		d.Index()
+		return
+	}
+	fresh := *next
+	fresh.Scope, fresh.Also, fresh.Seq, fresh.Used = r.Scope, r.Also, r.Seq, now
+	fresh.Usage, fresh.Uses, fresh.Ended, fresh.First = r.Usage, r.Uses, r.Ended, r.First
+	fresh.Suspect, fresh.Heard, fresh.Spent, fresh.Reset = r.Suspect, r.Heard, r.Spent, r.Reset
+	i.Refused = nil
+	fresh.Evidence = slices.Clone(r.Evidence)
+	for n := range fresh.Evidence {
+		e := &fresh.Evidence[n]
+		if e.Refused != 0 && len(i.Refused) < maxRefused {
+			i.Refused = append(i.Refused, e.Operation)
+		}
+		e.Refused, e.RefusedLast, e.Early = 0, 0, false
+		if e.Quota == 0 {
+			e.Refusals = 0
+		}
+	}
+	fresh.Identity = &i
+	for _, older := range d.Tokens {
+		if older.Successor == r.ID {
+			older.Successor = fresh.ID
+		}
+	}
+	r.Identity, r.Successor, r.Parts = nil, fresh.ID, Parts{}
+	r.Suspect, r.Heard, r.Spent, r.Reset, r.Ended = 0, 0, 0, 0, true
+	for n := range r.Evidence {
+		r.Evidence[n].clearQuota()
+	}
+	r.DropValue()
+	if retired := d.Tokens[fresh.ID]; retired != nil { // a value that was given before: what was said of it holds
+		fresh.keepRefusals(retired)
+	}
+	d.Tokens[fresh.ID] = &fresh
+	d.evict(policy)
+	d.Index()
+}
+
+// keepRefusals takes over what operations said for auth of the same value.
+func (r *Token) keepRefusals(before *Token) {
+	r.Rejected = max(r.Rejected, before.Rejected)
+	for n := range before.Evidence {
+		if x := &before.Evidence[n]; x.Refused != 0 {
+			e := r.byFor(x.Operation, x.Heard)
+			e.Refused, e.RefusedLast, e.Refusals, e.Known = x.Refused, x.RefusedLast, x.Refusals, max(e.Known, x.Known)
+		}
+	}
+}
+
+// AdoptSuccessor stores a value that its caller renewed elsewhere. It reports whether it was one: the predecessor is a value
+// of a living identity of the same key, and no other account is stated.
+func (d *Document) AdoptSuccessor(policy *Policy, next *Token, predecessor string, now timeline.Instant) bool {
+	old := d.Tokens[predecessor]
+	if old == nil {
+		return false
+	}
+	r := d.Current(old)
+	if !r.Living(now) || !r.Serves(next.Scope) || next.Identity != nil && next.Identity.Account != "" && r.Identity.Account != "" && next.Identity.Account != r.Identity.Account {
+		return false
+	}
+	fresh := *next
+	if fresh.Identity == nil {
+		fresh.Identity = &Identity{}
+	}
+	if fresh.Parts.isZero() {
+		fresh.Parts = r.Parts
+	}
+	d.succeed(policy, r, &fresh, r.Identity.Generation, now)
+	return true
+}
+
+// pruneRenewals drops the starts of more than an hour ago.
+func (d *Document) pruneRenewals(policy *Policy, now timeline.Instant) {
+	if d.Renewals.Known = d.Renewals.Known || policy.Renews; d.Renewals.Known || len(d.Folded) > 0 {
+		d.Version = max(d.Version, secondVersion)
+	}
+	d.Renewals.Starts = slices.DeleteFunc(d.Renewals.Starts, func(at timeline.Instant) bool { return at <= now-timeline.Instant(Hour) })
+}
