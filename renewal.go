@@ -222,6 +222,8 @@ func (f *flights) renewalEnd(j *renewalJob, began timeline.Instant, t Token, err
 		in = f.reader.classified(failure, ClassClientError, r)
 	case errors.Is(err, ErrIdentityEnded):
 		in.Class = classify.AuthInvalid
+	case in.Class == classify.AuthInvalid && refusesApplication(failure):
+		in.Class = classify.ClientError
 	case errors.As(err, new(*PanicError)), errors.Is(err, panics.ErrGoexit):
 		in = f.reader.classified(failure, ClassUnknown, r)
 	}
@@ -237,6 +239,13 @@ func (f *flights) renewalEnd(j *renewalJob, began timeline.Instant, t Token, err
 		}
 	}
 	return end, failure, err
+}
+
+// refusesApplication reports whether an answer refuses the credential of the application (a client secret, an API key) and
+// not the account's: a mistake of ours, which ends no account.
+func refusesApplication(f Failure) bool {
+	j := classify.Judge(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: f.text()})
+	return j.Class == classify.AuthInvalid && j.Whose == classify.WhoseApp
 }
 
 // successor turns what a RenewalFunc gave into the record of the account's new value, or says why it is none.
