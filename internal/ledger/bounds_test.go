@@ -90,10 +90,12 @@ func TestAdoptionsStayBounded(t *testing.T) {
 		d.Adopt(policy, &Token{ID: id, Kind: Anonymous, Scope: "s", Acquired: now, Value: "v"}, id, "", now)
 		d.NotePeer(policy.RateLimit, now)
 		d.Prune(policy, now)
+		require.Equal(t, len(d.Folded) > 0, d.Version == secondVersion)
 	}
 	data := must(d.Encode())
 	assert.Less(t, len(data), 256<<10)
 	assert.Len(t, d.Attempts, 20)
+	assert.Equal(t, secondVersion, d.Version, "an older program would drop the counts")
 	count, _ := d.Ended(in(0)-1, 20)
 	assert.Equal(t, 3000, count)
 	d.Prune(policy, in(3000*time.Second).Plus(Day))

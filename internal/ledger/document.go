@@ -315,8 +315,8 @@ func (d *Document) Prune(policy *Policy, now timeline.Instant) {
 			a.Scope, a.Operation, a.Named = "", "", false
 		}
 	}
-	d.pruneRenewals(policy, now)
 	d.foldAdopted(policy, now)
+	d.pruneRenewals(policy, now)
 	d.Triggers = slices.DeleteFunc(d.Triggers, func(r Trigger) bool { return now >= r.Start.Plus(max(policy.Dedup.Window, Hour)) })
 	if extra := len(d.Triggers) - maxTriggers; extra > 0 {
 		d.Triggers = slices.Delete(d.Triggers, 0, extra)
