@@ -88,8 +88,8 @@ func TestLearningCurve(t *testing.T) {
 	}
 }
 
-// TestModel says what the model brings: on services that neither the rules nor
-// its weights have seen.
+// TestModel says what the model brings: on services from whose texts neither
+// the rules nor its weights come.
 func TestModel(t *testing.T) {
 	var rules, model, answered, both score
 	agree, right := 0, 0
