@@ -164,8 +164,11 @@ func beliefCases(t testing.TB) (all []beliefCase) {
 			"64 names refused beside a healthy one": {one("a", every(30*time.Second)), one("b ", at(1), crowd(64), every(10*time.Second), phase(5*time.Second))},
 		} {
 			floor, starts := least, most
-			if name == "the healthy one is silent" {
+			switch {
+			case name == "the healthy one is silent":
 				starts = 20
+			case strings.HasPrefix(name, "64 names") && life == day:
+				starts = 7 // each name is an operation of its own, up to 16 of them; the model makes 2
 			}
 			fixed("an endpoint that always answers 401, "+name+", "+hours(life), []float64{floor}, starts, func() *beliefWorld {
 				return &beliefWorld{callers: callers, ends: []endpoint{{}, {denies: true}}, lifetime: life}
@@ -355,7 +358,7 @@ func TestAnyBeliefWorld(t *testing.T) {
 	}
 	t.Logf("%d worlds: mean share served %.3f without an attacker, %.3f beside one, %.3f beside two", worlds, mean[0], mean[1], mean[2])
 	if long { // few worlds say nothing of the mean
-		assert.Greater(t, mean[1], .7*mean[0])
-		assert.Greater(t, mean[2], .6*mean[0])
+		assert.Greater(t, mean[1], .6*mean[0])
+		assert.Greater(t, mean[2], .55*mean[0])
 	}
 }
