@@ -241,3 +241,15 @@ func TestIdentitiesStayBounded(t *testing.T) {
 	assert.Nil(t, d.Tokens["t0"].Identity)
 	assert.Contains(t, d.Tokens, "t0")
 }
+
+// An attempt that ended just then did not end after it.
+func TestEndedCountsFromAnInstant(t *testing.T) {
+	d := New()
+	for i := range 3 {
+		d.Charged(Attempt{ID: fmt.Sprint(i), Start: in(time.Duration(i) * minute), End: in(time.Duration(i) * minute), Landed: true})
+	}
+	for after, want := range map[time.Duration]int{-1: 3, 0: 2, minute - 1: 2, minute: 1, 2 * minute: 0} {
+		count, _ := d.Ended(in(after), 3)
+		assert.Equal(t, want, count, after)
+	}
+}

@@ -57,7 +57,7 @@ var ledgerFaults = []fault{
 	// Bounds.
 	{ledgerDir + "bounds.go", "if a.End <= edge {", "if a.End < edge {", "an attempt leaves the window after its length"},
 	{ledgerDir + "bounds.go", "d.Attempts[len(d.Attempts)-n].End", "d.Attempts[len(d.Attempts)-1].End", "a window opens when the limit-th newest attempt leaves"},
-	{ledgerDir + "bounds.go", "widest = max(widest, l.PerHour, l.PerDay)", "widest = max(widest, 0)", "attempts stay that a looser guard's window needs"},
+	{ledgerDir + "bounds.go", "widest = max(widest, l.PerHour, l.PerDay)", "widest = max(widest, min(l.PerHour, 0))", "attempts stay that a looser guard's window needs"},
 	{ledgerDir + "bounds.go", "if i < extra && a.Adopted {", "if i < extra {", "only adopted attempts are folded"},
 	{ledgerDir + "bounds.go", "max(known.End, f.End), known.Count+f.Count", "min(known.End, f.End), known.Count+f.Count", "a fold ends with its last attempt"},
 	{ledgerDir + "bounds.go", "encodedLen(scope) <= maxScope && !IsHashed(scope)", "encodedLen(scope) <= maxScope", "nobody can name the key of another scope"},
@@ -175,7 +175,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "renewals.go", "case l.Token == nil && !sibling:", "case l.Token == nil:", "renewal: the failure of a replaced refresh token ends nothing"},
 	{ledgerDir + "renewals.go", "case l.Gone && i.SpareHash != \"\":", "case false:", "renewal: a spare is tried before the account is given up"},
 	{ledgerDir + "renewals.go", "if l.Pause.Until > d.Pause.Until {", "if false {", "renewal: a Retry-After of a renewal closes acquisitions too"},
-	{ledgerDir + "renewals.go", "if f.Class == classify.Forbidden {", "if false {", "renewal: no other account answers a ban"},
+	{ledgerDir + "renewals.go", "if f.Class == classify.Forbidden {", "if f.Class == classify.Forbidden && false {", "renewal: no other account answers a ban"},
 	{ledgerDir + "renewals.go", "if stated.Hash != i.Hash || stated.Expiry != 0 {", "if true {", "renewal: what a renewal leaves out stays as it was"},
 	{ledgerDir + "renewals.go", "d.Renewals.Replaced = false\n", "", "renewal: a renewal that succeeds lets another account be replaced"},
 	{ledgerDir + "identity.go", "if i.Renewals == 0 && !i.Worked {", "if false {", "renewal: an account that never worked is a failed acquisition"},
