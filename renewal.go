@@ -220,12 +220,13 @@ func (f *flights) renewalEnd(j *renewalJob, began timeline.Instant, t Token, err
 	switch {
 	case ours:
 		in = f.reader.classified(failure, ClassClientError, r)
+	case errors.As(err, new(*PanicError)), errors.Is(err, panics.ErrGoexit): // no answer of the upstream, whatever its words
+		in = f.reader.classified(failure, ClassUnknown, r)
+		in.Until = 0
 	case errors.Is(err, ErrIdentityEnded):
 		in.Class = classify.AuthInvalid
 	case in.Class == classify.AuthInvalid && refusesApplication(failure):
 		in.Class = classify.ClientError
-	case errors.As(err, new(*PanicError)), errors.Is(err, panics.ErrGoexit):
-		in = f.reader.classified(failure, ClassUnknown, r)
 	}
 	end.Failed = ledger.Streak{At: end.End, ID: j.lease.ID, Class: in.Class, Status: failure.StatusCode, Text: in.Text}
 	switch in.Class {

@@ -194,15 +194,16 @@ func TestRenewalFails(t *testing.T) {
 		signups int // after a day
 		ended   bool
 	}{
-		"an outage":  {upstreamSays(503, "unavailable", nil), 6, 1, false},
-		"deleted":    {upstreamSays(400, `{"error":"invalid_grant","error_description":"account deleted"}`, nil), 24, 2, true},
-		"ended":      {func() error { return fmt.Errorf("gone: %w", tokenguard.ErrIdentityEnded) }, 24, 2, true},
-		"banned":     {upstreamSays(403, `{"error":{"message":"USER_DISABLED"}}`, nil), 24, 1, false},
-		"our call":   {upstreamSays(400, `{"error":"invalid_request","error_description":"client_id is missing"}`, nil), 24, 1, false},
-		"our key":    {upstreamSays(400, `{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}`, nil), 24, 1, false},
-		"our client": {upstreamSays(401, `{"error":"invalid_client"}`, nil), 24, 1, false},
-		"slow down":  {upstreamSays(429, "too many requests", http.Header{"Retry-After": {"7200"}}), 6, 1, false},
-		"a panic":    {func() error { panic("boom") }, 6, 1, false},
+		"an outage":            {upstreamSays(503, "unavailable", nil), 6, 1, false},
+		"deleted":              {upstreamSays(400, `{"error":"invalid_grant","error_description":"account deleted"}`, nil), 24, 2, true},
+		"ended":                {func() error { return fmt.Errorf("gone: %w", tokenguard.ErrIdentityEnded) }, 24, 2, true},
+		"banned":               {upstreamSays(403, `{"error":{"message":"USER_DISABLED"}}`, nil), 24, 1, false},
+		"our call":             {upstreamSays(400, `{"error":"invalid_request","error_description":"client_id is missing"}`, nil), 24, 1, false},
+		"our key":              {upstreamSays(400, `{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}`, nil), 24, 1, false},
+		"our client":           {upstreamSays(401, `{"error":"invalid_client"}`, nil), 24, 1, false},
+		"slow down":            {upstreamSays(429, "too many requests", http.Header{"Retry-After": {"7200"}}), 6, 1, false},
+		"a panic":              {func() error { panic("boom") }, 6, 1, false},
+		"a panic in its words": {func() error { panic(`{"error":"invalid_client"}`) }, 6, 1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			renewing(t, func(t *testing.T, u *accounts, g *tokenguard.Guard) {

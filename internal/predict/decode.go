@@ -100,7 +100,7 @@ func (b *scoreBook) repair() {
 	}
 }
 
-func (t *tally) repair(memory float64) {
+func (t *decayingCount) repair(memory float64) {
 	t.Calls = clamp(t.Calls, 0, memory)
 	t.Refused = clamp(t.Refused, 0, t.Calls)
 }

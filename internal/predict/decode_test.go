@@ -91,7 +91,7 @@ func TestDecodeKeepsWithinBounds(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(`{"h":[{"n":1e308,"r":1e308}],"d":{"o":-6,"oe":-1},"w":[0,1,0,0,0],
 		"b":{"n":2,"r":9,"k":9,"b":1e308},"a":{"n":[-1],"h":[1e308]}}`), &h))
 	require.Equal(t, History{
-		Hours:  [24]tally{{hourMemory, hourMemory}},
+		Hours:  [24]decayingCount{{hourMemory, hourMemory}},
 		Book:   scoreBook{N: 2, Refused: 2, Right: 2, Brier: 2},
 		Demand: demand{Hours: [24]float64{demandMemory}},
 	}, h)

@@ -8,13 +8,13 @@ import (
 // History is what past tokens taught, one per document. The zero value knows
 // nothing. As JSON it is below 8 KB.
 type History struct {
-	Lives   []Life           `json:"l,omitempty"` // newest last, at most MaxLives
-	Hours   [24]tally        `json:"h,omitzero"`  // by hour of the day, UTC
-	Dwell   dwell            `json:"d,omitzero"`
-	Weights [experts]float64 `json:"w,omitzero"` // sum to 1; all zero: no outcome yet
-	Book    scoreBook        `json:"b,omitzero"`
-	Demand  demand           `json:"a,omitzero"`
-	Price   price            `json:"p,omitzero"`
+	Lives   []Life            `json:"l,omitempty"` // newest last, at most MaxLives
+	Hours   [24]decayingCount `json:"h,omitzero"`  // by hour of the day, UTC
+	Dwell   dwell             `json:"d,omitzero"`
+	Weights [experts]float64  `json:"w,omitzero"` // sum to 1; all zero: no outcome yet
+	Book    scoreBook         `json:"b,omitzero"`
+	Demand  demand            `json:"a,omitzero"`
+	Price   price             `json:"p,omitzero"`
 }
 
 // chunks bounds the work for one cell: beyond that many outcomes alike, several

@@ -38,22 +38,22 @@ const (
 
 // track is where one token stands for the forecast. History.Learn keeps it.
 type track struct {
-	At      int64   `json:"a,omitempty"` // the newest outcome that was learned from
-	Start   int64   `json:"s,omitempty"` // when the present life began
-	Uses    int64   `json:"u,omitempty"` // successes of the present life
-	Refused int64   `json:"r,omitempty"` // when the refusal came that ended the life; 0: it goes on
-	Last    bool    `json:"l,omitempty"` // the newest outcome was a refusal
-	Recent  tally   `json:"c,omitzero"`
-	Shut    float64 `json:"b,omitempty"` // chance that the upstream refuses all, at the instant At
+	At      int64         `json:"a,omitempty"` // the newest outcome that was learned from
+	Start   int64         `json:"s,omitempty"` // when the present life began
+	Uses    int64         `json:"u,omitempty"` // successes of the present life
+	Refused int64         `json:"r,omitempty"` // when the refusal came that ended the life; 0: it goes on
+	Last    bool          `json:"l,omitempty"` // the newest outcome was a refusal
+	Recent  decayingCount `json:"c,omitzero"`
+	Shut    float64       `json:"b,omitempty"` // chance that the upstream refuses all, at the instant At
 }
 
-// tally is a discounted count of calls and refusals.
-type tally struct {
+// decayingCount counts calls and refusals, old ones less and less.
+type decayingCount struct {
 	Calls   float64 `json:"n,omitempty"`
 	Refused float64 `json:"r,omitempty"`
 }
 
-func (t *tally) add(refused bool, n int64, memory float64) {
+func (t *decayingCount) add(refused bool, n int64, memory float64) {
 	keep := math.Pow(1-1/memory, float64(n))
 	// 1 + g + ... + g^(n-1), with g = 1 - 1/memory
 	fresh := memory * (1 - keep)
