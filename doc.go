@@ -21,9 +21,9 @@
 //
 // An acquisition is one run of the fetch function; its start is what the limits count. Tokens are kept per key, a Kind
 // and a Scope; the limits hold per name, over all keys. A token is suspect once its quota was reported as used up, spent
-// once that is confirmed or the upstream says that nothing remains, and refused once it was reported as invalid. Each of
+// once that is confirmed or the upstream says that nothing remains, and rejected once it was reported as invalid. Each of
 // these holds for the operation that reported it (Request.Caller, Outcome.Caller): nothing that one operation says takes
-// a token from another. A token that has not ended and that an operation does not refuse is usable for it.
+// a token from another. A token that has not ended and that is not rejected or spent for an operation is usable for it.
 //
 // # State
 //

@@ -73,6 +73,38 @@ func ExampleWithPersonalToken() {
 	// request anonymous <nil>
 }
 
+// What failed is said with the next request, and decides whether another token is justified.
+func ExampleGuard_Acquire() {
+	guard, _ := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+		return tokenguard.NewTokenIn("a secret", 24*time.Hour), nil
+	}, tokenguard.WithClock(&standingClock{noon}))
+	defer guard.Close()
+	call := func(ctx context.Context) error {
+		grant, err := guard.Acquire(ctx, tokenguard.Request{})
+		if err != nil {
+			return err
+		}
+		// The call made with grant.Token failed: say how.
+		grant, err = guard.Acquire(ctx, tokenguard.Request{
+			Failing: grant.Token.ID(),
+			Failure: tokenguard.Failure{
+				StatusCode: 429,
+				Header:     http.Header{"X-Ratelimit-Limit": {"100"}, "X-Ratelimit-Remaining": {"0"}},
+				Message:    "No remaining quota: No AI requests remaining",
+			},
+		})
+		fmt.Println(grant.Source)
+		return err
+	}
+	var refused *tokenguard.RefusedError
+	if errors.As(call(context.Background()), &refused) {
+		fmt.Println(refused.Verdict.Reason, refused.Verdict.RetryAt.Sub(noon))
+	}
+	// Output:
+	//
+	// token_too_new 30m0s
+}
+
 // A unit test moves a clock of its own; nothing sleeps.
 func ExampleWithClock() {
 	clock := &standingClock{noon}

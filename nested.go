@@ -6,8 +6,9 @@ import (
 )
 
 // ErrReentrant is a call that a user-supplied function (RequestFunc or RenewalFunc) makes to the very guard that runs
-// it, on the context that it was given, and that only an acquisition could answer. It comes at once. Calls that a cached token or a refusal answers are answered; a call to another guard is like any
-// other.
+// it, on the context that it was given, and that only an acquisition could answer. It comes at once. Calls that a cached
+// token or a refusal answers are answered, but Wait does not sleep in such a function: its error is ErrReentrant and the
+// refusal. A call to another guard is like any other.
 var ErrReentrant = errors.New("tokenguard: the function that fetches a token asked its own guard for one")
 
 // runningFor is who runs the function that a context was given to, and those whose functions led to it.

@@ -132,8 +132,8 @@ func (g *Guard) Token(ctx context.Context) (Token, error) {
 }
 
 // Acquire returns a usable token for req, or says why there is none: a *RefusedError if the guard did not ask the
-// upstream, a *RequestError if it did and that failed, ctx's error if the caller left first, or one that is ErrRequest
-// for an invalid req. An acquisition that is in progress is waited for, here or in another process that shares the
+// upstream, a *RequestError if it did and that failed, ctx's error if the caller left first,
+// ErrReentrant if RequestFunc or RenewalFunc asks its own guard, or one that is ErrRequest for an invalid req. An acquisition that is in progress is waited for, here or in another process that shares the
 // store; Acquire does not wait for a limit to open, see Wait.
 func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
 	if g.trial != nil {
