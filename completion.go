@@ -14,8 +14,8 @@ import (
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
-// completion reads an answer to a fetch that began at began: a usable token, or what its failure means. It calls nothing user-supplied that could keep
-// the end from being stored.
+// completion reads an answer to a fetch that began at began: a usable token, or what its failure means. It calls
+// nothing user-supplied that could keep the end from being stored.
 func (f *flights) completion(q *decide.Request, a ledger.Attempt, began timeline.Instant, t Token, err error, r timeline.Reading) (*ledger.Completion, Token, Failure, error) {
 	c := &ledger.Completion{Attempt: a, End: max(r.Now, a.Start), Took: r.Now.Sub(a.Start)}
 	upstream := !errors.As(err, new(*PanicError)) && !errors.Is(err, panics.ErrGoexit)

@@ -44,8 +44,8 @@ func Conservative() Config {
 	}
 }
 
-// Moderate returns Conservative with 10 starts an hour, 50 a day, 60 s apart (which RecentWindow then is, too), and ReplaceSpentEarly. As every field is
-// spelled out, options that change it stand after it.
+// Moderate returns Conservative with 10 starts an hour, 50 a day, 60 s apart (which RecentWindow then is, too), and
+// ReplaceSpentEarly. As every field is spelled out, options that change it stand after it.
 func Moderate() Config {
 	c := Conservative()
 	c.RateLimit.MaxRequestsPerHour = 10

@@ -235,7 +235,7 @@ func (f *flights) renewalEnd(j *renewalJob, began timeline.Instant, t Token, err
 	case classify.Forbidden, classify.ClientError:
 		end.Barred = true
 	case classify.RateLimited, classify.QuotaExhausted:
-		if !ours && in.Until > end.End {
+		if in.Until > end.End {
 			end.Pause = ledger.Pause{From: end.End, Until: min(in.Until, end.End.Plus(ledger.MaxRetryAfter))}
 		}
 	}
@@ -264,7 +264,8 @@ func (f *flights) successor(t Token, j *renewalJob, began timeline.Instant, r ti
 		return nil, err
 	case whole.Size() > maxTokenSize:
 		return nil, fmt.Errorf("tokenguard: the renewed token has %d bytes with what stayed as it was, at most %d are taken", whole.Size(), maxTokenSize)
-	case b.account != "" && j.rec.Identity.Account != "" && b.account != j.rec.Identity.Account:
+	case again && known.Identity != nil && known.Identity.ID != j.identity,
+		b.account != "" && j.rec.Identity.Account != "" && b.account != j.rec.Identity.Account:
 		return nil, errors.New("tokenguard: the renewal brought a token of another account")
 	case again && (known.Rejected != 0 || known.By(j.q.Operation) != nil && known.By(j.q.Operation).Refused != 0):
 		return nil, fmt.Errorf("tokenguard: the renewal brought the token %s, which was rejected", b.secret.ID)
@@ -288,21 +289,24 @@ func completed(next, old *secrets.Secret) *secrets.Secret {
 	return &whole
 }
 
-// succeeding is a token that its caller renewed elsewhere, with what it leaves out taken from its predecessor, and the ID
-// of that one; "": it names none that is known.
-func (f *flights) succeeding(t Token) (Token, string) {
+// succeeding is a token that its caller renewed elsewhere, with what it leaves out taken from its predecessor, the ID of
+// that one ("": it names none that is known), and the hash of the refresh token that was taken.
+func (f *flights) succeeding(t Token) (whole Token, predecessor, from string) {
 	b := *t.read()
 	rev := f.replica.Newest()
 	if b.predecessor == "" || rev == nil || rev.Doc.Tokens[b.predecessor] == nil {
-		return t, ""
+		return t, "", ""
 	}
 	rec := rev.Doc.Current(rev.Doc.Tokens[b.predecessor])
 	s := rev.Secrets[rec.ID]
 	if rec.Identity == nil || s == nil {
-		return t, ""
+		return t, "", ""
+	}
+	if b.secret.Refresh == "" {
+		from = rec.Identity.Hash
 	}
 	b.secret = completed(b.secret, s)
-	return b.token(), b.predecessor
+	return b.token(), b.predecessor, from
 }
 
 // RenewalStats are the accounts that can be renewed, and their renewals, over all processes.

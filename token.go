@@ -73,17 +73,18 @@ func (b tokenBody) token() Token { return Token{body: unsafe.Pointer(&b)} }
 // isZero reports whether nothing is known of the token, not even a value.
 func (t Token) isZero() bool { return t.body == nil }
 
-// NewToken makes a Token from a secret and the instant at which the upstream says it expires.
-// One line end after the value is dropped. A zero expiry means that none was stated. One beyond the year 2262, the end of 64 bits of nanoseconds, comes back as
-// that end.
+// NewToken makes a Token from a secret and the instant at which the upstream says it expires. One line end after the
+// value is dropped. A zero expiry means that none was stated. One beyond the year 2262, the end of 64 bits of
+// nanoseconds, comes back as that end.
 func NewToken(value string, expiry time.Time) Token {
 	return tokenBody{secret: secrets.New(withoutLineEnd(value)), expiry: expiry}.token()
 }
 
-// NewTokenIn makes a Token from a secret and its lifetime, for upstreams that send expires_in, which
-// ExpiresIn decodes. The guard turns the lifetime into an Expiry when it takes the token in, and counts it from when the
-// fetch began or from this call, whichever was first: on its way a token grows older. Zero: not stated, as in NewToken. A negative lifetime is a token that has expired already, and one below a second a mistake in the unit: both
-// make a failed acquisition.
+// NewTokenIn makes a Token from a secret and its lifetime, for upstreams that send expires_in, which ExpiresIn decodes.
+// The guard turns the lifetime into an Expiry when it takes the token in, and counts it from when the fetch began or
+// from this call, whichever was first: on its way a token grows older. Zero: not stated, as in NewToken. A negative
+// lifetime is a token that has expired already, and one below a second a mistake in the unit: both make a failed
+// acquisition.
 func NewTokenIn(value string, lifetime time.Duration) Token {
 	return tokenBody{secret: secrets.New(withoutLineEnd(value)), lifetime: lifetime, made: time.Now()}.token()
 }

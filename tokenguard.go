@@ -132,9 +132,10 @@ func (g *Guard) Token(ctx context.Context) (Token, error) {
 }
 
 // Acquire returns a usable token for req, or says why there is none: a *RefusedError if the guard did not ask the
-// upstream, a *RequestError if it did and that failed, ctx's error if the caller left first,
-// ErrReentrant if RequestFunc or RenewalFunc asks its own guard, or one that is ErrRequest for an invalid req. An acquisition that is in progress is waited for, here or in another process that shares the
-// store; Acquire does not wait for a limit to open, see Wait.
+// upstream, a *RequestError if it did and that failed, ctx's error if the caller left first, ErrReentrant if
+// RequestFunc or RenewalFunc asks its own guard, or one that is ErrRequest for an invalid req. An acquisition that is
+// in progress is waited for, here or in another process that shares the store; Acquire does not wait for a limit to
+// open, see Wait.
 func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
 	if g.trial != nil {
 		return g.trial.acquire(ctx, req)
@@ -211,22 +212,33 @@ func (g *Guard) Adopt(ctx context.Context, t Token) error {
 	if err != nil {
 		return err
 	}
-	t, predecessor := g.flights.succeeding(t)
-	rec, t, err := g.flights.accept(t, q, 0, at.Now, at)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrRequest, err)
-	}
 	id := g.flights.attemptID()
-	at, err = g.replica.Commit(ctx, func(d *replica.Draft) bool {
-		fresh := *rec
-		if predecessor != "" && d.Doc.AdoptSuccessor(g.opt.policy, &fresh, predecessor, d.At.Now) {
-			return true
+	given, taken := t, at
+	var stale atomic.Bool // a newer refresh token is known now: take that
+	for round := 0; round == 0 || stale.Load(); round++ {
+		if round == maxRounds {
+			return fmt.Errorf("%w: %w", ErrStore, errUnsettled)
 		}
-		fresh = *rec
-		return d.Doc.Adopt(g.opt.policy, &fresh, id, g.flights.owner, d.At.Now)
-	})
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrStore, err)
+		whole, predecessor, from := g.flights.succeeding(given)
+		rec, received, err := g.flights.accept(whole, q, 0, taken.Now, taken)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrRequest, err)
+		}
+		t = received
+		at, err = g.replica.Commit(ctx, func(d *replica.Draft) bool {
+			fresh := *rec
+			if predecessor != "" {
+				adopted, behind := d.Doc.AdoptSuccessor(g.opt.policy, &fresh, predecessor, from, d.At.Now)
+				if stale.Store(behind); adopted || behind {
+					return adopted
+				}
+			}
+			fresh = *rec
+			return d.Doc.Adopt(g.opt.policy, &fresh, id, g.flights.owner, d.At.Now)
+		})
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrStore, err)
+		}
 	}
 	g.events.emit(Event{At: at.Wall, Kind: EventAdopted, Scope: t.Scope(), TokenID: t.ID()})
 	g.trial.adopt(ctx, t)

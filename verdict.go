@@ -140,8 +140,8 @@ type Explanation struct {
 	Steps []Verdict `json:"steps"`
 	// Opening says whether an acquisition for this call could start: its Answer is AnswerPass if one could, AnswerWait
 	// while one is in progress, and AnswerRefuse with the rule that opens last of all that are closed. RetryAt is when
-	// one could start or a token that is known serves again; zero: waiting alone changes nothing. While a token answers the call, it speaks of the case that
-	// there was none.
+	// one could start or a token that is known serves again; zero: waiting alone changes nothing. While a token answers
+	// the call, it speaks of the case that there was none.
 	Opening Verdict `json:"opening,omitzero"`
 	// Evidence is what each operation has said of the tokens of the scope, the newest token first.
 	Evidence []OperationEvidence `json:"evidence,omitempty"`

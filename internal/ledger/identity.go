@@ -84,12 +84,17 @@ func (d *Document) Current(r *Token) *Token {
 
 // identity is the record that holds the identity of this ID; nil: it is not known any more.
 func (d *Document) identity(id string) *Token {
+	var ended *Token // an account that was acquired again has the same ID
 	for _, r := range d.Tokens {
-		if r.Identity != nil && r.Identity.ID == id {
+		if r.Identity == nil || r.Identity.ID != id {
+			continue
+		}
+		if r.Identity.Ended == 0 {
 			return r
 		}
+		ended = r
 	}
-	return nil
+	return ended
 }
 
 // Failures are the renewals that failed in a row, and when the last of them ended: one whose process was killed failed at
@@ -111,20 +116,25 @@ func (i *Identity) lapse(now timeline.Instant) {
 	}
 }
 
-// endIdentity ends the identity of r. Its value serves on. One that ends without ever having worked or been renewed is a
-// failed acquisition of its key.
-func (d *Document) endIdentity(policy *Policy, r *Token, f Streak, now timeline.Instant) {
-	i := *r.Identity
-	d.Renewals.Ended++
-	i.Ended, i.Lease = now, Lease{}
-	i.Spare, i.SpareHash = Parts{}, ""
-	if i.Renewals == 0 && !i.Worked {
+// refuseIdentity ends the identity of r on the upstream's word. One that ends without ever having worked or been renewed
+// is a failed acquisition of its key.
+func (d *Document) refuseIdentity(policy *Policy, r *Token, f Streak, now timeline.Instant) {
+	if i := r.Identity; i.Renewals == 0 && !i.Worked {
 		k := d.ScopeFor(r.Scope)
 		k.Refusals++
 		k.Closed = Pause{From: now, Until: now.Plus(policy.RateLimit.KeyBackoff(k.Refusals))}
 		f.Count = k.Refusals
 		k.Last = f
 	}
+	d.endIdentity(r, f, now)
+}
+
+// endIdentity ends the identity of r. Its value serves on.
+func (d *Document) endIdentity(r *Token, f Streak, now timeline.Instant) {
+	i := *r.Identity
+	d.Renewals.Ended++
+	i.Ended, i.Last, i.Lease = now, f, Lease{}
+	i.Spare, i.SpareHash = Parts{}, ""
 	r.Identity = &i
 	if !r.HasValue() {
 		r.Parts, r.Private = Parts{}, false
@@ -143,7 +153,7 @@ func (d *Document) refusedRenewed(policy *Policy, r *Token, e *Evidence, at time
 			return false
 		}
 	}
-	d.endIdentity(policy, r, Streak{Class: classify.AuthInvalid, Text: "the renewed value was refused before it ever worked", At: at}, at)
+	d.refuseIdentity(policy, r, Streak{Class: classify.AuthInvalid, Text: "the renewed value was refused before it ever worked", At: at}, at)
 	return true
 }
 
@@ -181,6 +191,11 @@ func (d *Document) mergeRenewals(known *Document) {
 	if known.Renewals.Pause.Until > d.Renewals.Pause.Until {
 		d.Renewals.Pause = known.Renewals.Pause
 	}
+	for id, k := range known.Tokens {
+		if r := d.Tokens[id]; r != nil && k.Identity != nil && r.Successor == "" {
+			r.mergeIdentity(k)
+		}
+	}
 	newest := map[string]*Token{}
 	for _, r := range d.Tokens {
 		if r.Identity == nil {
@@ -199,6 +214,50 @@ func (d *Document) mergeRenewals(known *Document) {
 		older.Identity, older.Successor, older.Parts = nil, later.ID, Parts{}
 		older.DropValue()
 	}
+}
+
+// keepIdentity takes over the identity of the same value as it was before it was given again: with its lease, its age and
+// what its renewals met. Another refresh token is the newer one.
+func (r *Token) keepIdentity(before *Token) {
+	switch i := before.Identity; {
+	case i == nil:
+	case r.Identity == nil:
+		r.Identity, r.Parts = i, before.Parts
+	case i.Ended == 0:
+		same := *i
+		if r.Identity.Hash != i.Hash || r.Identity.Expiry != 0 {
+			same.Hash, same.Expiry = r.Identity.Hash, r.Identity.Expiry
+		}
+		r.Identity = &same
+	}
+}
+
+// mergeIdentity takes over what a document of a lost lineage knows of the identity of the same value: the later refresh
+// token stays, and nothing opens or comes back.
+func (r *Token) mergeIdentity(known *Token) {
+	k := known.Identity
+	if r.Identity == nil {
+		r.Identity, r.Parts = k, known.Parts
+		return
+	}
+	i := *r.Identity
+	if k.From > i.From || k.From == i.From && k.Generation > i.Generation {
+		later := *k
+		later.Lease, later.Closed, later.Ended, later.Cleared = i.Lease, i.Closed, i.Ended, i.Cleared
+		i, r.Parts = later, known.Parts
+	}
+	if k.Lease.End > i.Lease.End {
+		i.Lease = k.Lease
+	}
+	if k.Closed.Until > i.Closed.Until {
+		i.Closed, i.Refusals = k.Closed, k.Refusals
+	}
+	if k.Last.At > i.Last.At {
+		i.Last = k.Last
+	}
+	i.Generation = max(i.Generation, k.Generation)
+	i.Ended, i.Cleared = max(i.Ended, k.Ended), i.Cleared || k.Cleared
+	r.Identity = &i
 }
 
 // clamp is the identity with every instant beyond limit moved to now; i itself if none is.

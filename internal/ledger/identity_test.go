@@ -243,21 +243,26 @@ func TestAccountOutlivesItsValue(t *testing.T) {
 
 func TestAdoptSuccessor(t *testing.T) {
 	d, policy := New(), renewalRules()
+	adopts := func(next *Token, predecessor string) bool {
+		adopted, stale := d.AdoptSuccessor(policy, next, predecessor, "", t0)
+		assert.False(t, stale)
+		return adopted
+	}
 	account(d, "a")
 	next := value("b")
 	next.Identity, next.Parts = nil, Parts{}
-	assert.False(t, d.AdoptSuccessor(policy, next, "unknown", t0))
+	assert.False(t, adopts(next, "unknown"))
 	other := value("c")
 	other.Scope = "another"
-	assert.False(t, d.AdoptSuccessor(policy, other, "a", t0), "of another key")
-	assert.True(t, d.AdoptSuccessor(policy, next, "a", t0))
+	assert.False(t, adopts(other, "a"), "of another key")
+	assert.True(t, adopts(next, "a"))
 	b := d.Tokens["b"]
 	assert.Equal(t, []any{"refresh of a", []byte("parts of a")}, []any{b.Identity.Hash, b.Parts.Plain})
 	b.Identity.Account = "one"
 	foreign := value("d")
 	foreign.Identity.Account = "two"
-	assert.False(t, d.AdoptSuccessor(policy, foreign, "b", t0), "of another account")
-	assert.True(t, d.AdoptSuccessor(policy, value("e"), "a", t0), "any value of the account names it")
+	assert.False(t, adopts(foreign, "b"), "of another account")
+	assert.True(t, adopts(value("e"), "a"), "any value of the account names it")
 	assert.Empty(t, d.Attempts)
 }
 
@@ -348,4 +353,123 @@ func TestValueThatIsGivenAgain(t *testing.T) {
 	assert.Equal(t, []any{in(-minute), 2}, []any{e.Refused, e.Refusals})
 	assert.NotNil(t, d.Tokens["a"].Identity)
 	assert.Empty(t, d.Tokens["a"].Successor)
+}
+
+// What a value left out was taken from a refresh token that is not the newest any more: it is taken again.
+func TestAdoptSuccessorThatIsStale(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	d.renews(d.leases(r, "l1"), "b")
+	adopted, stale := d.AdoptSuccessor(renewalRules(), value("c"), "a", "refresh of a", t0)
+	assert.Equal(t, []bool{false, true}, []bool{adopted, stale})
+	assert.Equal(t, "refresh of b", d.identity("id").Identity.Hash)
+}
+
+// A renewal that brought no refresh token leaves the one that came meanwhile.
+func TestRenewalWithoutARefreshTokenIsOvertaken(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	l := d.leases(r, "l1")
+	adopted, _ := d.AdoptSuccessor(renewalRules(), value("b"), "a", "", t0)
+	require.True(t, adopted)
+	next := value("c")
+	next.Identity.Hash = "refresh of a"
+	d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Lease: l, End: t0, Token: next})
+	c := d.Tokens["c"]
+	assert.Equal(t, []any{"refresh of b", "", []byte("parts of b")}, []any{c.Identity.Hash, c.Identity.SpareHash, c.Parts.Plain})
+}
+
+// One value for two keys is one account, also while it is renewed.
+func TestSameValueKeepsItsIdentity(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	l := d.leases(r, "l1")
+	twin := value("a")
+	twin.Scope, twin.Identity.ID, twin.Identity.Hash = "other", "another id", "refresh of a"
+	d.Insert(renewalRules(), twin)
+	i := d.Tokens["a"].Identity
+	assert.Equal(t, []any{"id", l, in(-Day)}, []any{i.ID, i.Lease, i.Since})
+	assert.True(t, d.Tokens["a"].Serves("other") && d.Tokens["a"].Serves("s"))
+	changed, _ := d.renews(l, "b")
+	assert.True(t, changed)
+
+	d.Tokens["b"].Identity.Ended = t0
+	again := value("b")
+	again.Identity.ID = "new"
+	d.Insert(renewalRules(), again)
+	assert.Equal(t, "new", d.Tokens["b"].Identity.ID, "what has ended does not come back")
+}
+
+// An account that is met again by its refresh token alone keeps its value.
+func TestAccountMetAgainKeepsItsValue(t *testing.T) {
+	d := New()
+	account(d, "a")
+	twin := value("r")
+	twin.Value, twin.Dropped, twin.Scope, twin.Identity.Hash = "", true, "other", "refresh of a"
+	d.Insert(renewalRules(), twin)
+	assert.True(t, d.Newest("other").HasValue())
+	assert.Zero(t, d.Newest("other").Identity.Renewed)
+}
+
+// An answer that comes after its lease counts, rotated or not; one that is entered again changes nothing.
+func TestLateAnswers(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	l := d.leases(r, "l1")
+	d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Lease: l, End: t0, Failed: Streak{Class: classify.Transient, At: t0}})
+	late := value("b")
+	late.Identity.Hash = "refresh of a"
+	changed, _ := d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Lease: l, End: t0, Token: late})
+	assert.True(t, changed, "without rotation")
+	assert.NotNil(t, d.Tokens["b"].Identity)
+
+	d = New()
+	r = account(d, "a")
+	l = d.leases(r, "l1")
+	d.renews(l, "b")
+	d.renews(d.leases(d.Tokens["b"], "l2"), "c")
+	changed, _ = d.renews(l, "b")
+	assert.False(t, changed)
+	assert.Empty(t, d.Tokens["c"].Identity.SpareHash)
+}
+
+// What a process knew of an account outlives a document of a lost lineage that holds the same value.
+func TestMergeIdentity(t *testing.T) {
+	lost, known := New(), New()
+	account(lost, "a")
+	r := account(known, "a")
+	l := known.leases(r, "l1")
+	i := *r.Identity
+	i.From, i.Hash, i.Cleared, i.Closed.Until = 1, "refresh 2", true, in(Hour)
+	r.Identity, r.Parts = &i, Parts{Plain: []byte("parts 2")}
+	lost.merge(known)
+	got := lost.Tokens["a"]
+	assert.Equal(t, []any{"refresh 2", []byte("parts 2"), l, true, in(Hour)},
+		[]any{got.Identity.Hash, got.Parts.Plain, got.Identity.Lease, got.Identity.Cleared, got.Identity.Closed.Until})
+	older := account(known, "a")
+	older.Identity.Cleared = false
+	lost.merge(known)
+	assert.True(t, lost.Tokens["a"].Identity.Cleared, "nothing comes back")
+	assert.Equal(t, "refresh 2", lost.Tokens["a"].Identity.Hash)
+}
+
+// A refresh token that merely expires closes no key.
+func TestExpiredRefreshTokenClosesNothing(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	r.Identity.Expiry = in(minute)
+	d.Prune(renewalRules(), in(minute))
+	assert.NotZero(t, r.Identity.Ended)
+	assert.Zero(t, d.Scope("s").Closed.Until)
+}
+
+// A value of another account is no successor.
+func TestAdoptSuccessorOfAnotherAccount(t *testing.T) {
+	d := New()
+	account(d, "a")
+	other := account(d, "b")
+	other.Identity.ID, other.Scope = "another", "other"
+	adopted, _ := d.AdoptSuccessor(renewalRules(), value("b"), "a", "", t0)
+	assert.False(t, adopted)
+	assert.Equal(t, "another", d.Tokens["b"].Identity.ID)
 }

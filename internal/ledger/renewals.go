@@ -52,13 +52,18 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 	}
 	i := *r.Identity
 	mine := i.Lease.ID == l.Lease.ID
-	if !mine && (l.Token == nil || l.Token.Identity.Hash == i.Hash || l.Token.Identity.Hash == i.SpareHash) {
-		return false, false // over already
+	sibling := i.Hash != l.Lease.Hash // another answer to the same refresh token came first
+	if !mine {                        // over already? A change that waited for the store is applied again.
+		if l.Token == nil || d.Tokens[l.Token.ID] != nil {
+			return false, false
+		}
+		if hash := l.Token.Identity.Hash; sibling && (hash == i.Hash || hash == i.SpareHash) {
+			return false, false
+		}
 	}
 	if mine {
 		i.Lease = Lease{}
 	}
-	sibling := i.Hash != l.Lease.Hash // another answer to the same refresh token came first
 	switch {
 	case l.Token == nil && !sibling:
 	case l.Token == nil: // what failed has been replaced meanwhile
@@ -72,7 +77,12 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 		next := *l.Token
 		if sibling {
 			stated := *next.Identity
-			stated.Spare, stated.SpareHash = r.Parts, i.Hash
+			if stated.Hash == l.Lease.Hash { // it brought no refresh token: the one that came meanwhile stays
+				stated.Hash, stated.Expiry, next.Parts = i.Hash, i.Expiry, r.Parts
+				stated.Spare, stated.SpareHash = i.Spare, i.SpareHash
+			} else {
+				stated.Spare, stated.SpareHash = r.Parts, i.Hash
+			}
 			next.Identity = &stated
 		}
 		r.Identity = &i
@@ -81,8 +91,7 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 	}
 	d.Renewals.Failed++
 	f := l.Failed
-	n, _ := r.Identity.Failures(0)
-	f.Count = n + 1
+	f.Count = i.Last.Count + 1
 	i.Last = f
 	if l.Pause.Until > d.Renewals.Pause.Until {
 		d.Renewals.Pause = l.Pause
@@ -96,7 +105,7 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 		i.Spare, i.SpareHash = Parts{}, ""
 	case l.Gone:
 		r.Identity = &i
-		d.endIdentity(policy, r, f, l.End)
+		d.refuseIdentity(policy, r, f, l.End)
 		return true, true
 	case l.Barred:
 		i.Refusals++
@@ -185,16 +194,23 @@ func (r *Token) keepRefusals(before *Token) {
 	}
 }
 
-// AdoptSuccessor stores a value that its caller renewed elsewhere. It reports whether it was one: the predecessor is a value
-// of a living identity of the same key, and no other account is stated.
-func (d *Document) AdoptSuccessor(policy *Policy, next *Token, predecessor string, now timeline.Instant) bool {
+// AdoptSuccessor stores a value that its caller renewed elsewhere, if it is one: the predecessor is a value of a living
+// identity of the same key, and no other account is stated. from is the hash of the refresh token that completed what the
+// caller left out; "": nothing did. stale: another has come since.
+func (d *Document) AdoptSuccessor(policy *Policy, next *Token, predecessor, from string, now timeline.Instant) (adopted, stale bool) {
 	old := d.Tokens[predecessor]
 	if old == nil {
-		return false
+		return false, false
 	}
 	r := d.Current(old)
 	if !r.Living(now) || !r.Serves(next.Scope) || next.Identity != nil && next.Identity.Account != "" && r.Identity.Account != "" && next.Identity.Account != r.Identity.Account {
-		return false
+		return false, false
+	}
+	if other := d.Tokens[next.ID]; other != nil && other.Identity != nil && other.Identity.ID != r.Identity.ID {
+		return false, false // a value of another account
+	}
+	if from != "" && r.Identity.Hash != from {
+		return false, true
 	}
 	fresh := *next
 	if fresh.Identity == nil {
@@ -204,7 +220,7 @@ func (d *Document) AdoptSuccessor(policy *Policy, next *Token, predecessor strin
 		fresh.Parts = r.Parts
 	}
 	d.succeed(policy, r, &fresh, r.Identity.Generation, now)
-	return true
+	return true, false
 }
 
 // pruneRenewals drops the starts of more than an hour ago.

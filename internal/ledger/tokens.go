@@ -18,7 +18,11 @@ func (d *Document) Insert(policy *Policy, r *Token) {
 					old.Also = append(slices.Clip(old.Also), scope)
 				}
 			}
-			d.succeed(policy, old, r, old.Identity.Generation, r.Acquired)
+			if r.HasValue() {
+				d.succeed(policy, old, r, old.Identity.Generation, r.Acquired)
+			} else { // what it has is not given up for a refresh token alone
+				d.Index()
+			}
 			return
 		}
 	}
@@ -27,9 +31,7 @@ func (d *Document) Insert(policy *Policy, r *Token) {
 		r.Heard, r.Rejected, r.First = old.Heard, old.Rejected, old.First
 		r.Evidence, r.Uses, r.FreshRefusals, r.FreshRefused = old.Evidence, old.Uses, old.FreshRefusals, old.FreshRefused
 		r.FreshBy = old.FreshBy
-		if r.Identity == nil {
-			r.Identity, r.Parts = old.Identity, old.Parts
-		}
+		r.keepIdentity(old)
 		r.Seq = max(r.Seq, old.Seq)
 		for scope := range old.scopes { // one value for several scopes is one token
 			if !r.Serves(scope) && len(r.Also) < maxAlso {
@@ -167,7 +169,7 @@ func (d *Document) sweepTokens(policy *Policy, now timeline.Instant) {
 			heard = max(heard, ends.Plus(Hour)) // and so long its scope is in use
 		}
 		if i := r.Identity; i != nil && i.Ended == 0 && !r.Living(now) { // its refresh token expired
-			d.endIdentity(policy, r, Streak{Class: classify.AuthInvalid, Text: "the refresh token has expired", At: now}, now)
+			d.endIdentity(r, Streak{Class: classify.AuthInvalid, Text: "the refresh token has expired", At: now}, now)
 		}
 		switch {
 		case r.HasValue():

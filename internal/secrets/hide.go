@@ -68,8 +68,17 @@ type hider struct {
 
 var hiders = sync.Pool{New: func() any {
 	h := new(hider)
+	part := func(value string) {
+		if value != "" && strings.Contains(h.text, value) {
+			h.text = verbatim(h.text, value, ID(value))
+		}
+	}
 	h.take = func(s *Secret) bool {
 		h.text = verbatim(h.text, s.Value, s.ID)
+		part(s.Refresh)
+		for _, value := range s.Further {
+			part(value)
+		}
 		return true
 	}
 	return h

@@ -39,3 +39,14 @@ func TestHide(t *testing.T) {
 		assert.Zero(t, testing.AllocsPerRun(100, func() { k.Hide(clean) }))
 	}
 }
+
+// What a source yields is hidden with its parts, however long ago it was registered.
+func TestHideThePartsOfASource(t *testing.T) {
+	k, err := NewKeeper("x", nil, 0, func(string) {})
+	require.NoError(t, err)
+	held := &Secret{Value: "value-alpha-bravo", ID: ID("value-alpha-bravo"), Refresh: "refresh-delta-echo", Further: map[string]string{"c": "cookie-golf-hotel"}}
+	k.AddSource(func(yield func(*Secret) bool) { yield(held) })
+	for _, value := range []string{held.Value, held.Refresh, held.Further["c"]} {
+		require.Equal(t, "a "+ID(value), k.Hide("a "+value))
+	}
+}
