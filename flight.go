@@ -14,7 +14,6 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
 
-	"github.com/tokenguard/tokenguard/internal/classify"
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/meter"
@@ -81,95 +80,6 @@ type result struct {
 	token   Token
 	err     error // *RequestError, or the store's
 	event   Event // to be emitted once the flight is over for Close
-}
-
-// join waits for the flight of the request's key, and starts it if none is in progress. leader: this caller started it.
-// A caller that leaves disturbs nobody. renews: it is a renewal.
-func (f *flights) join(ctx context.Context, ended <-chan struct{}, q *decide.Request, req *Request, renews bool) (res result, leader bool, err error) {
-	started := false // written before the result is sent, read after
-	key, fly := q.Scope, func() result { return f.run(context.WithoutCancel(ctx), q, *req) }
-	if renews {
-		key, fly = "renewal of "+q.Scope, func() result { return f.renew(context.WithoutCancel(ctx), q) }
-	}
-	ch := f.joining.DoChan(key, func() (any, error) {
-		started = true
-		return f.protected(q, fly), nil
-	})
-	select {
-	case r := <-ch:
-		return r.Val.(result), started, nil
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-ended:
-		err = ErrClosed
-	}
-	select { // a flight that has finished by now wins over the end of the wait
-	case r := <-ch:
-		return r.Val.(result), started, nil
-	default:
-		return result{}, false, err
-	}
-}
-
-// begin counts an acquisition in, unless the guard is closed.
-func (f *flights) begin() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.closed {
-		f.running.Add(1)
-	}
-	return !f.closed
-}
-
-// longest is how long a flight takes whatever RequestFunc and the store do, if the other user-supplied functions return.
-func (f *flights) longest() time.Duration {
-	longest := f.policy.Lease() + 2*replica.StoreTimeout
-	if f.renewer != nil { // a first value is renewed in the flight of its account
-		longest += f.policy.RenewalLease() + 2*replica.StoreTimeout
-	}
-	return longest
-}
-
-// close lets no further acquisition begin, and waits for those in progress.
-func (f *flights) close() {
-	f.mu.Lock()
-	f.closed = true
-	f.mu.Unlock()
-	over := make(chan struct{})
-	go func() { f.running.Wait(); close(over) }()
-	patience := time.NewTimer(f.longest())
-	defer patience.Stop()
-	select {
-	case <-over:
-	case <-patience.C: // a store or an observer does not return; that observer may be the one that called Close
-	}
-}
-
-// protected runs a flight so that a panic, Goexit or hang of a classifier, an observer or a logger in it ends that
-// flight alone: singleflight would end the process, or never answer.
-func (f *flights) protected(q *decide.Request, fly func() result) result {
-	done := make(chan result, 2)
-	fail := func(err error) {
-		r := f.meter.Read()
-		streak := ledger.Streak{Class: classify.Unknown, Text: f.reader.masked(err.Error())}
-		verdict := failedVerdict(f.inputs.newest(q, r.Now), &streak, r)
-		done <- result{ran: true, err: &RequestError{Err: err, Class: Class(streak.Class), RetryAt: verdict.RetryAt, Verdict: verdict}}
-	}
-	go call("a function that an acquisition calls", func() (Token, error) {
-		res := fly()
-		if res.event.Kind != "" {
-			f.events.emit(res.event)
-		}
-		done <- res
-		return res.token, nil
-	}, func(ans answer) {
-		if ans.err != nil {
-			fail(ans.err)
-		}
-	})
-	patience := time.AfterFunc(f.longest(), func() { fail(errHang) })
-	defer patience.Stop()
-	return <-done
 }
 
 var errHang = errors.New("tokenguard: a function that an acquisition calls did not return")

@@ -2,11 +2,16 @@ package tokenguard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
+	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/panics"
+	"github.com/tokenguard/tokenguard/internal/secrets"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
@@ -74,4 +79,84 @@ func (f *flights) perform(ctx context.Context, j *job) result {
 	default:
 	}
 	return j.finish(Token{}, fmt.Errorf("tokenguard: %s did not return within %v of the end of its context: %w", j.name, ledger.LeaseMargin/2, context.DeadlineExceeded))
+}
+
+// completion reads an answer to a fetch that began at began: a usable token, or what its failure means. It calls
+// nothing user-supplied that could keep the end from being stored.
+func (f *flights) completion(q *decide.Request, a ledger.Attempt, began timeline.Instant, t Token, err error, r timeline.Reading) (*ledger.Completion, Token, Failure, error) {
+	c := &ledger.Completion{Attempt: a, End: max(r.Now, a.Start), Took: r.Now.Sub(a.Start)}
+	upstream := !errors.As(err, new(*PanicError)) && !errors.Is(err, panics.ErrGoexit)
+	if err == nil {
+		upstream = false
+		var rec *ledger.Token
+		if rec, t, err = f.accept(t, q, a.Seq, began, r); err == nil {
+			c.Token = rec
+			return c, t, Failure{}, nil
+		}
+	}
+	failure := failureOf(err)
+	if !failure.At.IsZero() && r.Instant(failure.At) < a.Start { // no answer is older than its question: the clock that says so is another
+		failure.At = time.Time{}
+	}
+	var in ledger.Report
+	if upstream {
+		in = f.reader.answer(failure, r)
+	} else { // no answer of the upstream: its words tell nothing
+		in = f.reader.classified(failure, ClassUnknown, r)
+		in.Until = 0
+	}
+	at := c.End
+	if in.At >= a.Start && in.At < c.End {
+		at = in.At
+	}
+	c.Failed = ledger.Streak{At: c.End, ID: a.ID, Class: in.Class, Status: failure.StatusCode, Text: in.Text}
+	c.Banned = upstream && in.Class == classify.Forbidden && classify.Bans(classify.Input{StatusCode: failure.StatusCode, Header: failure.Header, Text: failure.text()}) != ""
+	if until := in.Until; until > at {
+		if until > at.Plus(ledger.MaxRetryAfter) {
+			until, c.Cut = at.Plus(ledger.MaxRetryAfter), true
+		}
+		c.Pause = ledger.Pause{From: at, Until: until}
+	}
+	return c, Token{}, failure, err
+}
+
+// accept turns what RequestFunc or Adopt gave into a record, or says why it is not a usable token.
+func (f *flights) accept(t Token, q *decide.Request, seq uint64, began timeline.Instant, r timeline.Reading) (*ledger.Token, Token, error) {
+	b := t.read()
+	ends := t.ends(began, r)
+	if err := t.fault(ends, r); err != nil && !(errors.Is(err, errEmptyToken) && b.secret.Refresh != "" && f.renewer != nil) {
+		return nil, t, err
+	}
+	id := b.secret.Key()
+	rec := &ledger.Token{ID: id, Kind: ledger.Anonymous, Scope: q.Scope, Acquired: r.Now, Seq: seq, Used: r.Now, Expiry: ends.meter, WallExpiry: ends.wall}
+	var old *ledger.Token
+	if rev := f.replica.Newest(); rev != nil {
+		old = rev.Doc.Tokens[id]
+	}
+	switch {
+	case old != nil && (old.Rejected != 0 || old.By(q.Operation) != nil && old.By(q.Operation).Refused != 0 || old.Doubts(q.Operation, r.Now) > 0 && old.By(q.Operation) == nil):
+		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that was rejected", id)
+	case old != nil && (old.IsSpent(r.Now) || old.By(q.Operation).Refuses(r.Now)):
+		return nil, t, fmt.Errorf("tokenguard: the token %s is the one whose quota is spent", id)
+	case id == q.Failing && (q.Class == classify.AuthInvalid || q.Class == classify.QuotaExhausted):
+		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that failed", id)
+	}
+	if b.secret.Refresh != "" {
+		rec.Identity = &ledger.Identity{ID: t.Identity(), Account: b.account, Since: r.Now, Hash: secrets.Hash("refresh", b.secret.Refresh), Expiry: r.Instant(b.refreshExpiry)}
+	}
+	f.keeper.Seal(rec, b.secret)
+	return rec, t.received(Anonymous, q.Named, r.Time(rec.Acquired), r.Time(rec.Expiry)), nil
+}
+
+// cause is the failure behind a refusal: as it was, if this process met it, else rebuilt from the document. During a
+// backoff that is the failed acquisition, whichever rule the verdict names.
+func (f *flights) cause(in *decide.Input, d decide.Decision, r timeline.Reading) error {
+	streak := in.Failure(d, r.Now)
+	if streak == nil || streak.Class == "" {
+		return nil
+	}
+	if err, ok := f.errs.Peek(streak.ID); ok && streak.ID != "" {
+		return err
+	}
+	return Failed(Failure{StatusCode: streak.Status, Message: streak.Message(), At: r.Time(streak.At)})
 }

@@ -2,10 +2,16 @@ package tokenguard
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
 	"github.com/tokenguard/tokenguard/internal/replica"
+	"github.com/tokenguard/tokenguard/internal/statefile"
 )
 
 // Store keeps one small document per name. Any engine with an atomic update will do; it knows nothing of what the
@@ -170,3 +176,135 @@ func openStore(o *options, notice func(string)) (store Store, shared bool, err e
 }
 
 var errTwoClocks = &ConfigError{Field: "WithClock", Value: "a clock", Bound: "none beside a store that has its own"}
+
+// fileStore is a state file as a Store: one path, one name.
+type fileStore struct{ file *statefile.File }
+
+func openStateFile(o *options, notice func(string)) (Store, error) {
+	path := o.statePath
+	if path == "" {
+		var err error
+		if path, err = DefaultStateFile(o.name); err != nil {
+			return nil, err
+		}
+	}
+	file, err := statefile.Open(path, statefile.Options{Name: o.name, Shared: o.stateShared, OnEvent: func(e statefile.Event) { notice(stateEvent(e)) }})
+	if err != nil {
+		return nil, err
+	}
+	return &fileStore{file}, nil
+}
+
+// stateEvent tells an operator what happened to the file and where it is stored now.
+func stateEvent(e statefile.Event) string {
+	text := fmt.Sprintf("state file %s: %s", e.Path, e.Kind)
+	if e.Aside != "" {
+		text += fmt.Sprintf(": set aside as %s in the same folder", e.Aside)
+	}
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+// DefaultStateFile returns the path that WithStateFile means by an empty one, for a guard of this name. The file need not
+// be there.
+func DefaultStateFile(name string) (string, error) {
+	if !validName(name) {
+		return "", invalidName(name)
+	}
+	dir, err := stateDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, name+".state"), nil
+}
+
+// stateDir is the user's folder for state, where scripts, tests and services of one user meet.
+func stateDir() (string, error) {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "tokenguard"), nil
+	}
+	var dir string
+	var err error
+	switch runtime.GOOS {
+	case "windows", "darwin", "ios", "plan9":
+		dir, err = os.UserConfigDir() // %AppData%, ~/Library/Application Support
+	default:
+		if dir, err = os.UserHomeDir(); err == nil {
+			dir = filepath.Join(dir, ".local", "state")
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errNoStateDir, err)
+	}
+	return filepath.Join(dir, "tokenguard"), nil
+}
+
+var errNoStateDir = errors.New("tokenguard: no folder for state files is known here: give WithStateFile a path")
+
+func (s *fileStore) View(ctx context.Context, _ string) (Snapshot, error) {
+	snap, err := s.file.View(ctx)
+	return fileSnapshot(snap), err
+}
+
+func (s *fileStore) Update(ctx context.Context, _ string, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
+	snap, err := s.file.Update(ctx, func(snap statefile.Snapshot) ([]byte, error) {
+		return fn(fileSnapshot(snap))
+	})
+	return fileSnapshot(snap), err
+}
+
+// firstEpoch names the lineage of a file that has never lost anything. It has a name from the start, so that the very
+// first document already says which lineage it is of.
+const firstEpoch = "first"
+
+func fileSnapshot(snap statefile.Snapshot) Snapshot {
+	if snap.Epoch == "" {
+		snap.Epoch = firstEpoch
+	}
+	return Snapshot{Data: snap.Data, Rev: snap.Rev, Epoch: snap.Epoch}
+}
+
+// Revision is the cheap look: a few bytes of the lock file.
+func (s *fileStore) Revision(ctx context.Context, _ string) (uint64, error) {
+	return s.file.Generation(ctx)
+}
+
+func (s *fileStore) Close() error { return s.file.Close() }
+
+// What a process may start while the store cannot be read or written: nothing, its share of the limits, or all of them.
+
+// WithFailOpenToLocalShare lets acquisitions start while the store cannot be read or written, within this process's
+// share of the limits: n processes share the store, from 1 to the smaller of the limits per hour and per day (3 by
+// default). With n = 1 the share is the whole budget: for a store that no other process uses, or where going on counts
+// for more than the limits that processes keep together.
+//
+// While the store is away, and for an hour after (so that the others can tell first what they started), this process
+// keeps 1/n of the limits per hour and per day, rounded down, and n times MinInterval. Every attempt in the last
+// document that it saw counts against that share, also those of other processes, and so does what it started since.
+// Backoff, Retry-After and closed keys hold undivided. What it starts is charged to the document with its first call
+// after the outage. A process that has seen no document since its own start cannot bound anything, and refuses.
+//
+// So n processes that lose the store together keep the limits per hour and day exactly, as far as they had seen the same
+// document (WithFreshness) and each is called within an hour after. The spacing between processes is not kept.
+//
+// The worst case: processes that are cut off while others still reach the store start their shares beside the others'
+// whole budget, together less than one budget more; the same holds for who did not notice the outage, until those who
+// did have told. More than n processes start more than the limits. Without this option such calls are refused with
+// ErrStore; cached tokens are served either way.
+func WithFailOpenToLocalShare(n int) Option {
+	return func(o *options) { o.processes, o.sharing = n, true }
+}
+
+// checkShare finds what keeps a share of the limits from being one.
+func (o *options) checkShare() {
+	if !o.sharing {
+		return
+	}
+	const field = "WithFailOpenToLocalShare"
+	most := min(o.RateLimit.MaxRequestsPerHour, o.RateLimit.MaxRequestsPerDay)
+	if o.processes < 1 || o.processes > most {
+		o.mistake(field, fmt.Sprint(o.processes), fmt.Sprintf("from 1 to %d, the smaller of the limits per hour and per day", most))
+	}
+}
