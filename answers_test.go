@@ -2,12 +2,16 @@ package tokenguard
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tokenguard/tokenguard/internal/ledger"
 )
 
 // A guard that only refuses lends its refusals, too, renews its term, and still opens to the nanosecond.
@@ -95,5 +99,177 @@ func TestKnownRefusalsAllocateNothing(t *testing.T) {
 			r.no(ReasonMinInterval, Request{Scope: "other"})
 		}
 		require.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = r.Acquire(context.Background(), Request{Scope: "other"}) }))
+	})
+}
+
+// countingStore counts what the guard asks of its store.
+type countingStore struct {
+	Store
+	views, updates atomic.Int64
+}
+
+func (s *countingStore) View(ctx context.Context, name string) (Snapshot, error) {
+	s.views.Add(1)
+	return s.Store.View(ctx, name)
+}
+
+func (s *countingStore) Update(ctx context.Context, name string, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
+	s.updates.Add(1)
+	return s.Store.Update(ctx, name, fn)
+}
+
+// stormGuard has a token of scope "held" and was refused by the upstream for every other scope but "".
+func stormGuard(t testing.TB, opts ...Option) (*Guard, *countingStore, Token) {
+	store := &countingStore{Store: NewMemoryStore()}
+	g, err := New(func(_ context.Context, req Request) (Token, error) {
+		if req.Scope != "held" {
+			return Token{}, errors.New("connection reset")
+		}
+		return NewTokenIn("secret of the storm", time.Hour), nil
+	}, append([]Option{WithStore(store), WithName("storm"), WithFreshness(time.Hour)}, opts...)...)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = g.Close() })
+	grant, err := g.Acquire(t.Context(), Request{Scope: "held"})
+	require.NoError(t, err)
+	return g, store, grant.Token
+}
+
+func refusedFor(t testing.TB, err error) Reason {
+	var refused *RefusedError
+	require.ErrorAs(t, err, &refused)
+	return refused.Verdict.Reason
+}
+
+var quotaText = "No remaining quota: No AI requests remaining"
+
+func TestStormsAllocateNothingAndLeaveTheStoreAlone(t *testing.T) {
+	g, store, token := stormGuard(t)
+	reset := Failure{StatusCode: 503, Message: "upstream connect error"}
+	long := Failure{StatusCode: 503, Message: strings.Repeat("upstream connect error or disconnect. ", 27)}
+	for _, storm := range []struct {
+		name   string
+		req    Request
+		reason Reason
+	}{
+		{"hit", Request{Scope: "held", Caller: "c"}, ""},
+		{"limiter", Request{Scope: "other", Caller: "c"}, ReasonMinInterval},
+		{"limiter, text", Request{Scope: "other", Failure: reset}, ReasonMinInterval},
+		{"limiter, 1 KB", Request{Scope: "other", Failure: long}, ReasonMinInterval},
+		{"limiter, error", Request{Scope: "other", Failure: Failure{Err: errors.New("connection reset")}}, ReasonMinInterval},
+		{"limiter, header", Request{Scope: "other", Failure: Failure{StatusCode: 503, Header: map[string][]string{"Date": {"today"}, "X-Trace": {"1"}}, Message: "upstream connect error"}}, ReasonMinInterval},
+		{"not its quota", Request{Scope: "held", Failing: token.ID(), Failure: Failure{StatusCode: 401, Message: "invalid token"}}, ReasonNotQuotaFailure},
+		{"says no quota", Request{Scope: "held", Caller: "another", Failing: token.ID(), Failure: reset}, ""},
+		{"forbidden", Request{Scope: "other", Failure: Failure{StatusCode: 403, Message: "account banned"}}, ReasonForbidden},
+		{"too new", Request{Scope: "held", Failing: token.ID(), Failure: Failure{StatusCode: 429, Message: quotaText}}, ReasonTokenTooNew},
+	} {
+		t.Run(storm.name, func(t *testing.T) {
+			call := func() error {
+				_, err := g.Acquire(context.Background(), storm.req)
+				return err
+			}
+			for range 2 * 100 { // until its events are sampled
+				_ = call()
+			}
+			if err := call(); storm.reason == "" {
+				require.NoError(t, err)
+			} else {
+				require.Equal(t, storm.reason, refusedFor(t, err))
+			}
+			views, updates := store.views.Load(), store.updates.Load()
+			before := g.Stats().Calls
+			require.Zero(t, testing.AllocsPerRun(200, func() { _ = call() }))
+			after := g.Stats().Calls
+			require.EqualValues(t, 201, after.Total-before.Total, "every call is counted")
+			require.Equal(t, updates, store.updates.Load())
+			require.Equal(t, views, store.views.Load())
+		})
+	}
+}
+
+func TestBackoffAndDuplicateStormsAllocateNothing(t *testing.T) {
+	store := &countingStore{Store: NewMemoryStore()}
+	fetches := 0
+	g, err := New(func(context.Context, Request) (Token, error) {
+		fetches++
+		return Token{}, errors.New("connection reset")
+	},
+		WithStore(store), WithName("storm"), WithFreshness(time.Hour))
+	require.NoError(t, err)
+	defer g.Close()
+	ask := Request{Caller: "c", Failure: Failure{StatusCode: 429, Message: quotaText + " (request 1)"}}
+	_, err = g.Acquire(t.Context(), ask)
+	require.ErrorContains(t, err, "connection reset")
+	for _, storm := range []struct {
+		req    Request
+		reason Reason
+	}{{Request{}, ReasonBackoff}, {Request{Caller: "c", Failure: Failure{StatusCode: 429, Message: quotaText + " (request 2)"}}, ReasonDuplicate}} {
+		for range 2 * 100 {
+			_, err = g.Acquire(t.Context(), storm.req)
+			require.Equal(t, storm.reason, refusedFor(t, err))
+			require.ErrorContains(t, errors.Unwrap(err), "connection reset")
+		}
+		updates := store.updates.Load()
+		require.Zero(t, testing.AllocsPerRun(200, func() { _, _ = g.Acquire(context.Background(), storm.req) }))
+		require.Equal(t, updates, store.updates.Load())
+	}
+	require.Equal(t, 1, fetches)
+}
+
+// A remembered answer ends with its gate, and with the document.
+func TestStormEndsWithItsGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _, _ := stormGuard(t)
+		ask := Request{Scope: "other"}
+		var refused *RefusedError
+		for range 3 {
+			_, err := g.Acquire(t.Context(), ask)
+			require.ErrorAs(t, err, &refused)
+			require.Equal(t, ReasonMinInterval, refused.Verdict.Reason)
+		}
+		time.Sleep(time.Until(refused.Verdict.RetryAt) - time.Nanosecond)
+		_, err := g.Acquire(t.Context(), ask)
+		require.Equal(t, ReasonMinInterval, refusedFor(t, err))
+		time.Sleep(time.Nanosecond)
+		_, err = g.Acquire(t.Context(), ask)
+		var failed *RequestError
+		require.ErrorAs(t, err, &failed, "the gate opens to the nanosecond")
+		_, err = g.Acquire(t.Context(), ask)
+		require.Equal(t, ReasonBackoff, refusedFor(t, err), "the new document has another answer")
+		require.NoError(t, g.Clear(t.Context(), Clear{Backoff: true}))
+		_, err = g.Acquire(t.Context(), ask)
+		require.Equal(t, ReasonMinInterval, refusedFor(t, err))
+		require.NoError(t, g.Close())
+		_, err = g.Acquire(t.Context(), ask)
+		require.ErrorIs(t, err, ErrClosed)
+	})
+}
+
+// What a report means may change with the time at which it is made: a storm must not hide that.
+func TestStormStillReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, store, token := stormGuard(t)
+		ask := Request{Scope: "held", Failing: token.ID(), Failure: Failure{StatusCode: 429, Message: quotaText}}
+		updates := store.updates.Load()
+		start := time.Now()
+		calls := 0
+		for ; time.Since(start) < 60*time.Second; calls++ {
+			_, err := g.Acquire(t.Context(), ask)
+			require.Equal(t, ReasonTokenTooNew, refusedFor(t, err))
+			time.Sleep(min(130*time.Millisecond, time.Until(start.Add(60*time.Second))))
+		}
+		require.Equal(t, updates+1, store.updates.Load(), "one suspicion, stored once")
+		_, err := g.Acquire(t.Context(), Request{Scope: "held"})
+		require.NoError(t, err, "the others are still served")
+		_, err = g.Acquire(t.Context(), ask)
+		require.Equal(t, ReasonTokenTooNew, refusedFor(t, err))
+		require.Equal(t, updates+2, store.updates.Load(), "confirmed after 60 s to the nanosecond")
+		_, err = g.Acquire(t.Context(), Request{Scope: "held"})
+		require.Error(t, err, "it is spent")
+		require.NoError(t, g.Close())
+		snap, err := store.View(context.Background(), "storm")
+		require.NoError(t, err)
+		doc, err := ledger.Decode(snap.Data)
+		require.NoError(t, err)
+		require.EqualValues(t, calls+1, doc.Tokens[token.ID()].Usage.Calls, "each call of the storm is an observation")
 	})
 }

@@ -2,13 +2,18 @@ package tokenguard
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
 	"github.com/tokenguard/tokenguard/internal/ledger"
 )
 
@@ -96,3 +101,117 @@ func TestControlCharactersInTokens(t *testing.T) {
 	_, err := newTestGuard(t, giveToken("\n")).Token(t.Context())
 	assert.ErrorContains(t, err, "the token is empty")
 }
+
+// 20,000 strangers and texts of a megabyte leave nothing: the document stays below 64 KiB, the guard below 24 MiB.
+func TestFloods(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.must(Request{})
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		huge := strings.Repeat("a long text without an end ", 1<<20/27)
+		for i := range 20_000 {
+			f := Failure{StatusCode: 429, Message: fmt.Sprint("quota exceeded in region ", i)}
+			if i%200 == 0 {
+				f.Message += huge
+				f.Header = map[string][]string{"X-Long": {huge}}
+				f.Err = errors.New(huge)
+			}
+			scope := fmt.Sprint("s", i)
+			_, err := r.Acquire(t.Context(), Request{Scope: scope, Caller: fmt.Sprint("c", i) + f.Message[:20], Failure: f, Failing: fmt.Sprint("id", i)})
+			require.Error(t, err)
+			require.NoError(t, r.Report(t.Context(), Outcome{TokenID: fmt.Sprint("id", i), Failure: f}))
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b, err := r.replica.Newest().Doc.Encode()
+		require.NoError(t, err)
+		t.Logf("document %d bytes, %d KiB more in memory", len(b), (int64(after.HeapAlloc)-int64(before.HeapAlloc))>>10)
+		assert.Less(t, len(b), 64<<10)
+		assert.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(24<<20))
+		assert.Len(t, r.replica.Newest().Doc.Tokens, 1)
+		assert.LessOrEqual(t, len(r.replica.Newest().Doc.Triggers), 1)
+	})
+}
+
+// Tokens as large as a header may be do not outgrow what a store takes.
+func TestLargeTokensStayWithinADocument(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		for i := range 100 {
+			require.NoError(t, r.Adopt(t.Context(), NewTokenIn(fmt.Sprint(i, strings.Repeat("x", maxTokenSize-8)), allDay)))
+		}
+		b, err := r.replica.Newest().Doc.Encode()
+		require.NoError(t, err)
+		assert.Less(t, len(b), 4<<20)
+		assert.True(t, strings.HasPrefix(r.must(Request{}).Token.Value(), "99"))
+		require.Error(t, r.Adopt(t.Context(), NewToken(strings.Repeat("x", maxTokenSize+1), time.Time{})))
+	})
+}
+
+// Tokens that are refused before they ever worked close the scope for longer from one to the next: 10 min, 1 h, 2 h.
+func TestRejectedTokensGrowTheBackoff(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		for _, want := range []time.Duration{10, 60, 120, 240} {
+			id := r.must(Request{}).Token.ID()
+			time.Sleep(10 * time.Second)
+			require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: unauth}))
+			assert.Equal(t, id, r.must(Request{Caller: "another"}).Token.ID(), "others keep it")
+			e, err := r.Explain(t.Context(), Request{})
+			require.NoError(t, err)
+			limiter := e.Steps[4]
+			assert.Equal(t, ReasonBackoff, limiter.Reason)
+			assert.Equal(t, want*time.Minute, limiter.Evidence.Window)
+			time.Sleep(time.Until(limiter.Until))
+		}
+	})
+}
+
+// A refusal in a token's first 10 s withholds it from its reporter until they are over.
+func TestARefusalInTheFirstSecondsWithholds(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		id := r.must(Request{}).Token.ID()
+		time.Sleep(10*time.Second - 1)
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: unauth}))
+		assert.Equal(t, id, r.must(Request{Caller: "another"}).Token.ID(), "others keep it")
+		assert.Equal(t, time.Nanosecond, in(r.no(ReasonNotQuotaFailure, Request{}).Verdict.RetryAt))
+		time.Sleep(time.Nanosecond)
+		assert.Equal(t, id, r.must(Request{}).Token.ID(), "it has spread now")
+		assert.Equal(t, 1, r.up.count())
+	})
+}
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestStatsGolden(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.up.replies = append(r.up.replies, fails(broken), gives("v", time.Hour))
+		_, err := r.Token(t.Context())
+		require.Error(t, err)
+		r.no(ReasonBackoff, Request{})
+		time.Sleep(10 * time.Minute)
+		id := r.must(Request{}).Token.ID()
+		r.must(Request{})
+		r.no(ReasonMinInterval, Request{Scope: "b"})
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Latency: time.Second}))
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: id, Failure: broken}))
+		s := r.Stats()
+		assert.Equal(t, s.Calls.Total, s.Calls.Served+s.Calls.Refused+s.Calls.Failed+s.Calls.Left)
+		assert.EqualValues(t, 5, s.Calls.Total)
+		assert.Equal(t, s.Acquisitions.Hour.Limit, s.Acquisitions.Hour.Used+s.Acquisitions.Hour.Remaining)
+		assert.InDelta(t, 0.6, s.Calls.FilterRate, 1e-9)
+		got, err := json.MarshalIndent(s, "", "  ")
+		require.NoError(t, err)
+		const path = "testdata/stats.golden.json"
+		if *update {
+			require.NoError(t, os.WriteFile(path, append(got, '\n'), 0o644))
+		}
+		want, err := os.ReadFile(path)
+		require.NoError(t, err)
+		assert.JSONEq(t, string(want), string(got))
+	}, WithClock(utcClock{}))
+}
+
+// utcClock makes the golden file the same in every time zone.
+type utcClock struct{}
+
+func (utcClock) Now() time.Time { return time.Now().UTC() }

@@ -3,8 +3,12 @@ package tokenguard_test
 import (
 	"go/ast"
 	"go/parser"
+	"go/scanner"
 	"go/token"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -49,4 +53,115 @@ func TestGuardStaysSmall(t *testing.T) {
 	assert.LessOrEqual(t, methods, 30)
 	assert.LessOrEqual(t, len(in), 6, "%v", in)
 	assert.NotZero(t, methods)
+}
+
+// oldWords are names and phrases that were given up, with what is said instead. A reader who meets one looks in vain for
+// what it means.
+var oldWords = []struct {
+	pattern *regexp.Regexp
+	instead string
+}{
+	{regexp.MustCompile(`(?i)\b(shelf|shelves)\b`), "replica"},
+	{regexp.MustCompile(`(?i)\bglanc(e|es|ed|ing)\b`), "refresh"},
+	{regexp.MustCompile(`(?i)\bflown\b`), "result"},
+	{regexp.MustCompile(`(?i)\brulings?\b`), "decision"},
+	{regexp.MustCompile(`(?i)\b(diary|diaries)\b`), "journal"},
+	{regexp.MustCompile(`(?i)\b(tally|tallies)\b`), "counters"},
+	{regexp.MustCompile(`(?i)\b(suppose|supposed|supposition)\b`), "simulate, simulated"},
+	{regexp.MustCompile(`(?i)\bof the user's\b`), "user-supplied"},
+	{regexp.MustCompile(`(?i)\bheed(s|ed)?\b|\bheeds[A-Z]`), "honour"},
+	{regexp.MustCompile(`(?i)\bwhoever\b`), "callers that, a process that"},
+	{regexp.MustCompile(`(?i)\bthe long way\b`), "the slow path"},
+	{regexp.MustCompile(`(?i)\bas ever\b`), "as usual"},
+	{regexp.MustCompile(`(?i)\bof its own account\b`), "by itself"},
+	{regexp.MustCompile(`(?i)\bcannot be meant\b`), "invalid"},
+
+	// Sentences that are no native English.
+	{regexp.MustCompile(`is of .* and is not replaced before`), "acquired at T, cannot be replaced until it is 30 min old"},
+	{regexp.MustCompile(`(?i)like none of the last starts`), "no recent acquisition resembles this failure"},
+	{regexp.MustCompile(`(?i)names no token, so it marks none`), "did not say which token failed, so none was marked"},
+	{regexp.MustCompile(`(?i)counts? as full until`), "is treated as used up"},
+	{regexp.MustCompile(`(?i)\bis as Acquire\b`), "is like Acquire"},
+	{regexp.MustCompile(`(?i)default is nowhere`), "by default nothing is logged"},
+	{regexp.MustCompile(`(?i)\bthis very rule\b`), "this rule"},
+	{regexp.MustCompile(`\bWho writes a\b`), "if you implement a"},
+	{regexp.MustCompile(`(?i)\bnames who asks\b`), "returns the caller's name"},
+	{regexp.MustCompile(`(?i)\bwait for a commit that works\b`), "not yet saved"},
+	{regexp.MustCompile(`(?i)\blasts at one in\b`), "sustainable: one every"},
+	{regexp.MustCompile(`\bOwn record\b`), "Forecast accuracy"},
+	{regexp.MustCompile(`(?i)\bis wrong towards\b`), "wrongly reports"},
+	{regexp.MustCompile(`(?i)\bmend the (store|cause)\b`), "fix the store"},
+	{regexp.MustCompile(`(?i)\bnext row but one\b`), "the row's name"},
+	{regexp.MustCompile(`"token (refused|reported|started)"`), "call refused, outcome reported, acquisition started"},
+}
+
+func TestOldWordsAreGone(t *testing.T) {
+	read := map[string]int{}
+	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			if path != "." && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".")) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		ext := filepath.Ext(path)
+		if ext != ".md" && ext != ".go" && ext != ".html" && ext != ".txt" && ext != ".yml" || path == "house_test.go" {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		read[ext]++
+		for i, line := range strings.Split(string(text), "\n") {
+			for _, w := range oldWords {
+				found := w.pattern.FindString(line)
+				if found == "" {
+					continue
+				}
+				t.Errorf("%s:%d: %q: say %s", path, i+1, found, w.instead)
+			}
+		}
+		if ext == ".go" && !strings.HasSuffix(path, "_test.go") {
+			for _, name := range identifiers(text) {
+				assert.NotContains(t, strings.ToLower(name), "storm", "%s: %s is a name for answerCache or a part of it", path, name)
+			}
+		}
+		return nil
+	}))
+	assert.Greater(t, read[".go"], 400)
+	assert.Greater(t, read[".md"], 20)
+}
+
+// Each pattern finds the word that it is for.
+func TestOldWordsAreFound(t *testing.T) {
+	text := "The shelf took a glance at what had flown: a ruling, a diary and a tally. Suppose that nothing of the user's heeds " +
+		"it, whoever came the long way, as ever, of its own account. It cannot be meant.\n" +
+		"The token is of noon and is not replaced before one; it is like none of the last starts. The failure names no token, so it marks none, and " +
+		"the window counts as full until then.\nWait is as Acquire. The default is nowhere. When this very rule ends, Who writes a store names who asks; " +
+		"changes wait for a commit that works, which lasts at one in ten.\nOwn record: it is wrong towards spent; mend the store, next row but one. " +
+		`"token refused"`
+	for _, w := range oldWords {
+		assert.Regexp(t, w.pattern, text)
+	}
+	assert.Contains(t, identifiers([]byte("package p\n\nvar stormAnswer = 1 // a retry storm")), "stormAnswer")
+	assert.NotContains(t, identifiers([]byte("package p\n\nvar answer = 1 // a retry storm")), "storm")
+}
+
+// identifiers are the names in a Go file, outside its comments and texts.
+func identifiers(src []byte) (names []string) {
+	fset := token.NewFileSet()
+	var s scanner.Scanner
+	s.Init(fset.AddFile("", -1, len(src)), src, nil, 0)
+	for {
+		switch _, tok, text := s.Scan(); tok {
+		case token.EOF:
+			return names
+		case token.IDENT:
+			names = append(names, text)
+		}
+	}
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
 	"github.com/tokenguard/tokenguard"
 )
 
@@ -18,7 +17,7 @@ var quick = tokenguard.WithRateLimits(tokenguard.RateLimits{
 	MaxRequestsPerHour: 100, MaxRequestsPerDay: 1000, MinInterval: time.Second, FailureBackoffBase: time.Second, MaxBackoff: time.Second,
 })
 
-func TestAcceptManagerRule1OutlivesTheReport(t *testing.T) {
+func TestManagerRule1OutlivesTheReport(t *testing.T) {
 	u := newUser(t)
 	u.up.lifetime = 10 * time.Minute
 	token := u.served(acquired, plain).Token
@@ -36,7 +35,7 @@ func TestAcceptManagerRule1OutlivesTheReport(t *testing.T) {
 	u.served(acquired, tokenguard.Request{Caller: own.Caller})
 }
 
-func TestAcceptManagerRule1WithoutRetryAfter(t *testing.T) {
+func TestManagerRule1WithoutRetryAfter(t *testing.T) {
 	u := newUser(t)
 	f := tooFast
 	f.At = u.now().Add(-20 * time.Second)
@@ -44,7 +43,7 @@ func TestAcceptManagerRule1WithoutRetryAfter(t *testing.T) {
 	u.served(acquired, plain)
 }
 
-func TestAcceptManagerRule2Forbidden(t *testing.T) {
+func TestManagerRule2Forbidden(t *testing.T) {
 	u := newUser(t)
 	refusal := u.refused(tokenguard.ReasonForbidden, tokenguard.Request{Failure: accountBan})
 	require.ErrorIs(t, refusal, tokenguard.ErrForbidden)
@@ -54,7 +53,7 @@ func TestAcceptManagerRule2Forbidden(t *testing.T) {
 	u.served(acquired, plain)
 }
 
-func TestAcceptManagerRule4AnyFailureMayFetchTheFirst(t *testing.T) {
+func TestManagerRule4AnyFailureMayFetchTheFirst(t *testing.T) {
 	for _, f := range []tokenguard.Failure{{}, outOfQuota, unauthorized, serverDown} {
 		u := newUser(t)
 		explained, err := u.Explain(t.Context(), tokenguard.Request{Failure: f})
@@ -71,7 +70,7 @@ func TestAcceptManagerRule4AnyFailureMayFetchTheFirst(t *testing.T) {
 	}
 }
 
-func TestAcceptManagerRule5To8(t *testing.T) {
+func TestManagerRule5To8(t *testing.T) {
 	u := newUser(t, quick)
 	token := u.served(acquired, plain).Token
 	u.clock.move(time.Minute)
@@ -82,7 +81,7 @@ func TestAcceptManagerRule5To8(t *testing.T) {
 	assert.NotEqual(t, token.ID(), u.served(acquired, with(outOfQuota, token)).Token.ID())
 }
 
-func TestAcceptManagerAboutTheNewestToken(t *testing.T) {
+func TestManagerAboutTheNewestToken(t *testing.T) {
 	u := newUser(t, quick)
 	old := u.served(acquired, plain).Token
 	u.report(tokenguard.Outcome{TokenID: old.ID()})
@@ -93,7 +92,7 @@ func TestAcceptManagerAboutTheNewestToken(t *testing.T) {
 	u.served(cached, with(unauthorized, old))
 }
 
-func TestAcceptManagerRefusedStaysRefusedWithoutFailure(t *testing.T) {
+func TestManagerRefusedStaysRefusedWithoutFailure(t *testing.T) {
 	u := newUser(t, quick)
 	token := u.served(acquired, plain).Token
 	u.clock.move(time.Minute)
@@ -102,7 +101,7 @@ func TestAcceptManagerRefusedStaysRefusedWithoutFailure(t *testing.T) {
 	u.refused(tokenguard.ReasonTokenTooNew, with(noneLeft, token))
 }
 
-func TestAcceptManagerRecentAcquisition(t *testing.T) {
+func TestManagerRecentAcquisition(t *testing.T) {
 	u := newUser(t, quick, tokenguard.WithManager(tokenguard.ManagerConfig{MinTokenAge: time.Minute}))
 	token := u.served(acquired, plain).Token
 	u.clock.move(time.Minute)
@@ -110,7 +109,7 @@ func TestAcceptManagerRecentAcquisition(t *testing.T) {
 	u.served(acquired, with(outOfQuota, token))
 }
 
-func TestAcceptManagerResetsSoon(t *testing.T) {
+func TestManagerResetsSoon(t *testing.T) {
 	for _, test := range []struct {
 		away time.Duration
 		want tokenguard.Reason
@@ -133,7 +132,7 @@ func TestAcceptManagerResetsSoon(t *testing.T) {
 }
 
 // The upstream may state the reset as the wait of a used-up quota. Only a wait of seconds makes it a rate limit.
-func TestAcceptManagerResetsSoonByRetryAfter(t *testing.T) {
+func TestManagerResetsSoonByRetryAfter(t *testing.T) {
 	u := newUser(t, quick)
 	token := u.served(acquired, plain).Token
 	u.clock.move(31 * time.Minute)
@@ -145,7 +144,7 @@ func TestAcceptManagerResetsSoonByRetryAfter(t *testing.T) {
 	u.refused(tokenguard.ReasonUpstreamRateLimited, with(f, token))
 }
 
-func TestAcceptReplaceSpentEarly(t *testing.T) {
+func TestReplaceSpentEarly(t *testing.T) {
 	u := newUser(t, quick, tokenguard.WithManager(tokenguard.ManagerConfig{ReplaceSpentEarly: true, RecentWindow: time.Second}))
 	token := u.served(acquired, plain).Token
 	u.clock.move(30 * time.Second)
@@ -154,7 +153,7 @@ func TestAcceptReplaceSpentEarly(t *testing.T) {
 	assert.NotEqual(t, token.ID(), u.served(acquired, with(outOfQuota, token)).Token.ID())
 }
 
-func TestAcceptPersonalTokenRules(t *testing.T) {
+func TestPersonalTokenRules(t *testing.T) {
 	calls := 0
 	lifetime := time.Hour
 	source := func(context.Context) (tokenguard.Token, error) {
@@ -195,7 +194,7 @@ func TestAcceptPersonalTokenRules(t *testing.T) {
 	require.Equal(t, 4, calls)
 }
 
-func TestAcceptPersonalSpentUntilItsReset(t *testing.T) {
+func TestPersonalSpentUntilItsReset(t *testing.T) {
 	u := newUser(t, tokenguard.WithPersonalToken(func(context.Context) (tokenguard.Token, error) {
 		return tokenguard.NewToken("personal-secret", time.Time{}), nil
 	}))
@@ -207,7 +206,7 @@ func TestAcceptPersonalSpentUntilItsReset(t *testing.T) {
 	u.served(tokenguard.ReasonPersonal, plain)
 }
 
-func TestAcceptPersonalNeverStarts(t *testing.T) {
+func TestPersonalNeverStarts(t *testing.T) {
 	u := newUser(t)
 	refusal := u.refused(tokenguard.ReasonPersonalUnavailable, tokenguard.Request{Kind: tokenguard.Personal})
 	assert.Equal(t, tokenguard.StepCache, refusal.Verdict.Step)
@@ -216,7 +215,7 @@ func TestAcceptPersonalNeverStarts(t *testing.T) {
 	assert.ErrorIs(t, err, tokenguard.ErrNotNeeded, "Wait returns at once")
 }
 
-func TestAcceptPersonalIsCoalesced(t *testing.T) {
+func TestPersonalIsCoalesced(t *testing.T) {
 	type key struct{}
 	var mu sync.Mutex
 	calls, enter := 0, make(chan struct{})
@@ -244,7 +243,7 @@ func TestAcceptPersonalIsCoalesced(t *testing.T) {
 	assert.Equal(t, 1, calls)
 }
 
-func TestAcceptPredictorVeto(t *testing.T) {
+func TestPredictorVeto(t *testing.T) {
 	u := newUser(t, quick)
 	token := u.served(acquired, plain).Token
 	u.clock.move(2 * time.Hour)
@@ -264,7 +263,7 @@ func TestAcceptPredictorVeto(t *testing.T) {
 	assert.Equal(t, token.ID(), u.served(cached, plain).Token.ID())
 }
 
-func TestAcceptPredictorNoOutcomeNoVeto(t *testing.T) {
+func TestPredictorNoOutcomeNoVeto(t *testing.T) {
 	u := newUser(t, quick)
 	token := u.served(acquired, plain).Token
 	for range 200 {
@@ -276,7 +275,7 @@ func TestAcceptPredictorNoOutcomeNoVeto(t *testing.T) {
 	assert.NotEqual(t, token.ID(), u.served(acquired, unnamed).Token.ID())
 }
 
-func TestAcceptRefreshAhead(t *testing.T) {
+func TestRefreshAhead(t *testing.T) {
 	u := newUser(t, tokenguard.WithRefreshAhead(10*time.Minute))
 	u.up.lifetime = time.Hour
 	old := u.served(acquired, plain).Token
@@ -291,4 +290,62 @@ func TestAcceptRefreshAhead(t *testing.T) {
 	assert.Equal(t, 2, u.up.count())
 	u.served(cached, plain)
 	assert.Equal(t, 2, u.up.count())
+}
+
+// "falling back to anonymous stands in the verdict, never silent": whatever the fallback is for.
+func TestPersonalFallbackIsNeverSilent(t *testing.T) {
+	mine := tokenguard.NewToken("personal-secret", time.Time{})
+	other := mine
+	other = other.WithScope("other")
+	works := func(context.Context) (tokenguard.Token, error) { return mine, nil }
+	for name, test := range map[string]struct {
+		source func(context.Context) (tokenguard.Token, error)
+		used   bool // the personal token was served before
+		req    tokenguard.Request
+	}{
+		"this caller's was refused for quota":    {works, true, with(outOfQuota, mine)},
+		"this caller's was refused just now":     {works, true, with(unauthorized, mine)},
+		"the function fails":                     {func(context.Context) (tokenguard.Token, error) { return tokenguard.Token{}, errors.New("no") }, false, plain},
+		"the function gives nothing":             {func(context.Context) (tokenguard.Token, error) { return tokenguard.Token{}, nil }, false, plain},
+		"the function panics":                    {func(context.Context) (tokenguard.Token, error) { panic("no") }, false, plain},
+		"the personal token is of another scope": {func(context.Context) (tokenguard.Token, error) { return other, nil }, false, plain},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUser(t, tokenguard.WithPersonalToken(test.source))
+			require.NoError(t, u.Adopt(t.Context(), tokenguard.NewTokenIn("anonymous-secret", time.Hour)))
+			if test.used {
+				u.served(tokenguard.ReasonPersonal, plain)
+			}
+			grant := u.served(cached, test.req)
+			assert.Equal(t, tokenguard.Anonymous, grant.Token.Kind())
+			assert.Contains(t, grant.Verdict().Detail, "personal token")
+			assert.Contains(t, grant.Verdict().Detail, "anonymous")
+		})
+	}
+}
+
+// A report comes first, also in Explain: who says that the personal token is invalid may have an anonymous one.
+func TestExplainOfAReportAboutThePersonalToken(t *testing.T) {
+	u := newUser(t, tokenguard.WithPersonalToken(func(context.Context) (tokenguard.Token, error) {
+		return tokenguard.NewToken("personal-secret", time.Time{}), nil
+	}))
+	mine := u.served(tokenguard.ReasonPersonal, plain).Token
+	u.clock.move(time.Minute)
+	e, err := u.Explain(t.Context(), with(unauthorized, mine))
+	require.NoError(t, err)
+	assert.Equal(t, tokenguard.AnswerStart, e.Verdict.Answer, e.Verdict.Detail)
+	u.served(acquired, with(unauthorized, mine))
+}
+
+// A rate_limited is about the key of the token that it was reported of.
+func TestPauseOfAPersonalTokensScope(t *testing.T) {
+	mine := tokenguard.NewToken("personal-secret", time.Time{})
+	mine = mine.WithScope("mine")
+	u := newUser(t, tokenguard.WithPersonalToken(func(context.Context) (tokenguard.Token, error) { return mine, nil }))
+	u.served(tokenguard.ReasonPersonal, scoped("mine"))
+	u.report(tokenguard.Outcome{TokenID: mine.ID(), Failure: tooFast})
+	u.served(acquired, plain)
+	e, err := u.Explain(t.Context(), scoped("mine"))
+	require.NoError(t, err)
+	assert.Equal(t, tokenguard.ReasonUpstreamRateLimited, e.Steps[3].Reason)
 }

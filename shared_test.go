@@ -76,7 +76,7 @@ func onStore(s tokenguard.Store) []tokenguard.Option {
 	return []tokenguard.Option{tokenguard.WithStore(s), tokenguard.WithName("acceptance")}
 }
 
-func TestAcceptTwoGuardsShareTokensAndLimits(t *testing.T) {
+func TestTwoGuardsShareTokensAndLimits(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state")
 	for name, opts := range map[string][]tokenguard.Option{
 		"file": {tokenguard.WithStateFile(file)}, "store": onStore(&mapStore{epoch: "1"}),
@@ -103,7 +103,7 @@ func TestAcceptTwoGuardsShareTokensAndLimits(t *testing.T) {
 	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 }
 
-func TestAcceptNewEpochCountsAsFull(t *testing.T) {
+func TestNewEpochCountsAsFull(t *testing.T) {
 	s := &mapStore{epoch: "1"}
 	u := newUser(t, onStore(s)...)
 	u.served(acquired, plain)
@@ -113,7 +113,7 @@ func TestAcceptNewEpochCountsAsFull(t *testing.T) {
 	assert.ErrorIs(t, err, tokenguard.ErrRateLimited)
 }
 
-func TestAcceptStoreClockDecides(t *testing.T) {
+func TestStoreClockDecides(t *testing.T) {
 	s := &mapStore{clock: &handClock{now: oddStart}}
 	up := &origin{lifetime: 24 * time.Hour}
 	// Between two looks the guard counts the store's clock on by itself; this one jumps, so each call looks.
@@ -130,7 +130,7 @@ func TestAcceptStoreClockDecides(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestAcceptStoreDown(t *testing.T) {
+func TestStoreDown(t *testing.T) {
 	s := &mapStore{}
 	u := newUser(t, onStore(s)...)
 	u.served(acquired, plain)
@@ -157,7 +157,7 @@ func TestAcceptStoreDown(t *testing.T) {
 	s.set(func() { s.down = nil }) // else Close says that what was started is not stored
 }
 
-func TestAcceptKilledInsideRequestFuncIsChargedButNoFailure(t *testing.T) {
+func TestKilledInsideRequestFuncIsChargedButNoFailure(t *testing.T) {
 	file := tokenguard.WithStateFile(filepath.Join(t.TempDir(), "state"))
 	hang, inside := make(chan struct{}), make(chan struct{})
 	u := newUser(t, file)
@@ -186,7 +186,7 @@ func TestAcceptKilledInsideRequestFuncIsChargedButNoFailure(t *testing.T) {
 	assert.Equal(t, 2, other.Stats().Acquisitions.Hour.Used, "a late result frees nothing")
 }
 
-func TestAcceptEncryptionRotation(t *testing.T) {
+func TestEncryptionRotation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
 	key := func(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
 	file := tokenguard.WithStateFile(path)
@@ -203,7 +203,7 @@ func TestAcceptEncryptionRotation(t *testing.T) {
 	assert.ErrorIs(t, err, tokenguard.ErrRateLimited, "a lost key lifts no limit")
 }
 
-func TestAcceptWithoutTokenPersistence(t *testing.T) {
+func TestTokensStayOutOfEveryStore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
 	opts := []tokenguard.Option{tokenguard.WithStateFile(path), tokenguard.WithoutTokenPersistence()}
 	u := newUser(t, opts...)
@@ -216,7 +216,7 @@ func TestAcceptWithoutTokenPersistence(t *testing.T) {
 	assert.NotContains(t, string(data), token.Value())
 }
 
-func TestAcceptDamagedFileIsSetAsideAndCountsAsFull(t *testing.T) {
+func TestDamagedFileIsSetAsideAndCountsAsFull(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
 	file := tokenguard.WithStateFile(path)
 	u := newUser(t, file)
@@ -235,7 +235,7 @@ func TestAcceptDamagedFileIsSetAsideAndCountsAsFull(t *testing.T) {
 	assert.True(t, aside, "%v", files)
 }
 
-func TestAcceptSteppingClockFreesNothing(t *testing.T) {
+func TestSteppingClockFreesNothing(t *testing.T) {
 	u := newUser(t)
 	u.served(acquired, plain)
 	u.clock.move(-48 * time.Hour)
@@ -243,7 +243,7 @@ func TestAcceptSteppingClockFreesNothing(t *testing.T) {
 	assert.ErrorIs(t, err, tokenguard.ErrRefused)
 }
 
-func TestAcceptFloodsLeaveNothing(t *testing.T) {
+func TestFloodsLeaveNothing(t *testing.T) {
 	s := &mapStore{}
 	u := newUser(t, onStore(s)...)
 	u.served(acquired, plain)
@@ -258,7 +258,7 @@ func TestAcceptFloodsLeaveNothing(t *testing.T) {
 	assert.Equal(t, 1, u.up.count())
 }
 
-func TestAcceptStatsNamesAndSecrets(t *testing.T) {
+func TestStatsNamesAndSecrets(t *testing.T) {
 	var out bytes.Buffer
 	var events []tokenguard.Event
 	s := &mapStore{}
@@ -315,7 +315,7 @@ func subset(object any, names ...string) map[string]any {
 	return out
 }
 
-func TestAcceptNothingRunsAtRest(t *testing.T) {
+func TestNothingRunsAtRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // fails if a goroutine is left, and nobody closes the guard
 		up := &origin{lifetime: time.Hour}
 		g, err := tokenguard.New(up.request, tokenguard.WithClock(bubbleClock{}))

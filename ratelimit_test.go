@@ -18,7 +18,7 @@ import (
 
 func scoped(name string) tokenguard.Request { return tokenguard.Request{Scope: name} }
 
-func TestAcceptSlidingWindows(t *testing.T) {
+func TestSlidingWindows(t *testing.T) {
 	u := newUser(t)
 	u.served(acquired, scoped("1"))
 	u.refusedUntil(oddStart.Add(300*time.Second), tokenguard.ReasonMinInterval, scoped("2"))
@@ -37,14 +37,14 @@ func TestAcceptSlidingWindows(t *testing.T) {
 	u.served(acquired, scoped("21"))
 }
 
-func TestAcceptHourLimitAboveTheDayLimit(t *testing.T) {
+func TestHourLimitAboveTheDayLimit(t *testing.T) {
 	u := newUser(t, tokenguard.WithRateLimits(tokenguard.RateLimits{MaxRequestsPerHour: 50, MaxRequestsPerDay: 1}))
 	u.served(acquired, plain)
 	u.clock.move(time.Hour)
 	u.refusedUntil(oddStart.Add(24*time.Hour), tokenguard.ReasonDayLimit, scoped("2"))
 }
 
-func TestAcceptBackoffSequence(t *testing.T) {
+func TestBackoffSequence(t *testing.T) {
 	file := tokenguard.WithStateFile(t.TempDir() + "/state")
 	u := newUser(t, file)
 	u.up.next = []tokenguard.RequestFunc{failing(serverDown)}
@@ -65,7 +65,7 @@ func TestAcceptBackoffSequence(t *testing.T) {
 	assert.Zero(t, u.Stats().Limiter.ConsecutiveFailures)
 }
 
-func TestAcceptRetryAfter(t *testing.T) {
+func TestRetryAfter(t *testing.T) {
 	for _, test := range []struct {
 		header string
 		pause  time.Duration
@@ -87,7 +87,7 @@ func TestAcceptRetryAfter(t *testing.T) {
 	}
 }
 
-func TestAcceptHopelessKeyClosesAlone(t *testing.T) {
+func TestHopelessKeyClosesAlone(t *testing.T) {
 	for _, f := range []tokenguard.Failure{{StatusCode: 403, Message: "no permission for this scope"}, badRequest, unauthorized} {
 		u := newUser(t)
 		closes := failing(f)
@@ -110,7 +110,7 @@ func TestAcceptHopelessKeyClosesAlone(t *testing.T) {
 	}
 }
 
-func TestAcceptUnusableResultsFail(t *testing.T) {
+func TestUnusableResultsFail(t *testing.T) {
 	for name, next := range map[string]tokenguard.RequestFunc{
 		"empty":                      issuing("", time.Hour),
 		"a lifetime in a wrong unit": issuing("v", 3600),
@@ -134,7 +134,7 @@ func TestAcceptUnusableResultsFail(t *testing.T) {
 	}
 }
 
-func TestAcceptTheRejectedTokenAgainFails(t *testing.T) {
+func TestTheRejectedTokenAgainFails(t *testing.T) {
 	u := newUser(t)
 	u.up.next = []tokenguard.RequestFunc{issuing("same", time.Hour)}
 	token := u.served(acquired, plain).Token
@@ -143,7 +143,7 @@ func TestAcceptTheRejectedTokenAgainFails(t *testing.T) {
 	u.fails(with(unauthorized, token))
 }
 
-func TestAcceptErrorStaysUntouched(t *testing.T) {
+func TestErrorStaysUntouched(t *testing.T) {
 	u := newUser(t)
 	mine := errors.New("connection reset by peer")
 	u.up.next = []tokenguard.RequestFunc{func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
@@ -156,7 +156,7 @@ func TestAcceptErrorStaysUntouched(t *testing.T) {
 	assert.Equal(t, tokenguard.ReasonRequestFailed, failed.Verdict.Reason)
 }
 
-func TestAcceptAdoptIsChargedAndClearFreesNoStart(t *testing.T) {
+func TestAdoptIsChargedAndClearFreesNoStart(t *testing.T) {
 	u := newUser(t)
 	require.NoError(t, u.Adopt(t.Context(), tokenguard.NewTokenIn("fetched elsewhere", time.Hour)))
 	u.served(cached, plain)
@@ -188,7 +188,7 @@ func inBubble(t *testing.T, f func(t *testing.T, g *tokenguard.Guard, up *origin
 	})
 }
 
-func TestAcceptOneAcquisitionForAll(t *testing.T) {
+func TestOneAcquisitionForAll(t *testing.T) {
 	inBubble(t, func(t *testing.T, g *tokenguard.Guard, up *origin) {
 		leaderCtx, leave := context.WithCancel(t.Context())
 		var group sync.WaitGroup
@@ -211,7 +211,7 @@ func TestAcceptOneAcquisitionForAll(t *testing.T) {
 	})
 }
 
-func TestAcceptAtMostThreeKeysAtOnce(t *testing.T) {
+func TestAtMostThreeKeysAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, g *tokenguard.Guard, up *origin) {
 		began := time.Now()
 		var group sync.WaitGroup
@@ -231,7 +231,7 @@ func TestAcceptAtMostThreeKeysAtOnce(t *testing.T) {
 	}, tokenguard.WithRateLimits(tokenguard.RateLimits{MinInterval: 1, MaxRequestsPerHour: 10}))
 }
 
-func TestAcceptHangEndsAtTheTimeout(t *testing.T) {
+func TestHangEndsAtTheTimeout(t *testing.T) {
 	inBubble(t, func(t *testing.T, g *tokenguard.Guard, up *origin) {
 		up.next = []tokenguard.RequestFunc{func(ctx context.Context, _ tokenguard.Request) (tokenguard.Token, error) {
 			<-ctx.Done()
@@ -253,7 +253,7 @@ func TestAcceptHangEndsAtTheTimeout(t *testing.T) {
 	})
 }
 
-func TestAcceptCloseReleasesWaiters(t *testing.T) {
+func TestCloseReleasesWaiters(t *testing.T) {
 	inBubble(t, func(t *testing.T, g *tokenguard.Guard, up *origin) {
 		began := time.Now()
 		var group sync.WaitGroup
@@ -274,7 +274,7 @@ func TestAcceptCloseReleasesWaiters(t *testing.T) {
 	})
 }
 
-func TestAcceptWait(t *testing.T) {
+func TestWait(t *testing.T) {
 	inBubble(t, func(t *testing.T, g *tokenguard.Guard, up *origin) {
 		_, err := g.Token(t.Context())
 		require.NoError(t, err)

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
-
+	"github.com/stretchr/testify/require"
 	"github.com/tokenguard/tokenguard"
 )
 
@@ -18,12 +18,12 @@ const (
 	acquired = tokenguard.ReasonAcquired
 )
 
-func TestAcceptNewCallsNothing(t *testing.T) {
+func TestNewCallsNothing(t *testing.T) {
 	u := newUser(t)
 	assert.Zero(t, u.up.count())
 }
 
-func TestAcceptReportRejectsToken(t *testing.T) {
+func TestReportRejectsToken(t *testing.T) {
 	u := newUser(t)
 	first := u.served(acquired, plain).Token
 	u.report(tokenguard.Outcome{TokenID: first.ID()})
@@ -40,7 +40,7 @@ func TestAcceptReportRejectsToken(t *testing.T) {
 	assert.Equal(t, "secret-value-2", u.served(acquired, plain).Token.Value())
 }
 
-func TestAcceptRefusedAtOnceClosesTheScopeAlone(t *testing.T) {
+func TestRefusedAtOnceClosesTheScopeAlone(t *testing.T) {
 	u := newUser(t, quick)
 	first := u.served(acquired, plain).Token
 	u.clock.move(10 * time.Second)
@@ -49,7 +49,7 @@ func TestAcceptRefusedAtOnceClosesTheScopeAlone(t *testing.T) {
 	u.served(acquired, scoped("another"))
 }
 
-func TestAcceptQuotaNeedsConfirmation(t *testing.T) {
+func TestQuotaNeedsConfirmation(t *testing.T) {
 	u := newUser(t)
 	token := u.served(acquired, plain).Token
 	u.clock.move(30 * time.Minute)
@@ -69,7 +69,7 @@ func TestAcceptQuotaNeedsConfirmation(t *testing.T) {
 	assert.NotEqual(t, token.ID(), u.served(acquired, plain).Token.ID(), "spent")
 }
 
-func TestAcceptSuccessClearsSuspicion(t *testing.T) {
+func TestSuccessClearsSuspicion(t *testing.T) {
 	u := newUser(t)
 	token := u.served(acquired, plain).Token
 	u.clock.move(30 * time.Minute)
@@ -84,7 +84,7 @@ func TestAcceptSuccessClearsSuspicion(t *testing.T) {
 	u.served(acquired, plain)
 }
 
-func TestAcceptStatedEmptyIsSpentAtOnceUntilReset(t *testing.T) {
+func TestStatedEmptyIsSpentAtOnceUntilReset(t *testing.T) {
 	u := newUser(t)
 	token := u.served(acquired, plain).Token
 	u.clock.move(time.Minute)
@@ -94,7 +94,7 @@ func TestAcceptStatedEmptyIsSpentAtOnceUntilReset(t *testing.T) {
 	assert.Equal(t, token.ID(), u.served(cached, plain).Token.ID(), "usable again at its reset")
 }
 
-func TestAcceptOtherClassesMarkNothing(t *testing.T) {
+func TestOtherClassesMarkNothing(t *testing.T) {
 	for _, f := range []tokenguard.Failure{serverDown, badRequest, tooFast, accountBan, {Message: "what"}} {
 		u := newUser(t)
 		token := u.served(acquired, plain).Token
@@ -104,7 +104,7 @@ func TestAcceptOtherClassesMarkNothing(t *testing.T) {
 	}
 }
 
-func TestAcceptFailureWithoutFailingSaysSo(t *testing.T) {
+func TestFailureWithoutFailingSaysSo(t *testing.T) {
 	u := newUser(t)
 	u.served(acquired, plain)
 	u.clock.move(time.Hour)
@@ -113,7 +113,7 @@ func TestAcceptFailureWithoutFailingSaysSo(t *testing.T) {
 	u.served(cached, plain)
 }
 
-func TestAcceptDedup(t *testing.T) {
+func TestDedup(t *testing.T) {
 	failed := func(text string) tokenguard.Request {
 		return tokenguard.Request{Caller: "worker-1", Failure: tokenguard.Failure{StatusCode: 401, Message: text}}
 	}
@@ -168,7 +168,7 @@ func TestAcceptDedup(t *testing.T) {
 	})
 }
 
-func TestAcceptExpiry(t *testing.T) {
+func TestExpiry(t *testing.T) {
 	for _, test := range []struct {
 		name               string
 		lifetime, expected time.Duration
@@ -198,7 +198,7 @@ func TestAcceptExpiry(t *testing.T) {
 	}
 }
 
-func TestAcceptLastStretchStillServes(t *testing.T) {
+func TestLastStretchStillServes(t *testing.T) {
 	u := newUser(t)
 	u.up.lifetime = 100 * time.Second
 	u.served(acquired, plain)
@@ -209,7 +209,7 @@ func TestAcceptLastStretchStillServes(t *testing.T) {
 	u.served(acquired, plain)
 }
 
-func TestAcceptYear9999(t *testing.T) {
+func TestYear9999(t *testing.T) {
 	for name, token := range map[string]tokenguard.Token{
 		"an instant": tokenguard.NewToken("v", time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)),
 		"a lifetime": tokenguard.NewTokenIn("v", math.MaxInt64),
@@ -225,7 +225,7 @@ func TestAcceptYear9999(t *testing.T) {
 	}
 }
 
-func TestAcceptCallerKeepsTokenItSaysNothingAbout(t *testing.T) {
+func TestCallerKeepsTokenItSaysNothingAbout(t *testing.T) {
 	u := newUser(t)
 	token := u.served(acquired, plain).Token
 	for _, f := range []tokenguard.Failure{serverDown, badRequest, accountBan} {
@@ -242,7 +242,7 @@ func TestAcceptCallerKeepsTokenItSaysNothingAbout(t *testing.T) {
 	assert.Equal(t, token.ID(), u.served(cached, with(paused, token)).Token.ID())
 }
 
-func TestAcceptScopesShareNothingButLimits(t *testing.T) {
+func TestScopesShareNothingButLimits(t *testing.T) {
 	u := newUser(t)
 	u.served(acquired, tokenguard.Request{Scope: "a"})
 	u.refusedUntil(oddStart.Add(300*time.Second), tokenguard.ReasonMinInterval, tokenguard.Request{Scope: "b"})
@@ -252,7 +252,7 @@ func TestAcceptScopesShareNothingButLimits(t *testing.T) {
 	assert.Equal(t, "a", u.served(cached, tokenguard.Request{Scope: "a"}).Token.Scope())
 }
 
-func TestAcceptLeastRecentlyUsedGoesFirst(t *testing.T) {
+func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 	u := newUser(t, tokenguard.WithCache(tokenguard.CacheConfig{MaxTokens: 2}))
 	scope := func(name string) tokenguard.Request { return tokenguard.Request{Scope: name} }
 	u.served(acquired, scope("a"))
@@ -266,4 +266,71 @@ func TestAcceptLeastRecentlyUsedGoesFirst(t *testing.T) {
 	assert.Equal(t, 2, u.Stats().Cache.Size)
 	_, err := u.Acquire(t.Context(), scope("b"))
 	assert.ErrorIs(t, err, tokenguard.ErrRefused, "the window holds its 3 starts, and eviction frees none")
+}
+
+// RetryAt is when this caller could next have a token. The same report again confirms nothing, so after the 60 s the
+// token in doubt is tried once more: a second refusal confirms, and it is replaced at once.
+func TestWaitWithOneReportOfQuota(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *tokenguard.Guard, up *origin) {
+		up.next = []tokenguard.RequestFunc{issuing("first", 24*time.Hour), issuing("second", 24*time.Hour)}
+		began := time.Now()
+		token, err := g.Token(t.Context())
+		require.NoError(t, err)
+		time.Sleep(10 * time.Minute)
+		grant, err := g.Wait(t.Context(), with(outOfQuota, token))
+		require.NoError(t, err)
+		assert.Equal(t, "first", grant.Token.Value())
+		assert.Equal(t, 11*time.Minute, time.Since(began))
+		grant, err = g.Wait(t.Context(), with(outOfQuota, token))
+		require.NoError(t, err)
+		assert.Equal(t, "second", grant.Token.Value())
+		assert.Equal(t, 11*time.Minute, time.Since(began))
+	}, tokenguard.WithManager(tokenguard.ManagerConfig{ReplaceSpentEarly: true}), quick)
+}
+
+// A test's clock may begin anywhere, also where nobody set it.
+func TestClocksOfTests(t *testing.T) {
+	for _, start := range []time.Time{{}, time.Unix(0, 0), time.Unix(1, 0), time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)} {
+		t.Run(start.Format(time.DateOnly), func(t *testing.T) {
+			clock := &handClock{now: start}
+			u := newUser(t, tokenguard.WithClock(clock))
+			u.clock = clock
+			token := u.served(acquired, plain).Token
+			assert.True(t, token.Expiry().Equal(start.Add(24*time.Hour)), "%v", token.Expiry())
+			u.refusedUntil(start.Add(300*time.Second), tokenguard.ReasonMinInterval, scoped("other"))
+			u.served(acquired, scoped("other"))
+			u.clock.set(start.Add(24*time.Hour - 10*time.Second - 1))
+			u.served(cached, plain)
+			u.clock.move(1)
+			u.served(acquired, plain)
+		})
+	}
+}
+
+// "RetryAt is when this caller could next have a token": a token that may be refreshed opens row 4 before it expires.
+func TestRetryAtWithRefreshAhead(t *testing.T) {
+	u := newUser(t, quick, tokenguard.WithRefreshAhead(5*time.Minute))
+	u.up.lifetime = 20 * time.Minute
+	token := u.served(acquired, plain).Token
+	u.clock.move(time.Minute)
+	u.report(tokenguard.Outcome{TokenID: token.ID(), Failure: noneLeft})
+	u.refusedUntil(oddStart.Add(15*time.Minute-10*time.Second), tokenguard.ReasonTokenTooNew, plain)
+	u.served(acquired, plain)
+}
+
+// The others are served where the predictor lifts a suspicion, so its veto closes nothing for them.
+func TestRetryAtOfWhomThePredictorServes(t *testing.T) {
+	u := newUser(t, tokenguard.WithRateLimits(tokenguard.RateLimits{MinInterval: time.Minute}))
+	token := u.served(acquired, plain).Token
+	u.clock.move(40 * time.Minute)
+	u.report(tokenguard.Outcome{TokenID: token.ID(), Failure: outOfQuota})
+	u.clock.move(time.Minute)
+	u.report(tokenguard.Outcome{TokenID: token.ID(), Failure: outOfQuota})
+	for range 100 {
+		u.clock.move(100 * time.Millisecond)
+		u.report(tokenguard.Outcome{TokenID: token.ID(), Caller: "another", Latency: time.Second})
+	}
+	u.served(acquired, scoped("other")) // closes the limiter
+	u.refusedUntil(u.now().Add(time.Minute), tokenguard.ReasonMinInterval, plain)
+	assert.Equal(t, token.ID(), u.served(cached, plain).Token.ID())
 }

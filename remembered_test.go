@@ -18,7 +18,7 @@ import (
 // With a user-supplied clock every call is decided anew; without one, answers are remembered for as long as they are
 // good. Both must answer alike, whatever is asked and when. To see it fail, remember what a rate_limited report was
 // answered, or forget d.Until in StableUntil.
-func TestAcceptRememberedAnswersAreTheDecidedOnes(t *testing.T) {
+func TestRememberedAnswersAreTheDecidedOnes(t *testing.T) {
 	for seed := range uint64(40) {
 		synctest.Test(t, func(t *testing.T) { compareAnswers(t, seed) })
 		if t.Failed() {

@@ -311,7 +311,7 @@ func TestI8(t *testing.T) {
 	assert.LessOrEqual(t, d, 25*time.Hour)
 }
 
-// I9: to see it fail, make MaxScopes or maxTombstones large, or keep reports of tokens that are unknown. See floods_test.go.
+// I9: to see it fail, make MaxScopes or maxTombstones large, or keep reports of tokens that are unknown. See bounds_test.go.
 func TestI9(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		for i := range 2000 {

@@ -17,7 +17,7 @@ import (
 // Two guards on one store, random calls, reports, adoptions and clears, and a clock that moves by what the rules speak
 // of. Explain foresees each answer and changes nothing; an ordinary need is refused up to RetryAt and answered then; who
 // was served is served again. To see it fail, let Manager refuse until the expiry where WithRefreshAhead opens sooner.
-func TestAcceptRandomWalk(t *testing.T) {
+func TestRandomWalk(t *testing.T) {
 	for seed := range uint64(50) {
 		if newWalk(t, seed).run(); t.Failed() {
 			t.Fatal("seed", seed)

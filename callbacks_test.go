@@ -22,7 +22,7 @@ import (
 )
 
 // "A failure is remembered, also the first one", also where the user's classifier cannot read it; and it blocks nobody.
-func TestAcceptClassifierThatPanics(t *testing.T) {
+func TestClassifierThatPanics(t *testing.T) {
 	var told []tokenguard.Event
 	u := newUser(t, tokenguard.WithClassifier(func(tokenguard.Failure) tokenguard.Class { panic("cannot read it") }),
 		tokenguard.WithObserver(func(e tokenguard.Event) {
@@ -43,7 +43,7 @@ func TestAcceptClassifierThatPanics(t *testing.T) {
 
 // I5, I6: an observer may call the guard, also in the middle of an acquisition. What it asks for there cannot come before
 // it returns, which ends as a RequestFunc that hangs would.
-func TestAcceptObserverCallsTheGuard(t *testing.T) {
+func TestObserverCallsTheGuard(t *testing.T) {
 	for _, kind := range []tokenguard.EventKind{tokenguard.EventStarted, tokenguard.EventAcquired, tokenguard.EventFailed} {
 		for name, call := range map[string]func(*tokenguard.Guard){
 			"token": func(g *tokenguard.Guard) { _, _ = g.Token(context.Background()) },
@@ -93,7 +93,7 @@ func TestAcceptObserverCallsTheGuard(t *testing.T) {
 }
 
 // "The same value is in the grant, the error, the log record, the event": for a grant, a refusal and a failure.
-func TestAcceptOneVerdictEverywhere(t *testing.T) {
+func TestOneVerdictEverywhere(t *testing.T) {
 	var last tokenguard.Event
 	var log bytes.Buffer
 	u := newUser(t, tokenguard.WithLogger(slog.New(slog.NewJSONHandler(&log, nil))),
@@ -133,7 +133,7 @@ func TestAcceptOneVerdictEverywhere(t *testing.T) {
 }
 
 // I10: an error holds what RequestFunc returned or panicked with, untouched. It leaves through Unwrap alone.
-func TestAcceptErrorsPrintNoSecret(t *testing.T) {
+func TestErrorsPrintNoSecret(t *testing.T) {
 	type refusal struct{ Body string }
 	for name, next := range map[string]tokenguard.RequestFunc{
 		"panic": func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
@@ -165,7 +165,7 @@ func TestAcceptErrorsPrintNoSecret(t *testing.T) {
 }
 
 // "Stats, the early warning event and the docs say so with numbers and the setting to choose."
-func TestAcceptBudgetWarningNamesTheSetting(t *testing.T) {
+func TestBudgetWarningNamesTheSetting(t *testing.T) {
 	var warnings []string
 	u := newUser(t, tokenguard.WithObserver(func(e tokenguard.Event) {
 		if e.Kind == tokenguard.EventWarning {
@@ -188,7 +188,7 @@ func TestAcceptBudgetWarningNamesTheSetting(t *testing.T) {
 
 // A value is hidden wherever it stands, but a short one must not eat the words that hold its letters, and what a caller
 // names as failing must not change what its failure means.
-func TestAcceptHidingLeavesWordsAlone(t *testing.T) {
+func TestHidingLeavesWordsAlone(t *testing.T) {
 	for _, value := range []string{"a", "quota", "in", "a-long-secret-value"} {
 		t.Run(value, func(t *testing.T) {
 			u := newUser(t)
