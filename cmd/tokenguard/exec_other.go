@@ -22,7 +22,7 @@ func become(args, environ []string) error {
 		return &exitError{code: ended.ExitCode()}
 	}
 	if err != nil {
-		return &exitError{127, fmt.Errorf("tokenguard: run %s: %w", args[0], err)}
+		return cannotBecome(args[0], err)
 	}
 	return nil
 }

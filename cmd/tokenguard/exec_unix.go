@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -96,5 +95,5 @@ func become(args, environ []string) error {
 	if err == nil {
 		err = syscall.Exec(path, args, environ)
 	}
-	return &exitError{127, fmt.Errorf("tokenguard: run %s: %w", args[0], err)}
+	return cannotBecome(args[0], err)
 }

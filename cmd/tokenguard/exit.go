@@ -51,7 +51,7 @@ func storeError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := errors.AsType[*tokenguard.ConfigError](err); ok {
+	if _, ok := errors.AsType[*tokenguard.ConfigError](err); ok || errors.Is(err, tokenguard.ErrRequest) {
 		return &exitError{exitUsage, err}
 	}
 	return &exitError{exitStore, err}
@@ -105,7 +105,9 @@ func tell(w io.Writer, err error) int {
 var flagNames = strings.NewReplacer("WithStateFile", "--state", "WithSharedStateFile", "--state with --shared", "WithName", "--name",
 	"WithStore", "--redis", "WithRenewalLimits", "--timeout", "WithRenewal", "--renew", "WithPrefix", "--prefix", "WithRequestTimeout", "--timeout", "WithConfig", "--config",
 	"WithRateLimits", "--config", "WithCache", "--config", "WithDedup", "--config", "WithManager", "--config", "WithPredictor", "--config",
-	"WithRefreshAhead", "refresh_ahead", "WithEncryption", "the guards' encryption")
+	"WithRefreshAhead", "refresh_ahead", "WithEncryption", "the guards' encryption", "Request.Scope", "--scope", "Outcome.ResetAt", "--reset-at")
 
-// asFlags names flags where the library names its options.
-func asFlags(text string) string { return flagNames.Replace(text) }
+// asFlags names flags where the library names its options, and the program once.
+func asFlags(text string) string {
+	return strings.ReplaceAll(flagNames.Replace(text), ": tokenguard: ", ": ")
+}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -24,6 +23,7 @@ type fetch struct {
 
 const (
 	keptStderr = 4 << 10         // bytes of the command's complaint that decide its class
+	keptStdout = 1 << 20         // bytes of its output: a token has at most 64 KiB, the JSON around it may have more
 	afterwards = 2 * time.Second // for children that hold the command's output after it was killed
 )
 
@@ -37,11 +37,15 @@ func (f *fetch) request(ctx context.Context, _ tokenguard.Request) (tokenguard.T
 
 func (f *fetch) run(ctx context.Context, stdin io.Reader) (tokenguard.Token, error) {
 	cmd := exec.CommandContext(ctx, f.command[0], f.command[1:]...)
-	var out bytes.Buffer
+	out := &capped{most: keptStdout}
 	said := &tail{most: keptStderr}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, io.MultiWriter(os.Stderr, said)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, out, io.MultiWriter(os.Stderr, said)
 	cmd.WaitDelay = afterwards
-	if err := runGroup(ctx, cmd); err != nil {
+	err := runGroup(ctx, cmd)
+	if out.over {
+		return tokenguard.Token{}, f.unusable("it printed more than 1 MiB, not a token", "")
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			return tokenguard.Token{}, ctx.Err()
 		}
@@ -50,7 +54,23 @@ func (f *fetch) run(ctx context.Context, stdin io.Reader) (tokenguard.Token, err
 			return tokenguard.Token{}, f.failed(err, strings.TrimSpace(string(said.last)))
 		}
 	}
-	return f.token(out.Bytes())
+	return f.token(out.kept)
+}
+
+// capped keeps what is written to it up to a bound. Beyond it, the writer is told that nobody listens.
+type capped struct {
+	most int
+	kept []byte
+	over bool
+}
+
+func (c *capped) Write(p []byte) (int, error) {
+	if len(c.kept)+len(p) > c.most {
+		c.over = true
+		return 0, io.ErrShortWrite
+	}
+	c.kept = append(c.kept, p...)
+	return len(p), nil
 }
 
 // tail keeps the end of what is written to it.

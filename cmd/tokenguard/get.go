@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -77,10 +76,13 @@ without COMMAND only reports.`,
 				return usage("get needs the command that fetches a token: tokenguard get -- COMMAND")
 			}
 			token, err := a.token(cmd, args)
-			if err == nil && len(args) > 0 {
-				fmt.Fprintln(cmd.OutOrStdout(), token.Value())
+			if err != nil || len(args) == 0 {
+				return err
 			}
-			return err
+			if _, err := fmt.Fprintln(cmd.OutOrStdout(), token.Value()); err != nil {
+				return &exitError{exitStore, fmt.Errorf("tokenguard: the token cannot be written to standard output: %w; it is kept for the next call", err)}
+			}
+			return nil
 		},
 	}
 	a.flags(cmd)
@@ -93,13 +95,22 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 	if err != nil {
 		return token, err
 	}
-	name := strings.Join(command[:min(1, len(command))], "") // as it was given
-	if len(command) > 0 {
-		if command, err = ready(command); err != nil {
-			return token, err
-		}
+	if err := a.checkTimes(); err != nil {
+		return token, err
 	}
-	renewal, err := a.renewal()
+	if len(command) == 0 {
+		return token, a.justReport(cmd, failure)
+	}
+	name := command[0] // as it was given
+	if command, err = ready(command); err != nil {
+		return token, err
+	}
+	spare, err := hold()
+	if err != nil {
+		return token, err
+	}
+	defer spare.free()
+	options, err := a.renewal(spare)
 	if err != nil {
 		return token, err
 	}
@@ -116,18 +127,12 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 	if a.caller == "" {
 		a.caller = os.Getenv("USER") + " " + name
 	}
-	f := &fetch{command: command, lifetime: a.lifetime, json: a.json, renews: a.renew != ""}
-	if len(command) > 0 {
-		if f.spare, err = hold(); err != nil {
-			return token, err
-		}
-		defer f.spare.free()
-	}
+	f := &fetch{command: command, lifetime: a.lifetime, json: a.json, renews: a.renew != "", spare: spare}
 	if err := a.open(); err != nil {
 		return token, err
 	}
 	defer a.close()
-	g, err := tokenguard.New(f.request, append(renewal, tokenguard.WithName(a.name), a.option(), tokenguard.WithClassifier(classOf),
+	g, err := tokenguard.New(f.request, append(options, tokenguard.WithName(a.name), a.option(), tokenguard.WithClassifier(classOf),
 		tokenguard.WithConfig(config), tokenguard.WithRequestTimeout(a.timeout), tokenguard.WithFreshness(0))...)
 	if err != nil {
 		return token, storeError(err)
@@ -138,12 +143,9 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 		}
 	}()
 	ctx := cmd.Context()
-	if a.report != "" && failure.IsZero() || len(command) == 0 {
+	if a.report != "" && failure.IsZero() {
 		if err := g.Report(ctx, tokenguard.Outcome{TokenID: a.failing, Failure: failure}); err != nil {
-			return token, &exitError{exitStore, err}
-		}
-		if len(command) == 0 {
-			return token, nil
+			return token, storeError(err)
 		}
 	}
 	req := tokenguard.Request{Scope: a.scope, Caller: a.caller, Failure: failure}
@@ -177,6 +179,9 @@ func (a *access) exitFor(err error) error {
 	if err == nil {
 		return nil
 	}
+	if errors.Is(err, tokenguard.ErrRequest) {
+		return &exitError{exitUsage, err}
+	}
 	code, hint := exitFault, ""
 	if failed, ok := errors.AsType[*tokenguard.RequestError](err); ok {
 		// Not the command's own words: it has said them, and they may hold a token.
@@ -208,6 +213,32 @@ func (a *access) exitFor(err error) error {
 		code, err = exitInterrupted, errors.New("tokenguard: interrupted; a token that the command still brings is kept")
 	}
 	return &exitError{code, fmt.Errorf("%w%s", err, hint)}
+}
+
+// checkTimes refuses durations that would otherwise be taken for others.
+func (a *access) checkTimes() error {
+	switch {
+	case a.lifetime < 0:
+		return usage("--lifetime %v: want above 0, or 0 for one that is not stated", a.lifetime)
+	case a.timeout <= 0:
+		return usage("--timeout %v: want above 0, up to 1h", a.timeout)
+	case a.wait < 0:
+		return usage("--wait %v: want above 0, or 0 for no wait", a.wait)
+	}
+	return nil
+}
+
+// justReport is get without COMMAND.
+func (a *access) justReport(cmd *cobra.Command, failure tokenguard.Failure) error {
+	if a.failing == "" {
+		return usage("--report %s without COMMAND says nothing: name the token with --failing ID, or --failing - and the token on standard input", a.report)
+	}
+	r := reported{place: a.place, token: a.failing, config: a.config}
+	if err := r.check(cmd); err != nil {
+		return err
+	}
+	_, err := r.record(cmd, "--failing", tokenguard.Outcome{Failure: failure})
+	return err
 }
 
 // failure is what --report says.

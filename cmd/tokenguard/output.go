@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -25,7 +26,7 @@ func (f *fetch) unusable(why, instead string) error {
 
 // token reads the command's output. Its errors never show it.
 func (f *fetch) token(out []byte) (tokenguard.Token, error) {
-	text := strings.TrimSpace(string(out))
+	text := strings.TrimSpace(strings.TrimPrefix(string(out), "\ufeff")) // which some shells put in front
 	if f.json {
 		return f.response(text)
 	}
@@ -59,8 +60,31 @@ func noToken(text string) (why, instead string) {
 		return "it printed a sentence, not a token", text
 	case !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl):
 		return "it printed what is no text", ""
+	case strings.ContainsFunc(text, func(r rune) bool { return r > unicode.MaxASCII }):
+		return "it printed characters that no header can carry, not a token", text
+	case isAnswer(text):
+		return "it printed one word that is an answer, not a token", text
 	}
 	return "", ""
+}
+
+// oneWord are answers of one word that tell nothing of an upstream.
+var oneWord = regexp.MustCompile(`(?i)^(error|fail(ed|ure)?|false|true|ok|none|nil|null|nan|n/a|unknown|[1-5][0-9]{2})$`)
+
+// isAnswer reports whether a text without blanks is a refusal: a word, a status, or words joined as error codes are. Random
+// letters are as good as never such words.
+func isAnswer(text string) bool {
+	if oneWord.MatchString(text) {
+		return true
+	}
+	if len(text) > 32 || strings.Trim(strings.ToLower(text), "abcdefghijklmnopqrstuvwxyz_-.!") != "" {
+		return false
+	}
+	switch j := judge(answered{Text: text}); j.Class {
+	case classify.AuthInvalid, classify.Forbidden, classify.RateLimited, classify.QuotaExhausted: // others are read from too little
+		return j.Confidence >= sure
+	}
+	return false
 }
 
 // response reads a token response of OAuth 2, or of a registry's token server, which says token for access_token.

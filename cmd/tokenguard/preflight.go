@@ -65,6 +65,15 @@ func cannotRun(name string, err error) error {
 	return &exitError{code, fmt.Errorf("tokenguard: cannot run %s: %w; nothing was charged", name, cause(err))}
 }
 
+// cannotBecome is a PROGRAM that was ready before the token was fetched and is not now.
+func cannotBecome(name string, err error) error {
+	code := exitNotExecutable
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		code = exitNotFound
+	}
+	return &exitError{code, fmt.Errorf("tokenguard: run %s: %w; the token is kept for the next call", name, cause(err))}
+}
+
 // cause is what err says without the name that was said already.
 func cause(err error) error {
 	if e, ok := errors.AsType[*exec.Error](err); ok {

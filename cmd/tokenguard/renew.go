@@ -20,7 +20,7 @@ type lastAnswer struct {
 }
 
 // renewal are the options of --renew; none without it.
-func (a *access) renewal() ([]tokenguard.Option, error) {
+func (a *access) renewal(spare reserve) ([]tokenguard.Option, error) {
 	words := strings.Fields(a.renew)
 	switch {
 	case a.renew == "":
@@ -34,14 +34,15 @@ func (a *access) renewal() ([]tokenguard.Option, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &fetch{command: command, lifetime: a.lifetime, json: true}
+	f := &fetch{command: command, lifetime: a.lifetime, json: true, spare: spare}
 	renew := func(ctx context.Context, old tokenguard.Token) (tokenguard.Token, error) {
 		in, err := json.Marshal(lastAnswer{old.Value(), old.RefreshToken(), old.Expiry(), old.Identity(), old.Scope()})
 		if err != nil {
 			return tokenguard.Token{}, err
 		}
+		spare.free()
 		return f.run(ctx, bytes.NewReader(in))
 	}
-	limits := tokenguard.RenewalLimits{Timeout: min(max(a.timeout, 0), time.Hour)} // a wrong one is told as the timeout's
+	limits := tokenguard.RenewalLimits{Timeout: min(a.timeout, time.Hour)} // a longer one is told as the timeout's
 	return []tokenguard.Option{tokenguard.WithRenewal(renew), tokenguard.WithRenewalLimits(limits)}, nil
 }

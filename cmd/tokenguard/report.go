@@ -78,42 +78,9 @@ func (r *reported) run(cmd *cobra.Command) error {
 	if o.ResetAt, err = instantOrIn(r.resetAt); err != nil {
 		return err
 	}
-	if o.TokenID, err = tokenOf(cmd, "--token", r.token); err != nil {
-		return err
-	}
-	config, err := readConfig(cmd, r.config)
+	token, err := r.record(cmd, "--token", o)
 	if err != nil {
 		return err
-	}
-	if err := r.open(); err != nil {
-		return err
-	}
-	defer r.close()
-	before, err := r.standing(cmd.Context())
-	if err != nil {
-		return err
-	}
-	if find(before, o.TokenID) == nil {
-		return &exitError{exitFault, fmt.Errorf("tokenguard: %s knows no token %s: nothing was recorded", &r.place, o.TokenID)}
-	}
-	g, err := r.guard(before, tokenguard.WithConfig(config))
-	if err != nil {
-		return err
-	}
-	err = g.Report(cmd.Context(), o)
-	if cerr := g.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return storeError(err)
-	}
-	after, err := r.look(cmd.Context())
-	if err != nil {
-		return err
-	}
-	token := find(after, o.TokenID)
-	if token == nil {
-		return &exitError{exitFault, fmt.Errorf("tokenguard: %s does not know token %s any longer", &r.place, o.TokenID)}
 	}
 	class := tokenguard.Classify(o.Failure)
 	if r.json {
@@ -128,6 +95,47 @@ func (r *reported) run(cmd *cobra.Command) error {
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "recorded: %s; token %s is %s\n", said, token.ID, token.State)
 	return err
+}
+
+// record reports how a call with the token that a flag names ended, and returns what is then known of the token.
+func (r *reported) record(cmd *cobra.Command, flag string, o tokenguard.Outcome) (token *inspectedToken, err error) {
+	if o.TokenID, err = tokenOf(cmd, flag, r.token); err != nil {
+		return nil, err
+	}
+	config, err := readConfig(cmd, r.config)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.open(); err != nil {
+		return nil, err
+	}
+	defer r.close()
+	before, err := r.standing(cmd.Context())
+	if err != nil {
+		return nil, err
+	}
+	if find(before, o.TokenID) == nil {
+		return nil, &exitError{exitFault, fmt.Errorf("tokenguard: %s knows no token %s: nothing was recorded", &r.place, o.TokenID)}
+	}
+	g, err := r.guard(before, tokenguard.WithConfig(config))
+	if err != nil {
+		return nil, err
+	}
+	err = g.Report(cmd.Context(), o)
+	if cerr := g.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return nil, storeError(err)
+	}
+	after, err := r.look(cmd.Context())
+	if err != nil {
+		return nil, err
+	}
+	if token = find(after, o.TokenID); token == nil {
+		return nil, &exitError{exitFault, fmt.Errorf("tokenguard: %s does not know token %s any longer", &r.place, o.TokenID)}
+	}
+	return token, nil
 }
 
 // find is what the state knows of a token; nil: nothing.
