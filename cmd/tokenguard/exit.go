@@ -105,7 +105,7 @@ func tell(w io.Writer, err error) int {
 var flagNames = strings.NewReplacer("WithStateFile", "--state", "WithSharedStateFile", "--state with --shared", "WithName", "--name",
 	"WithStore", "--redis", "WithRenewalLimits", "--timeout", "WithRenewal", "--renew", "WithPrefix", "--prefix", "WithRequestTimeout", "--timeout", "WithConfig", "--config",
 	"WithRateLimits", "--config", "WithCache", "--config", "WithDedup", "--config", "WithManager", "--config", "WithPredictor", "--config",
-	"WithRefreshAhead", "refresh_ahead", "WithEncryption", "the guards' encryption", "Request.Scope", "--scope", "Outcome.ResetAt", "--reset-at")
+	"WithRefreshAhead", "refresh_ahead", "WithEncryption", "--key-file", "Request.Scope", "--scope", "Outcome.ResetAt", "--reset-at")
 
 // asFlags names flags where the library names its options, and the program once.
 func asFlags(text string) string {

@@ -20,6 +20,7 @@ type access struct {
 	json, verbose            bool
 	renew                    string
 	report, message, failing string
+	keyFile                  string
 }
 
 func (a *access) flags(cmd *cobra.Command) {
@@ -38,6 +39,8 @@ func (a *access) flags(cmd *cobra.Command) {
 	flags.StringVar(&a.report, "report", "", "how the call made with --failing ended: `ok|quota|auth|status=N`")
 	flags.StringVar(&a.message, "message", "", "what the upstream answered, with --report")
 	flags.StringVar(&a.failing, "failing", "", "the token of --report: its `ID`, or - to read the token from standard input")
+	flags.StringVar(&a.keyFile, "key-file", "", "`FILE` with the keys of the guards' encryption, the newest first: a line each, 32 bytes in base64 or hex")
+	complete(cmd, "key-file")
 	complete(cmd, "config", "json", "jsonc")
 	completeWords(cmd, "report", outcomes...)
 	completeWords(cmd, "failing", "-")
@@ -117,6 +120,13 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 	if err := a.check(cmd); err != nil {
 		return token, err
 	}
+	keys, err := readKeys(a.keyFile)
+	if err != nil {
+		return token, err
+	}
+	if len(keys) > 0 {
+		options = append(options, tokenguard.WithEncryption(keys...))
+	}
 	if a.failing, err = tokenOf(cmd, "--failing", a.failing); err != nil {
 		return token, err
 	}
@@ -151,6 +161,9 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 	req := tokenguard.Request{Scope: a.scope, Caller: a.caller, Failure: failure}
 	if !failure.IsZero() {
 		req.Failing = a.failing
+	}
+	if err := a.opens(ctx, g, req); err != nil {
+		return token, err
 	}
 	ask := g.Acquire
 	if a.wait > 0 {
