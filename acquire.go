@@ -163,8 +163,7 @@ func (g *Guard) decide(ctx context.Context, c *acquireCall) (decide.Decision, er
 func takeTurn(ctx context.Context, r *replica.Replica, id, operation string) bool {
 	var has atomic.Bool // a commit that was given up may still run
 	take := func(draft *replica.Draft) bool {
-		rec := draft.Doc.Tokens[id]
-		has.Store(rec != nil && rec.Try(operation, draft.At.Now))
+		has.Store(draft.Doc.Try(id, operation, draft.At.Now))
 		return has.Load()
 	}
 	if _, err := r.Commit(ctx, take); err != nil {

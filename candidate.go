@@ -197,6 +197,7 @@ func (c *candidate) seed(ctx context.Context) {
 			if rec.Kind != ledger.Anonymous {
 				continue
 			}
+			rec = from.Edit(rec)
 			named := *NewToken(nameFor(id), time.Time{}).read().secret
 			had := rec.HasValue()
 			rec.ID, rec.Successor = named.ID, ""

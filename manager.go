@@ -172,7 +172,7 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 	}
 	final, steps := v.Steps(r.Now)
 	if final.LiftsSuspicion { // the refusal comes after it
-		doc.Newest(q.Scope).ClearSuspicion()
+		doc.Edit(doc.Newest(q.Scope)).ClearSuspicion()
 	}
 	retry := v.RetryAt(r.Now)
 	word := func(rl decide.Decision) Verdict {

@@ -222,7 +222,7 @@ func (g *Guard) liftSuspicion(ctx context.Context, q *decide.Request) error {
 		if !onDraft(d, &own).Decide(d.At.Now).LiftsSuspicion {
 			return false
 		}
-		newest := d.Doc.Newest(own.Scope)
+		newest := d.Doc.Edit(d.Doc.Newest(own.Scope))
 		newest.ClearSuspicion()
 		for i := range newest.Evidence {
 			newest.Evidence[i].Known = 0 // the predictor answers a call that says it again

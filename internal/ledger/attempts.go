@@ -78,7 +78,8 @@ func (d *Document) Complete(policy *Policy, l *Completion) bool {
 		d.Counts.Successes++
 		if inTime {
 			d.Failures = Streak{}
-			if k := d.Scopes[l.Attempt.Scope]; k != nil {
+			if d.Scopes[l.Attempt.Scope] != nil {
+				k := d.ScopeFor(l.Attempt.Scope)
 				k.Closed, k.Refusals, k.Last = Pause{}, 0, Streak{}
 			}
 		}
@@ -137,7 +138,7 @@ type Clearing struct {
 func (d *Document) Clear(what Clearing, now timeline.Instant) (changed bool) {
 	for id, r := range d.Tokens {
 		if (what.Suspicion == "*" || what.Suspicion == id) && r.doubted() {
-			r.ClearSuspicion()
+			d.Edit(r).ClearSuspicion()
 			changed = true
 		}
 	}
@@ -147,6 +148,7 @@ func (d *Document) Clear(what Clearing, now timeline.Instant) (changed bool) {
 	}
 	for _, r := range d.Tokens {
 		if i := r.Identity; i != nil && i.Ended == 0 && what.Identity != "" && (i.ID == what.Identity || r == newest) {
+			r = d.Edit(r)
 			gone := *i
 			gone.Ended, gone.Cleared, gone.Lease, gone.Spare, gone.SpareHash = now, true, Lease{}, Parts{}, ""
 			r.Identity, changed = &gone, true
@@ -167,7 +169,7 @@ func (d *Document) Clear(what Clearing, now timeline.Instant) (changed bool) {
 		if i := r.Identity; i != nil && what.Backoff && (i.Last.Count > 0 || i.Closed.Until != 0) {
 			open := *i
 			open.Last, open.Closed, open.Refusals = Streak{}, Pause{}, 0
-			r.Identity, changed = &open, true
+			d.Edit(r).Identity, changed = &open, true
 		}
 	}
 	for scope, tokens := range d.ByScope {
@@ -175,7 +177,8 @@ func (d *Document) Clear(what Clearing, now timeline.Instant) (changed bool) {
 			d.ScopeFor(scope).Lifted, changed = now, true
 		}
 	}
-	for _, k := range d.Scopes {
+	for scope := range d.Scopes {
+		k := d.ScopeFor(scope)
 		if what.Backoff && k.Closed.Until != 0 {
 			k.Closed, k.Refusals, k.Last, changed = Pause{}, 0, Streak{}, true
 		}

@@ -41,7 +41,8 @@ const (
 // errNewer is a document written by a later version.
 var errNewer = errors.New("the state was written by a newer version of tokenguard: update this program; the state was left as it is")
 
-// Document is all that outlives a process. Values are immutable once published: changes go to a clone.
+// Document is all that outlives a process. Values are immutable once published: changes go to a clone, and there to
+// records that Edit returned.
 type Document struct {
 	Version int              `json:"version"`
 	Epoch   string           `json:"epoch,omitempty"`
@@ -64,6 +65,9 @@ type Document struct {
 	Renewals Renewals          `json:"renewals,omitzero"`
 
 	ByScope map[string][]*Token `json:"-"` // anonymous records, newest first; derived
+
+	frozen bool     // it is published, and its records are
+	ids    []string // of the tokens, sorted, as of the published document that it comes from; nil: from none
 }
 
 // Attempt is one started acquisition. While it runs, End is its lease's deadline.
@@ -132,6 +136,8 @@ type Token struct {
 	Dropped       bool             `json:"dropped,omitempty"`        // the value is gone, or was never there; the parts remain
 	Identity      *Identity        `json:"identity,omitempty"`
 	Successor     string           `json:"successor,omitempty"` // ID of the newest value of the same identity
+
+	form *form // it is frozen: documents share it
 }
 
 // HasValue reports whether the value is kept.
@@ -210,42 +216,6 @@ func (r *Token) migrate() {
 	e := r.byFor("", max(r.Suspect, r.Spent))
 	e.Quota, e.QuotaLast, e.Spent, e.Reset, e.Refusals = max(r.Suspect, 1), max(r.Suspect, r.Heard), r.Spent != 0, r.Reset, 1
 	r.Suspect, r.Spent, r.Reset, r.Heard = 0, 0, 0, 0
-}
-
-// Encode writes a document. What would be escaped for a page of HTML is written as it is: foreign text can then take at
-// most two bytes for each of its own, but for control characters, which no part of a document holds more than a few of.
-func (d *Document) Encode() ([]byte, error) {
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(d); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
-}
-
-// Clone copies everything that a change may touch.
-func (d *Document) Clone() *Document {
-	c := *d
-	c.Clock.Boots = maps.Clone(d.Clock.Boots)
-	c.Attempts, c.Folded = slices.Clone(d.Attempts), slices.Clone(d.Folded)
-	c.Triggers = slices.Clone(d.Triggers)
-	c.Scopes = make(map[string]*Scope, len(d.Scopes))
-	for scope, k := range d.Scopes {
-		c.Scopes[scope] = k.clone()
-	}
-	c.Tokens = make(map[string]*Token, len(d.Tokens))
-	for id, r := range d.Tokens {
-		v := *r
-		v.Usage, v.Evidence = r.Usage.Clone(), slices.Clone(r.Evidence)
-		c.Tokens[id] = &v // an Identity is replaced, never written
-	}
-	c.Renewals.Starts = slices.Clone(d.Renewals.Starts)
-	c.History = d.History.Clone()
-	c.Counts.Failures = maps.Clone(d.Counts.Failures)
-	c.Limits = slices.Clone(d.Limits)
-	c.Index()
-	return &c
 }
 
 // Index derives byScope.

@@ -192,13 +192,17 @@ func (r *Token) Proved() bool { return r.FreshRefusals == 0 && r.Used >= r.Acqui
 
 // Use notes when the token was last handed out, and reports whether it has proved itself by that.
 func (d *Document) Use(r *Token, at timeline.Instant) (changed bool) {
+	if at <= r.Used {
+		return false
+	}
 	before := r.Proved()
-	r.Used = max(r.Used, at)
+	r = d.Edit(r)
+	r.Used = at
 	if !r.Proved() || before {
 		return false
 	}
 	for scope := range r.scopes {
-		d.ScopeFor(scope).Worked = true
+		d.scopeWorked(scope)
 	}
 	return true
 }
@@ -242,6 +246,7 @@ func (d *Document) trimEvidence() {
 				}
 			}
 		}
+		from = d.Edit(from)
 		from.Evidence = slices.Delete(from.Evidence, at, at+1)
 	}
 }

@@ -39,7 +39,7 @@ func (d *Document) heardSuccess(r *Token, operation string, began timeline.Insta
 	r.Succeeded = true
 	r.worked(operation)
 	for scope := range r.scopes {
-		d.ScopeFor(scope).Worked = true
+		d.scopeWorked(scope)
 	}
 	for i := range d.Attempts {
 		if a := &d.Attempts[i]; a.contestedBy(r, operation, began) {

@@ -19,10 +19,12 @@ func (e *Evidence) Due(t timeline.Instant) bool {
 }
 
 // Try enters that a call of the operation is handed the token to try it. It reports whether it may: no other has the turn.
-func (r *Token) Try(operation string, now timeline.Instant) bool {
-	if !r.By(operation).Due(now) {
+func (d *Document) Try(id, operation string, now timeline.Instant) bool {
+	r := d.Tokens[id]
+	if r == nil || !r.By(operation).Due(now) {
 		return false
 	}
+	r = d.Edit(r)
 	for i := range r.Evidence { // one call of them all: what it meets, the others would
 		if e := &r.Evidence[i]; e.Due(now) {
 			e.Trying, e.Reset = now, now.Plus(TryEvery)

@@ -60,7 +60,7 @@ func TestStatedResetGoesBeforeAnAssumedOne(t *testing.T) {
 	d.heard(used("op", t0, in(Hour)), stated)
 	assert.Equal(t, in(10*minute), r.By("op").Reset, "also an earlier one")
 	assert.False(t, r.By("op").Assumed)
-	assert.False(t, r.Try("op", in(10*minute)), "it is for all calls at once")
+	assert.False(t, d.Try(r.ID, "op", in(10*minute)), "it is for all calls at once")
 	d.heard(used("op", in(2*minute), in(Hour)))
 	assert.Equal(t, in(10*minute), r.By("op").Reset)
 }
@@ -68,15 +68,15 @@ func TestStatedResetGoesBeforeAnAssumedOne(t *testing.T) {
 func TestOneCallTriesASpentToken(t *testing.T) {
 	d, r := known()
 	d.heard(used("a", t0, in(Hour)), used("b", in(minute), in(Hour)), used("later", in(2*minute), in(3*Hour)))
-	assert.False(t, r.Try("a", in(Hour)-1))
-	assert.False(t, r.Try("unknown", in(Hour)))
-	require.True(t, r.Try("a", in(Hour)))
-	assert.False(t, r.Try("b", in(Hour)), "what one meets, the other would")
+	assert.False(t, d.Try(r.ID, "a", in(Hour)-1))
+	assert.False(t, d.Try(r.ID, "unknown", in(Hour)))
+	require.True(t, d.Try(r.ID, "a", in(Hour)))
+	assert.False(t, d.Try(r.ID, "b", in(Hour)), "what one meets, the other would")
 	assert.True(t, r.By("b").Refuses(in(Hour+60*second)-1))
 	assert.False(t, r.By("b").Refuses(in(Hour+60*second)))
 	assert.Equal(t, in(3*Hour), r.By("later").Reset, "its turn has not come")
-	assert.False(t, r.Try("b", in(Hour+TryEvery)-1))
-	require.True(t, r.Try("b", in(Hour+TryEvery)), "nothing was reported")
+	assert.False(t, d.Try(r.ID, "b", in(Hour+TryEvery)-1))
+	require.True(t, d.Try(r.ID, "b", in(Hour+TryEvery)), "nothing was reported")
 
 	// A success frees it for its operation, and gives the turn to the others.
 	d.heard(success("b", in(Hour+TryEvery+second)))
@@ -89,7 +89,7 @@ func TestOneCallTriesASpentToken(t *testing.T) {
 	// One that began before the try says nothing of it.
 	d, r = known()
 	d.heard(used("a", t0, in(Hour)), used("b", t0, in(Hour)))
-	require.True(t, r.Try("a", in(Hour)))
+	require.True(t, d.Try(r.ID, "a", in(Hour)))
 	d.heard(success("c", in(Hour)-1))
 	assert.False(t, r.By("b").Due(in(Hour)))
 }
@@ -99,7 +99,7 @@ func TestRefusedAfterAnAssumedReset(t *testing.T) {
 		d, r := known()
 		d.heard(used("op", t0, in(Hour)))
 		for _, p := range reports {
-			r.Try("op", p.At)
+			d.Try(r.ID, "op", p.At)
 			d.heard(p)
 		}
 		return *r.By("op")
@@ -117,7 +117,7 @@ func TestRefusedAfterAnAssumedReset(t *testing.T) {
 
 	d, r := known()
 	d.heard(used("op", t0, in(Hour)))
-	require.True(t, r.Try("op", in(Hour)))
+	require.True(t, d.Try(r.ID, "op", in(Hour)))
 	assert.False(t, d.heard(doubted("op", in(Hour-second), in(Hour))) && r.By("op").Reset != in(Hour+TryEvery), "of a call from before the reset")
 	assert.Equal(t, in(Hour+TryEvery), r.By("op").Reset)
 	assert.Zero(t, r.By("op").Missed)
@@ -142,7 +142,7 @@ func TestRollingPeriod(t *testing.T) {
 	heard(d, success("op", t0), success("op", in(Hour)), used("op", in(2*Hour), 0))
 	assert.Equal(t, t0, r.First)
 	assert.Equal(t, in(5*Hour), r.By("op").Reset)
-	require.True(t, r.Try("op", in(5*Hour)))
+	require.True(t, d.Try(r.ID, "op", in(5*Hour)))
 	heard(d, success("op", in(5*Hour)))
 	assert.Equal(t, in(5*Hour), r.First)
 	heard(d, success("op", in(6*Hour)), used("op", in(9*Hour), 0))
@@ -169,7 +169,7 @@ func TestRollingPeriod(t *testing.T) {
 func TestClearSuspicionClearsATry(t *testing.T) {
 	d, r := known()
 	d.heard(used("op", t0, in(Hour)))
-	require.True(t, r.Try("op", in(Hour)))
+	require.True(t, d.Try(r.ID, "op", in(Hour)))
 	r.ClearSuspicion()
 	e := r.By("op")
 	assert.False(t, e.Assumed)

@@ -66,6 +66,7 @@ func (d *Document) merge(known *Document) (changed bool) {
 			d.Attempts[i], changed = a, true
 		}
 	}
+	d.editAll()
 	d.sortAttempts()
 	changed = d.mergeFolded(known.Folded) || changed
 	d.Seq = max(d.Seq, known.Seq)
@@ -103,9 +104,7 @@ func (d *Document) merge(known *Document) (changed bool) {
 	for id, r := range known.Tokens {
 		switch own := d.Tokens[id]; {
 		case own == nil:
-			copied := *r
-			copied.Usage, copied.Evidence = r.Usage.Clone(), slices.Clone(r.Evidence)
-			d.Tokens[id], changed = &copied, true
+			d.Tokens[id], changed = r.clone(), true
 		case r.Rejected > own.Rejected, r.Spent > own.Spent:
 			own.Rejected, own.Spent = max(own.Rejected, r.Rejected), max(own.Spent, r.Spent)
 			own.Suspect, own.Reset, changed = max(own.Suspect, r.Suspect), max(own.Reset, r.Reset), true
@@ -176,7 +175,8 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 	pull(&d.Clock.Last, now)
 	pull(&d.Lost, now)
 	pull(&d.Swept, now)
-	for _, k := range d.Scopes {
+	for scope := range d.Scopes {
+		k := d.ScopeFor(scope)
 		pull(&k.LastStart, now)
 		pullPause(&k.Pause)
 		for i := range k.Pauses {
@@ -198,6 +198,7 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 	}
 	pullPause(&d.Renewals.Pause)
 	for _, r := range d.Tokens {
+		r = d.Edit(r)
 		if r.Acquired > limit { // its age says nothing any more: it is as if taken in now
 			if r.Expiry != 0 {
 				r.Expiry -= r.Acquired - now
@@ -227,5 +228,6 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 		}
 	}
 	d.sortAttempts()
+	d.Index() // it goes by when they were acquired, too
 	return moved
 }

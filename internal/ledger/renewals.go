@@ -22,6 +22,7 @@ type Renewals struct {
 
 // LeaseRenewal enters the intent to renew r's identity, before the upstream is asked.
 func (d *Document) LeaseRenewal(policy *Policy, r *Token, id, owner string, now timeline.Instant) Lease {
+	r = d.Edit(r)
 	i := *r.Identity
 	i.lapse(now)
 	i.Generation++
@@ -50,6 +51,7 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 	if r == nil || r.Identity.Cleared || r.Identity.Ended != 0 && l.Token == nil {
 		return false, false
 	}
+	r = d.Edit(r)
 	i := *r.Identity
 	mine := i.Lease.ID == l.Lease.ID
 	sibling := i.Hash != l.Lease.Hash // another answer to the same refresh token came first
@@ -125,6 +127,7 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 // the quota, how often it was used and how old it is belong to the account and move on; what was reported for auth belongs
 // to the value.
 func (d *Document) succeed(policy *Policy, r, next *Token, generation uint64, now timeline.Instant) {
+	r = d.Edit(r)
 	stated := next.Identity
 	i := *r.Identity
 	if stated.Hash != "" {
@@ -166,7 +169,7 @@ func (d *Document) succeed(policy *Policy, r, next *Token, generation uint64, no
 	fresh.Identity = &i
 	for _, older := range d.Tokens {
 		if older.Successor == r.ID {
-			older.Successor = fresh.ID
+			d.Edit(older).Successor = fresh.ID
 		}
 	}
 	r.Identity, r.Successor, r.Parts = nil, fresh.ID, Parts{}

@@ -55,8 +55,9 @@ func (d *Document) apply(policy *Policy, p *Report, scope string, now timeline.I
 		if p.Class == classify.QuotaExhausted { // a quota is the account's, whichever of its values met it
 			r = d.Current(r)
 		}
-		return d.hear(policy, r, p) || changed
+		return d.hear(policy, d.Edit(r), p) || changed
 	}
+	r = d.Edit(r)
 	switch p.Class {
 	case "":
 		return d.succeeded(r, p.At) || changed
@@ -190,7 +191,8 @@ func (d *Document) CountUses(batch map[string]Pending) (changed bool) {
 		if r == nil {
 			continue
 		}
-		d.History.Learn(&d.Current(r).Usage, p.Usage)
+		d.History.Learn(&d.Edit(d.Current(r)).Usage, p.Usage)
+		r = d.Edit(d.Tokens[id])
 		for operation, s := range p.Successes {
 			changed = d.heardSuccess(r, operation, s.Began, s.Uses) || changed
 		}

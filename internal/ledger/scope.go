@@ -21,10 +21,13 @@ type Scope struct {
 	Closed    Pause            `json:"closed,omitzero"`      // RequestFunc was refused for this key alone
 	Refusals  int              `json:"refusals,omitempty"`   // in a row
 	Last      Streak           `json:"last,omitzero"`        // the refusal that closed it
+
+	form *form // it is frozen: documents share it
 }
 
 func (k *Scope) clone() *Scope {
 	c := *k
+	c.form = nil
 	c.Lives, c.Pauses = slices.Clone(k.Lives), slices.Clone(k.Pauses)
 	return &c
 }
@@ -39,14 +42,26 @@ func (d *Document) Scope(scope string) *Scope {
 	return &noScope
 }
 
-// ScopeFor is key for writing.
+// ScopeFor is Scope for writing: where other documents share it, a copy takes its place.
 func (d *Document) ScopeFor(scope string) *Scope {
 	k := d.Scopes[scope]
-	if k == nil {
+	switch {
+	case k == nil:
 		k = &Scope{}
-		d.Scopes[scope] = k
+	case k.form == nil:
+		return k
+	default:
+		k = k.clone()
 	}
+	d.Scopes[scope] = k
 	return k
+}
+
+// scopeWorked notes that one of the scope's tokens has worked.
+func (d *Document) scopeWorked(scope string) {
+	if !d.Scope(scope).Worked {
+		d.ScopeFor(scope).Worked = true
+	}
 }
 
 // evictScopes drops scopes beyond the bounds, those first whose loss opens the least.

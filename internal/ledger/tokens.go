@@ -13,6 +13,7 @@ import (
 func (d *Document) Insert(policy *Policy, r *Token) {
 	if r.Identity != nil { // an account that is known already has a newer value
 		if old := d.holding(r.Identity.Hash); old != nil && old.ID != r.ID {
+			old = d.Edit(old)
 			for scope := range r.scopes {
 				if !old.Serves(scope) && len(old.Also) < maxAlso {
 					old.Also = append(slices.Clip(old.Also), scope)
@@ -27,9 +28,9 @@ func (d *Document) Insert(policy *Policy, r *Token) {
 		}
 	}
 	if old := d.Tokens[r.ID]; old != nil { // the upstream gave a known token again
-		r.Succeeded, r.Suspect, r.Spent, r.Reset, r.Usage = old.Succeeded, old.Suspect, old.Spent, old.Reset, old.Usage
+		r.Succeeded, r.Suspect, r.Spent, r.Reset, r.Usage = old.Succeeded, old.Suspect, old.Spent, old.Reset, old.Usage.Clone()
 		r.Heard, r.Rejected, r.First = old.Heard, old.Rejected, old.First
-		r.Evidence, r.Uses, r.FreshRefusals, r.FreshRefused = old.Evidence, old.Uses, old.FreshRefusals, old.FreshRefused
+		r.Evidence, r.Uses, r.FreshRefusals, r.FreshRefused = slices.Clone(old.Evidence), old.Uses, old.FreshRefusals, old.FreshRefused
 		r.FreshBy = old.FreshBy
 		r.keepIdentity(old)
 		r.Seq = max(r.Seq, old.Seq)
@@ -68,6 +69,8 @@ func (d *Document) evict(policy *Policy) {
 			room -= size
 		} else {
 			d.Renewals.Dropped++
+			r = d.Edit(r)
+			held[i] = r
 			r.Identity = nil // and with its parts the value, which may need them
 			r.DropValue()
 		}
@@ -82,7 +85,7 @@ func (d *Document) evict(policy *Policy) {
 			size = r.encodedSize()
 		}
 		if values > policy.Cache.MaxTokens || size > room && i > 0 {
-			r.DropValue()
+			d.Edit(r).DropValue()
 			continue
 		}
 		room -= size
@@ -158,6 +161,7 @@ func (d *Document) sweepTokens(policy *Policy, now timeline.Instant) {
 	for id, r := range d.Tokens {
 		_, ends := policy.Expiry(r)
 		if now >= ends && r.HasValue() {
+			r = d.Edit(r)
 			if !r.Living(now) {
 				d.recordLifetime(r)
 			}
@@ -169,6 +173,7 @@ func (d *Document) sweepTokens(policy *Policy, now timeline.Instant) {
 			heard = max(heard, ends.Plus(Hour)) // and so long its scope is in use
 		}
 		if i := r.Identity; i != nil && i.Ended == 0 && !r.Living(now) { // its refresh token expired
+			r = d.Edit(r)
 			d.endIdentity(r, Streak{Class: classify.AuthInvalid, Text: "the refresh token has expired", At: now}, now)
 		}
 		switch {
@@ -211,7 +216,7 @@ func rank(kept bool) uint64 {
 func (d *Document) EndByWall(now, wall timeline.Instant) (changed bool) {
 	for _, r := range d.Tokens {
 		if r.WallExpiry != 0 && wall >= r.WallExpiry && r.Expiry > now {
-			r.Expiry, changed = now, true
+			d.Edit(r).Expiry, changed = now, true
 		}
 	}
 	return changed

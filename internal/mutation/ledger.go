@@ -10,7 +10,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "document.go", "r.Spent != 0, r.Reset, 1", "false, r.Reset, 1", "an old document's confirmed quota stays confirmed"},
 	{ledgerDir + "document.go", "	r.Suspect, r.Spent, r.Reset, r.Heard = 0, 0, 0, 0", "	r.Heard = 0", "an old document's quota is that of callers without a name alone"},
 	{ledgerDir + "document.go", "if r.Kind != Anonymous || r.Suspect", "if r.Kind == \"\" || r.Suspect", "the personal token's suspicion is not migrated"},
-	{ledgerDir + "document.go", "v.Usage, v.Evidence = r.Usage.Clone(), slices.Clone(r.Evidence)", "v.Usage = r.Usage.Clone()", "a clone shares no evidence"},
+	{ledgerDir + "frozen.go", "v.Usage, v.Evidence = r.Usage.Clone(), slices.Clone(r.Evidence)", "v.Usage = r.Usage.Clone()", "a clone shares no evidence"},
 
 	// Order and bounds of the document.
 	{ledgerDir + "document.go", "return cmpDesc(a.Seq, b.Seq)", "return -cmpDesc(a.Seq, b.Seq)", "the newest token comes first"},
@@ -155,7 +155,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "report.go", "s.Began, s.Uses) || changed", "s.Began, 0) || changed", "uses are counted"},
 
 	// Tokens.
-	{ledgerDir + "tokens.go", "		r.Evidence, r.Uses, r.FreshRefusals, r.FreshRefused = old.Evidence, old.Uses, old.FreshRefusals, old.FreshRefused\n", "", "a token that is given again keeps its evidence"},
+	{ledgerDir + "tokens.go", "		r.Evidence, r.Uses, r.FreshRefusals, r.FreshRefused = slices.Clone(old.Evidence), old.Uses, old.FreshRefusals, old.FreshRefused\n", "", "a token that is given again keeps its evidence"},
 	{ledgerDir + "tokens.go", "r.Seq = max(r.Seq, old.Seq)", "r.Seq = old.Seq", "a token that is given again is the newest"},
 	{ledgerDir + "tokens.go", "r.Also = append(r.Also[:len(r.Also):len(r.Also)], scope)", "_ = scope", "a token that is given for two scopes serves both"},
 	{ledgerDir + "tokens.go", "return cmpDesc(a.Used, b.Used)", "return -cmpDesc(a.Used, b.Used)", "the least recently used value goes first"},

@@ -94,6 +94,7 @@ func lineageOf(snap Snapshot) ledger.Lineage {
 // open reads the values of a revision's tokens. A token whose record did not change keeps its Secret.
 func (r *Replica) open(rev *Revision, at timeline.Reading) *Revision {
 	cur := r.Newest()
+	rev.Doc.Freeze()
 	rev.At, rev.Unreadable, rev.wallExpiry = at, nil, rev.Doc.WallExpiry(at.Now)
 	rev.Secrets = make(map[string]*secrets.Secret, len(rev.Doc.Tokens))
 	for id, rec := range rev.Doc.Tokens {

@@ -1,0 +1,134 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync/atomic"
+)
+
+// CheckForms has Encode write every record anew and compare: a frozen record that was changed panics. For tests.
+var CheckForms bool
+
+// form is a frozen record as a document has it, with its name, once it was encoded.
+type form struct{ text atomic.Pointer[[]byte] }
+
+// record is what a document holds many of.
+type record interface {
+	*Token | *Scope
+	shared() *form // nil: it may still change
+}
+
+func (r *Token) shared() *form { return r.form }
+func (k *Scope) shared() *form { return k.form }
+
+// Encode writes a document. What would be escaped for a page of HTML is written as it is: foreign text can then take at
+// most two bytes for each of its own, but for control characters, which no part of a document holds more than a few of.
+//
+// The bytes are those that encoding/json makes of d; those of frozen records are made once.
+func (d *Document) Encode() ([]byte, error) {
+	frame := *d
+	if len(d.Scopes) > 0 {
+		frame.Scopes = noScopes
+	}
+	if len(d.Tokens) > 0 {
+		frame.Tokens = noTokens
+	}
+	rest, err := encode(&frame)
+	if err != nil {
+		return nil, err
+	}
+	scopes, err := encodeAll(d.Scopes, slices.Sorted(maps.Keys(d.Scopes)))
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := encodeAll(d.Tokens, d.sortedIDs())
+	if err != nil {
+		return nil, err
+	}
+	size := len(rest)
+	for _, text := range slices.Concat(scopes, tokens) {
+		size += len(text) + 1
+	}
+	out := make([]byte, 0, size)
+	out, rest = put(out, rest, noScopesText, scopes)
+	out, rest = put(out, rest, noTokensText, tokens)
+	return append(out, rest...), nil
+}
+
+// Places of the scopes and of the tokens in a document that is encoded without them. Nothing else that is left in it has
+// names that others give to objects.
+var (
+	noScopes     = map[string]*Scope{"": {}}
+	noScopesText = []byte(`"":{}`)
+	noTokens     = map[string]*Token{"": {}}
+	noTokensText = []byte(`"":{"kind":"","acquired":0}`)
+)
+
+// put appends what rest holds before a place, and then what belongs there. It returns the rest after it.
+func put(out, rest, place []byte, texts [][]byte) ([]byte, []byte) {
+	if len(texts) == 0 {
+		return out, rest
+	}
+	before, after, _ := bytes.Cut(rest, place)
+	out = append(out, before...)
+	for i, text := range texts {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, text...)
+	}
+	return out, after
+}
+
+// sortedIDs are the IDs of the tokens in their order. They mostly stay the same from one published document to the next.
+func (d *Document) sortedIDs() []string {
+	if len(d.ids) == len(d.Tokens) && !slices.ContainsFunc(d.ids, func(id string) bool { return d.Tokens[id] == nil }) {
+		return d.ids
+	}
+	ids := slices.Sorted(maps.Keys(d.Tokens))
+	if d.ids != nil && !d.frozen {
+		d.ids = ids
+	}
+	return ids
+}
+
+// encodeAll are the records as a document has them, each with its name, in the order of the names.
+func encodeAll[R record](records map[string]R, names []string) ([][]byte, error) {
+	texts := make([][]byte, len(names))
+	for i, name := range names {
+		r := records[name]
+		f := r.shared()
+		if f != nil && f.text.Load() != nil && !CheckForms {
+			texts[i] = *f.text.Load()
+			continue
+		}
+		text, err := encode(map[string]R{name: r})
+		if err != nil {
+			return nil, err
+		}
+		texts[i] = text[1 : len(text)-1]
+		if f == nil {
+			continue
+		}
+		if old := f.text.Load(); old != nil && !bytes.Equal(*old, texts[i]) {
+			panic(fmt.Sprintf("tokenguard: the frozen record %q was changed", name))
+		}
+		kept := bytes.Clone(texts[i]) // without the room of the buffer
+		f.text.Store(&kept)
+	}
+	return texts, nil
+}
+
+// encode is v as JSON, without an end of line and without what only pages of HTML ask for.
+func encode(v any) ([]byte, error) {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+}

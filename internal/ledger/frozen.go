@@ -1,0 +1,91 @@
+package ledger
+
+import (
+	"maps"
+	"slices"
+)
+
+// A commit changes one token or two of up to ten thousand. So documents share the records that did not change, of tokens
+// and of scopes: a record is frozen once its document is published, and whoever changes one edits a copy of its own.
+
+// Freeze ends the changes to a document that is to be published.
+func (d *Document) Freeze() {
+	if d.frozen {
+		return
+	}
+	for _, r := range d.Tokens {
+		if r.form == nil {
+			r.form = &form{}
+		}
+	}
+	for _, k := range d.Scopes {
+		if k.form == nil {
+			k.form = &form{}
+		}
+	}
+	d.ids = d.sortedIDs()
+	d.frozen = true
+}
+
+// Clone copies everything that a change may touch, but for frozen records: Edit and ScopeFor copy those.
+func (d *Document) Clone() *Document {
+	c := *d
+	c.frozen = false
+	c.Clock.Boots = maps.Clone(d.Clock.Boots)
+	c.Attempts, c.Folded = slices.Clone(d.Attempts), slices.Clone(d.Folded)
+	c.Triggers = slices.Clone(d.Triggers)
+	c.Renewals.Starts = slices.Clone(d.Renewals.Starts)
+	c.History = d.History.Clone()
+	c.Counts.Failures = maps.Clone(d.Counts.Failures)
+	c.Limits = slices.Clone(d.Limits)
+	c.Scopes, c.Tokens = maps.Clone(d.Scopes), maps.Clone(d.Tokens)
+	if d.frozen {
+		c.ByScope = maps.Clone(d.ByScope) // a list is replaced, never written
+		return &c
+	}
+	for scope, k := range d.Scopes {
+		if k.form == nil {
+			c.Scopes[scope] = k.clone()
+		}
+	}
+	for id, r := range d.Tokens {
+		if r.form == nil {
+			c.Tokens[id] = r.clone()
+		}
+	}
+	c.Index()
+	return &c
+}
+
+// clone is a copy of the record that may be changed.
+func (r *Token) clone() *Token {
+	v := *r
+	v.form = nil
+	v.Usage, v.Evidence = r.Usage.Clone(), slices.Clone(r.Evidence) // an Identity is replaced, never written
+	return &v
+}
+
+// Edit returns the document's record of a token for changes: r itself, or, where other documents share it, a copy that
+// takes its place. r is a record of d; after the call, the record that it returns is.
+func (d *Document) Edit(r *Token) *Token {
+	if r.form == nil {
+		return r
+	}
+	v := r.clone()
+	d.Tokens[r.ID] = v
+	for scope := range r.scopes {
+		if i := slices.Index(d.ByScope[scope], r); i >= 0 {
+			list := slices.Clone(d.ByScope[scope])
+			list[i] = v
+			d.ByScope[scope] = list
+		}
+	}
+	return v
+}
+
+// editAll is Edit of all tokens, for what may change any of them.
+func (d *Document) editAll() {
+	for _, r := range d.Tokens {
+		d.Edit(r)
+	}
+}
