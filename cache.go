@@ -75,8 +75,9 @@ type tokenCache struct {
 	mono    func() time.Duration // since base, for terms
 	lends   bool                 // hits may do without the clock
 	replica *replica.Replica
-	rebuild func() // makes the table of the newest revision
-	bubble  bool   // made in a bubble of testing/synctest, whose clocks are its own
+	rebuild func()                                                    // makes the table of the newest revision
+	entry   func(t *table, scope string, now timeline.Instant) *entry // nil: the scope has to ask
+	bubble  bool                                                      // made in a bubble of testing/synctest, whose clocks are its own
 
 	answers *answerCounts // counts the hits
 
@@ -115,8 +116,8 @@ func (c *tokenCache) lookup(scope, caller string) *entry {
 	}
 	e := t.plain
 	if scope != "" {
-		if e = t.scopes.find(scope); e == nil && t.other != nil && len(scope) <= maxScope && utf8.ValidString(scope) {
-			e = t.other
+		if e = t.scopes.find(scope); e == nil {
+			e = c.first(t, scope)
 		}
 	}
 	if e == nil || e.barred && caller != "" {
@@ -136,6 +137,33 @@ func (c *tokenCache) lookup(scope, caller string) *entry {
 	return e
 }
 
+// first is what a scope gets that was not asked for since the table was made: a commit makes nothing anew of what nobody
+// asks for.
+func (c *tokenCache) first(t *table, scope string) *entry {
+	if c.entry != nil && len(t.rev.Doc.ByScope[scope]) > 0 && !ledger.IsHashed(scope) { // callers know a hashed one by another name
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.table.Load() != t {
+			return nil
+		}
+		if e := t.scopes.find(scope); e != nil {
+			return e
+		}
+		e := c.entry(t, scope, c.replica.Meter.Read().Now)
+		if e == nil && t.other == nil {
+			e = &entry{scope: scope, until: t.delta} // it is over: the scope has to ask
+		}
+		if e != nil {
+			t.add(e)
+			return e
+		}
+	}
+	if t.other != nil && len(scope) <= maxScope && utf8.ValidString(scope) {
+		return t.other
+	}
+	return nil
+}
+
 // clear empties the cache for good, once the guard is closed.
 func (c *tokenCache) clear() {
 	c.mu.Lock()
@@ -147,8 +175,13 @@ func (c *tokenCache) clear() {
 // newTableLocked begins the table of a revision, carrying the uses over. foreign reports whether a token is from another
 // process. c.mu is held. mono was read before now, so that no token seems to last longer than it does.
 func (c *tokenCache) newTableLocked(rev *replica.Revision, mono time.Duration, now timeline.Instant, foreign func(*ledger.Token) bool) *table {
-	t := &table{delta: now - timeline.Instant(mono), scopes: newScopes(len(rev.Doc.ByScope)), uses: make(map[string]*lastUse, len(rev.Secrets)), rev: rev}
+	t := &table{delta: now - timeline.Instant(mono), scopes: newScopes(len(rev.Doc.ByScope) + 1), rev: rev}
 	old := c.table.Load()
+	if old != nil && old.rev.SameSecrets(rev) {
+		t.uses = old.uses
+		return t
+	}
+	t.uses = make(map[string]*lastUse, len(rev.Secrets))
 	for id := range rev.Secrets {
 		if old != nil && old.uses[id] != nil {
 			t.uses[id] = old.uses[id]
@@ -216,7 +249,7 @@ func cacheStats(v *decide.Input, r timeline.Reading, calls CallStats) CacheStats
 // scopes finds the entry of a scope with one hash and mostly one comparison, which a map does not: it is at most a
 // quarter full, and open-addressed, so that a collision costs a step and not a miss.
 type scopes struct {
-	slots []*entry // a power of two of them
+	slots []atomic.Pointer[entry] // a power of two of them
 }
 
 var scopeSeed = maphash.MakeSeed()
@@ -226,20 +259,21 @@ func newScopes(n int) scopes {
 	for size < 4*n {
 		size *= 2
 	}
-	return scopes{make([]*entry, size)}
+	return scopes{make([]atomic.Pointer[entry], size)}
 }
 
 // find returns the entry of a scope, or nil.
-func (s scopes) find(scope string) *entry { return s.slots[s.place(scope)] }
+func (s scopes) find(scope string) *entry { return s.slots[s.place(scope)].Load() }
 
-// add enters an entry, of a scope that has none. It needs the room that newScopes was asked for.
-func (s scopes) add(e *entry) { s.slots[s.place(e.scope)] = e }
+// add enters an entry, of a scope that has none. It needs the room that newScopes was asked for. One adds at a time; a
+// find meanwhile may miss what is being added.
+func (s scopes) add(e *entry) { s.slots[s.place(e.scope)].Store(e) }
 
 // place is where the entry of a scope stands, or would.
 func (s scopes) place(scope string) uint64 {
 	mask := uint64(len(s.slots) - 1)
 	for i := maphash.String(scopeSeed, scope); ; i++ {
-		if e := s.slots[i&mask]; e == nil || e.scope == scope {
+		if e := s.slots[i&mask].Load(); e == nil || e.scope == scope {
 			return i & mask
 		}
 	}

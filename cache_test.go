@@ -7,9 +7,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard/internal/replica"
 )
 
 // Publishing a revision and handing out its answers happen on many goroutines: none may bring an old table back.
@@ -179,4 +183,58 @@ func TestScopesFindEachOther(t *testing.T) {
 		}
 		require.Nil(t, s.find(""))
 	}
+}
+
+// A commit makes no entry anew but of what is asked for, and what is asked for is a hit at once.
+func TestEntriesAreMadeWhenAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		g, err := New(func(_ context.Context, req Request) (Token, error) {
+			return NewTokenIn("a token of "+req.Scope, time.Hour), nil
+		}, WithRateLimits(RateLimits{MaxRequestsPerHour: 100, MaxRequestsPerDay: 100, MinInterval: time.Nanosecond}))
+		require.NoError(t, err)
+		defer g.Close()
+		get := func(scope string) {
+			t.Helper()
+			grant, err := g.Acquire(ctx, Request{Scope: scope})
+			require.NoError(t, err)
+			require.Equal(t, "a token of "+scope, grant.Token.Value())
+		}
+		for i := range 20 {
+			time.Sleep(time.Second)
+			get(fmt.Sprint(i))
+		}
+		made := func() (n int) {
+			slots := g.cache.table.Load().scopes.slots
+			for i := range slots {
+				if slots[i].Load() != nil {
+					n++
+				}
+			}
+			return n
+		}
+		_, err = g.replica.Commit(ctx, func(d *replica.Draft) bool { d.Doc.Counts.Starts++; return true })
+		require.NoError(t, err)
+		assert.Zero(t, made())
+		hits := g.Stats().Calls.Answers[StepCache][ReasonCached]
+		first := g.cache.lookup("7", "")
+		require.NotNil(t, first, "a hit at once")
+		assert.Same(t, first, g.cache.lookup("7", ""))
+		assert.Equal(t, 1, made())
+		assert.Nil(t, g.cache.lookup("none", ""))
+		assert.Equal(t, 1, made(), "who asks for what is not there leaves nothing")
+		assert.EqualValues(t, hits+2, g.Stats().Calls.Answers[StepCache][ReasonCached])
+
+		// A scope whose token is refused has to ask, each time, and takes one place.
+		require.NoError(t, g.Report(ctx, Outcome{TokenID: TokenID("a token of 3"), Failure: unauth}))
+		for range 3 {
+			assert.Nil(t, g.cache.lookup("3", ""))
+		}
+		assert.Equal(t, 1, made())
+		assert.EqualValues(t, hits+2, g.Stats().Calls.Answers[StepCache][ReasonCached])
+		old := g.cache.table.Load()
+		get("5")
+		g.publish()
+		assert.Nil(t, g.cache.first(old, "9"), "nothing is entered in a table that was replaced")
+	})
 }

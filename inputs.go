@@ -49,7 +49,7 @@ func limit(in *decide.Input, l replica.Limits) {
 	in.Policy, in.Full, in.FullFrom = l.Policy, l.Full, l.FullFrom
 }
 
-// entry is what a plain request of the scope gets without a question; nil: it has to ask.
+// entry is what a plain request of the scope gets without a question; nil: it has to ask. c.mu of the cache is held.
 func (i *inputs) entry(t *table, scope string, now timeline.Instant) *entry {
 	q := &decide.Request{Kind: ledger.Anonymous, Scope: scope}
 	until := timeline.Never
@@ -73,7 +73,7 @@ func (i *inputs) entry(t *table, scope string, now timeline.Instant) *entry {
 	if until = min(until, in.HitUntil(rec, now)); until <= now || use.foreign.Load() {
 		return nil
 	}
-	return &entry{scope: scope, until: until, use: use, barred: in.Differs(now),
+	return &entry{scope: scope, until: until, use: use, barred: in.Differs(now), answer: answerIndex[ReasonCached],
 		grant: granted(token, SourceCache, verdictOf(in, in.ServedBy(rec), t.rev.At, 0))}
 }
 
@@ -88,7 +88,7 @@ func (i *inputs) personalEntry(t *table, now timeline.Instant) *entry {
 		return nil
 	}
 	in := i.on(&decide.Request{Kind: ledger.Anonymous, Scope: ledger.ScopeKey(token.Scope()), Personal: pv}, t.rev, now)
-	return &entry{scope: token.Scope(), until: pv.Until, use: new(lastUse),
+	return &entry{scope: token.Scope(), until: pv.Until, use: new(lastUse), answer: answerIndex[ReasonPersonal],
 		grant: granted(token, SourcePersonal, verdictOf(in, in.Decide(now), t.rev.At, 0))}
 }
 

@@ -10,7 +10,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
 )
+
+// Whatever a test does, no change reaches a record that documents share.
+func init() { ledger.CheckForms = true }
 
 // Failures whose class a reader knows without headers.
 var (

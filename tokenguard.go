@@ -114,6 +114,9 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	keeper.AddSource(g.replica.Secrets)
 	keeper.AddSource(g.personal.secrets)
 	g.inputs = &inputs{policy: o.policy, replica: g.replica, personal: g.personal}
+	if o.clock == nil {
+		g.cache.entry = g.inputs.entry
+	}
 	g.forecasts = &forecasts{inputs: g.inputs, events: g.events, once: &g.once}
 	g.flights = newFlights(request, o, owner, g.meter, keeper, g.replica, g.reader, g.events, g.inputs)
 	g.flights.starting, g.flights.renewing = g.forecasts.warnBudget, g.forecasts.warnRenewals
@@ -300,17 +303,10 @@ func (g *Guard) publish() {
 	t := c.newTableLocked(rev, mono, now, func(rec *ledger.Token) bool { return !rev.Doc.AcquiredBy(rec, g.flights.owner) })
 	t.term.Store(c.beginLocked(g.cache.trusted()))
 	if g.opt.clock == nil {
-		for scope := range rev.Doc.ByScope {
-			if ledger.IsHashed(scope) { // callers know it by another name
-				continue
-			}
-			if e := g.inputs.entry(t, scope, now); e != nil {
-				e.answer = answerIndex[ReasonCached]
-				t.add(e)
-			}
+		if e := g.inputs.entry(t, "", now); e != nil {
+			t.add(e)
 		}
 		if e := g.inputs.personalEntry(t, now); e != nil {
-			e.answer = answerIndex[ReasonPersonal]
 			if t.add(e); e.scope == "" {
 				t.other = e
 			}

@@ -66,8 +66,10 @@ type Document struct {
 
 	ByScope map[string][]*Token `json:"-"` // anonymous records, newest first; derived
 
-	frozen bool     // it is published, and its records are
-	ids    []string // of the tokens, sorted, as of the published document that it comes from; nil: from none
+	frozen bool      // it is published, and its records are
+	from   *Document // the published one that it is a clone of, until it is published itself
+	ids    []string  // of the tokens, sorted, as of the published document that it comes from; nil: from none
+	size   int       // of that one, encoded
 }
 
 // Attempt is one started acquisition. While it runs, End is its lease's deadline.

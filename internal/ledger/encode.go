@@ -40,22 +40,18 @@ func (d *Document) Encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	scopes, err := encodeAll(d.Scopes, slices.Sorted(maps.Keys(d.Scopes)))
-	if err != nil {
+	out := make([]byte, 0, d.size+d.size/50+len(rest)+1024)
+	if out, rest, err = put(out, rest, noScopesText, d.Scopes, slices.Sorted(maps.Keys(d.Scopes))); err != nil {
 		return nil, err
 	}
-	tokens, err := encodeAll(d.Tokens, d.sortedIDs())
-	if err != nil {
+	if out, rest, err = put(out, rest, noTokensText, d.Tokens, d.sortedIDs()); err != nil {
 		return nil, err
 	}
-	size := len(rest)
-	for _, text := range slices.Concat(scopes, tokens) {
-		size += len(text) + 1
+	out = append(out, rest...)
+	if d.descends() {
+		d.size = len(out)
 	}
-	out := make([]byte, 0, size)
-	out, rest = put(out, rest, noScopesText, scopes)
-	out, rest = put(out, rest, noTokensText, tokens)
-	return append(out, rest...), nil
+	return out, nil
 }
 
 // Places of the scopes and of the tokens in a document that is encoded without them. Nothing else that is left in it has
@@ -67,20 +63,46 @@ var (
 	noTokensText = []byte(`"":{"kind":"","acquired":0}`)
 )
 
-// put appends what rest holds before a place, and then what belongs there. It returns the rest after it.
-func put(out, rest, place []byte, texts [][]byte) ([]byte, []byte) {
-	if len(texts) == 0 {
-		return out, rest
+// put appends what rest holds before a place, and then the records that belong there, by name. It returns the rest after
+// the place.
+func put[R record](out, rest, place []byte, records map[string]R, names []string) (_, after []byte, err error) {
+	if len(records) == 0 {
+		return out, rest, nil
 	}
 	before, after, _ := bytes.Cut(rest, place)
 	out = append(out, before...)
-	for i, text := range texts {
+	for i, name := range names {
 		if i > 0 {
 			out = append(out, ',')
 		}
+		text, err := encoded(name, records[name])
+		if err != nil {
+			return nil, nil, err
+		}
 		out = append(out, text...)
 	}
-	return out, after
+	return out, after, nil
+}
+
+// encoded is a record as a document has it, with its name.
+func encoded[R record](name string, r R) ([]byte, error) {
+	f := r.shared()
+	if f != nil && f.text.Load() != nil && !CheckForms {
+		return *f.text.Load(), nil
+	}
+	text, err := encode(map[string]R{name: r})
+	if err != nil {
+		return nil, err
+	}
+	if text = text[1 : len(text)-1]; f == nil {
+		return text, nil
+	}
+	if old := f.text.Load(); old != nil && !bytes.Equal(*old, text) {
+		panic(fmt.Sprintf("tokenguard: the frozen record %q was changed", name))
+	}
+	text = bytes.Clone(text) // without the room of the buffer
+	f.text.Store(&text)
+	return text, nil
 }
 
 // sortedIDs are the IDs of the tokens in their order. They mostly stay the same from one published document to the next.
@@ -89,37 +111,10 @@ func (d *Document) sortedIDs() []string {
 		return d.ids
 	}
 	ids := slices.Sorted(maps.Keys(d.Tokens))
-	if d.ids != nil && !d.frozen {
+	if d.descends() {
 		d.ids = ids
 	}
 	return ids
-}
-
-// encodeAll are the records as a document has them, each with its name, in the order of the names.
-func encodeAll[R record](records map[string]R, names []string) ([][]byte, error) {
-	texts := make([][]byte, len(names))
-	for i, name := range names {
-		r := records[name]
-		f := r.shared()
-		if f != nil && f.text.Load() != nil && !CheckForms {
-			texts[i] = *f.text.Load()
-			continue
-		}
-		text, err := encode(map[string]R{name: r})
-		if err != nil {
-			return nil, err
-		}
-		texts[i] = text[1 : len(text)-1]
-		if f == nil {
-			continue
-		}
-		if old := f.text.Load(); old != nil && !bytes.Equal(*old, texts[i]) {
-			panic(fmt.Sprintf("tokenguard: the frozen record %q was changed", name))
-		}
-		kept := bytes.Clone(texts[i]) // without the room of the buffer
-		f.text.Store(&kept)
-	}
-	return texts, nil
 }
 
 // encode is v as JSON, without an end of line and without what only pages of HTML ask for.

@@ -6,26 +6,45 @@ import (
 )
 
 // A commit changes one token or two of up to ten thousand. So documents share the records that did not change, of tokens
-// and of scopes: a record is frozen once its document is published, and whoever changes one edits a copy of its own.
+// and of scopes: a record is frozen once its document is published, and a change edits a copy of its own.
 
-// Freeze ends the changes to a document that is to be published.
-func (d *Document) Freeze() {
+// Freeze ends the changes to a document that is to be published. It returns the tokens that differ from those of the
+// published document that it is a clone of, which is from; nil: of none, or some are gone.
+func (d *Document) Freeze() (changed []*Token, from *Document) {
 	if d.frozen {
-		return
+		return nil, d
 	}
-	for _, r := range d.Tokens {
+	gone := 0
+	if from = d.from; from != nil {
+		gone = len(from.Tokens) - len(d.Tokens)
+	}
+	for id, r := range d.Tokens {
 		if r.form == nil {
 			r.form = &form{}
+			changed = append(changed, r)
+			if from != nil && from.Tokens[id] == nil {
+				gone++
+			}
 		}
+	}
+	if d.from = nil; gone > 0 {
+		from = nil
 	}
 	for _, k := range d.Scopes {
 		if k.form == nil {
 			k.form = &form{}
 		}
 	}
-	d.ids = d.sortedIDs()
+	if len(d.ids) != len(d.Tokens) { // what was encoded has them
+		d.ids = d.sortedIDs()
+	}
 	d.frozen = true
+	return changed, from
 }
+
+// descends reports whether d is being changed and comes from a published document: it will be one itself, and hands on
+// what its encoding finds out.
+func (d *Document) descends() bool { return d.ids != nil && !d.frozen }
 
 // Clone copies everything that a change may touch, but for frozen records: Edit and ScopeFor copy those.
 func (d *Document) Clone() *Document {
@@ -40,6 +59,7 @@ func (d *Document) Clone() *Document {
 	c.Limits = slices.Clone(d.Limits)
 	c.Scopes, c.Tokens = maps.Clone(d.Scopes), maps.Clone(d.Tokens)
 	if d.frozen {
+		c.from = d
 		c.ByScope = maps.Clone(d.ByScope) // a list is replaced, never written
 		return &c
 	}

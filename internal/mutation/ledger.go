@@ -10,6 +10,10 @@ var ledgerFaults = []fault{
 	{ledgerDir + "document.go", "r.Spent != 0, r.Reset, 1", "false, r.Reset, 1", "an old document's confirmed quota stays confirmed"},
 	{ledgerDir + "document.go", "	r.Suspect, r.Spent, r.Reset, r.Heard = 0, 0, 0, 0", "	r.Heard = 0", "an old document's quota is that of callers without a name alone"},
 	{ledgerDir + "document.go", "if r.Kind != Anonymous || r.Suspect", "if r.Kind == \"\" || r.Suspect", "the personal token's suspicion is not migrated"},
+	{ledgerDir + "frozen.go", "	v := r.clone()\n	d.Tokens[r.ID] = v", "	v := r\n	d.Tokens[r.ID] = v", "a published record is never changed"},
+	{ledgerDir + "frozen.go", "list := slices.Clone(d.ByScope[scope])", "list := d.ByScope[scope]", "a published index is never changed"},
+	{ledgerDir + "frozen.go", "			if from != nil && from.Tokens[id] == nil {", "			if false {", "a document with another token has other values"},
+	{ledgerDir + "scope.go", "	default:\n		k = k.clone()", "	default:", "a published scope is never changed"},
 	{ledgerDir + "frozen.go", "v.Usage, v.Evidence = r.Usage.Clone(), slices.Clone(r.Evidence)", "v.Usage = r.Usage.Clone()", "a clone shares no evidence"},
 
 	// Order and bounds of the document.
@@ -70,7 +74,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "attempts.go", "a.End = max(l.End, a.Start)", "a.End = max(l.End, a.End)", "an attempt that ends in time gives its lease back"},
 	{ledgerDir + "attempts.go", "a.End = max(l.End, a.End) // a", "a.End = l.End // a", "an attempt whose lease has passed frees nothing"},
 	{ledgerDir + "attempts.go", "if inTime {\n			d.Failures = Streak{}", "if true {\n			d.Failures = Streak{}", "a late success ends no backoff"},
-	{ledgerDir + "attempts.go", "			d.Failures = Streak{}\n			if k", "			if k", "a success ends the backoff"},
+	{ledgerDir + "attempts.go", "			d.Failures = Streak{}\n			if d", "			if d", "a success ends the backoff"},
 	{ledgerDir + "attempts.go", "k.Closed, k.Refusals, k.Last = Pause{}, 0, Streak{}", "k.Last = Streak{}", "a success opens its scope"},
 	{ledgerDir + "attempts.go", "if l.Pause.Until > d.Pause.Until {", "if l.Pause.Until != 0 {", "a shorter Retry-After does not replace a longer one"},
 	{ledgerDir + "attempts.go", "case classify.Forbidden, classify.ClientError, classify.AuthInvalid:", "case classify.ClientError, classify.AuthInvalid:", "a refused acquisition closes its scope alone"},

@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"slices"
+
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/meter"
 	"github.com/tokenguard/tokenguard/internal/secrets"
@@ -91,11 +93,21 @@ func lineageOf(snap Snapshot) ledger.Lineage {
 	return ledger.Lineage{Rev: snap.Rev, Epoch: snap.Epoch, Empty: len(snap.Data) == 0}
 }
 
-// open reads the values of a revision's tokens. A token whose record did not change keeps its Secret.
+// open reads the values of a revision's tokens, and freezes its document. A token whose record did not change keeps its
+// Secret.
 func (r *Replica) open(rev *Revision, at timeline.Reading) *Revision {
 	cur := r.Newest()
-	rev.Doc.Freeze()
-	rev.At, rev.Unreadable, rev.wallExpiry = at, nil, rev.Doc.WallExpiry(at.Now)
+	rev.At = at
+	if changed, from := rev.Doc.Freeze(); cur != nil && from == cur.Doc && keepsSecrets(cur, changed) {
+		rev.Secrets, rev.set, rev.Unreadable, rev.wallExpiry = cur.Secrets, cur.set, nil, cur.wallExpiry
+		for _, rec := range changed {
+			if rec.WallExpiry != 0 {
+				rev.wallExpiry = min(rev.wallExpiry, rec.WallExpiry)
+			}
+		}
+		return rev
+	}
+	rev.Unreadable, rev.wallExpiry, rev.set = nil, rev.Doc.WallExpiry(at.Now), new(byte)
 	rev.Secrets = make(map[string]*secrets.Secret, len(rev.Doc.Tokens))
 	for id, rec := range rev.Doc.Tokens {
 		if !rec.HasSecret() {
@@ -119,3 +131,14 @@ func (r *Replica) open(rev *Revision, at timeline.Reading) *Revision {
 	}
 	return rev
 }
+
+// keepsSecrets reports whether the values of cur are those of its tokens also after these changes.
+func keepsSecrets(cur *Revision, changed []*ledger.Token) bool {
+	return len(cur.Unreadable) == 0 && !slices.ContainsFunc(changed, func(rec *ledger.Token) bool {
+		s := cur.Secrets[rec.ID]
+		return rec.HasSecret() != (s != nil) || s != nil && !secrets.Fits(rec, s)
+	})
+}
+
+// SameSecrets reports whether the revisions have the same values, of the same tokens.
+func (rev *Revision) SameSecrets(other *Revision) bool { return rev.set == other.set }

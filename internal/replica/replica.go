@@ -46,7 +46,8 @@ type Revision struct {
 	Unreadable map[string]bool            // the tokens whose values it cannot
 	At         timeline.Reading           // when it was opened
 
-	wallExpiry timeline.Instant // when the wall clock ends the first of its tokens
+	wallExpiry timeline.Instant // when the wall clock ends the first of its tokens, or earlier
+	set        *byte            // names Secrets
 }
 
 // Draft is a document that a Change may edit, at an instant.
@@ -191,7 +192,8 @@ func (r *Replica) Look(ctx context.Context) (*Revision, timeline.Reading, error)
 
 // endTokens ends what the wall clock has ended, also where no revision is new.
 func (r *Replica) endTokens(rev *Revision, at timeline.Reading) *Revision {
-	if rev == nil || timeline.UnixNano(at.Wall) < rev.wallExpiry {
+	wall := timeline.UnixNano(at.Wall)
+	if rev == nil || wall < rev.wallExpiry || wall < rev.Doc.WallExpiry(at.Now) { // most have ended by the meter, too
 		return rev
 	}
 	next := *rev

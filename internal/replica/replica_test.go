@@ -20,6 +20,8 @@ import (
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
+func init() { ledger.CheckForms = true }
+
 // fakeStore is a store in memory that can be slow, fail, and lose what it has.
 type fakeStore struct {
 	mu             sync.Mutex
