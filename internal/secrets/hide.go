@@ -49,7 +49,7 @@ func (k *Keeper) Generation() uint64 { return k.generation.Load() }
 func (k *Keeper) Hide(text string) string {
 	h := hiders.Get().(*hider)
 	defer hiders.Put(h)
-	h.text = k.windows.hide(text) // first: it knows of two values the longer one
+	h.text, h.read = k.windows.hide(text), false // first: it knows of two values the longer one
 	for _, s := range k.lately() {
 		h.take(s)
 	}
@@ -62,27 +62,79 @@ func (k *Keeper) Hide(text string) string {
 
 // hider takes secrets out of a text. A closure made on each call would have to be allocated for each source.
 type hider struct {
-	text string
-	take func(*Secret) bool
+	text  string
+	grams grams
+	read  bool // grams are those of text
+	take  func(*Secret) bool
 }
 
 var hiders = sync.Pool{New: func() any {
 	h := new(hider)
-	part := func(value string) {
-		if value != "" && strings.Contains(h.text, value) {
-			h.text = verbatim(h.text, value, ID(value))
-		}
-	}
 	h.take = func(s *Secret) bool {
-		h.text = verbatim(h.text, s.Value, s.ID)
-		part(s.Refresh)
+		h.part(s.Value, s.ID)
+		h.part(s.Refresh, "")
 		for _, value := range s.Further {
-			part(value)
+			h.part(value, "")
 		}
 		return true
 	}
 	return h
 }}
+
+// part takes out one value, which has that ID or one that is to be computed.
+func (h *hider) part(value, id string) {
+	if value == "" {
+		return
+	}
+	if !h.read {
+		h.grams.of(h.text)
+		h.read = true
+	}
+	if !h.grams.mayHold(value) || !strings.Contains(h.text, value) {
+		return
+	}
+	if id == "" {
+		id = ID(value)
+	}
+	h.text, h.read = verbatim(h.text, value, id), false
+}
+
+// grams is a set of the runs of four bytes of a text that begin at every fourth: those of what the text holds are in it.
+type grams [1 << 15 / 64]uint64
+
+const (
+	leastForGrams = 4 + 3 // bytes: a run that is in the set may begin at any of the first four
+	maxForGrams   = 32    // bytes of a value that are looked at
+)
+
+func gram(s string) uint32 {
+	return (uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24) * 0x9E3779B1 >> (32 - 15)
+}
+
+func (g *grams) of(text string) {
+	clear(g[:])
+	for i := 0; i+4 <= len(text); i += 4 {
+		n := gram(text[i : i+4])
+		g[n/64] |= 1 << (n % 64)
+	}
+}
+
+// mayHold reports false only if the text does not hold value.
+func (g *grams) mayHold(value string) bool {
+	if len(value) < leastForGrams {
+		return true
+	}
+starts:
+	for start := range 4 { // one of these is a fourth byte of the text
+		for i := start; i+4 <= min(len(value), maxForGrams); i += 4 {
+			if n := gram(value[i : i+4]); g[n/64]&(1<<(n%64)) == 0 {
+				continue starts
+			}
+		}
+		return true
+	}
+	return false
+}
 
 // registered are the secrets that are registered, as of a generation.
 type registered struct {

@@ -27,6 +27,7 @@ type windows struct {
 
 	mu      sync.RWMutex // guards what follows
 	heads   map[uint64]*head
+	starts  prefixes            // of heads
 	order   []uint64            // keys of heads, oldest first from next
 	next    int                 // the one that gives way
 	lengths [windowMost + 1]int // heads by the length of their window
@@ -35,6 +36,7 @@ type windows struct {
 // head is a beginning that secrets share.
 type head struct {
 	length int
+	mark   uint64 // of its prefix
 	tails  []tail // newest first
 }
 
@@ -45,7 +47,9 @@ type tail struct {
 	id     string
 }
 
-func newWindows() *windows { return &windows{seed: maphash.MakeSeed(), heads: map[uint64]*head{}} }
+func newWindows() *windows {
+	return &windows{seed: maphash.MakeSeed(), heads: map[uint64]*head{}, starts: newPrefixes()}
+}
 
 // add makes a secret known, and reports whether it was not.
 func (w *windows) add(value, id string) bool {
@@ -59,7 +63,7 @@ func (w *windows) add(value, id string) bool {
 	defer w.mu.Unlock()
 	h := w.heads[key]
 	if h == nil {
-		h = &head{length: length}
+		h = &head{length: length, mark: w.starts.mark(prefixOf(whole))}
 		if len(w.order) < windowsKept {
 			w.order = append(w.order, key)
 		} else {
@@ -70,6 +74,12 @@ func (w *windows) add(value, id string) bool {
 		}
 		w.heads[key] = h
 		w.lengths[length]++
+		if !w.starts.add(h.mark) { // those that gave way are still in it, too
+			w.starts.reset(len(w.heads))
+			for _, h := range w.heads {
+				w.starts.add(h.mark)
+			}
+		}
 	}
 	if slices.Contains(h.tails, t) {
 		return false
@@ -96,6 +106,14 @@ func (w *windows) hide(text string) string {
 	}
 	r := readings.Get().(*scratch)
 	defer readings.Put(r)
+	if !w.suspects(text, r) {
+		return text
+	}
+	return w.replace(text, r)
+}
+
+// replace is hide for a text in which a secret may be.
+func (w *windows) replace(text string, r *scratch) string {
 	r.source.unescape(text)
 	r.folded.fold(&r.source)
 	spans := w.find(nil, &r.folded, text)
@@ -121,10 +139,25 @@ func (w *windows) hide(text string) string {
 	return out.String() + text[at:]
 }
 
+// suspects reports whether one of the known beginnings may be in a text, in whatever form.
+func (w *windows) suspects(text string, r *scratch) bool {
+	r.plain = append(r.plain[:0], text...)
+	read := r.plain
+	if strings.IndexByte(text, '\\') >= 0 || strings.IndexByte(text, '%') >= 0 {
+		r.undone = r.undone[:0]
+		eachByte(text, func(c byte, _, _ int) { r.undone = append(r.undone, c) })
+		if read = r.undone; len(read) != len(text) && w.starts.inText(r.plain) {
+			return true
+		}
+	}
+	return w.starts.inText(read) || w.starts.inBase64(read)
+}
+
 // scratch is what reading a text takes, to be used again.
 type scratch struct {
 	source, folded, inner, innerFolded reading
 	run, decoded                       []byte
+	plain, undone                      []byte
 }
 
 var readings = sync.Pool{New: func() any { return new(scratch) }}
@@ -158,16 +191,17 @@ func (w *windows) find(spans []span, f *reading, text string) []span {
 	return spans
 }
 
+const leastBase64 = 11 // characters of 8 bytes
+
 // findEncoded looks into what may be base64, of both alphabets, wherever it may begin.
 func (w *windows) findEncoded(spans []span, r *scratch) []span {
-	const least = 11 // characters of 8 bytes
 	source := r.source.text
 	for i := 0; i < len(source); i++ {
 		from := i
-		for i < len(source) && isBase64(source[i]) {
+		for i < len(source) && sextets[source[i]] != noSextet {
 			i++
 		}
-		if i-from < least {
+		if i-from < leastBase64 {
 			continue
 		}
 		r.run = append(r.run[:0], source[from:i]...)
@@ -201,10 +235,6 @@ func (w *windows) findEncoded(spans []span, r *scratch) []span {
 	return spans
 }
 
-func isBase64(c byte) bool {
-	return c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' || c == '-' || c == '_'
-}
-
 // reading is a text in another form, each byte with the part of the source that it stands for.
 type reading struct {
 	text     []byte
@@ -233,9 +263,15 @@ func folded(value string) []byte {
 	return f.text
 }
 
-// unescape reads a text and undoes what URLs, JSON and Go put in place of a character.
+// unescape reads a text without its escapes.
 func (r *reading) unescape(text string) {
 	r.reset()
+	eachByte(text, r.add)
+}
+
+// eachByte calls add with each byte of a text of which is undone what URLs, JSON and Go put in place of a character, and
+// with the part that it stands for.
+func eachByte(text string, add func(c byte, from, to int)) {
 	hex := func(at, digits int) (v rune, ok bool) {
 		if at+digits > len(text) {
 			return 0, false
@@ -257,7 +293,7 @@ func (r *reading) unescape(text string) {
 		switch {
 		case c == '%':
 			if v, ok := hex(i+1, 2); ok {
-				r.add(byte(v), i, i+3)
+				add(byte(v), i, i+3)
 				i += 3
 				continue
 			}
@@ -267,23 +303,23 @@ func (r *reading) unescape(text string) {
 				if v, ok := hex(i+2, 4); ok {
 					var buf [utf8.UTFMax]byte
 					for _, b := range utf8.AppendRune(buf[:0], v) {
-						r.add(b, i, i+6)
+						add(b, i, i+6)
 					}
 					i += 6
 					continue
 				}
 			case 'x':
 				if v, ok := hex(i+2, 2); ok {
-					r.add(byte(v), i, i+4)
+					add(byte(v), i, i+4)
 					i += 4
 					continue
 				}
 			}
-			r.add(text[i+1], i, i+2)
+			add(text[i+1], i, i+2)
 			i += 2
 			continue
 		}
-		r.add(c, i, i+1)
+		add(c, i, i+1)
 		i++
 	}
 }
@@ -292,10 +328,7 @@ func (r *reading) unescape(text string) {
 func (r *reading) fold(of *reading) {
 	r.reset()
 	for i, c := range of.text {
-		switch {
-		case c >= 'A' && c <= 'Z':
-			r.add(c|0x20, of.from[i], of.to[i])
-		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c >= utf8.RuneSelf:
+		if c = folding[c]; c != 0 {
 			r.add(c, of.from[i], of.to[i])
 		}
 	}

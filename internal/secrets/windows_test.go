@@ -111,9 +111,58 @@ func TestWindowsStayBounded(t *testing.T) {
 		n += l
 	}
 	assert.Equal(t, windowsKept, n)
+	assert.LessOrEqual(t, len(w.starts.slots), 4*windowsKept)
+	assert.LessOrEqual(t, 2*w.starts.n, len(w.starts.slots))
 	first, last := "0 is the beginning", fmt.Sprintf("%d is the beginning", 3*windowsKept-1)
 	assert.Equal(t, first, w.hide(first))
 	assert.Equal(t, ID(last), w.hide(last))
+}
+
+// What a text is looked through with first passes none of those in which a secret is, and few others.
+func TestWhatIsSuspected(t *testing.T) {
+	w, r := newWindows(), new(scratch)
+	for i := range windowsKept {
+		value := fmt.Sprintf("%d is the beginning", i)
+		w.add(value, ID(value))
+	}
+	for _, value := range shapes {
+		w.add(value, ID(value))
+	}
+	for _, value := range shapes {
+		for name, form := range forms {
+			for _, text := range []string{form(value), "a" + form(value) + "b", "%41" + form(value), `\u00e4 ` + form(value) + ` \`} {
+				if w.replace(text, r) != text {
+					assert.True(t, w.suspects(text, r), "%s: %q", name, text)
+				}
+			}
+		}
+	}
+	suspected := 0
+	for i := range 1000 {
+		if w.suspects(fmt.Sprintf("request %d of the day has failed: try again in %d seconds, or tell us of request_id=%x", i, i, ID(fmt.Sprint(i))), r) {
+			suspected++
+		}
+	}
+	assert.LessOrEqual(t, suspected, 1, "of 1000")
+}
+
+// Of what is given any number of others may be known: a text is not searched for each of them.
+func TestGrams(t *testing.T) {
+	var g grams
+	text := "a text in which some of all values stand, café"
+	g.of(text)
+	for from := range text {
+		for to := from; to <= len(text); to++ {
+			require.True(t, g.mayHold(text[from:to]), text[from:to])
+		}
+	}
+	held := 0
+	for i := range 1000 {
+		if g.mayHold(fmt.Sprintf("some other value %d", i)) {
+			held++
+		}
+	}
+	assert.LessOrEqual(t, held, 10, "of 1000")
 }
 
 // Secrets that were given but never served count, too.
@@ -130,10 +179,16 @@ func TestHideRefreshTokens(t *testing.T) {
 func FuzzHide(f *testing.F) {
 	for _, value := range shapes {
 		f.Add("text "+url.QueryEscape(value)+` and \u00e4 %41 \`, value)
+		f.Add(`\/`+base64.StdEncoding.EncodeToString([]byte("ab"+value))+"\\n"+value, value)
 	}
 	f.Fuzz(func(t *testing.T, text, value string) {
 		if value == "" {
 			return
+		}
+		w := newWindows()
+		w.add(value, "ID")
+		if r := new(scratch); w.replace(text, r) != text && !w.suspects(text, r) {
+			t.Fatalf("%q is not looked for in %q", value, text)
 		}
 		hidden := Without(text, value, "ID")
 		if len(folded(value)) >= windowMost && strings.Contains(strings.ReplaceAll(hidden, "ID", "\x00"), value) {

@@ -1,0 +1,167 @@
+package secrets
+
+import (
+	"math/bits"
+	"math/rand/v2"
+	"unicode/utf8"
+)
+
+// Nearly no text holds a secret, and nearly all time goes by in finding that out. So what reads a text first is a set of
+// how the known beginnings begin: it costs one look-up for each character, and needs no place of anything. Only where
+// that finds something is the text read with all that hiding takes.
+
+// prefixLength is how many characters of a beginning stand in the set: all have at least so many.
+const prefixLength = windowLeast
+
+// prefixes is a set of strings of 8 bytes, none of them zero, by keyed hashes. What it holds may be stale.
+type prefixes struct {
+	key1, key2 uint64
+	slots      []uint32 // at most half of them taken; 0: free
+	n          int
+}
+
+const leastSlots = 256
+
+func newPrefixes() prefixes {
+	return prefixes{key1: rand.Uint64(), key2: rand.Uint64() | 1, slots: make([]uint32, leastSlots)}
+}
+
+// mark is the keyed hash of a prefix.
+func (p *prefixes) mark(prefix uint64) uint64 {
+	high, low := bits.Mul64(prefix^p.key1, p.key2)
+	return high ^ low
+}
+
+// add reports whether there was room for it.
+func (p *prefixes) add(mark uint64) bool {
+	tag := uint32(mark>>32) | 1
+	i := mark & uint64(len(p.slots)-1)
+	for p.slots[i] != 0 {
+		if p.slots[i] == tag {
+			return true
+		}
+		i = (i + 1) & uint64(len(p.slots)-1)
+	}
+	if 2*p.n >= len(p.slots) {
+		return false
+	}
+	p.slots[i] = tag
+	p.n++
+	return true
+}
+
+// reset makes it an empty set with room for twice as many as will be added.
+func (p *prefixes) reset(adding int) {
+	size := leastSlots
+	for size < 4*adding {
+		size *= 2
+	}
+	if len(p.slots) == size {
+		clear(p.slots)
+	} else {
+		p.slots = make([]uint32, size)
+	}
+	p.n = 0
+}
+
+func (p *prefixes) has(prefix uint64) bool {
+	mark := p.mark(prefix)
+	slots := p.slots
+	for i := mark; ; i++ {
+		slot := slots[i&uint64(len(slots)-1)]
+		if slot == uint32(mark>>32)|1 {
+			return true
+		}
+		if slot == 0 {
+			return false
+		}
+	}
+}
+
+// prefixOf is the prefix of a beginning.
+func prefixOf(folded []byte) (prefix uint64) {
+	for _, c := range folded[:prefixLength] {
+		prefix = prefix<<8 | uint64(c)
+	}
+	return prefix
+}
+
+// inText reports whether one of the set is in a text of which nothing but letters and digits counts.
+func (p *prefixes) inText(text []byte) bool {
+	last := uint64(0) // the last eight; with a zero in it it is none of the set
+	for _, c := range text {
+		if c = folding[c]; c == 0 {
+			continue
+		}
+		if last = last<<8 | uint64(c); p.has(last) {
+			return true
+		}
+	}
+	return false
+}
+
+// inBase64 is inText for what text may be base64 of.
+func (p *prefixes) inBase64(text []byte) bool {
+	for i := 0; i < len(text); i++ {
+		from := i
+		for i < len(text) && sextets[text[i]] != noSextet {
+			i++
+		}
+		if i-from < leastBase64 {
+			continue
+		}
+		for skip := range 4 {
+			if p.inRun(text[from+skip : i]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// inRun is inText for what base64 decodes to.
+func (p *prefixes) inRun(run []byte) bool {
+	last, word, have := uint64(0), uint32(0), 0
+	for _, c := range run {
+		word = word<<6 | uint32(sextets[c])
+		if have += 6; have < 8 {
+			continue
+		}
+		have -= 8
+		c := folding[byte(word>>have)]
+		if c == 0 {
+			continue
+		}
+		if last = last<<8 | uint64(c); p.has(last) {
+			return true
+		}
+	}
+	return false
+}
+
+// folding is what is left of each byte: of letters and digits their lower case, of signs nothing.
+var folding = func() (to [256]byte) {
+	for c := range 256 {
+		switch c := byte(c); {
+		case c >= 'A' && c <= 'Z':
+			to[c] = c | 0x20
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c >= utf8.RuneSelf:
+			to[c] = c
+		}
+	}
+	return to
+}()
+
+const noSextet = 0xFF
+
+// sextets are the values of the characters of base64, of both alphabets.
+var sextets = func() (of [256]byte) {
+	for i := range of {
+		of[i] = noSextet
+	}
+	for i, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") {
+		of[c] = byte(i)
+	}
+	of['-'], of['_'] = of['+'], of['/']
+	return of
+}()
