@@ -1,11 +1,13 @@
 package tokenguard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -83,7 +85,7 @@ func WithRenewalLimits(l RenewalLimits) Option {
 const maxRenewals = 10000 // an hour
 
 func defaultRenewalLimits() RenewalLimits {
-	return RenewalLimits{MinInterval: time.Minute, MaxPerHour: 60, BackoffBase: 5 * time.Second, MaxBackoff: 10 * time.Minute, Timeout: 10 * time.Second, ReplaceAfter: 24 * time.Hour}
+	return RenewalLimits(ledger.DefaultRenewals())
 }
 
 // renewalJob is one renewal on its way.
@@ -318,6 +320,61 @@ type RenewalStats struct {
 	Failed    uint64      `json:"failed"`
 	Ended     uint64      `json:"ended"`   // accounts that the upstream does not know any more
 	Dropped   uint64      `json:"dropped"` // accounts for which the state had no room
+	// Identities are the accounts that the state knows, the newest first: at most 20, also such as ended.
+	Identities []IdentityStats `json:"identities,omitempty"`
+}
+
+// IdentityStats is what is known of one account whose tokens are renewed.
+type IdentityStats struct {
+	ID      string    `json:"id"` // as Token.Identity
+	Scope   string    `json:"scope,omitempty"`
+	TokenID string    `json:"token_id"` // of its newest value
+	Since   time.Time `json:"since"`    // when the account was acquired
+	// Expiry is when its newest value ends, RefreshExpiry when its refresh token does; zero: not stated.
+	Expiry        time.Time `json:"expiry,omitzero"`
+	RefreshExpiry time.Time `json:"refresh_expiry,omitzero"`
+	// State is living, renewing, failing, backing_off (renewals that failed are not repeated yet), closed (by a ban or a
+	// mistake of the caller's), spent, expired (its refresh token) or ended; StateSince is when that began, where an event
+	// began it.
+	State      string    `json:"state"`
+	StateSince time.Time `json:"state_since,omitzero"`
+	// Renewals that succeeded, and the end of the last of them.
+	Renewals int       `json:"renewals"`
+	Renewed  time.Time `json:"renewed,omitzero"`
+	// Failures in a row; Class and Failure are of the last of them, masked, or say why the account ended.
+	Failures int    `json:"failures,omitempty"`
+	Class    Class  `json:"class,omitempty"`
+	Failure  string `json:"failure,omitempty"`
+	// Next is from when the next call renews it, in a process that can; zero: none does, as far as is known.
+	Next time.Time `json:"next,omitzero"`
+}
+
+const identitiesShown = 20
+
+func identityStats(v *decide.Input, r timeline.Reading) (out []IdentityStats) {
+	for _, rec := range v.Doc.Tokens {
+		i := rec.Identity
+		if i == nil {
+			continue
+		}
+		of := *v
+		of.Request = &decide.Request{Kind: ledger.Anonymous, Scope: rec.Scope}
+		a := of.Account(rec, r.Now)
+		s := IdentityStats{ID: i.ID, Scope: rec.Scope, TokenID: rec.ID, Since: r.Time(i.Since), RefreshExpiry: r.Time(i.Expiry),
+			State: a.State, StateSince: r.Time(a.Since), Renewals: i.Renewals, Renewed: r.Time(i.Renewed), Failures: a.Failures, Next: r.Time(a.Next)}
+		if rec.HasValue() || rec.Expiry != 0 {
+			_, ends := v.Policy.Expiry(rec)
+			s.Expiry = r.Time(ends)
+		}
+		if a.Failures > 0 || a.State == "ended" || a.State == "closed" {
+			s.Class, s.Failure = Class(i.Last.Class), i.Last.Summary()
+		}
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b IdentityStats) int {
+		return cmp.Or(b.Since.Compare(a.Since), cmp.Compare(a.TokenID, b.TokenID))
+	})
+	return out[:min(len(out), identitiesShown)]
 }
 
 func renewalStats(v *decide.Input, r timeline.Reading) *RenewalStats {
@@ -344,6 +401,7 @@ func renewalStats(v *decide.Input, r timeline.Reading) *RenewalStats {
 	}
 	out.Hour.Limit = v.Policy.Renewal.MaxPerHour
 	out.Hour.Remaining = max(0, out.Hour.Limit-out.Hour.Used)
+	out.Identities = identityStats(v, r)
 	return out
 }
 

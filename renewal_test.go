@@ -488,6 +488,69 @@ func TestRenewalIsSeen(t *testing.T) {
 	})
 }
 
+// The state of an account, since when, and from when the next call renews it.
+func TestIdentityStats(t *testing.T) {
+	type want struct {
+		state       string
+		since, next time.Duration // after the account was acquired; 0: the zero instant
+		failures    int
+		failure     string
+	}
+	for name, c := range map[string]struct {
+		fail  func() error
+		calls []time.Duration
+		at    time.Duration
+		want  want
+	}{
+		"living":         {at: 10 * time.Minute, want: want{"living", 0, 55 * time.Minute, 0, ""}},
+		"due":            {at: 57 * time.Minute, want: want{"living", 0, 57 * time.Minute, 0, ""}},
+		"renewed":        {calls: []time.Duration{56 * time.Minute}, at: time.Hour, want: want{"living", 0, 111 * time.Minute, 0, ""}},
+		"backing off":    {upstreamSays(503, "down", nil), []time.Duration{56 * time.Minute}, 56*time.Minute + time.Second, want{"backing_off", 56 * time.Minute, 56*time.Minute + 5*time.Second, 1, "503: down"}},
+		"failing":        {upstreamSays(503, "down", nil), []time.Duration{56 * time.Minute}, 57 * time.Minute, want{"failing", 56 * time.Minute, 57 * time.Minute, 1, "503: down"}},
+		"banned":         {upstreamSays(403, "USER_DISABLED", nil), []time.Duration{56 * time.Minute}, 57 * time.Minute, want{"closed", 56 * time.Minute, 116 * time.Minute, 1, "403: USER_DISABLED"}},
+		"ended":          {upstreamSays(400, "invalid_grant", nil), []time.Duration{56 * time.Minute}, 57 * time.Minute, want{"ended", 56 * time.Minute, 0, 1, "400: invalid_grant"}},
+		"slowed down":    {upstreamSays(429, "slow down", http.Header{"Retry-After": {"3600"}}), []time.Duration{56 * time.Minute}, 57 * time.Minute, want{"backing_off", 56 * time.Minute, 116 * time.Minute, 1, "429: slow down"}},
+		"ended and dead": {upstreamSays(400, "invalid_grant", nil), []time.Duration{56 * time.Minute}, 3 * time.Hour, want{"ended", 56 * time.Minute, 0, 1, "400: invalid_grant"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			renewing(t, func(t *testing.T, u *accounts, g *tokenguard.Guard) {
+				token, err := g.Token(t.Context())
+				require.NoError(t, err)
+				began := time.Now()
+				u.fail = c.fail
+				for _, at := range c.calls {
+					time.Sleep(time.Until(began.Add(at)))
+					_, _ = g.Token(t.Context())
+				}
+				time.Sleep(time.Until(began.Add(c.at)))
+				all := g.Stats().Renewals.Identities
+				require.Len(t, all, 1)
+				i := all[0]
+				assert.Equal(t, token.Identity(), i.ID)
+				assert.WithinDuration(t, began, i.Since, 0)
+				after := func(at time.Time) time.Duration {
+					if at.IsZero() {
+						return 0
+					}
+					return at.Sub(began)
+				}
+				assert.Equal(t, c.want, want{i.State, after(i.StateSince), after(i.Next), i.Failures, i.Failure})
+				if at := c.want.next; at > c.at { // what is foretold comes true, and no earlier
+					u.fail = nil
+					time.Sleep(time.Until(began.Add(at)) - time.Millisecond)
+					shown := u.presented()
+					_, _ = g.Token(t.Context())
+					assert.Equal(t, shown, u.presented())
+					time.Sleep(time.Millisecond)
+					_, err = g.Token(t.Context())
+					require.NoError(t, err)
+					assert.Equal(t, shown+1, u.presented())
+				}
+			})
+		})
+	}
+}
+
 // A budget that cannot carry the accounts is said beforehand.
 func TestRenewalBudgetWarns(t *testing.T) {
 	renewing(t, func(t *testing.T, u *accounts, g *tokenguard.Guard) {

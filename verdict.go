@@ -173,6 +173,9 @@ type OperationEvidence struct {
 	Reset    time.Time `json:"reset,omitzero"`     // when the quota is full again
 	Assumed  bool      `json:"assumed,omitempty"`  // Reset follows from the quota period; the upstream has stated none
 	LastWord time.Time `json:"last_word,omitzero"` // its last report
+	// Withheld: the token could go to others, and is kept from this operation by what was said of it, unless as a last
+	// resort.
+	Withheld bool `json:"withheld,omitempty"`
 }
 
 // Refusals are those of one sort that stand. Zero: none does.
@@ -218,6 +221,9 @@ func (e OperationEvidence) String() string {
 		}
 		add("%s reset %s", sort, e.Reset.Format(time.RFC3339))
 	}
+	if e.Withheld {
+		add("withheld from it")
+	}
 	if said == nil {
 		add("nothing that stands")
 	}
@@ -231,13 +237,13 @@ func (e OperationEvidence) String() string {
 // evidence is what was said of the tokens that a request could be about: those of its scope, the newest first.
 func evidence(in *decide.Input, r timeline.Reading) (all []OperationEvidence) {
 	for _, rec := range in.Doc.ByScope[in.Request.Scope] {
-		all = append(all, evidenceOf(rec, r)...)
+		all = append(all, evidenceOf(in, rec, r)...)
 	}
 	return all
 }
 
 // evidenceOf is what was said of one token, the last word first.
-func evidenceOf(rec *ledger.Token, r timeline.Reading) (all []OperationEvidence) {
+func evidenceOf(in *decide.Input, rec *ledger.Token, r timeline.Reading) (all []OperationEvidence) {
 	for i := range rec.Evidence {
 		e := &rec.Evidence[i]
 		all = append(all, OperationEvidence{
@@ -245,6 +251,7 @@ func evidenceOf(rec *ledger.Token, r timeline.Reading) (all []OperationEvidence)
 			Auth:  Refusals{r.Time(e.Refused), r.Time(e.RefusedLast)},
 			Quota: Refusals{r.Time(e.Quota), r.Time(e.QuotaLast)},
 			Count: e.Refusals, Early: e.Early, Spent: e.Spent, Reset: r.Time(e.Reset), Assumed: e.Assumed, LastWord: r.Time(e.Heard),
+			Withheld: in.Withholds(rec, e.Operation, r.Now),
 		})
 	}
 	slices.SortStableFunc(all, func(a, b OperationEvidence) int { return b.LastWord.Compare(a.LastWord) })

@@ -84,18 +84,21 @@ type Account struct {
 // accountState is what can be done with an account now.
 func accountState(v *decide.Input, rec *ledger.Token, r timeline.Reading) string {
 	i := rec.Identity
-	n, at := i.Failures(r.Now)
-	switch {
-	case i.Ended != 0:
-		return "ended at " + r.Time(i.Ended).Format(time.RFC3339) + ": " + i.Last.Summary()
-	case !rec.Living(r.Now):
+	a := v.Account(rec, r.Now)
+	since := r.Time(a.Since).Format(time.RFC3339)
+	switch a.State {
+	case "ended":
+		return "ended at " + since + ": " + i.Last.Summary()
+	case "expired":
 		return "its refresh token has expired"
-	case i.Lease.ID != "" && r.Now < i.Lease.End:
+	case "renewing":
 		return "a renewal is in progress"
-	case i.Closed.Until > r.Now:
+	case "closed":
 		return "renewals are closed until " + r.Time(i.Closed.Until).Format(time.RFC3339) + ": " + i.Last.Summary()
-	case n > 0:
-		return fmt.Sprintf("%d renewals failed in a row, the last at %s: %s", n, r.Time(at).Format(time.RFC3339), i.Last.Summary())
+	case "backing_off", "failing":
+		return fmt.Sprintf("%d renewals failed in a row, the last at %s: %s", a.Failures, since, i.Last.Summary())
+	case "spent":
+		return "its quota is spent since " + since
 	}
 	return "in use"
 }
@@ -210,7 +213,7 @@ func (p *Report) describe(d *ledger.Document, r timeline.Reading) {
 		p.Attempts = append(p.Attempts, tokenguard.Attempt{ID: a.ID, Scope: a.Scope, Operation: a.Operation, Start: r.Time(a.Start), End: r.Time(a.End), State: tokenguard.AttemptState(a.State(r.Now))})
 	}
 	for _, t := range d.Tokens {
-		p.Tokens = append(p.Tokens, Token{t.ID, tokenguard.Kind(t.Kind), t.Scope, r.Time(t.Acquired), r.Time(t.Expiry), v.TokenState(t, r.Now), stored(t), evidence(t, r)})
+		p.Tokens = append(p.Tokens, Token{t.ID, tokenguard.Kind(t.Kind), t.Scope, r.Time(t.Acquired), r.Time(t.Expiry), v.TokenState(t, r.Now), stored(t), evidence(v, t, r)})
 	}
 	for _, t := range d.Tokens {
 		if i := t.Identity; i != nil {
@@ -222,7 +225,9 @@ func (p *Report) describe(d *ledger.Document, r timeline.Reading) {
 }
 
 // evidence is what was said of a token, as Explain shows it.
-func evidence(rec *ledger.Token, r timeline.Reading) (all []tokenguard.OperationEvidence) {
+func evidence(in *decide.Input, rec *ledger.Token, r timeline.Reading) (all []tokenguard.OperationEvidence) {
+	of := *in
+	of.Request = &decide.Request{Kind: ledger.Anonymous, Scope: rec.Scope}
 	for i := range rec.Evidence {
 		e := &rec.Evidence[i]
 		all = append(all, tokenguard.OperationEvidence{
@@ -230,6 +235,7 @@ func evidence(rec *ledger.Token, r timeline.Reading) (all []tokenguard.Operation
 			Auth:  tokenguard.Refusals{First: r.Time(e.Refused), Last: r.Time(e.RefusedLast)},
 			Quota: tokenguard.Refusals{First: r.Time(e.Quota), Last: r.Time(e.QuotaLast)},
 			Count: e.Refusals, Early: e.Early, Spent: e.Spent, Reset: r.Time(e.Reset), Assumed: e.Assumed, LastWord: r.Time(e.Heard),
+			Withheld: of.Withholds(rec, e.Operation, r.Now),
 		})
 	}
 	slices.SortStableFunc(all, func(a, b tokenguard.OperationEvidence) int { return b.LastWord.Compare(a.LastWord) })
@@ -316,5 +322,6 @@ func defaults() *ledger.Policy {
 		RateLimit: ledger.LimitPolicy(c.RateLimit), Cache: ledger.CachePolicy(c.Cache), Dedup: ledger.DedupPolicy(c.Dedup),
 		Manager:   ledger.ManagerPolicy{MinTokenAge: c.Manager.MinTokenAge, RecentWindow: c.Manager.RecentWindow, Confirmation: c.Manager.Confirmation},
 		Predictor: ledger.PredictorPolicy(c.Predictor),
+		Renewal:   ledger.DefaultRenewals(),
 	}
 }

@@ -64,6 +64,14 @@ func (in *Input) suits(r *ledger.Token, t timeline.Instant) int {
 	return unsuitable
 }
 
+// Withholds reports whether a token that could go to others is kept from the operation at t, unless as a last resort.
+func (in *Input) Withholds(r *ledger.Token, operation string, t timeline.Instant) bool {
+	own, q := *in, *in.Request
+	q.Operation = operation
+	own.Request = &q
+	return in.Usable(r, t) && own.suits(r, t) == unsuitable
+}
+
 // Differs reports whether some operation with a name may have to be answered otherwise than one that nothing is known of.
 func (in *Input) Differs(t timeline.Instant) bool {
 	tokens := in.Doc.ByScope[in.Request.Scope]

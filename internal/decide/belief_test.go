@@ -334,3 +334,52 @@ func TestNeedAndSpare(t *testing.T) {
 	i.attempt(minute)
 	assert.False(t, i.spare(t0), "one more is left in the hour")
 }
+
+// A token is withheld from the operation that refuses it, and from no other; one that serves nobody is withheld from nobody.
+func TestWithholds(t *testing.T) {
+	i := asked()
+	r := i.token("a", 2*hour, spent("op", t0), ledger.Evidence{Operation: "other", Success: t0, Uses: 1})
+	assert.True(t, i.Withholds(r, "op", t0))
+	assert.False(t, i.Withholds(r, "other", t0))
+	assert.False(t, i.Withholds(r, "new", t0))
+	assert.Equal(t, "op", i.Request.Operation)
+	r.Expiry = t0
+	assert.False(t, i.Withholds(r, "op", t0), "it has ended")
+}
+
+// Which of the states an account is in, where several could be meant, and from when it is renewed.
+func TestAccount(t *testing.T) {
+	for name, c := range map[string]struct {
+		scene func(*Input, *ledger.Token)
+		want  Account
+	}{
+		"living":                 {func(*Input, *ledger.Token) {}, Account{"living", 0, in(45 * minute), 0}},
+		"in progress":            {func(_ *Input, r *ledger.Token) { r.Identity.Lease = ledger.Lease{ID: "l", Start: t0, End: in(second)} }, Account{"renewing", t0, 0, 0}},
+		"its process was killed": {func(_ *Input, r *ledger.Token) { r.Identity.Lease = ledger.Lease{ID: "l", Start: in(-minute), End: t0} }, Account{"backing_off", t0, in(45 * minute), 1}},
+		"closed": {func(_ *Input, r *ledger.Token) {
+			r.Identity.Closed = ledger.Pause{From: t0, Until: in(hour)}
+			r.Identity.Last.Count = 1
+		}, Account{"closed", t0, in(hour), 1}},
+		"the hour is full": {func(i *Input, _ *ledger.Token) { i.Doc.Renewals.Starts = []timeline.Instant{t0, t0, t0} }, Account{"living", 0, in(hour), 0}},
+		"all are paused":   {func(i *Input, _ *ledger.Token) { i.Doc.Renewals.Pause = ledger.Pause{From: t0, Until: in(2 * hour)} }, Account{"living", 0, in(2 * hour), 0}},
+		"the scope is paused": {func(i *Input, _ *ledger.Token) {
+			i.Doc.ScopeFor("s").Pause = ledger.Pause{From: t0, Until: in(3 * hour)}
+		}, Account{"living", 0, in(3 * hour), 0}},
+		"spent, no reset": {func(_ *Input, r *ledger.Token) { r.Evidence = []ledger.Evidence{spent("op", in(-minute))} }, Account{"spent", in(-minute), 0, 0}},
+		"spent, reset": {func(_ *Input, r *ledger.Token) {
+			e := spent("op", in(-minute))
+			e.Reset = in(2 * hour)
+			r.Evidence = []ledger.Evidence{e}
+		}, Account{"spent", in(-minute), in(2 * hour), 0}},
+		"ended":                   {func(_ *Input, r *ledger.Token) { r.Identity.Ended, r.Identity.Expiry = in(-minute), t0 }, Account{"ended", in(-minute), 0, 0}},
+		"expired":                 {func(_ *Input, r *ledger.Token) { r.Identity.Expiry = t0 }, Account{"expired", t0, 0, 0}},
+		"it expires before it is": {func(_ *Input, r *ledger.Token) { r.Identity.Expiry = in(45 * minute) }, Account{"living", 0, 0, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := asked()
+			r := i.account("a", 10*minute)
+			c.scene(i, r)
+			assert.Equal(t, c.want, i.Account(r, t0))
+		})
+	}
+}

@@ -204,3 +204,64 @@ func (in *Input) renewalTurns(f func(timeline.Instant), t timeline.Instant) {
 		f(first)
 	}
 }
+
+// Account is what can be done with the identity of a record.
+type Account struct {
+	State    string           // living, renewing, failing, backing_off, closed, spent, expired or ended
+	Since    timeline.Instant // of the state, where an event began it
+	Next     timeline.Instant // from when the next call renews it; 0: no call does, as far as is known
+	Failures int              // renewals that failed in a row
+}
+
+// Account says what can be done with the record's identity at t; the request is of its scope.
+func (in *Input) Account(r *ledger.Token, t timeline.Instant) Account {
+	i := r.Identity
+	n, failed := i.Failures(t)
+	out := Account{State: "living", Failures: n}
+	limit := in.renewalLimit(r, t)
+	counts, _ := in.Policy.Expiry(r)
+	out.Next = max(t, min(counts, in.Policy.RenewAt(r)), limit.Until)
+	switch {
+	case i.Ended != 0:
+		return Account{State: "ended", Since: i.Ended, Failures: n}
+	case !r.Living(t):
+		return Account{State: "expired", Since: i.Expiry, Failures: n}
+	case i.Lease.ID != "" && t < i.Lease.End:
+		out.State, out.Since, out.Next = "renewing", i.Lease.Start, 0
+	case t < i.Closed.Until:
+		out.State, out.Since = "closed", i.Closed.From
+	case n > 0 && t < limit.Until:
+		out.State, out.Since = "backing_off", failed
+	case n > 0:
+		out.State, out.Since = "failing", failed
+	case in.TokenState(r, t) == "spent":
+		since, reset := spentSince(r, t)
+		out.State, out.Since, out.Next = "spent", since, 0
+		if reset != 0 {
+			out.Next = max(reset, limit.Until)
+		}
+	}
+	if bar := in.Barred(t); bar.Answer == AnswerRefuse && out.Next != 0 {
+		out.Next = max(out.Next, bar.Until)
+	}
+	if out.Next == timeline.Never || i.Expiry != 0 && out.Next >= i.Expiry {
+		out.Next = 0
+	}
+	return out
+}
+
+// spentSince is when the quota of a spent token was first refused, and the reset that comes last of those that are known.
+func spentSince(r *ledger.Token, t timeline.Instant) (since, reset timeline.Instant) {
+	since, reset = r.Spent, r.Reset
+	for i := range r.Evidence {
+		e := &r.Evidence[i]
+		if !e.Suspects(t) || !e.Spent {
+			continue
+		}
+		if since == 0 || e.Quota < since {
+			since = e.Quota
+		}
+		reset = max(reset, e.Reset)
+	}
+	return since, reset
+}

@@ -150,6 +150,11 @@ type RenewalPolicy struct {
 	ReplaceAfter time.Duration
 }
 
+// DefaultRenewals are the bounds of who sets none.
+func DefaultRenewals() RenewalPolicy {
+	return RenewalPolicy{MinInterval: time.Minute, MaxPerHour: 60, BackoffBase: 5 * time.Second, MaxBackoff: 10 * time.Minute, Timeout: 10 * time.Second, ReplaceAfter: Day}
+}
+
 // RenewalLease is how long a renewal holds its identity if its process never reports its end.
 func (p *Policy) RenewalLease() time.Duration { return p.Renewal.Timeout + LeaseMargin }
 
