@@ -25,6 +25,8 @@ func openLogs(cmd *cobra.Command, names []string) (files []replay.File, p *progr
 	p = &progress{terminal: draws(os.Stderr), next: time.Now().Add(time.Second / 2)}
 	known := true
 	seen := map[string]bool{}
+	var stats []os.FileInfo
+	var statNames []string
 	for _, name := range names {
 		if seen[name] {
 			p.close()
@@ -43,6 +45,13 @@ func openLogs(cmd *cobra.Command, names []string) (files []replay.File, p *progr
 		}
 		p.files = append(p.files, file)
 		if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
+			for i, other := range stats {
+				if os.SameFile(other, info) {
+					p.close()
+					return nil, nil, usage("%s is given twice, as %s too", name, statNames[i])
+				}
+			}
+			stats, statNames = append(stats, info), append(statNames, name)
 			p.size += info.Size()
 		} else {
 			known = false

@@ -66,6 +66,9 @@ func (s *source) jsonLine(data []byte) (Call, bool, error) {
 	if s.columns.named() {
 		return s.mappedJSON(data)
 	}
+	if data[0] != '{' {
+		return Call{}, false, errors.New("not a JSON object (for other logs give --map at=FIELD,...)")
+	}
 	var r record
 	if err := json.Unmarshal(data, &r); err != nil {
 		return Call{}, false, fmt.Errorf("not a known line: %w (for other logs give --map at=FIELD,...)", err)

@@ -28,12 +28,14 @@ type source struct {
 	columns   Columns
 	last      time.Time
 	lines     int // read so far
+	packed    bool
 }
 
 // newSource looks at the beginning of a file: it may be compressed and have a byte order mark.
 func newSource(l *Log, f File, opts Options) (*source, error) {
 	s := &source{log: l, name: f.Name, in: bufio.NewReaderSize(f.In, 1<<20), format: opts.Format, separator: opts.Separator, columns: opts.Columns}
 	if magic, _ := s.in.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		s.packed = true
 		unpacked, err := gzip.NewReader(s.in)
 		if err != nil {
 			return nil, s.broken(err)
@@ -133,6 +135,9 @@ var errLong = fmt.Errorf("the line has more than %d bytes", maxLine)
 
 // broken is a file that cannot be read on.
 func (s *source) broken(err error) error {
+	if s.packed {
+		err = fmt.Errorf("its gzip is cut off or damaged: %w", err)
+	}
 	return fmt.Errorf("tokenguard: %s, after line %d: %w", s.name, s.lines, err)
 }
 

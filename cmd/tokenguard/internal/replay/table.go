@@ -33,34 +33,25 @@ func (s *source) table(yield func(Call, error) bool) {
 		yield(Call{}, fmt.Errorf("tokenguard: %s:%d: %w", s.name, s.lines, err))
 		return
 	}
-	rows := csv.NewReader(s.in)
-	rows.Comma, rows.ReuseRecord, rows.FieldsPerRecord = s.separator, true, -1
-	above := s.lines
+	rows := rows{s: s, columns: len(heading)}
 	for {
-		row, err := rows.Read()
+		row, number, wrong, err := rows.next()
 		if err == io.EOF {
 			return
 		}
-		wrong := &csv.ParseError{}
-		switch {
-		case errors.As(err, &wrong):
-			s.lines, err = above+wrong.StartLine, wrong.Err
-		case err != nil:
+		if err != nil {
 			yield(Call{}, s.broken(err))
 			return
-		default:
-			line, _ := rows.FieldPos(0)
-			s.lines = above + line
 		}
 		var c Call
 		ok := false
-		if err == nil && len(row) != len(heading) {
-			err = fmt.Errorf("%d columns: the heading has %d", len(row), len(heading))
+		if wrong == nil {
+			c, ok, wrong = s.row(func(column string) string { return row[heading[column]] })
 		}
-		if err == nil {
-			c, ok, err = s.row(func(column string) string { return row[heading[column]] })
-		}
-		if !s.hand(c, ok, err, yield) {
+		read := s.lines
+		s.lines = number
+		more := s.hand(c, ok, wrong, yield)
+		if s.lines = read; !more {
 			return
 		}
 	}
@@ -110,12 +101,23 @@ func (s *source) heading() (map[string]int, error) {
 	for field, columns := range s.columns.from {
 		for _, column := range columns {
 			if _, ok := index[column]; !ok {
-				return nil, fmt.Errorf("no column %q for %s: the heading has %s", column, field, strings.Join(slices.Sorted(maps.Keys(index)), ", "))
+				return nil, fmt.Errorf("no column %q for %s: the heading has %s", column, field, headings(index))
 			}
 		}
 	}
 	if len(s.columns.from["at"]) == 0 {
-		return nil, fmt.Errorf("no column %q: give --map at=COLUMN; the heading has %s", "at", strings.Join(slices.Sorted(maps.Keys(index)), ", "))
+		return nil, fmt.Errorf("no column %q: give --map at=COLUMN; the heading has %s", "at", headings(index))
 	}
 	return index, nil
+}
+
+// headings lists the names of columns, each as --map takes it.
+func headings(index map[string]int) string {
+	names := slices.Sorted(maps.Keys(index))
+	for i, name := range names {
+		if strings.ContainsAny(name, `,+="'`) {
+			names[i] = `"` + name + `"`
+		}
+	}
+	return strings.Join(names, ", ")
 }

@@ -122,7 +122,9 @@ func ParseWhatIf(s string, base Setup) ([]Variant, error) {
 func change(base tokenguard.Config, key, value string) (tokenguard.Config, error) {
 	section, name, nested := strings.Cut(key, ".")
 	if !nested {
-		section, name = sectionOf(key), key
+		if section, name = sectionOf(key), key; section == "" {
+			return base, unknown(key)
+		}
 	}
 	raw := json.RawMessage(value)
 	if !json.Valid(raw) {
@@ -163,12 +165,23 @@ func parse(doc document) (tokenguard.Config, error) {
 	return config, err
 }
 
-// sectionOf is the section that holds the setting; for an unknown one, the first, whose error names the one meant.
+// sectionOf is the section that holds the setting; "": none does.
 func sectionOf(name string) string {
 	for section, names := range everything() {
 		if _, ok := names[name]; ok {
 			return section
 		}
 	}
-	return "rate_limit"
+	return ""
+}
+
+// unknown is an error that names the setting that was meant, or all.
+func unknown(name string) error {
+	bound := "one of " + strings.Join(Settings(), ", ")
+	// The library knows what is near; which section it looks in does not matter.
+	_, err := parse(document{"rate_limit": {name: 1}})
+	if e, ok := errors.AsType[*tokenguard.ConfigError](err); ok && strings.Contains(e.Bound, "did you mean") {
+		bound = e.Bound
+	}
+	return &tokenguard.ConfigError{Field: name, Value: "an unknown setting", Bound: bound}
 }
