@@ -19,7 +19,7 @@ func serveCommand() *cobra.Command {
 	var config string
 	var page pageFlags
 	cmd := &cobra.Command{
-		Use:   "serve",
+		Use:   "serve [FILE]",
 		Short: "Show the page of a state, live",
 		Long: `Serve shows what the guards that share a state may do now and why. It reads the state and starts nothing. The page
 listens and answers on the loopback interface alone; another --listen needs --with-token, which makes a secret that the
@@ -27,15 +27,14 @@ printed address holds, or --allow, a list of addresses that may see it. Calls, r
 services' own pages: each process knows those that it decided.`,
 		Example: `  tokenguard serve --name my-api
   tokenguard serve --name my-api --listen :8321 --with-token
-  tokenguard serve --state /var/lib/my-api/tokens.state --listen 10.0.0.5:8321 --allow 10.0.0.0/24`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if p.name == "" && p.file == "" {
+  tokenguard serve /var/lib/my-api/tokens.state --listen 10.0.0.5:8321 --allow 10.0.0.0/24`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 && p.name == "" && p.file == "" {
 				p.name = "default"
 			}
-			if err := p.check(cmd); err != nil {
-				return err
-			}
+			return p.fileArg(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := page.check(); err != nil {
 				return err
 			}
