@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -45,12 +46,14 @@ It exits with 1 if there is a fault; with --strict also if there is a warning.`,
 			return []string{"json", "jsonc"}, cobra.ShellCompDirectiveFilterFileExt
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var all []checked
+			all := []checked{}
+			var unread []error
 			bad := false
 			for _, name := range args {
 				data, err := readFile(cmd, name)
-				if err != nil {
-					return err
+				if err != nil { // the other files have faults, too
+					unread = append(unread, err)
+					continue
 				}
 				c := check(name, data)
 				bad = bad || c.faults > 0 || strict && c.warnings > 0
@@ -65,6 +68,9 @@ It exits with 1 if there is a fault; with --strict also if there is a warning.`,
 				if err := writeJSON(cmd, all); err != nil {
 					return err
 				}
+			}
+			if err := errors.Join(unread...); err != nil {
+				return err
 			}
 			if bad {
 				return &exitError{code: exitFault}

@@ -2,7 +2,11 @@ package main
 
 import (
 	"flag"
+	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -27,6 +31,9 @@ takes no time. It exits with 1 if one fails.`,
 			return nil, cobra.ShellCompDirectiveFilterDirs
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := holdsScenarios(args[0]); err != nil {
+				return err
+			}
 			if asJSON {
 				return testJSON(cmd, args[0])
 			}
@@ -36,6 +43,31 @@ takes no time. It exits with 1 if one fails.`,
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "name every scenario")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// holdsScenarios says in this program's words what the testing package would say in its own.
+func holdsScenarios(dir string) error {
+	found := false
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if found = found || err == nil && !e.IsDir() && filepath.Ext(path) == ".json"; found {
+			return fs.SkipAll
+		}
+		return err
+	})
+	if err != nil {
+		return whole(err)
+	}
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
+		return whole(err)
+	}
+	if !found {
+		if path, err := filepath.Abs(dir); err == nil {
+			dir = path
+		}
+		return fmt.Errorf("tokenguard: %s holds no scenario: want files *.json in it or in its folders", dir)
+	}
+	return nil
 }
 
 // test runs the scenarios under the testing package, which their bubbles need, and ends the program: with 1 if one failed.
