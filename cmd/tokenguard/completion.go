@@ -31,6 +31,19 @@ func completeWords(cmd *cobra.Command, flag string, words ...string) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, how))
 }
 
+// completeList completes the last of the pairs of a list, such as those of --map.
+func completeList(cmd *cobra.Command, flag string, words []string) {
+	_ = cmd.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, begun string) (out []cobra.Completion, _ cobra.ShellCompDirective) {
+		before := begun[:strings.LastIndexByte(begun, ',')+1]
+		for _, w := range words {
+			if field, _, _ := strings.Cut(w, "="); !strings.Contains(","+before, ","+field+"=") { // each is given once
+				out = append(out, before+w)
+			}
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	})
+}
+
 // completeNames completes a flag with the names of the states in the user's folder.
 func completeNames(cmd *cobra.Command, flag string) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -47,6 +60,16 @@ func stateNames() (names []string) {
 	entries, _ := os.ReadDir(filepath.Dir(path))
 	for _, e := range entries {
 		if name, ok := strings.CutSuffix(e.Name(), ".state"); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// alone are the names of settings without their sections, for those that have one.
+func alone(settings []string) (names []string) {
+	for _, s := range settings {
+		if _, name, ok := strings.Cut(s, "."); ok {
 			names = append(names, name)
 		}
 	}
