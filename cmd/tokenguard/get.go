@@ -138,6 +138,8 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 		a.caller = os.Getenv("USER") + " " + name
 	}
 	f := &fetch{command: command, lifetime: a.lifetime, json: a.json, renews: a.renew != "", spare: spare}
+	ctx, stop := untilSignal(cmd.Context())
+	defer stop()
 	if err := a.open(); err != nil {
 		return token, err
 	}
@@ -152,7 +154,6 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 			err = &exitError{exitStore, cerr}
 		}
 	}()
-	ctx := cmd.Context()
 	if a.report != "" && failure.IsZero() {
 		if err := g.Report(ctx, tokenguard.Outcome{TokenID: a.failing, Failure: failure}); err != nil {
 			return token, storeError(err)

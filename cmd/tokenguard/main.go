@@ -19,13 +19,14 @@ import (
 
 func main() { os.Exit(run()) }
 
-func run() int {
-	// The first signal ends the call in good order, the second one the program.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+func run() int { return tell(os.Stderr, root().ExecuteContext(context.Background())) }
+
+// untilSignal is for commands that have something to bring to an end: the first signal ends ctx, the second one the
+// program. All others are ended by the first, also where they wait for their input.
+func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	defer stop()
-	cmd := root()
-	return tell(os.Stderr, cmd.ExecuteContext(ctx))
+	return ctx, stop
 }
 
 func root() *cobra.Command {

@@ -88,7 +88,8 @@ func serve(cmd *cobra.Command, g *tokenguard.Guard, page *pageFlags) (err error)
 	if err != nil {
 		return &exitError{exitUsage, fmt.Errorf("tokenguard: --listen %s: %w (another address: --listen 127.0.0.1:0)", page.listen, err)}
 	}
-	ctx := cmd.Context()
+	ctx, ended := untilSignal(cmd.Context())
+	defer ended()
 	server := &http.Server{Handler: page.handler(guardui.New(g, page.options()...)), ReadHeaderTimeout: 5 * time.Second,
 		BaseContext: func(net.Listener) context.Context { return ctx }}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })

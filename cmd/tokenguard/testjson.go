@@ -31,7 +31,9 @@ func testJSON(cmd *cobra.Command, dir string) error {
 	if err != nil {
 		return fmt.Errorf("tokenguard: %w", err)
 	}
-	child := exec.CommandContext(cmd.Context(), self, "test", "--verbose", "--", dir)
+	ctx, stop := untilSignal(cmd.Context())
+	defer stop()
+	child := exec.CommandContext(ctx, self, "test", "--verbose", "--", dir)
 	child.Args[0] = os.Args[0]
 	child.Stderr = cmd.ErrOrStderr()
 	out, err := child.StdoutPipe()

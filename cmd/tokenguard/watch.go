@@ -37,7 +37,8 @@ state: services have them on their own page and in their log.`,
 				return err
 			}
 			defer p.close()
-			ctx := cmd.Context()
+			ctx, stop := untilSignal(cmd.Context())
+			defer stop()
 			if limit > 0 {
 				var cancel context.CancelFunc
 				ctx, cancel = context.WithTimeout(ctx, limit)
