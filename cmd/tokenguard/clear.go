@@ -23,8 +23,7 @@ acquisition closed, as one that a mistake in a command closed; --retry-after ope
 --suspicion forgets what was reported of a token's quota (- reads the token from standard input); --identity forgets an
 account that is gone, with its token, so that its key may acquire anew. It says what was lifted and what still stands. A charged
 attempt is never given back, so the limits per hour and day and the spacing hold on; a token that was rejected stays so.
-
-It exits with 1 if there is no state.`,
+`,
 		Example: `  tokenguard clear --name my-api --backoff
   tokenguard clear --all /var/lib/my-api/tokens.state
   tokenguard clear --name my-api --redis redis://localhost:6379/0 --suspicion tk_0123456789abcdef`,

@@ -14,7 +14,7 @@ func execCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "exec --env NAME [flags] -- COMMAND [ARG...] -- PROGRAM [ARG...]",
 		Short:   "Run PROGRAM with a token in its environment",
-		Long:    "Exec gets a token as get does and runs PROGRAM with it in the environment variable NAME. PROGRAM's exit code is its own.",
+		Long:    "Exec gets a token as get does and runs PROGRAM with it in the environment variable NAME.",
 		Example: `  tokenguard exec --env API_TOKEN --name my-api -- ./fetch-token -- ./run-tests --fast`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			split := slices.Index(args, "--")

@@ -60,10 +60,6 @@ func getCommand() *cobra.Command {
 		Long: `Get prints a usable token. Where none is known it runs COMMAND, whose standard output is the token, if the limits
 allow. Scripts, services and terminals that use the same name share tokens and limits.
 
-Exit codes: 69 COMMAND failed; 74 the state cannot be read or written; 75 refused, and waiting helps (when, stands on
-standard error); 77 refused, and waiting alone does not help; 64 wrong usage; and before anything is charged, 126 COMMAND
-cannot be run, 127 it is not found, 71 the system has no file left to start it with.
-
 Where COMMAND signs up for an account, let --renew keep it: its output is then read with --json, refresh_token too, and
 as long as the account lives only PROGRAM is run. It gets the last access_token, refresh_token and identity as JSON on
 standard input, and prints what COMMAND does; what it leaves out stays as it was.

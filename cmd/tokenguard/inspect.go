@@ -14,8 +14,7 @@ func inspectCommand() *cobra.Command {
 		Use:   "inspect [FILE]",
 		Short: "Explain a state: what is charged, which gate is closed until when, and why",
 		Long: `Inspect reads a state without changing it or disturbing the guards on it: a FILE, else the one in your state folder under
---name, or the one under --name in the Redis or Valkey of --redis. Tokens are shown by their IDs alone. It exits with 1
-if there is no state, or it is damaged, lost, or of a newer version, or FILE is none, and with 74 if it cannot be read.`,
+--name, or the one under --name in the Redis or Valkey of --redis. Tokens are shown by their IDs alone.`,
 		Example: `  tokenguard inspect --name my-api
   tokenguard inspect /var/lib/my-api/tokens.state
   tokenguard inspect --name my-api --redis redis://localhost:6379/0`,

@@ -24,8 +24,8 @@ func listCommand() *cobra.Command {
 		Use:   "list [FOLDER]",
 		Short: "List the states in a folder or on a server",
 		Long: `List shows every state in your state folder, in FOLDER, or in the Redis or Valkey of --redis: what was started in the last
-24 hours, how many tokens are usable, and until when which gate is closed. Nothing is changed. It exits with 1 if a
-state has a problem (tokenguard inspect tells more), and with 0 if there is none at all.`,
+24 hours, how many tokens are usable, and until when which gate is closed. Nothing is changed. Of a state that has a
+problem, tokenguard inspect tells more.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 1:

@@ -63,7 +63,9 @@ func root() *cobra.Command {
 	if c, _, err := cmd.Find([]string{"completion"}); err == nil { // which by itself takes an unknown shell for a question
 		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	}
+	cmd.InitDefaultHelpCmd()
 	keepConventions(cmd)
+	tellEndings(cmd)
 	return cmd
 }
 

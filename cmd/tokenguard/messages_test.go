@@ -25,7 +25,6 @@ var unheard = map[string]string{
 	"tokenguard: this guard acquires": "a guard that only looks is never asked for a token",
 	" does not know token ":           "another process would have to evict it between two looks",
 	"replayed-%d":                     "a token of the scripted upstream, which only its ID is shown of",
-	"tokenguard: run ":                "the program would have to go between the look and the start",
 }
 
 // unspoken are files without messages.

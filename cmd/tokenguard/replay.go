@@ -48,7 +48,7 @@ ended, they end so. A line that cannot be read is reported with its number and l
 --map FIELD=COLUMN,...: COLUMN is a name, in double quotes where it holds a comma, A+B for two that belong together, or
 a text in single quotes.
 
---fail-on ends with exit code 99 if a condition holds of the configuration: served, refused, failed, used_up (shares
+--fail-on makes the program fail if a condition holds of the configuration: served, refused, failed, used_up (shares
 of the calls), calls, acquisitions, unnamed, wrong, skipped (numbers); < <= > >= == !=.`,
 		Example: `  tokenguard replay calls.jsonl --what-if max_requests_per_hour=3,5,10
   tokenguard replay app.log --map at=time,caller=user.name,status=code --fail-on 'served<95%'

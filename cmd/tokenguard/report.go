@@ -25,8 +25,8 @@ func reportCommand() *cobra.Command {
 		Use:   "report ok|quota|auth|status=N --token ID [--name NAME | FILE]",
 		Short: "Say how a call made with a token ended",
 		Long: `Report tells the guards that share a state how a call made with one of their tokens ended, from a script that makes the
-call itself. It acquires nothing. It says what is then known of the token, and exits with 1 if there is no state, or the
-state does not know the token: then nothing is recorded.`,
+call itself. It acquires nothing. It says what is then known of the token. If there is no state, or the state does not
+know the token, nothing is recorded.`,
 		Example: `  tokenguard report ok --name my-api --token tk_0123456789abcdef --latency 230ms
   printf %s "$token" | tokenguard report status=429 --message "$body" --name my-api --token -`,
 		Args: func(cmd *cobra.Command, args []string) error {

@@ -74,7 +74,7 @@ func lookFirst(cmd *cobra.Command, p *place) (inspected, error) {
 	case err != nil:
 		return report, err
 	case report.Problem != "":
-		return report, &exitError{exitStore, fmt.Errorf("tokenguard: %s: %s", p, report.Problem)}
+		return report, &exitError{exitFault, fmt.Errorf("tokenguard: %s: %s", p, report.Problem)}
 	case !report.Exists:
 		fmt.Fprintf(cmd.ErrOrStderr(), "tokenguard: there is no state at %s yet: the page shows an empty guard until a service or tokenguard get writes it\n", p)
 	}
