@@ -218,6 +218,10 @@ func beliefCases(t testing.TB) (all []beliefCase) {
 			return &beliefWorld{callers: []worldCaller{one("a", every(5*time.Second))}, lifetime: time.Hour, lag: lag}
 		})
 	}
+	// Each token is refused until it has spread and serves then: no row of tokens that never worked.
+	fixed("a token of 20 min that spreads in 30 s, reports failures", []float64{60}, 0, func() *beliefWorld {
+		return &beliefWorld{callers: []worldCaller{one("a", failuresOnly)}, lifetime: 20 * time.Minute, lag: 30 * time.Second, moderate: true, revoked: []time.Duration{2 * time.Minute, 15 * time.Minute, 3 * time.Hour}}
+	})
 	for _, n := range []int{1, 3} {
 		add(fmt.Sprintf("1 %% of the calls answer a false 401, %d operations each 10 s", n), true, []float64{99}, []int{5, 0, 14}[n-1], func(s uint64) *beliefWorld {
 			w := &beliefWorld{lifetime: day, false401: .01}

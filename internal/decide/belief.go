@@ -354,10 +354,12 @@ func (in *Input) Unfit(t timeline.Instant) Decision {
 			break // the newest first
 		}
 		e, fresh := r.By(in.Request.Operation), in.Policy.FreshUntil(r)
+		// A token that was refused only before it had spread, and that was asked for beyond its fresh time, has served.
+		spread := e != nil && e.Refused == 0 && r.Used > fresh
 		switch {
 		case e != nil && e.Success != 0:
 			runOwn = false
-		case runOwn && e != nil && (e.Refused != 0 && e.Refused < fresh || e.Early) && !r.Succeeded:
+		case runOwn && e != nil && (e.Refused != 0 && e.Refused < fresh || e.Early && !spread) && !r.Succeeded:
 			own, ownAt = own+1, max(ownAt, e.Refused, earlyAt(e, r))
 		case runOwn && (e == nil || e.Refused == 0) && slices.Contains(r.FreshBy, in.Request.Operation) && !r.Succeeded: // its entry gave way
 			own, ownAt = own+1, max(ownAt, r.FreshRefused)

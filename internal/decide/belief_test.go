@@ -217,6 +217,15 @@ func TestUnfitClosesTheScope(t *testing.T) {
 	i = useless(2)
 	i.Doc.Tokens["b"].Acquired = in(-6 * minute)
 	assert.Zero(t, i.Unfit(t0).Count, "it was no longer fresh when it was refused")
+
+	i = useless(2)
+	last := i.Doc.Tokens["b"]
+	last.Acquired, last.Evidence[0] = in(-time.Hour), ledger.Evidence{Operation: "op", Early: true}
+	assert.Equal(t, 2, i.Unfit(t0).Count, "refused before it had spread, and not asked for since")
+	last.Used = in(-minute)
+	assert.Zero(t, i.Unfit(t0).Count, "it had not spread at first, and served then")
+	last.Evidence[0].Refused = in(-minute)
+	assert.Equal(t, 2, i.Unfit(t0).Count, "it was refused again")
 }
 
 // shared is a scope in which operation x works and op refuses the newest token.

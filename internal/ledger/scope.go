@@ -15,7 +15,7 @@ type Scope struct {
 	Worked    bool             `json:"worked,omitempty"`     // a success was reported with one of its tokens
 	Lives     []int            `json:"lives,omitempty"`      // uses after which the last tokens were spent
 	Pauses    []OperationPause `json:"pauses,omitempty"`     // by the operation that reported them, in full
-	Lifted    timeline.Instant `json:"lifted,omitempty"`     // by an operator: what new tokens met before closes nothing
+	Lifted    timeline.Instant `json:"lifted,omitempty"`     // what new tokens met before closes nothing: an operator said so, or one served since
 	PauseFree timeline.Instant `json:"pause_free,omitempty"` // no further pause for others begins before
 	Pause     Pause            `json:"pause,omitzero"`       // rate_limited was reported
 	Closed    Pause            `json:"closed,omitzero"`      // RequestFunc was refused for this key alone

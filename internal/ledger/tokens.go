@@ -158,7 +158,7 @@ func (d *Document) hidesOlder(policy *Policy, r *Token, now timeline.Instant) bo
 // sweepTokens drops the values of tokens that ended and forgets tokens that no rule asks for any more.
 func (d *Document) sweepTokens(policy *Policy, now timeline.Instant) {
 	var known []*Token
-	for id, r := range d.Tokens {
+	for _, r := range d.Tokens {
 		_, ends := policy.Expiry(r)
 		if now >= ends && r.HasValue() {
 			r = d.Edit(r)
@@ -181,7 +181,7 @@ func (d *Document) sweepTokens(policy *Policy, now timeline.Instant) {
 		case r.Living(now) && r.HasSecret():
 			known = append(known, r)
 		case now >= ends && now >= heard && (dead == 0 || now >= dead.Plus(tombstoneLife)) && !d.hidesOlder(policy, r, now):
-			delete(d.Tokens, id)
+			d.forget(policy, r)
 		default:
 			known = append(known, r)
 		}
@@ -197,10 +197,25 @@ func (d *Document) sweepTokens(policy *Policy, now timeline.Instant) {
 			if r.Living(now) {
 				d.Renewals.Dropped++
 			}
-			delete(d.Tokens, r.ID)
+			d.forget(policy, r)
 		}
 	}
 	d.Index()
+}
+
+// forget drops a token. One that served ends the row of new tokens that never worked: its scope remembers that, since the
+// refused ones before it are known for longer.
+func (d *Document) forget(policy *Policy, r *Token) {
+	delete(d.Tokens, r.ID)
+	if r.FreshRefusals > 0 || r.Used <= policy.FreshUntil(r) {
+		return
+	}
+	for scope := range r.scopes {
+		if d.Scopes[scope] != nil {
+			k := d.ScopeFor(scope)
+			k.Lifted = max(k.Lifted, r.Acquired)
+		}
+	}
 }
 
 func rank(kept bool) uint64 {

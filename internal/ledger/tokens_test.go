@@ -122,3 +122,20 @@ func TestSweepBoundsTombstones(t *testing.T) {
 	assert.Contains(t, d.Tokens, "599")
 	assert.NotContains(t, d.Tokens, "0")
 }
+
+func TestATokenThatServedEndsTheRowBeforeIt(t *testing.T) {
+	sweep := func(change func(*Token)) *Scope {
+		d := New()
+		r := held(d, "a", in(-Day)) // it ends at t0
+		r.Used = in(-Hour)
+		held(d, "next", in(-Hour)).Expiry = in(30 * Day)
+		d.ScopeFor(r.Scope)
+		change(r)
+		d.Index()
+		d.sweepTokens(rules(), t0)
+		return d.Scope(r.Scope)
+	}
+	assert.Equal(t, in(-Day), sweep(func(*Token) {}).Lifted)
+	assert.Zero(t, sweep(func(r *Token) { r.FreshRefusals = 1 }).Lifted, "it was refused while it was fresh")
+	assert.Zero(t, sweep(func(r *Token) { r.Used = in(-Day + 5*minute) }).Lifted, "nobody asked for it beyond its fresh time")
+}

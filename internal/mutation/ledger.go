@@ -165,6 +165,8 @@ var ledgerFaults = []fault{
 	{ledgerDir + "tokens.go", "return cmpDesc(a.Used, b.Used)", "return -cmpDesc(a.Used, b.Used)", "the least recently used value goes first"},
 	{ledgerDir + "tokens.go", "values > policy.Cache.MaxTokens", "values > policy.Cache.MaxTokens+1", "at most MaxTokens values"},
 	{ledgerDir + "tokens.go", "const maxHeld = 3 << 19", "const maxHeld = 3 << 20", "at most 1.5 MiB of tokens"},
+	{ledgerDir + "tokens.go", "if r.FreshRefusals > 0 || r.Used <= policy.FreshUntil(r) {", "if true {", "a token that served ends the row of useless ones when it is forgotten"},
+	{ledgerDir + "tokens.go", "if r.FreshRefusals > 0 || r.Used", "if r.Used", "but not one that was refused while it was fresh"},
 	{ledgerDir + "tokens.go", " && !d.hidesOlder(policy, r, now)", "", "a token that hides an older one that lasts longer stays known"},
 	{ledgerDir + "tokens.go", "now >= dead.Plus(tombstoneLife)", "now >= dead", "a rejection outlives its token by a week"},
 	{ledgerDir + "tokens.go", "if now >= ends && r.HasValue() {", "if now > ends && r.HasValue() {", "a value goes when its token ends"},
