@@ -12,6 +12,8 @@ const (
 	lastCyrillic              = 0x0491
 	firstVietnam, lastVietnam = 0x1EA0, 0x1EF9
 	firstMark, lastMark       = 0x0300, 0x036F // combining marks
+
+	firstUnfolded, lastUnfolded = 0x0590, 0x0E80 // from Hebrew to Thai
 )
 
 var (
@@ -118,4 +120,30 @@ func simplified(r rune) rune {
 		return rune(han[r-firstHan])
 	}
 	return r
+}
+
+// arabicForm is the letter that r is read as.
+func arabicForm(r rune) rune {
+	switch r {
+	case 'أ', 'إ', 'آ':
+		return 'ا'
+	case 'ى', 'ی':
+		return 'ي'
+	case 'ة':
+		return 'ه'
+	case 'ک':
+		return 'ك'
+	}
+	return r
+}
+
+// digitOf is the ASCII digit that an Arabic, Persian, Indian or Thai digit
+// stands for, 0 if r is none.
+func digitOf(r rune) byte {
+	for _, zero := range [...]rune{0x660, 0x6F0, 0x966, 0xE50} {
+		if r >= zero && r <= zero+9 {
+			return '0' + byte(r-zero)
+		}
+	}
+	return 0
 }

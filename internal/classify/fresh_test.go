@@ -47,5 +47,13 @@ func TestFresh(t *testing.T) {
 			s.add(r, Classify(r.input()))
 		}
 		s.log(t, path, true)
+		s = score{}
+		for _, r := range loadFresh(t, path) {
+			if r.Lang != "en" {
+				r.Status = 0
+				s.add(r, Classify(r.input()))
+			}
+		}
+		s.log(t, path+", other languages than English, without their status", true)
 	}
 }

@@ -236,22 +236,47 @@ func (n *normaliser) wide(r rune) {
 		if !n.apostrophe() {
 			n.separate(' ')
 		}
+	case r < firstUnfolded:
+		n.folded(r)
+	case r < lastUnfolded:
+		n.unfolded(r)
 	case r < 0x2E80:
 		n.folded(r)
 	case r == '、' || r == '・' || r == 0x3000 || r == utf8.RuneError:
 		n.dot = false
 		n.separate(' ')
 	default:
-		last := len(n.out) - 1
-		switch {
-		case n.prev == 0 && n.wideBefore && n.out[last] == ' ':
-			n.out = n.out[:last] // blanks part no words here
-		case n.prev != 'c' && n.prev != 0:
-			n.separate(' ')
-		}
-		n.dot = false
-		n.out, n.prev = utf8.AppendRune(n.out, simplified(r)), 'c'
-		n.wideBefore = true
+		n.joined(simplified(r))
+	}
+}
+
+// joined writes a letter of a script that is read without word boundaries.
+func (n *normaliser) joined(r rune) {
+	last := len(n.out) - 1
+	switch {
+	case n.prev == 0 && n.wideBefore && n.out[last] == ' ':
+		n.out = n.out[:last] // blanks part no words here
+	case n.prev != 'c' && n.prev != 0:
+		n.separate(' ')
+	}
+	n.dot = false
+	n.out, n.prev = utf8.AppendRune(n.out, r), 'c'
+	n.wideBefore = true
+}
+
+// unfolded writes a letter of Hebrew, Arabic, the scripts of India or Thai, of
+// which Arabic ones that are mixed up in writing are read as one.
+func (n *normaliser) unfolded(r rune) {
+	switch {
+	case digitOf(r) != 0:
+		n.ascii(digitOf(r))
+	case r >= 0x64B && r <= 0x652 || r == 0x640: // vowel marks, and what only stretches a word
+	case r == '؟' || r == '؛' || r == '۔':
+		n.separate(clauseEnd)
+	case r == '،':
+		n.separate(' ')
+	default:
+		n.joined(arabicForm(r))
 	}
 }
 
