@@ -17,6 +17,14 @@ var codeTable = []struct{ of, class, codes string }{
 	{"Firebase", RateLimited, "TOO_MANY_ATTEMPTS_TRY_LATER|RESET_PASSWORD_EXCEED_LIMIT|QUOTA_EXCEEDED_TRY_LATER"},
 	{"Firebase", Forbidden, "USER_DISABLED|OPERATION_NOT_ALLOWED|ADMIN_ONLY_OPERATION|PASSWORD_LOGIN_DISABLED|CAPTCHA_CHECK_FAILED|UNSUPPORTED_FIRST_FACTOR|" +
 		"BLOCKING_FUNCTION_ERROR_RESPONSE|UNAUTHORIZED_DOMAIN|REJECTED_CREDENTIAL"},
+	{"Firebase", RateLimited, "auth/too-many-requests"},
+	{"Firebase", QuotaExhausted, "auth/quota-exceeded"},
+	{"Firebase", Forbidden, "auth/user-disabled|auth/operation-not-allowed|auth/admin-restricted-operation|auth/unauthorized-domain|auth/captcha-check-failed|" +
+		"auth/app-not-authorized"},
+	{"Firebase", AuthInvalid, "auth/user-token-expired|auth/invalid-user-token|auth/id-token-expired|auth/id-token-revoked|auth/session-cookie-expired|" +
+		"auth/session-cookie-revoked|auth/requires-recent-login|auth/invalid-credential|auth/wrong-password|auth/user-not-found|auth/invalid-api-key|auth/invalid-id-token"},
+	{"Firebase", Transient, "auth/network-request-failed|auth/internal-error|auth/timeout"},
+	{"Firebase", ClientError, "auth/argument-error|auth/email-already-in-use|auth/weak-password|auth/invalid-email|auth/invalid-action-code|auth/expired-action-code"},
 	{"Firebase", AuthInvalid, "TOKEN_EXPIRED|USER_NOT_FOUND|INVALID_REFRESH_TOKEN|MISSING_REFRESH_TOKEN|INVALID_ID_TOKEN|CREDENTIAL_TOO_OLD_LOGIN_AGAIN|" +
 		"EMAIL_NOT_FOUND|INVALID_PASSWORD|INVALID_LOGIN_CREDENTIALS|INVALID_IDP_RESPONSE|INVALID_CUSTOM_TOKEN|CREDENTIAL_MISMATCH|FEDERATED_USER_ID_ALREADY_LINKED"},
 	{"Firebase", ClientError, "INVALID_GRANT_TYPE|EMAIL_EXISTS|WEAK_PASSWORD|INVALID_EMAIL|MISSING_PASSWORD|MISSING_EMAIL|PROJECT_NOT_FOUND|CONFIGURATION_NOT_FOUND|" +
@@ -54,14 +62,14 @@ const shortestCode, longestCode = 7, 34
 const codeText = 1 << 10
 
 // findCode returns the rule of the first code in text that stands by itself:
-// at its start, or as the start of a quoted text. "com.example#Code" counts.
+// at its start, or as the start of a text in quotes or brackets. "com.example#Code" counts.
 func findCode(text string) *rule {
 	text = text[:min(len(text), codeText)]
 	for {
 		if r := codeAt(text); r != nil {
 			return r
 		}
-		i := strings.IndexByte(text, '"')
+		i := strings.IndexAny(text, "\"(")
 		if i < 0 {
 			return nil
 		}
@@ -73,13 +81,13 @@ func findCode(text string) *rule {
 // none.
 func codeAt(text string) *rule {
 	n := 0
-	for n < len(text) && n <= longestCode && (isAlnum(text[n]) || text[n] == '_' || text[n] == '.') {
+	for n < len(text) && n <= longestCode && (isAlnum(text[n]) || strings.IndexByte("_./-", text[n]) >= 0) {
 		n++
 	}
 	switch {
 	case n < len(text) && text[n] == '#':
 		return codeAt(text[n+1:])
-	case n < shortestCode || n > longestCode || n < len(text) && strings.IndexByte("\"':,; \\", text[n]) < 0:
+	case n < shortestCode || n > longestCode || n < len(text) && strings.IndexByte("\"':,; \\)", text[n]) < 0:
 		return nil
 	}
 	return codeRules[text[:n]]

@@ -21,7 +21,7 @@ const Buckets = 1 << 15
 // modelClasses are the classes in the order of the weights.
 var modelClasses = [...]string{QuotaExhausted, RateLimited, AuthInvalid, Forbidden, Transient, ClientError, Unknown}
 
-//go:generate go run ./train -o weights.bin ../../testdata/api-errors.jsonl testdata/api-errors-2.jsonl testdata/api-errors-3.jsonl testdata/extra.jsonl
+//go:generate go run ./train -o weights.bin ../../testdata/api-errors.jsonl testdata/api-errors-2.jsonl testdata/api-errors-3.jsonl testdata/extra.jsonl testdata/fresh-1.jsonl
 //go:embed weights.bin
 var weights string
 

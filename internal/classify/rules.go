@@ -72,6 +72,8 @@ var rules = []rule{
 	{class: RateLimited, any: pace | manyCalls, none: long | shutOff, when: endsByItself},
 	{class: Transient, any: shutOff, also: wait | temporary, none: barred | noRight | noPlace | noAddress, when: serversStatus},
 	{class: Transient, any: off, also: temporary, none: party | cred | barred | noRight | noPlace | noAddress | pace | manyCalls | spent},
+	{class: QuotaExhausted, any: spent, none: noPlace | noAddress | noRight | notIncluded | deadCred | zeroLimit | lapsed | stored, in: []int{402}},
+	{class: QuotaExhausted, any: overLimit, also: periodCap, none: noPlace | noAddress | deadCred | zeroLimit | notIncluded | barred | stored | short | wall},
 	{class: QuotaExhausted, any: spent, also: periodCap, none: noPlace | noAddress | noRight | notIncluded | deadCred | zeroLimit},
 	{class: Forbidden, any: barred | noPlace | noAddress | shutOff},
 
@@ -177,6 +179,9 @@ func (ev *evidence) code() *rule {
 	ev.oauth = true
 	if ev.status() >= 500 || r.code == invalidRequestCode && (ev.status() != 400 || ev.says(loggedOut)) || permits(r.class) && ev.says(notToken|wall|either|manyCalls) {
 		return nil
+	}
+	if permits(r.class) && ev.says(barred|shutOff) && ev.near(pair{party, barred | off, 40, shutOff}) {
+		return nil // the grant is refused because of whose it is
 	}
 	if permits(r.class) && ev.says(param|size) && ev.saysOfRequest() {
 		return invalidRequest

@@ -23,7 +23,7 @@ var vietnamese = []entry{
 	{yours, "của bạn|quý khách"},
 	{cred, "token|mã thông báo|khóa|khoá|khóa api|mật khẩu|thông tin đăng nhập|phiên|phiên đăng nhập|chữ ký|xác thực|tên đăng nhập|thông tin xác thực|đăng nhập|ủy quyền|uỷ quyền|api key|mã truy cập|chứng thư|tài khoản hoặc mật khẩu|mã xác thực"},
 	{bad, "không hợp lệ|không được tìm thấy|sai|không đúng|hết hạn|không tìm thấy|thiếu|không tồn tại|bị thu hồi|trống|không khớp|bắt buộc|chưa cung cấp|không chính xác|chưa nhập|không có|đã bị xóa|đã hết hạn|không được cung cấp|đã bị hủy|hỏng|chưa có"},
-	{ended | bad, "hết hạn|đã hết hạn|quá hạn|hết hiệu lực"},
+	{ended | bad, "hết hạn|đã hết hạn|quá hạn|hết hiệu lực|đã hết hiệu lực|không còn hiệu lực|đã hết thời hạn"},
 	{failed, "thất bại|không thành công|lỗi"},
 	{loggedOut, "vui lòng đăng nhập|đăng nhập lại|chưa đăng nhập|cần đăng nhập|phải đăng nhập|xác thực thất bại|xác thực không thành công|phiên hết hạn|phiên đăng nhập đã hết|phiên làm việc đã hết|chưa xác thực|chưa được xác thực|yêu cầu đăng nhập|yêu cầu xác thực|lỗi xác thực|đăng nhập để|hãy đăng nhập|hết phiên"},
 	{barred, "bị cấm|bị chặn|bị khóa|bị khoá|đình chỉ|danh sách đen|vi phạm|đóng băng|bị hạn chế|bị đình chỉ|tạm khóa|tạm khoá"},
