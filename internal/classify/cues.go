@@ -44,7 +44,7 @@ type word struct {
 
 // leadWords are the cues before a time, language by language (English, German,
 // French, Spanish, Portuguese, Italian, Russian, Turkish, Polish, Indonesian,
-// Vietnamese, Chinese, Japanese, Korean).
+// Vietnamese, Dutch, Arabic, Thai, Chinese, Japanese, Korean).
 var leadCues = map[cueKind]string{
 	cueAgain: `retry|try|again|available|back|reattempt|re-attempt|submit|continue|allowed|next attempt|next request|next try|reconnect|resume|resumes|unlocked|unlocks|unblocked|lifted|access api|access the api|access this api|retry this|try it|call again|come back|check back
 		|erneut|nochmal|nochmals|noch einmal|wieder|verfügbar|verfügbarkeit|versuchen|versuche|freigegeben|entsperrt|möglich|wieder
@@ -55,17 +55,20 @@ var leadCues = map[cueKind]string{
 		|ещё раз|еще раз|попробуйте|повторите|попытку|попытайтесь|повторить|снова|повторно|запрос|доступен|доступно|доступна|доступ|разблокирован|возможна|возможен|возможно|попытка
 		|spróbuj|ponownie|spróbować|dostępny|dostępna|dostępne
 		|lagi|coba|mencoba|tersedia|kembali
-		|thử lại|lại|khả dụng`,
+		|thử lại|lại|khả dụng
+		|probeer het|probeer|opnieuw|opnieuw proberen|weer|beschikbaar
+		|مرة أخرى|مرة اخرى|حاول|حاول مجددا|المحاولة|لاحقا|متاح|متاحا
+		|ลองใหม่|ลองอีกครั้ง|ใหม่อีกครั้ง|อีกครั้ง|ลองใหม่อีกครั้ง`,
 	cueReset: `resets|reset|replenished|replenishes|replenish|renewed|renews|renew|refreshed|refreshes|refresh|refills|refill|refilled|restored|restores|restarts|clears|cleared
 		|zurückgesetzt|erneuert|réinitialisé|réinitialisée|renouvelé|réinitialisation|restablecerá|restablece|reiniciará|reinicia|renueva|renovará|redefinido|redefinida|renova|reiniciado|ripristinato|rinnova|azzera|azzerato|reimpostato
-		|обновится|сбросится|сброс|сбросятся|восстановится|обновление|sıfırlanma|odnowi się|odnowi|zresetowany|zresetuje się|direset|diatur ulang|đặt lại|làm mới
+		|обновится|сбросится|сброс|сбросятся|восстановится|обновление|sıfırlanma|odnowi się|odnowi|zresetowany|zresetuje się|direset|diatur ulang|đặt lại|làm mới|gereset|hersteld|vernieuwd|รีเซ็ต
 		|重置时间|重置時間|恢复时间|刷新时间|リセットまで|リセット時刻|リセット|초기화까지`,
 	cueWait: `wait|wait time|waiting time|wait period|waiting period|cooldown|cool down|cool-down|cooldown period|time remaining|remaining time|time left|lasts|last
 		|warten|warte|wartezeit|abwarten|attendre|attendez|patienter|patientez|attente|espere|espera|esperar|aguarde|aguardar|attendi|attendere|attenda|aspetta|aspettare|aspetti
-		|подождать|подождите|ждать|ждите|ожидайте|ожидание|bekleme süresi|poczekaj|zaczekaj|odczekaj|czekaj|poczekać|odczekać|tunggu|menunggu|đợi|chờ
-		|等待|请等|請等|稍等|等候|剩余时间|剩餘時間|冷却时间|冷卻時間|冷却|还需|还需等待|等待时间|重试时间|直到|あと|残り時間|待ち時間|解除まで|再試行まで|대기 시간|대기시간|남은 시간|해제까지`,
+		|подождать|подождите|ждать|ждите|ожидайте|ожидание|bekleme süresi|poczekaj|zaczekaj|odczekaj|czekaj|poczekać|odczekać|tunggu|menunggu|đợi|chờ|wacht|wachten|wachttijd|انتظر|الانتظار|الرجاء الانتظار|رอ|โปรดรอ|กรุณารอ
+		|等待|请等|請等|稍等|等候|剩余时间|剩餘時間|下次可用还有|距离重置还有|距离解封还有|距离恢复还有|冷却时间|冷卻時間|冷却|还需|还需等待|等待时间|重试时间|直到|あと|残り時間|待ち時間|解除まで|再試行まで|대기 시간|대기시간|남은 시간|해제까지`,
 	cueClosed: `blocked|banned|locked|locked out|suspended|throttled|restricted|paused|timed out for
-		|gesperrt|blockiert|bloqué|bloquée|verrouillé|bloqueado|bloqueada|suspendido|bloccato|sospeso|заблокирован|заблокирована|заблокировано|zablokowane|zablokowany|zablokowano|diblokir|dikunci|khóa|bị khóa
+		|gesperrt|blockiert|bloqué|bloquée|verrouillé|bloqueado|bloqueada|suspendido|bloccato|sospeso|заблокирован|заблокирована|заблокировано|zablokowane|zablokowany|zablokowano|diblokir|dikunci|khóa|bị khóa|geblokkeerd|vergrendeld|محظور
 		|锁定|封禁|冻结|禁用|禁言|封禁至|锁定至|冻结至`,
 	cueExpire: `expires|expire|ends|will expire|will end`,
 	cueDeny: `connection reset|connection was reset|stream reset|password reset|was reset|been reset|were reset|will retry|max wait|maximum wait|max. wait|tcp reset|reset by peer|do not retry|was refreshed|token refresh|was renewed|were restored|was restored
@@ -73,13 +76,16 @@ var leadCues = map[cueKind]string{
 }
 
 var leadPreps = map[prep]string{
-	prepIn:     `in|dans|en|em|tra|fra|dentro de|через|спустя|za|dalam|in about|daqui a|sonra|trong`,
-	prepAfter:  `after|nach|après|após|depois de|después de|dopo|после|po|setelah|sau|tras|po upływie|desde`,
-	prepFor:    `for|für|pendant|durante|por|per|в течение|на|na|przez|selama|trong vòng`,
+	prepIn:     `in|dans|en|em|tra|fra|dentro de|через|спустя|za|dalam|in about|daqui a|sonra|trong|ในอีก|อีก|ใน`,
+	prepAfter:  `after|nach|après|após|depois de|después de|dopo|после|po|setelah|sau|tras|po upływie|desde|na|بعد|หลังจาก|หลัง|ภายหลัง`,
+	prepFor:    `for|für|pendant|durante|por|per|в течение|на|na|przez|selama|trong vòng|gedurende|لمدة|เป็นเวลา`,
 	prepAt:     `at|on|um|am|ab|le|à|à partir du|à partir de|el|a las|às|em|il|alle|в|с|o|dnia|od|pada|pukul|vào|lúc|from|as of|于|在|将在|将于|将會在|會在|会在|是|为`,
 	prepUntil:  `until|till|bis|bis zum|jusqu'à|jusqu'au|hasta|hasta el|até|fino a|fino al|до|do|hingga|sampai|đến|至|到`,
-	prepWithin: `within|innerhalb von|binnen|entro|w ciągu|in less than|in under`,
+	prepWithin: `within|innerhalb von|binnen|entro|w ciągu|خلال|ภายใน|in less than|in under`,
 }
+
+// leadBoth are cues with their preposition, which is another word in English.
+const leadBoth = `probeer het over|probeer over|opnieuw over|weer over|beschikbaar over`
 
 // leadFillers may stand anywhere between a cue and a time.
 const leadFillers = `about|approximately|approx|approx.|another|at least|least|the next|next|your request|request|the request|this request|requests|making requests|around|a further|an additional|up to|more than|please|only|just|roughly|almost|again|~|the|once|is|of|be|your next request|the operation|calling|and|will be
@@ -100,7 +106,7 @@ next:
 		}
 		w.text = text
 		r, _ := utf8.DecodeRuneInString(text)
-		w.cjk = unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul)
+		w.cjk = unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul, unicode.Thai)
 		key := text[0]
 		if last {
 			key = text[len(text)-1]
@@ -129,6 +135,7 @@ func sortLead() (by [256][]word) {
 	for p, list := range leadPreps {
 		addWords(&by, list, true, word{prep: p})
 	}
+	addWords(&by, leadBoth, true, word{kind: cueAgain, prep: prepIn})
 	addWords(&by, leadFillers, true, word{})
 	sortWords(&by)
 	return by
@@ -171,12 +178,18 @@ func leadOf(text string, number bool) (l lead) {
 		}
 		w, ok := lastWord(low)
 		if !ok {
+			if number && bytes.HasSuffix(low, []byte("_wait_")) { // Telegram's FLOOD_WAIT_17
+				return lead{cue: true, advice: true, takesDelay: true, bare: true, preps: prepColon, size: full - len(low) + len("wait_")}
+			}
 			return lead{}
 		}
 		if w.kind == 0 {
 			l.preps |= w.prep
 			low = low[:len(low)-len(w.text)]
 			continue
+		}
+		if w.kind == cueAgain {
+			l.preps |= w.prep
 		}
 		return l.judge(w, low, full-len(low)+len(w.text))
 	}
@@ -200,6 +213,9 @@ func (l lead) judge(w word, low []byte, size int) lead {
 		l.takesDelay = l.preps&delay != 0 || w.cjk
 		l.takesDate, l.takesDay = true, true
 	case cueWait:
+		if w.text == "last" && l.preps&prepFor == 0 && !bytes.HasSuffix(before, []byte("will ")) {
+			return lead{} // "in the last 10 minutes"
+		}
 		l.advice = true
 		l.takesDelay = l.preps&(prepAt|prepUntil) == 0
 		l.takesDate = l.preps&(prepUntil|prepColon) != 0 || w.text == "直到"

@@ -20,7 +20,7 @@ const followAdvice = `before trying|before retrying|before attempting|before sen
 	|erneut|nochmal|nochmals|noch einmal|wieder verfügbar|wieder versuchen|bevor sie|und versuchen|avant de réessayer|avant de recommencer|et réessayer|et réessayez|puis réessayez|antes de volver|antes de intentar|antes de reintentar|e intenta|e intente|y vuelva|y vuelve|e inténtelo|e inténtalo
 	|para tentar|antes de tentar|e tente|prima di riprovare|e riprova|и попробуйте|и повторите|перед повтор|перед следующ|прежде чем
 	|sonra tekrar|sonra lütfen|sonra yeniden|sonra dene|sonra erişil|içinde tekrar|içinde yeniden|içinde erişil|içinde dene|içinde kullan|bekleyin|bekleyiniz|bekle |beklemelisiniz|beklemeniz|süreyle bekle|lütfen bekleyin
-	|i spróbuj|przed ponown|przed kolejn|sebelum mencoba|sebelum mengirim|sebelum meminta|lagi sebelum|dan coba|kemudian coba|rồi thử|trước khi thử|và thử|nữa
+	|i spróbuj|przed ponown|przed kolejn|sebelum mencoba|sebelum mengirim|sebelum meminta|lagi sebelum|dan coba|kemudian coba|rồi thử|trước khi thử|và thử|nữa|en probeer|opnieuw|weer beschikbaar
 	|待って|お待ち|待ち|待つ|대기|기다`
 
 const followReset = `until reset|until the limit resets|until your limit resets|until your quota resets|until the quota resets|zurückgesetzt|sonra sıfırlan|içinde sıfırlan|içinde yenilen|tarihinde sıfırlan`
@@ -29,7 +29,7 @@ const followReset = `until reset|until the limit resets|until your limit resets|
 const followDeny = `ago|elapsed|have passed|has passed|passed|exceeded|timeout|timed out|between|per |each |/|old|window|interval|period of|超时|超時|过期|過期|以内|之内|以內|内|內|前|的|ごと|毎|以上|以下|未満|전|마다|이내|동안 유효`
 
 // After a CJK word for "after", what says that one may come back then.
-const afterAdvice = `再|重试|重試|请重试|請重試|尝试|嘗試|重新|可用|可以|可再|才能|方可|解封|解除|解锁|解鎖|恢复|恢復|继续|繼續|自动|自動|登录|登入|访问|请求|お試し|試|もう一度|もう1度|ご利用|利用|可能|やり直|アクセス|ログイン|実行|リトライ|回復|復|実施|お願い|다시|재시도|시도|사용|이용|해제|로그인|가능|복구|재요청|요청`
+const afterAdvice = `再|解禁|放行|重试|重試|请重试|請重試|尝试|嘗試|重新|可用|可以|可再|才能|方可|解封|解除|解锁|解鎖|恢复|恢復|继续|繼續|自动|自動|登录|登入|访问|请求|お試し|試|もう一度|もう1度|ご利用|利用|可能|やり直|アクセス|ログイン|実行|リトライ|回復|復|実施|お願い|다시|재시도|시도|사용|이용|해제|로그인|가능|복구|재요청|요청`
 const afterReset = `重置|刷新|更新|重設|リセット|초기화|리셋|재설정`
 
 // dateAdvice and dateReset follow an instant.

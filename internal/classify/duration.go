@@ -172,7 +172,7 @@ func cutHalf(s string) (float64, string, bool) {
 
 // cutUnit reads the unit that s starts with, after blanks.
 func cutUnit(s string) (unit, string, bool) {
-	s = strings.TrimLeft(s, " \u00a0")
+	s = strings.TrimLeft(strings.TrimPrefix(s, "' "), " \u00a0") // after '18' seconds
 	if s == "" {
 		return unit{}, s, false
 	}

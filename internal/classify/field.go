@@ -32,7 +32,7 @@ func buildFieldNames() map[string]fieldName {
 			names[word] = f
 		}
 	}
-	add(fieldName{kindDelay, true}, `retryafter retryin retrydelay retrywait retrybackoff tryagainin tryagainafter tryafter wait waittime waitfor waitduration
+	add(fieldName{kindDelay, true}, `retryafter retryafterin retryin retrydelay retrywait retrybackoff tryagainin tryagainafter tryafter wait waittime waitfor waitduration
 		timetowait estimatedtime backoff backofftime backoffdelay cooldown cooldowntime cooldownremaining cooldownin remainingcooldown cooldownleft
 		availablein unlocksin unlockin unblocksin unblockin lockedfor blockedfor bannedfor lockoutremaining lockoutduration
 		nextrequestin nextattemptin nextretryin allowedin nextallowedin resumesin resumein retrypushback untilretry toretry towait untilunlock untilnext

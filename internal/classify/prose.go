@@ -207,7 +207,7 @@ func (s *statement) judge() (found, bool) {
 	switch {
 	case lead.cue && s.fits(lead):
 		hit.advice, start = lead.advice, from-lead.size
-	case follow.cue && !s.number && (!s.colons || follow.after):
+	case follow.cue && !s.number && (!s.colons || follow.after) && !boundsSize(s.text[:from]):
 		hit.advice, end = follow.advice, s.end+follow.size
 	default:
 		return found{}, false
@@ -215,6 +215,20 @@ func (s *statement) judge() (found, bool) {
 	hit.vague = s.vague || lead.preps&prepWithin != 0 && !s.instant
 	hit.source = Source{SourceText, strings.TrimSpace(truncate(s.text[start:end], maxQuote))}
 	return hit, true
+}
+
+// bounds stand before the most that something may take, which is no wait:
+// "shorten it to at most 2 minutes and try again".
+var bounds = []string{"most", "max", "max.", "maximum", "up to", "than", "under", "höchstens", "maximal", "au plus", "au maximum", "máximo", "massimo", "не более", "до", "hoogstens", "不超过", "最多", "以内"}
+
+func boundsSize(before string) bool {
+	before = strings.TrimRight(before, " ")
+	for _, bound := range bounds {
+		if strings.HasSuffix(before, bound) {
+			return true
+		}
+	}
+	return false
 }
 
 // fits reports that the words between the cue and the time go with its kind.
