@@ -44,7 +44,7 @@ func leftOut(t testing.TB, f func(r record, weights string)) {
 
 // learntFrom is leftOut with weights from so many percent of the services.
 func learntFrom(t testing.TB, percent uint32, f func(r record, weights string)) (services int) {
-	records, written := loadRecorded(t), append(load(t, extra), loadFresh(t)...)
+	records, written := loadRecorded(t), append(load(t, extra), load(t, fresh1)...)
 	_, held := heldOut(records)
 	for fold := range uint32(folds) {
 		train := slices.DeleteFunc(slices.Clone(records), func(r record) bool {
@@ -130,7 +130,7 @@ func TestModel(t *testing.T) {
 func TestWeightsAreFresh(t *testing.T) {
 	require.Len(t, weights, Buckets*len(Classes()))
 	disagree := 0
-	records := slices.Concat(loadRecorded(t), load(t, extra), loadFresh(t))
+	records := slices.Concat(loadRecorded(t), load(t, extra), load(t, fresh1))
 	fresh := trained(records)
 	for _, r := range records {
 		ev := evidence{matcher: phrases()}

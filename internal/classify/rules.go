@@ -73,7 +73,7 @@ var rules = []rule{
 	{class: Transient, any: shutOff, also: wait | temporary, none: barred | noRight | noPlace | noAddress, when: serversStatus},
 	{class: Transient, any: off, also: temporary, none: party | cred | barred | noRight | noPlace | noAddress | pace | manyCalls | spent},
 	{class: QuotaExhausted, any: spent, none: noPlace | noAddress | noRight | notIncluded | deadCred | zeroLimit | lapsed | stored, in: []int{402}},
-	{class: QuotaExhausted, any: overLimit, also: periodCap, none: noPlace | noAddress | deadCred | zeroLimit | notIncluded | barred | stored | short | wall},
+	{class: QuotaExhausted, any: overLimit, also: periodCap, none: noPlace | noAddress | deadCred | loggedOut | unauth | zeroLimit | notIncluded | barred | stored | short | wall},
 	{class: QuotaExhausted, any: spent, also: periodCap, none: noPlace | noAddress | noRight | notIncluded | deadCred | zeroLimit},
 	{class: Forbidden, any: barred | noPlace | noAddress | shutOff},
 
@@ -218,6 +218,8 @@ func (f *facts) status() int {
 		return f.in.StatusCode
 	case f.inText == 401 && f.said&^(failed|faulty) != 0 && !f.says(cred|unauth|loggedOut|noRight|refused):
 		return f.in.StatusCode // a service's own number: the words are of something else
+	case f.inText >= 500 && f.says(deadCred|loggedOut|spent|arrears|noRight) && !f.says(faulty|network|overload|issuer|wait):
+		return f.in.StatusCode
 	}
 	return f.inText
 }

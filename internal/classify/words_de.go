@@ -43,7 +43,7 @@ var german = []entry{
 	{size, "zu lang|zu groß|zu gross|zu umfangreich|maximale länge|maximale größe|überschreitet die maximale"},
 	{measure, "dateigröße|zeichen|länge|größe|zeichenanzahl"},
 	{content, "unangemessen*|anstößig*|inhaltsrichtlinie*|jugendschutz|moderation"},
-	{param, "parameter*|ungültige anfrage|fehlerhafte anfrage|ungültiges format|format*|pflichtfeld*|feld|felder|eingabe*|angabe*|angaben|argument*|ungültiger wert|wert|syntax*|validierung*|doppelt*|bereits vorhanden|existiert bereits|methode"},
+	{param, "parameter*|ungültige anfrage|fehlerhafte anfrage|ungültiges format|format*|pflichtfeld*|feld|felder|eingabe*|angabe*|angaben|argument*|ungültiger wert|wert|syntax*|validierung*|doppelt*|bereits vorhanden|existiert bereits|methode|nicht plausibel|unplausibel|nicht plausible"},
 	{missing, "nicht gefunden|existiert nicht|nicht vorhanden|nicht bekannt|unbekannt*|nicht existier*|gibt es nicht|keine daten|nicht auffindbar|keine treffer"},
 	{resource, "seite|datei|dokument|ressource|objekt|eintrag|datensatz|beitrag|artikel|modell|bild|bestellung|datei|url|adresse|ordner|thema|produkt"},
 	{stale, "zeitstempel|uhrzeit|systemzeit"},

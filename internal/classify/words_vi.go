@@ -14,7 +14,7 @@ var vietnamese = []entry{
 	{long, "mỗi ngày|hàng ngày|hôm nay|ngày mai|trong ngày|một ngày|ngày|hàng tháng|mỗi tháng|tháng này|tháng|hàng tuần|mỗi tuần|tuần|24 giờ|nửa đêm"},
 	{short, "mỗi giây|mỗi phút|mỗi giờ|trong một phút|cùng lúc|đồng thời|thời gian ngắn|trên phút|trên giây|trong 1 phút"},
 	{pace | wait, "đợi trước khi|chờ trước khi"},
-	{pace, "quá nhanh|quá thường xuyên|tần suất|thường xuyên|giới hạn tốc độ|liên tục|nhiều lần|quá nhiều lần|quá số lần|chậm lại|liên tiếp|quá số lượt"},
+	{pace, "quá nhanh|quá thường xuyên|tần suất|thường xuyên|giới hạn tốc độ|liên tục|nhiều lần|quá nhiều lần|quá số lần|chậm lại|liên tiếp|quá số lượt|thao tác quá nhanh|vui lòng chậm lại"},
 	{manyCalls, "quá nhiều yêu cầu|quá nhiều lần thử|quá nhiều lần đăng nhập|quá nhiều lần|nhiều yêu cầu|số lần đăng nhập|quá số lần|quá nhiều lượt|quá nhiều kết nối|quá nhiều truy cập"},
 	{overload, "quá tải|đang bận|lưu lượng cao|hết tài nguyên"},
 	{wait, "vui lòng thử lại|thử lại|đợi|chờ|vui lòng đợi|vui lòng chờ|sau ít phút|lát nữa|thử lại sau|sau đó|hãy thử"},
