@@ -338,6 +338,7 @@ type IdentityStats struct {
 	// began it.
 	State      string    `json:"state"`
 	StateSince time.Time `json:"state_since,omitzero"`
+	Cleared    bool      `json:"cleared,omitempty"` // it ended by Clear, and not on the upstream's word
 	// Renewals that succeeded, and the end of the last of them.
 	Renewals int       `json:"renewals"`
 	Renewed  time.Time `json:"renewed,omitzero"`
@@ -361,7 +362,7 @@ func identityStats(v *decide.Input, r timeline.Reading) (out []IdentityStats) {
 		of.Request = &decide.Request{Kind: ledger.Anonymous, Scope: rec.Scope}
 		a := of.Account(rec, r.Now)
 		s := IdentityStats{ID: i.ID, Scope: rec.Scope, TokenID: rec.ID, Since: r.Time(i.Since), RefreshExpiry: r.Time(i.Expiry),
-			State: a.State, StateSince: r.Time(a.Since), Renewals: i.Renewals, Renewed: r.Time(i.Renewed), Failures: a.Failures, Next: r.Time(a.Next)}
+			State: a.State, StateSince: r.Time(a.Since), Cleared: i.Cleared, Renewals: i.Renewals, Renewed: r.Time(i.Renewed), Failures: a.Failures, Next: r.Time(a.Next)}
 		if rec.HasValue() || rec.Expiry != 0 {
 			_, ends := v.Policy.Expiry(rec)
 			s.Expiry = r.Time(ends)

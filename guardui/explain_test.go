@@ -31,7 +31,8 @@ func text(body string) string {
 
 // links are the relative links behind "explain this", newest event first.
 func links(body string) (out []string) {
-	for _, m := range regexp.MustCompile(`href="\./(\?[^"]*)#explain"`).FindAllStringSubmatch(body, -1) {
+	_, log, _ := strings.Cut(body, `<div id="log"`)
+	for _, m := range regexp.MustCompile(`href="\./(\?[^"]*)#explain"`).FindAllStringSubmatch(log, -1) {
 		out = append(out, "/"+html.UnescapeString(m[1]))
 	}
 	return out

@@ -28,6 +28,9 @@ type view struct {
 	LastFail  *tokenguard.Event
 	Failures  []count
 	Groups    []group
+	Accounts  []account
+	Evidence  []word
+	Unshown   int       // of the evidence
 	Log       []entry   // newest first
 	Seen      time.Time // the oldest event that this process still has; zero: it has none
 	Settings  []setting
@@ -46,7 +49,10 @@ func (h *handler) look(r *http.Request) *view {
 		e.Verdict = verdictOf(err)
 		e.Opening = e.Verdict
 	}
-	v.Verdict, v.Headlines = e.Verdict, headlines(e, v.Store.Error)
+	v.Accounts = accounts(v.Renewals)
+	v.Verdict, v.Headlines = e.Verdict, headlines(e, v)
+	v.Evidence = evidenceWords(e.Evidence, v.Cache.Tokens, v.Scope)
+	v.Unshown = len(e.Evidence) - len(v.Evidence)
 	history := slices.Collect(h.guard.History())
 	attempts, _ := h.guard.Attempts(r.Context()) // the store's error stands in Stats
 	config := h.guard.Config()
@@ -96,6 +102,9 @@ func (v *view) Closed() bool { return v.Verdict.Reason == tokenguard.ReasonClose
 
 // Until is the time that is left.
 func (v *view) Until(t time.Time) string { return span(t.Sub(v.At)) }
+
+// Ago is the time that has passed.
+func (v *view) Ago(t time.Time) string { return span(v.At.Sub(t)) }
 
 // Query is what keeps the page's scope in a relative link.
 func (v *view) Query() string {

@@ -18,9 +18,13 @@ type headline struct {
 	Then             string    // what can be then
 }
 
-// headlines answer the two questions of somebody on call.
-func headlines(e tokenguard.Explanation, store string) []headline {
-	return []headline{aboutToken(e, store), aboutAcquisition(e)}
+// headlines answer the questions of somebody on call: two, and one more where accounts are renewed.
+func headlines(e tokenguard.Explanation, v *view) []headline {
+	out := []headline{aboutToken(e, v.Store.Error), aboutAcquisition(e)}
+	if h, ok := aboutAccount(v.Accounts, e.Verdict, v.Scope, v.At); ok && v.Store.Error == "" && e.Verdict.Reason != tokenguard.ReasonClosed {
+		out = append(out, h)
+	}
+	return out
 }
 
 // aboutToken says whether a caller has a token now, and if not, which rule opens last.
