@@ -19,33 +19,38 @@ import (
 	"github.com/tokenguard/tokenguard"
 )
 
+// files calls f with each file of the repository that is no test data.
+func files(t *testing.T, f func(path, text string)) {
+	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") && path != "."):
+			return filepath.SkipDir
+		case filepath.Ext(path) != ".go" && filepath.Ext(path) != ".md":
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		f(path, string(b))
+		return err
+	}))
+}
+
 // Every Go snippet of the README and the docs stands, line by line, in a file of this repository that is compiled.
 func TestSnippetsAreCompiled(t *testing.T) {
 	var code []string
-	var pages []string
-	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+	pages := map[string]string{}
+	files(t, func(path, text string) {
+		if filepath.Ext(path) == ".go" {
+			code = append(code, flat(text))
+		} else {
+			pages[path] = text
 		}
-		if d.IsDir() && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") && path != ".") {
-			return filepath.SkipDir
-		}
-		switch filepath.Ext(path) {
-		case ".go":
-			b, err := os.ReadFile(path)
-			code = append(code, flat(string(b)))
-			return err
-		case ".md":
-			pages = append(pages, path)
-		}
-		return nil
-	}))
+	})
 	snippet := regexp.MustCompile("(?s)```go\n(.*?)```")
 	found := 0
-	for _, page := range pages {
-		b, err := os.ReadFile(page)
-		require.NoError(t, err)
-		for _, m := range snippet.FindAllStringSubmatch(string(b), -1) {
+	for page, text := range pages {
+		for _, m := range snippet.FindAllStringSubmatch(text, -1) {
 			found++
 			want := flat(m[1])
 			ok := false
@@ -55,6 +60,41 @@ func TestSnippetsAreCompiled(t *testing.T) {
 			assert.True(t, ok, "%s: not in any compiled file:\n%s", page, m[1])
 		}
 	}
+	assert.Positive(t, found)
+}
+
+// Each link from one document to another leads to a file, and to a heading of it.
+func TestLinksLeadSomewhere(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading := regexp.MustCompile(`(?m)^#+ (.*)$`)
+	unanchored := regexp.MustCompile(`[^\w\- ]`)
+	found := 0
+	files(t, func(path, text string) {
+		if filepath.Ext(path) != ".md" {
+			return
+		}
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			found++
+			name, anchor, _ := strings.Cut(m[1], "#")
+			target := path
+			if name != "" {
+				target = filepath.Join(filepath.Dir(path), filepath.FromSlash(name))
+			}
+			if _, err := os.Stat(target); !assert.NoError(t, err, "%s: a link to %s", path, m[1]) || anchor == "" {
+				continue
+			}
+			b, err := os.ReadFile(target)
+			require.NoError(t, err)
+			var anchors []string
+			for _, h := range heading.FindAllStringSubmatch(string(b), -1) {
+				anchors = append(anchors, strings.ReplaceAll(unanchored.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-"))
+			}
+			assert.Contains(t, anchors, anchor, "%s: a link to %s", path, m[1])
+		}
+	})
 	assert.Positive(t, found)
 }
 
