@@ -19,7 +19,8 @@ const (
 	mostHold       = time.Hour
 	soloADay       = 1 // contested starts
 	firstClosing   = 10 * time.Minute
-	inUseFor       = time.Hour // after which a scope whose token has expired is not in use
+	acquainted     = 10 * time.Minute // after its first word an operation is no new name
+	inUseFor       = time.Hour        // after which a scope whose token has expired is not in use
 )
 
 // How well a token suits an operation; the least is the best.
@@ -258,8 +259,9 @@ func (in *Input) unshared(t timeline.Instant) Reason {
 		return ""
 	}
 	refused := in.newestRefused(t)
-	worked := refused != nil && (refused.By(in.Request.Operation).Success != 0 || in.refusedLate(refused))
-	if (unproven || worked) && in.spare(t) {
+	succeeded := refused != nil && refused.By(in.Request.Operation).Success != 0
+	worked := succeeded || refused != nil && in.refusedLate(refused)
+	if (unproven || succeeded || worked && in.heardBefore(refused, t)) && in.spare(t) {
 		return ""
 	}
 	var contested, unprovenStarts int
@@ -307,6 +309,7 @@ func (in *Input) sharedAgain(t timeline.Instant) timeline.Instant {
 			add(ends.Plus(inUseFor))
 			for i := range r.Evidence {
 				if r.Serves(in.Request.Scope) {
+					add(r.Evidence[i].First().Plus(acquainted))
 					add(r.Evidence[i].Success.Plus(ledger.Hour))
 					add(r.Evidence[i].Reset)
 				}
@@ -340,6 +343,17 @@ func (in *Input) refusedLate(r *ledger.Token) bool {
 		at = e.Quota
 	}
 	return at >= in.Policy.FreshUntil(r)
+}
+
+// heardBefore reports whether the operation has said something of another token of the scope, a while ago. Who only
+// reports failures shows by that that it is no name made up for the purpose.
+func (in *Input) heardBefore(of *ledger.Token, t timeline.Instant) bool {
+	for _, r := range in.Doc.ByScope[in.Request.Scope] {
+		if first := r.By(in.Request.Operation).First(); r != of && first != 0 && t >= first.Plus(acquainted) {
+			return true
+		}
+	}
+	return false
 }
 
 // Unfit closes the scope for an operation, or for all, whose fresh tokens never worked: 10 min after the first, then as

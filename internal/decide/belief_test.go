@@ -301,6 +301,21 @@ func TestSharing(t *testing.T) {
 	assert.Equal(t, AnswerPass, i.sharing(t0).Answer, "it comes out of what is spare")
 	i.Doc.Tokens["a"].By("op").Success, i.Doc.Tokens["a"].Acquired = 0, in(-2*minute)
 	assert.Equal(t, ReasonForbidden, i.sharing(t0).Reason, "not for one that never worked for it")
+
+	late := func(before timeline.Instant) *Input { // an operation that reports failures alone
+		i := shared()
+		i.attempt(2*hour, solo(true))
+		i.Doc.Tokens["a"].By("op").Success = 0
+		i.token("older", 3*hour, refused("op", before, 1)).Seq = 0
+		i.Doc.Index()
+		return i
+	}
+	i = late(in(-10 * minute))
+	assert.Equal(t, AnswerPass, i.sharing(t0).Answer, "who refused an older token before is no new name")
+	i = late(in(-10*minute + 1))
+	d = i.sharing(t0)
+	assert.Equal(t, ReasonNotShared, d.Reason)
+	assert.Equal(t, t0+1, d.Until)
 }
 
 func TestSharingANewScope(t *testing.T) {

@@ -35,6 +35,19 @@ type Evidence struct {
 	Heard    timeline.Instant `json:"at,omitempty"`
 }
 
+// First is the earliest word of the operation that stands; 0: there is none.
+func (e *Evidence) First() (at timeline.Instant) {
+	if e == nil {
+		return 0
+	}
+	for _, word := range [...]timeline.Instant{e.Success, e.Refused, e.Quota} {
+		if word != 0 && (at == 0 || word < at) {
+			at = word
+		}
+	}
+	return at
+}
+
 // Bounds of the evidence, and of what follows from it.
 const (
 	maxEvidence      = 16          // operations that are remembered for each token
