@@ -65,6 +65,8 @@ func TestWatchOutlivesItsServer(t *testing.T) {
 		switch c.Event {
 		case "watching":
 			server.Close()
+		case "readable":
+			assert.Equal(t, "the state can be read again", c.Text)
 		case "unreadable":
 			assert.Contains(t, c.Text, "store")
 			require.NoError(t, server.Restart())

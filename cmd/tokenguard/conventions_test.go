@@ -70,6 +70,15 @@ func TestNoOptionIsNamed(t *testing.T) {
 	assert.Greater(t, options, 20)
 }
 
+func TestVersionTellsItsRevision(t *testing.T) {
+	b := build{Version: "v1.2.3", Go: "go1.26", Platform: "linux/amd64"}
+	assert.Equal(t, "tokenguard v1.2.3, go1.26 linux/amd64", b.String())
+	b.Revision = "0123456789abcdef0123"
+	assert.Equal(t, "tokenguard v1.2.3, revision 0123456789ab, go1.26 linux/amd64", b.String())
+	b.Modified = true
+	assert.Equal(t, "tokenguard v1.2.3, revision 0123456789ab with changes, go1.26 linux/amd64", b.String())
+}
+
 // What the library calls its options is told by the flag's name, and every message begins with the program's.
 func TestTellNamesFlags(t *testing.T) {
 	for text, want := range map[string]string{
