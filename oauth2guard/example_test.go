@@ -53,7 +53,12 @@ func Example() {
 	conf := &clientcredentials.Config{ClientID: "guest", TokenURL: server.URL + "/token"}
 	guard, _ := tokenguard.New(fetch(conf))
 	defer guard.Close()
-	client := &http.Client{Transport: oauth2guard.Transport(guard, oauth2guard.Options{}, nil)}
+	source, err := oauth2guard.New(guard, oauth2guard.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	client := &http.Client{Transport: source.Transport(nil)}
 	for range 3 {
 		resp, err := client.Get(server.URL)
 		if err != nil {

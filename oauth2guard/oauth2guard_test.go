@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +49,13 @@ func api(t *testing.T, good *string) *httptest.Server {
 	return s
 }
 
+func from(t *testing.T, guard *tokenguard.Guard, o oauth2guard.Options) *oauth2guard.Source {
+	t.Helper()
+	s, err := oauth2guard.New(guard, o)
+	require.NoError(t, err)
+	return s
+}
+
 func status(t *testing.T, client *http.Client, url string) int {
 	t.Helper()
 	resp, err := client.Get(url)
@@ -63,8 +72,8 @@ func TestNewClientKeepsADeadToken(t *testing.T) {
 	good := "token-1"
 	server := api(t, &good)
 
-	reusing := oauth2.NewClient(ctx, oauth2guard.TokenSource(ctx, guard, oauth2guard.Options{}))
-	asking := &http.Client{Transport: oauth2guard.Transport(guard, oauth2guard.Options{}, nil)}
+	reusing := oauth2.NewClient(ctx, from(t, guard, oauth2guard.Options{}).TokenSource(ctx))
+	asking := &http.Client{Transport: from(t, guard, oauth2guard.Options{}).Transport(nil)}
 	assert.Equal(t, 200, status(t, reusing, server.URL))
 	assert.Equal(t, 200, status(t, asking, server.URL))
 
@@ -83,7 +92,7 @@ func TestNewClientKeepsADeadToken(t *testing.T) {
 
 func TestTokenCarriesItsID(t *testing.T) {
 	guard, clock := numbered(t)
-	token, err := oauth2guard.TokenSource(t.Context(), guard, oauth2guard.Options{}).Token()
+	token, err := from(t, guard, oauth2guard.Options{}).TokenSource(t.Context()).Token()
 	require.NoError(t, err)
 	assert.Equal(t, "token-1", token.AccessToken)
 	assert.Equal(t, "Bearer", token.Type())
@@ -107,7 +116,7 @@ func TestBoundedWait(t *testing.T) {
 		}
 		defer guard.Close()
 		token := func(wait time.Duration) (string, error) {
-			tok, err := oauth2guard.TokenSource(t.Context(), guard, oauth2guard.Options{MaxWait: wait}).Token()
+			tok, err := from(t, guard, oauth2guard.Options{MaxWait: wait}).TokenSource(t.Context()).Token()
 			if err != nil {
 				return "", err
 			}
@@ -144,8 +153,31 @@ func TestContextEnds(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err = oauth2guard.TokenSource(ctx, guard, oauth2guard.Options{}).Token()
+		_, err = from(t, guard, oauth2guard.Options{}).TokenSource(ctx).Token()
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.NoError(t, guard.Close())
 	})
 }
+
+func TestInvalid(t *testing.T) {
+	_, err := oauth2guard.New(nil, oauth2guard.Options{MaxWait: -1, Request: tokenguard.Request{Failing: "tk_0", Scope: strings.Repeat("x", 513)}})
+	for _, want := range []string{"tokenguard: oauth2guard: guard is nil", "Options.MaxWait: -1ns: want 0 or more", "Failing would be reported", "Request.Scope: 513 bytes: want at most 512"} {
+		assert.ErrorContains(t, err, want)
+	}
+	good := ""
+	server := api(t, &good)
+	for _, s := range []*oauth2guard.Source{nil, {}} {
+		_, err := s.TokenSource(t.Context()).Token()
+		assert.ErrorContains(t, err, "make one with New")
+		body := &closed{}
+		_, err = (&http.Client{Transport: s.Transport(nil)}).Post(server.URL, "text/plain", body)
+		assert.ErrorContains(t, err, "make one with New")
+		assert.True(t, body.closed)
+	}
+}
+
+// closed is a body that knows whether it was closed, as a RoundTripper must even if it fails.
+type closed struct{ closed bool }
+
+func (c *closed) Read([]byte) (int, error) { return 0, io.EOF }
+func (c *closed) Close() error             { c.closed = true; return nil }
