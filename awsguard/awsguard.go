@@ -21,7 +21,8 @@ import (
 
 // Options say what is asked of the guard. The zero value asks for an anonymous token without a scope and does not wait.
 type Options struct {
-	// Request is what the guard is asked for.
+	// Request is what the guard is asked for. Its Failure and Failing must be zero: they would be reported with every
+	// call.
 	Request tokenguard.Request
 	// MaxWait is how long Retrieve may wait for a limit to open: it returns the refusal then. Zero does not wait beyond an
 	// acquisition in progress.
@@ -37,11 +38,20 @@ type Provider struct {
 
 var _ aws.CredentialsProvider = (*Provider)(nil)
 
-// New returns a provider of the credentials of a guard whose RequestFunc returns tokens made by Token.
+const maxScope = 512 // bytes, of tokenguard.Request
+
+// New returns a provider of the credentials of a guard whose RequestFunc returns tokens made by Token. The
+// error names every option that is missing or invalid.
 func New(guard *tokenguard.Guard, o Options) (*Provider, error) {
 	var errs []error
 	if guard == nil {
 		errs = append(errs, errors.New("guard is nil: want a *tokenguard.Guard"))
+	}
+	if !o.Request.Failure.IsZero() || o.Request.Failing != "" {
+		errs = append(errs, errors.New("Options.Request: a Failure or Failing would be reported with every call: want neither"))
+	}
+	if n := len(o.Request.Scope); n > maxScope {
+		errs = append(errs, fmt.Errorf("Options.Request.Scope: %d bytes: want at most %d", n, maxScope))
 	}
 	if o.MaxWait < 0 {
 		errs = append(errs, fmt.Errorf("Options.MaxWait: %v: want 0 or more", o.MaxWait))

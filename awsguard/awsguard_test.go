@@ -170,7 +170,9 @@ func TestWaits(t *testing.T) {
 }
 
 func TestInvalid(t *testing.T) {
-	_, err := awsguard.New(nil, awsguard.Options{MaxWait: -1})
+	_, err := awsguard.New(nil, awsguard.Options{MaxWait: -1, Request: tokenguard.Request{Failing: "tk_0", Scope: strings.Repeat("x", 513)}})
+	assert.ErrorContains(t, err, "Failing would be reported")
+	assert.ErrorContains(t, err, "Options.Request.Scope: 513 bytes: want at most 512")
 	assert.ErrorContains(t, err, "tokenguard: awsguard: guard is nil")
 	assert.ErrorContains(t, err, "Options.MaxWait: -1ns: want 0 or more")
 	for _, p := range []*awsguard.Provider{nil, {}} {
