@@ -2,13 +2,17 @@ package main
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +26,7 @@ func TestMain(m *testing.M) {
 		"issue":      issue,
 		"biglog":     biglog,
 		"look":       look,
+		"later":      later,
 	})
 }
 
@@ -33,6 +38,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
+		Condition:           func(name string) (bool, error) { return name == "root" && os.Geteuid() == 0, nil },
 		UpdateScripts:       os.Getenv("UPDATE") != "",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("DATA", data)
@@ -102,6 +108,30 @@ func look() {
 		_, err = io.Copy(os.Stdout, resp.Body)
 	}
 	if err != nil || resp.StatusCode != http.StatusOK {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// later makes a state file one that a later version of the library wrote: of another document, or with the argument
+// format of another format.
+func later() {
+	data, err := os.ReadFile(os.Args[1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	head, document, _ := strings.Cut(string(data), "\n\n")
+	lines := strings.Split(head, "\n")
+	document = regexp.MustCompile(`"version":\d+`).ReplaceAllString(document, `"version":99`)
+	if len(os.Args) > 2 {
+		first := "tokenguard-state 99"
+		lines[0] = fmt.Sprintf("%s %08x", first, crc32.Checksum([]byte(first), crc32.MakeTable(crc32.Castagnoli)))
+	}
+	lines[5] = fmt.Sprintf("length: %d", len(document))
+	before := strings.Join(lines[:6], "\n") + "\n"
+	sum := sha256.Sum256([]byte(before + document))
+	if err := os.WriteFile(os.Args[1], fmt.Appendf(nil, "%ssha256: %x\n\n%s", before, sum, document), 0o600); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
