@@ -71,7 +71,9 @@ func (a *access) opens(ctx context.Context, g *tokenguard.Guard, req tokenguard.
 		return nil
 	}
 	for _, v := range e.Steps {
-		if t := find(state, v.Evidence.TokenID); v.Reason == tokenguard.ReasonUnreadable && t != nil && t.Stored == "sealed" {
+		// Who renews and is told that another does cannot open the account's token.
+		closed := v.Reason == tokenguard.ReasonUnreadable || v.Reason == tokenguard.ReasonRenewalElsewhere && a.renew != ""
+		if t := find(state, v.Evidence.TokenID); closed && t != nil && t.Stored == "sealed" {
 			return &exitError{exitStore, fmt.Errorf("tokenguard: no key of --key-file opens token %s in %s; nothing was charged", t.ID, &a.place)}
 		}
 	}
