@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -47,7 +48,7 @@ func (f *fetch) run(ctx context.Context, stdin io.Reader) (tokenguard.Token, err
 	}
 	if err != nil {
 		if ctx.Err() != nil {
-			return tokenguard.Token{}, ctx.Err()
+			return tokenguard.Token{}, &commandError{name: f.command[0], class: tokenguard.ClassTransient, err: fmt.Errorf("it was still running at the end of --timeout: %w", ctx.Err())}
 		}
 		// A child that still holds the output keeps no token back: the command itself has ended well.
 		if !errors.Is(err, exec.ErrWaitDelay) {

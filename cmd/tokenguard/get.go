@@ -228,8 +228,8 @@ func (a *access) exitFor(err error) error {
 // checkTimes refuses durations that would otherwise be taken for others.
 func (a *access) checkTimes() error {
 	switch {
-	case a.lifetime < 0:
-		return usage("--lifetime %v: want above 0, or 0 for one that is not stated", a.lifetime)
+	case a.lifetime != 0 && a.lifetime < time.Second:
+		return usage("--lifetime %v: want 1s or more, or 0 for one that is not stated", a.lifetime)
 	case a.timeout <= 0:
 		return usage("--timeout %v: want above 0, up to 1h", a.timeout)
 	case a.wait < 0:

@@ -129,8 +129,8 @@ func (f *fetch) response(text string) (token tokenguard.Token, err error) {
 	lifetime := max(f.lifetime, 0)
 	if answer.ExpiresIn != nil {
 		var stated tokenguard.ExpiresIn
-		if json.Unmarshal(answer.ExpiresIn, &stated) != nil || stated < 0 {
-			return token, f.unusable("the expires_in in its output is no number of seconds above 0", "")
+		if json.Unmarshal(answer.ExpiresIn, &stated) != nil || stated != 0 && time.Duration(stated) < time.Second {
+			return token, f.unusable("the expires_in in its output is no number of seconds, 1 or more", "")
 		}
 		lifetime = cmp.Or(time.Duration(stated), lifetime) // 0: not stated
 	}
