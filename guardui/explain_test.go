@@ -19,9 +19,9 @@ import (
 
 var spent = tokenguard.Failure{StatusCode: 429, Message: "insufficient_quota: you exceeded your current quota, request 4711"}
 
-// inPageForm writes the instants of a text as the page does.
+// inPageForm writes the instants and the length of a text as the page does.
 func inPageForm(s string) string {
-	return regexp.MustCompile(`\d{4}-01-01T(..:..:..)Z`).ReplaceAllString(s, "1 Jan $1 UTC")
+	return strings.ReplaceAll(regexp.MustCompile(`\d{4}-01-01T(..:..:..)Z`).ReplaceAllString(s, "1 Jan $1 UTC"), "30m0s", "30 min")
 }
 
 // text is what a page says, without its tags.

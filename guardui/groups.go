@@ -33,7 +33,8 @@ func groups(history []tokenguard.Event, similar float64) []group {
 	var out []group
 	for _, e := range history {
 		switch e.Kind {
-		case tokenguard.EventState, tokenguard.EventWarning, tokenguard.EventCandidate: // no call of its own
+		case tokenguard.EventState, tokenguard.EventWarning, tokenguard.EventCandidate, // no call of its own
+			tokenguard.EventRenewalFailed, tokenguard.EventIdentityEnded: // what the upstream said, and no caller
 			continue
 		}
 		if e.Text == "" {

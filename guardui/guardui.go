@@ -3,8 +3,9 @@
 //	mux.Handle("/debug/tokens/", guardui.New(guard))
 //
 // It answers, in this order: can a caller have a token now, and if not, which rule says so and until when; what is left
-// of the budgets and who uses them; what was started and refused when; how many calls needed no acquisition; how long the token will last; what
-// failed; and what a given caller would be answered, step by step.
+// of the budgets and who uses them; whether the accounts live and when they are renewed; what was started and refused
+// when; how many calls needed no acquisition; how long the tokens last; what each operation says of them; what failed; and
+// what a given caller would be answered, step by step.
 //
 // The page is read-only, needs nothing from another host, and works without JavaScript; with it, the page is live. It
 // shows token IDs, never tokens, and the names and masked failure texts of callers: only peers on the loopback

@@ -19,7 +19,7 @@ const (
 )
 
 // liveParts are the templates and element IDs that are sent again when they change.
-var liveParts = [...]string{"verdict", "countdown", "budgets", "usage", "accounts", "evidence", "timeline", "funnel", "predictor", "failures", "candidate", "groups", "log"}
+var liveParts = [...]string{"verdict", "countdown", "budgets", "windows", "usage", "accounts", "lifetimes", "evidence", "minutes", "timeline", "funnel", "predictor", "failures", "candidate", "groups", "log"}
 
 // part is the new content of an element.
 type part struct {

@@ -23,6 +23,9 @@ type view struct {
 	Verdict   tokenguard.Verdict // for a caller of Scope
 	Headlines []headline
 	Budgets   []budget
+	Windows   []plot
+	Minutes   *plot
+	Lifetimes *lifetimes
 	Timelines []timeline
 	Funnel    []slice
 	LastFail  *tokenguard.Event
@@ -60,6 +63,12 @@ func (h *handler) look(r *http.Request) *view {
 		newBudget("hour", v.Acquisitions.Hour, time.Hour),
 		newBudget("day", v.Acquisitions.Day, 24*time.Hour),
 	}
+	v.Windows = []plot{
+		newWindow(v.Budgets[0], v.At, 3*time.Hour, time.Hour, attempts),
+		newWindow(v.Budgets[1], v.At, 24*time.Hour, 24*time.Hour, attempts),
+	}
+	v.Minutes = newMinutes(v.At, v.Calls.Minutes)
+	v.Lifetimes = newLifetimes(v)
 	v.Timelines = []timeline{
 		newTimeline("Last 24 hours", 24*time.Hour, v.At, attempts, history, v.Limiter),
 		newTimeline("Last 2 hours", 2*time.Hour, v.At, attempts, history, v.Limiter),

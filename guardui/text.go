@@ -58,8 +58,17 @@ func stamp(t time.Time) string { return t.UTC().Format("2 Jan 15:04:05 UTC") }
 
 var rfc3339 = regexp.MustCompile(`\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})`)
 
-// plain is a text of the guard, its instants in the form of the page.
+var duration = regexp.MustCompile(`\b\d+h\d+m\d+s\b|\b\d+m\d+s\b`)
+
+// plain is a text of the guard, its instants and durations in the form of the page.
 func plain(s string) string {
+	s = duration.ReplaceAllStringFunc(s, func(length string) string {
+		d, err := time.ParseDuration(length)
+		if err != nil {
+			return length
+		}
+		return span(d)
+	})
 	return rfc3339.ReplaceAllStringFunc(visible(s), func(at string) string {
 		t, err := time.Parse(time.RFC3339, at)
 		if err != nil {

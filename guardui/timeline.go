@@ -1,6 +1,7 @@
 package guardui
 
 import (
+	"fmt"
 	"math/bits"
 	"slices"
 	"time"
@@ -8,13 +9,12 @@ import (
 	"github.com/tokenguard/tokenguard"
 )
 
-// timeline is one stretch of time that ends now, as rows of marks. A unit of the pictures is a thousandth of it.
+// timeline is one stretch of time that ends now, as rows of marks.
 type timeline struct {
 	Title  string
-	Labels []string // at even distances, from its begin to now
-	Grid   []int
-	Hour   box   // the window of the hour
-	Closed []box // backoff and Retry-After
+	Axis   axis
+	Hour   mark   // the window of the hour
+	Closed []mark // backoff and Retry-After
 	Rows   []row
 }
 
@@ -22,14 +22,7 @@ type timeline struct {
 type row struct {
 	Name, Class string
 	Count       int
-	Marks       []box
-}
-
-// box is a mark in thousandths.
-type box struct {
-	X, W   float64
-	Y, H   int // in 24ths of a row
-	Failed bool
+	Marks       []mark
 }
 
 // strip is the picture of a row.
@@ -39,42 +32,43 @@ type strip struct {
 }
 
 const (
-	bins      = 125 // into which refusals are counted: 8 thousandths each
+	bins      = 125 // into which refusals are counted
 	rowHeight = 24
 )
 
 func newTimeline(title string, length time.Duration, now time.Time, attempts []tokenguard.Attempt, history []tokenguard.Event, limiter tokenguard.LimiterStats) timeline {
-	t := timeline{Title: title, Grid: []int{0, 250, 500, 750, 1000}}
-	for _, at := range t.Grid {
-		t.Labels = append(t.Labels, now.Add(-length*time.Duration(1000-at)/1000).UTC().Format("15:04"))
-	}
-	from := now.Add(-length)
-	at := func(when time.Time) float64 {
-		x := 1000 * float64(when.Sub(from)) / float64(length)
-		return float64(int(10*min(max(x, 0), 1000))) / 10
-	}
-	t.Hour = box{X: at(now.Add(-time.Hour)), W: at(now) - at(now.Add(-time.Hour)), H: rowHeight}
-	starts := row{Name: "starts", Class: "start"}
+	end := now.Truncate(time.Minute).Add(time.Minute) // so that the picture moves once a minute
+	t := timeline{Title: title, Axis: newAxis(end.Add(-length), end)}
+	hour := t.Axis.x(now.Add(-time.Hour))
+	t.Hour = mark{Class: "hour", Title: "window of the hour", X: hour, W: hundredth(t.Axis.x(now) - hour), H: rowHeight}
+	starts := row{Name: "acquisitions", Class: "start"}
 	for _, a := range attempts {
-		if a.End.Before(from) {
+		if a.End.Before(t.Axis.From) {
 			continue
 		}
 		starts.Count++
-		mark := box{X: at(a.Start), W: max(at(a.End)-at(a.Start), 4), H: rowHeight}
-		if a.State == tokenguard.AttemptFailed { // told from the others by more than its colour
-			mark.Failed, mark.Y, mark.H = true, rowHeight/2, rowHeight/2
+		m := mark{Class: "start", X: t.Axis.x(a.Start), H: rowHeight, Title: fmt.Sprintf("%s, %s", stamp(a.Start), a.State)}
+		if a.Operation != "" {
+			m.Title += ", for " + foreign(a.Operation)
 		}
-		mark.X = min(mark.X, 1000-mark.W)
-		starts.Marks = append(starts.Marks, mark)
+		if a.Scope != "" {
+			m.Title += ", scope " + foreign(a.Scope)
+		}
+		m.W = max(hundredth(t.Axis.x(a.End)-m.X), .4)
+		if a.State == tokenguard.AttemptFailed { // told from the others by more than its colour
+			m.Class, m.Y, m.H = "failed", rowHeight/2, rowHeight/2
+		}
+		m.X = min(m.X, hundredth(100-m.W))
+		starts.Marks = append(starts.Marks, m)
 	}
 	t.Rows = append(t.Rows, starts)
-	t.Closed = closed(history, attempts, limiter, from, now, at)
-	t.Rows = append(t.Rows, refusals(history, from, at)...)
+	t.Closed = closed(history, attempts, limiter, now, t.Axis)
+	t.Rows = append(t.Rows, refusals(history, t.Axis)...)
 	return t
 }
 
 // closed are the stretches in which failures kept everything shut, one for each that overlaps.
-func closed(history []tokenguard.Event, attempts []tokenguard.Attempt, limiter tokenguard.LimiterStats, from, now time.Time, at func(time.Time) float64) (out []box) {
+func closed(history []tokenguard.Event, attempts []tokenguard.Attempt, limiter tokenguard.LimiterStats, now time.Time, on axis) (out []mark) {
 	type stretch struct{ from, to time.Time }
 	var all []stretch
 	for _, e := range history {
@@ -90,34 +84,41 @@ func closed(history []tokenguard.Event, attempts []tokenguard.Attempt, limiter t
 		}
 	}
 	slices.SortFunc(all, func(a, b stretch) int { return a.from.Compare(b.from) })
+	var merged []stretch
 	for _, s := range all {
-		if s.to.Before(from) || s.from.After(now) {
+		if s.to.Before(on.From) || s.from.After(now) {
 			continue
 		}
-		x, end := at(s.from), at(s.to)
-		if n := len(out); n > 0 && x <= out[n-1].X+out[n-1].W {
-			out[n-1].W = max(out[n-1].W, end-out[n-1].X)
+		if n := len(merged); n > 0 && !s.from.After(merged[n-1].to) {
+			if s.to.After(merged[n-1].to) {
+				merged[n-1].to = s.to
+			}
 			continue
 		}
-		out = append(out, box{X: x, W: end - x, H: rowHeight})
+		merged = append(merged, s)
+	}
+	for _, s := range merged {
+		x := on.x(s.from)
+		out = append(out, mark{"closed", fmt.Sprintf("backoff or Retry-After, %s to %s", stamp(s.from), stamp(s.to)), x, hundredth(on.x(s.to) - x), 0, rowHeight})
 	}
 	return out
 }
 
 // refusals are rows by reason, the most frequent first. A mark is the higher the more there were: each doubling adds
 // the same.
-func refusals(history []tokenguard.Event, from time.Time, at func(time.Time) float64) (out []row) {
+func refusals(history []tokenguard.Event, on axis) (out []row) {
 	counts := map[string]*[bins]int{}
 	for _, e := range history {
-		if e.Kind != tokenguard.EventRefused || e.At.Before(from) {
+		if e.Kind != tokenguard.EventRefused || e.At.Before(on.From) {
 			continue
 		}
 		reason := string(e.Verdict.Reason)
 		if counts[reason] == nil {
 			counts[reason] = new([bins]int)
 		}
-		counts[reason][min(int(at(e.At)*bins/1000), bins-1)] += 1 + e.Repeats
+		counts[reason][min(int(on.x(e.At)*bins/100), bins-1)] += 1 + e.Repeats
 	}
+	wide := on.To.Sub(on.From) / bins
 	for reason, binned := range counts {
 		r := row{Name: reason, Class: "refused"}
 		for i, n := range binned {
@@ -125,8 +126,9 @@ func refusals(history []tokenguard.Event, from time.Time, at func(time.Time) flo
 				continue
 			}
 			r.Count += n
-			height := min(6+3*bits.Len(uint(n)), rowHeight)
-			r.Marks = append(r.Marks, box{X: float64(i) * 1000 / bins, W: 6, Y: rowHeight - height, H: height})
+			height, from := min(6+3*bits.Len(uint(n)), rowHeight), on.From.Add(time.Duration(i)*wide)
+			r.Marks = append(r.Marks, mark{"refused", fmt.Sprintf("%s to %s: %d refused", stamp(from), stamp(from.Add(wide)), n),
+				hundredth(float64(i) * 100 / bins), .6, rowHeight - height, height})
 		}
 		out = append(out, r)
 	}

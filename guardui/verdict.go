@@ -1,6 +1,7 @@
 package guardui
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/tokenguard/tokenguard"
@@ -56,6 +57,21 @@ func aboutToken(e tokenguard.Explanation, store string) headline {
 			h.Rule, h.Detail = rule(o), o.Detail
 		} else {
 			h.Detail += "; before that a token that is known serves again"
+		}
+	}
+	if v.Answer == tokenguard.AnswerServe {
+		barred := 0
+		for _, said := range e.Evidence {
+			if said.Withheld && said.TokenID == v.Evidence.TokenID && said.Operation != "" {
+				barred++
+			}
+		}
+		switch barred {
+		case 0:
+		case 1:
+			h.Detail += "; it is barred from 1 operation that refuses it, whose calls are answered otherwise"
+		default:
+			h.Detail += fmt.Sprintf("; it is barred from %d operations that refuse it, whose calls are answered otherwise", barred)
 		}
 	}
 	return h
