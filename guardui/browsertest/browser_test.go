@@ -164,7 +164,7 @@ func TestLiveUpdate(t *testing.T) {
 	require.NoError(t, guard.Clear(t.Context(), tokenguard.Clear{Backoff: true}))
 	assert.True(t, get(ctx, t, chromedp.Poll[bool](`document.querySelector("#log").textContent.includes("cleared")`)))
 	assert.NotEqual(t, before, get(ctx, t, verdict))
-	assert.Equal(t, "Decision log", get(ctx, t, chromedp.Evaluate[string](`document.activeElement.getAttribute("aria-label")`)), "the keyboard stays where it was")
+	assert.Equal(t, "Table of events", get(ctx, t, chromedp.Evaluate[string](`document.activeElement.getAttribute("aria-label")`)), "the keyboard stays where it was")
 	assert.Empty(t, console.all())
 	require.NoError(t, guard.Close())
 	do(ctx, t, chromedp.WaitVisible(chromedp.CSS("#live[data-state=off]")))

@@ -73,6 +73,7 @@ func TestReplayReport(t *testing.T) {
 			for _, want := range report.want {
 				assert.Contains(t, text, want)
 			}
+			accessible(ctx, t)
 			assert.NotZero(t, get(ctx, t, chromedp.Evaluate[int](`document.querySelectorAll("svg line").length`)))
 			assert.Zero(t, get(ctx, t, chromedp.Evaluate[int](`[...document.querySelectorAll("svg text")].filter((e) => {
 				const box = e.getBBox(); return box.x < 0 || box.x + box.width > e.ownerSVGElement.viewBox.baseVal.width }).length`)), "texts outside of the picture")
