@@ -211,6 +211,8 @@ func recommend(v *decide.Input, r timeline.Reading) Recommendation {
 			}
 		}
 		return out
+	case decide.AnswerRenew:
+		return Recommendation{Action: "keep_current", Reason: "the account lives, and the next call renews its token", Priority: "low"}
 	case decide.AnswerStart:
 		return Recommendation{Action: "request_anonymous", Reason: v.RuleText(v.Manager(r.Now), r) + ", and every gate is open", Priority: "high"}
 	default:
