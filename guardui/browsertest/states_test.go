@@ -149,11 +149,9 @@ func TestStates(t *testing.T) {
 		{"account-backing-off", true, func(s *stage) {
 			s.calls(hour)
 			s.fails(503, "down", nil)
-			s.calls(2 * hour)
-			s.clock.Advance(5 * minute)
-			s.calls(2 * minute)
-		},
-			[]string{"No, not before", "it cannot be renewed before"}, []string{"dead"}},
+			s.calls(128 * minute)
+			_, _ = s.Token(t.Context()) // fails at this instant
+		}, []string{"No, not before", "it cannot be renewed before"}, []string{"dead"}},
 		{"account-dead", true, func(s *stage) { s.calls(hour); s.fails(400, `{"error":"invalid_grant"}`, nil); s.calls(118 * minute) },
 			[]string{"Yes, at once", "No: it is dead since 1 Mar 14:56:00 UTC", "its token serves until 1 Mar 15:00:00 UTC"}, nil},
 		{"account-and-token-dead", true, func(s *stage) { s.calls(hour); s.fails(400, `{"error":"invalid_grant"}`, nil); s.calls(125 * minute) },
