@@ -23,7 +23,8 @@ type view struct {
 	Verdict   tokenguard.Verdict // for a caller of Scope
 	Headlines []headline
 	Budgets   []budget
-	Windows   []plot
+	Unread    bool   // the state cannot be read now: what is of it is as of the last look
+	Windows   []plot // none if so
 	Minutes   *plot
 	Lifetimes *lifetimes
 	Timelines []timeline
@@ -33,6 +34,7 @@ type view struct {
 	Groups    []group
 	Accounts  []account
 	Evidence  []word
+	Untold    bool      // nothing could be explained
 	Unshown   int       // of the evidence
 	Log       []entry   // newest first
 	Seen      time.Time // the oldest event that this process still has; zero: it has none
@@ -55,17 +57,21 @@ func (h *handler) look(r *http.Request) *view {
 	v.Accounts = accounts(v.Renewals)
 	v.Verdict, v.Headlines = e.Verdict, headlines(e, v)
 	v.Evidence = evidenceWords(e.Evidence, v.Cache.Tokens, v.Scope)
+	v.Untold = err != nil
 	v.Unshown = len(e.Evidence) - len(v.Evidence)
 	history := slices.Collect(h.guard.History())
-	attempts, _ := h.guard.Attempts(r.Context()) // the store's error stands in Stats
+	attempts, unread := h.guard.Attempts(r.Context())
 	config := h.guard.Config()
 	v.Budgets = []budget{
 		newBudget("hour", v.Acquisitions.Hour, time.Hour),
 		newBudget("day", v.Acquisitions.Day, 24*time.Hour),
 	}
-	v.Windows = []plot{
-		newWindow(v.Budgets[0], v.At, 3*time.Hour, time.Hour, attempts),
-		newWindow(v.Budgets[1], v.At, 24*time.Hour, 24*time.Hour, attempts),
+	v.Unread = unread != nil || v.Store.Error != ""
+	if !v.Unread {
+		v.Windows = []plot{
+			newWindow(v.Budgets[0], v.At, 3*time.Hour, time.Hour, attempts),
+			newWindow(v.Budgets[1], v.At, 24*time.Hour, 24*time.Hour, attempts),
+		}
 	}
 	v.Minutes = newMinutes(v.At, v.Calls.Minutes)
 	v.Lifetimes = newLifetimes(v)

@@ -177,6 +177,14 @@ func TestOneVerdictInEveryState(t *testing.T) {
 				assert.NotContains(t, text(body), tt.not)
 			}
 			assert.NotRegexp(t, `\d{4}-\d\d-\d\dT`, text(body), "one form of instants")
+			assert.NotContains(t, text(body), "since the state was lost", "it was not")
+			unread := strings.Contains(body, "the state cannot be read")
+			assert.Equal(t, unread, strings.Contains(body, "When the budgets were used is not known"))
+			assert.Equal(t, unread, !strings.Contains(body, "The hour: "))
+			if tt.name == "closed" {
+				assert.NotContains(t, text(body), "Advice", "nobody can follow it")
+				assert.NotContains(t, text(body), "No operation has reported anything")
+			}
 		})
 	}
 }

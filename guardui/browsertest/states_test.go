@@ -156,7 +156,7 @@ func TestStates(t *testing.T) {
 			[]string{"Yes, at once", "No: it is dead since 1 Mar 14:56:00 UTC", "its token serves until 1 Mar 15:00:00 UTC"}, nil},
 		{"account-and-token-dead", true, func(s *stage) { s.calls(hour); s.fails(400, `{"error":"invalid_grant"}`, nil); s.calls(125 * minute) },
 			[]string{"No, not before", "No: it is dead since 1 Mar 14:56:00 UTC"}, []string{"Yes,"}},
-		{"closed", false, func(s *stage) { s.calls(hour); require.NoError(t, s.Close()) }, []string{"No: this guard is closed"}, []string{"Yes,"}},
+		{"closed", false, func(s *stage) { s.calls(hour); require.NoError(t, s.Close()) }, []string{"No: this guard is closed"}, []string{"Yes,", "keep current"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t, c.renews)
@@ -171,6 +171,7 @@ func TestStates(t *testing.T) {
 			for _, never := range c.never {
 				assert.NotContains(t, verdict, never)
 			}
+			assert.NotContains(t, get(ctx, t, chromedp.Text(chromedp.CSS("main"))), "since the state was lost", "it was not")
 			accessible(ctx, t)
 			shot(ctx, t, c.name+"-light")
 			look(ctx, t, "dark", 1280, 900)
