@@ -3,12 +3,18 @@ package otelguard_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/tokenguard/tokenguard"
+	"github.com/tokenguard/tokenguard/guardhttp"
 	"github.com/tokenguard/tokenguard/otelguard"
 )
 
@@ -37,4 +43,37 @@ func Example() {
 	var collected metricdata.ResourceMetrics
 	fmt.Println(reader.Collect(context.Background(), &collected), len(collected.ScopeMetrics))
 	// Output: <nil> 1
+}
+
+func ExampleNewSpans() {
+	upstream := httptest.NewServer(http.NotFoundHandler())
+	defer upstream.Close()
+	hosts := []string{strings.TrimPrefix(upstream.URL, "http://")}
+	exporter := tracetest.NewInMemoryExporter()
+	tracing := sdk.NewTracerProvider(sdk.WithSyncer(exporter))
+
+	spans := otelguard.NewSpans(tracing, "shop")
+	guard, err := tokenguard.New(spans.Request(fetch), tokenguard.WithName("shop"))
+	if err != nil {
+		panic(err)
+	}
+	defer guard.Close()
+	transport, err := guardhttp.NewTransport(guard, hosts)
+	if err != nil {
+		panic(err)
+	}
+	client := &http.Client{Transport: spans.Transport(transport)}
+
+	resp, err := client.Get(upstream.URL)
+	if err != nil {
+		panic(err)
+	}
+	resp.Body.Close()
+	for _, s := range exporter.GetSpans() {
+		fmt.Println(s.Name, s.SpanKind, s.Status.Code)
+	}
+	// Output:
+	// tokenguard.acquire client Unset
+	// GET client Error
+	// tokenguard.call internal Error
 }

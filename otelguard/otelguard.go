@@ -7,6 +7,14 @@
 // The names take their shape from the stable aspnetcore.rate_limiting metrics: a counter of calls by outcome, an
 // up-down counter of waiting ones, a histogram of durations. No attribute holds a scope, a caller or a token.
 // docs/metrics.md lists them all.
+//
+// Spans are of what is sent, acquisitions, renewals and requests through a guardhttp.Transport:
+//
+//	spans := otelguard.NewSpans(tracing, "shop")
+//	guard, err := tokenguard.New(spans.Request(fetch), tokenguard.WithName("shop"), tokenguard.WithRenewal(spans.Renewal(renew)))
+//	client := &http.Client{Transport: spans.Transport(transport)}
+//
+// They hold the token's ID and the masked scope, never a value or the text of an error.
 package otelguard
 
 import (
