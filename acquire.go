@@ -131,7 +131,7 @@ func (g *Guard) decide(ctx context.Context, c *acquireCall) (decide.Decision, er
 	// What waits for a commit counts, as it would in that commit: also where a token is served in place of a start. A copy of
 	// the document costs more than a decision, and in a storm of refusals nothing waits but counts, which c.in has.
 	if c.rev != nil && (d.Answer != decide.AnswerServe || d.Late()) && (g.replica.SuccessesWait() || g.cache.tells(g.opt.policy, c.rev.Doc, c.at.Now)) {
-		c.in.Doc, c.in.Pending = g.uncommitted(c.rev.Doc, c.at.Now), predict.Usage{}
+		c.in.Doc, c.in.Pending = g.cache.uncommitted(c.rev.Doc, c.at.Now), predict.Usage{}
 		d = c.in.Decide(c.at.Now)
 	}
 	for n := 0; d.Tries && n < maxRounds; n++ {
@@ -173,10 +173,10 @@ func takeTurn(ctx context.Context, r *replica.Replica, id, operation string) boo
 }
 
 // uncommitted is a copy of a document as the next commit of this process would have it before it changes it.
-func (g *Guard) uncommitted(doc *ledger.Document, now timeline.Instant) *ledger.Document {
+func (c *tokenCache) uncommitted(doc *ledger.Document, now timeline.Instant) *ledger.Document {
 	doc = doc.Clone()
-	doc.CountUses(g.replica.AllPending())
-	g.cache.stamp(doc, now)
+	doc.CountUses(c.replica.AllPending())
+	c.stamp(doc, now)
 	return doc
 }
 

@@ -155,7 +155,7 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 	}
 	doc := ledger.New()
 	if rev != nil {
-		doc = g.uncommitted(rev.Doc, r.Now)
+		doc = g.cache.uncommitted(rev.Doc, r.Now)
 	}
 	if q.Class != "" {
 		doc.Report(g.opt.policy, &q.Report, q.Scope, g.personal.record(q.Failing), r.Now)

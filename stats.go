@@ -153,6 +153,25 @@ func (g *Guard) Attempts(ctx context.Context) ([]Attempt, error) {
 	return out, nil
 }
 
+// Paused returns until when the upstream wants to hear nothing of the operation that the request names by its Caller, in
+// its Scope; zero: it did not say so, or that is over. Any process that shares the state may have reported it, as a failure
+// of the class rate_limited that states a wait. Of a scope the 16 operations are known whose waits end last.
+//
+// Acquire hands out a cached token all the same: this is for those who send the call. It takes a look at the store as
+// Acquire does; if the store does not answer, what was known last counts. The error wraps ErrRequest.
+func (g *Guard) Paused(ctx context.Context, req Request) (time.Time, error) {
+	st, r, _ := g.replica.Look(ctx)
+	req.Failure, req.Failing = Failure{}, ""
+	q, err := g.reader.request(&req, r)
+	if err != nil || st == nil {
+		return time.Time{}, err
+	}
+	if p := st.Doc.Scope(q.Scope).StatedPauseOf(q.Operation); p.Until > r.Now {
+		return r.Time(p.Until), nil
+	}
+	return time.Time{}, nil
+}
+
 // counters counts this process' calls.
 type counters struct {
 	answers  answerCounts                   // by index of answerKeys

@@ -188,7 +188,7 @@ func TestPausesAreBounded(t *testing.T) {
 	r.transport.Pause = guardhttp.PauseAnswer
 	r.transport.Scope = nil
 	n := 0
-	r.transport.Caller = func(*http.Request) string { return fmt.Sprint("caller ", n) }
+	r.transport.Caller = func(*http.Request) string { return "caller " + letters(n) } // numbers in it would make them one
 	base := &replies{}
 	r.transport.Base, r.transport.AllowedHosts = base, []string{"api.example.com"}
 	for n = range 1500 {
@@ -209,4 +209,13 @@ func TestPausesAreBounded(t *testing.T) {
 	require.NoError(t, err)
 	resp.Body.Close()
 	require.Equal(t, before+1, base.sent, "the one that ends first went")
+}
+
+// letters is a number without digits, of one length.
+func letters(n int) string {
+	b := []byte("aaaa")
+	for i := range b {
+		b[i] += byte(n >> (4 * i) & 15)
+	}
+	return string(b)
 }

@@ -1,6 +1,7 @@
 package guardhttp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -56,7 +57,8 @@ type Transport struct {
 	Judge func(*http.Response) Judge
 	// Pause says what happens to a call inside a wait that the upstream asked the same operation for (Retry-After of
 	// a rate limit or of a 503, honoured up to 31 days). Such a call asks for no token and is not reported. The zero
-	// value, PauseOff, sends it. The waits are this Transport's own: at most 1024, the one that ends first goes.
+	// value, PauseOff, sends it. The waits are this Transport's own, at most 1024, the one that ends first goes; and those
+	// for a rate limit that are in the guard's state, from other processes and from before a restart (Guard.Paused).
 	Pause Pause
 	// Wait makes a request wait for a token until one can be had or its context ends, instead of failing at once.
 	Wait bool
@@ -117,7 +119,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	ctx := req.Context()
 	need := t.need(req)
-	if p, now, ok := t.pausedFor(&need); ok {
+	if p, now, ok := t.pausedFor(ctx, &need); ok {
 		_ = abandon(req, nil)
 		if t.Pause == PauseRefuse {
 			return nil, p.refusal(now)
@@ -183,13 +185,20 @@ func (t *Transport) need(req *http.Request) (need tokenguard.Request) {
 	return need
 }
 
-func (t *Transport) pausedFor(need *tokenguard.Request) (p pause, now time.Time, ok bool) {
+func (t *Transport) pausedFor(ctx context.Context, need *tokenguard.Request) (p pause, now time.Time, ok bool) {
 	if t.Pause == PauseOff {
 		return p, now, false
 	}
 	now = t.now()
-	p, ok = t.pauses.at(paused{need.Scope, need.Caller}, now)
-	return p, now, ok
+	of := paused{need.Scope, need.Caller}
+	if p, ok = t.pauses.at(of, now); ok {
+		return p, now, ok
+	}
+	end, err := t.Guard.Paused(ctx, *need)
+	if err != nil || !now.Before(end) {
+		return p, now, false // a mistake in the request is Acquire's to tell
+	}
+	return pause{end, http.StatusTooManyRequests}, now, true
 }
 
 func (t *Transport) now() time.Time {

@@ -161,7 +161,7 @@ func TestPruneScopes(t *testing.T) {
 	d.ScopeFor("start").LastStart = in(-Day) + 1
 	d.ScopeFor("closed").Closed = Pause{in(-Day - Hour), in(-Day) + 1}
 	d.ScopeFor("paused").Pause = Pause{in(-2 * Day), in(1)}
-	d.ScopeFor("own").setPause("op", Pause{in(-2 * Day), in(1)})
+	d.ScopeFor("own").setPause(OperationPause{Operation: "op", Pause: Pause{in(-2 * Day), in(1)}})
 	d.ScopeFor("free").PauseFree = in(1)
 	d.ScopeFor("cleared").Pause = Pause{From: in(-Day) + 1}
 	d.ScopeFor("old start").LastStart = in(-Day)

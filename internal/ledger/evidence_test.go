@@ -311,6 +311,21 @@ func TestPauses(t *testing.T) {
 	assert.Equal(t, Pause{t0, in(10 * second)}, d.Scope("s").Pause)
 }
 
+// Whether the upstream stated a pause is kept with it, and with what is longer.
+func TestStatedPauses(t *testing.T) {
+	d, _ := known()
+	d.heard(limited("op", t0, 0))
+	k := d.Scope("s")
+	assert.Equal(t, Pause{t0, in(minute)}, k.PauseOf("op"))
+	assert.Zero(t, k.StatedPauseOf("op"), "it is assumed")
+	d.heard(limited("op", t0, in(Hour)))
+	k = d.Scope("s")
+	assert.Equal(t, Pause{t0, in(Hour)}, k.StatedPauseOf("op"))
+	assert.Zero(t, k.StatedPauseOf("x"))
+	d.heard(limited("op", in(second), 0))
+	assert.Equal(t, Pause{t0, in(Hour)}, d.Scope("s").StatedPauseOf("op"), "a shorter one changes nothing")
+}
+
 func TestPausesAreBounded(t *testing.T) {
 	d, _ := known()
 	for i := range 20 {

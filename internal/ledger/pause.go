@@ -32,7 +32,7 @@ func (d *Document) heardPause(p *Report, scope string, now timeline.Instant) (ch
 	}
 	if own := known.PauseOf(p.Operation); pause.Until > own.Until {
 		k := d.ScopeFor(scope)
-		k.setPause(p.Operation, pause)
+		k.setPause(OperationPause{p.Operation, pause, p.Until != 0})
 		changed = true
 	}
 	most := time.Minute
@@ -55,6 +55,18 @@ func (d *Document) heardPause(p *Report, scope string, now timeline.Instant) (ch
 type OperationPause struct {
 	Operation string `json:"op,omitempty"`
 	Pause
+	// Stated: the upstream said how long. Otherwise it is what is assumed where it says nothing.
+	Stated bool `json:"stated,omitempty"`
+}
+
+// StatedPauseOf is the pause that the operation reported itself, if the upstream stated its length.
+func (k *Scope) StatedPauseOf(operation string) Pause {
+	for i := range k.Pauses {
+		if k.Pauses[i].Operation == operation && k.Pauses[i].Stated {
+			return k.Pauses[i].Pause
+		}
+	}
+	return Pause{}
 }
 
 // PauseOf is the pause that the operation reported itself.
@@ -67,15 +79,15 @@ func (k *Scope) PauseOf(operation string) Pause {
 	return Pause{}
 }
 
-func (k *Scope) setPause(operation string, p Pause) {
-	k.Pauses = slices.DeleteFunc(slices.Clone(k.Pauses), func(o OperationPause) bool { return o.Operation == operation })
+func (k *Scope) setPause(p OperationPause) {
+	k.Pauses = slices.DeleteFunc(slices.Clone(k.Pauses), func(o OperationPause) bool { return o.Operation == p.Operation })
 	if len(k.Pauses) >= maxPauses { // the one that ends first goes
 		first := slices.IndexFunc(k.Pauses, func(o OperationPause) bool {
 			return o.Until == slices.MinFunc(k.Pauses, func(a, b OperationPause) int { return cmp.Compare(a.Until, b.Until) }).Until
 		})
 		k.Pauses = slices.Delete(k.Pauses, first, first+1)
 	}
-	k.Pauses = append(k.Pauses, OperationPause{operation, p})
+	k.Pauses = append(k.Pauses, p)
 }
 
 // pausedUntil is when the last of the scope's pauses ends.

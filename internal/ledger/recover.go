@@ -84,7 +84,7 @@ func (d *Document) merge(known *Document) (changed bool) {
 		later(&own.Pause, k.Pause)
 		for _, p := range k.Pauses {
 			if p.Until > own.PauseOf(p.Operation).Until {
-				own.setPause(p.Operation, p.Pause)
+				own.setPause(p)
 				changed = true
 			}
 		}

@@ -108,7 +108,7 @@ func TestClampFuture(t *testing.T) {
 		k.LastStart, k.PauseFree, k.Lifted, k.Pause, k.Closed = at, at, at, Pause{at, at.Plus(minute)}, Pause{at, at.Plus(Hour)}
 		k.Last.At = at
 		d.Limits = []PeerLimits{{PerHour: 1, At: at}}
-		k.Pauses = []OperationPause{{"op", Pause{at, at.Plus(Hour)}}}
+		k.Pauses = []OperationPause{{"op", Pause{at, at.Plus(Hour)}, true}}
 		d.Triggers = []Trigger{{Start: at}}
 		d.Tokens["a"] = &Token{ID: "a", Kind: Anonymous, Scope: "s", Acquired: at, Expiry: at.Plus(2 * Hour), Suspect: at, Heard: at, Spent: at, Reset: at.Plus(9 * Day),
 			Rejected: at, Used: at, FreshRefused: at, Evidence: []Evidence{{Success: at, Refused: at, RefusedLast: at, Quota: at, QuotaLast: at, Known: at, Heard: at, Reset: at.Plus(20 * Day)}}}
