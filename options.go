@@ -296,7 +296,8 @@ func validName(name string) bool {
 	return true
 }
 
-// WithClock replaces the system's clock, for tests and simulations.
+// WithClock replaces the system's clock, for tests and simulations. The state that a guard begins with it is marked in its
+// store: guards on the machine's clock refuse it with ErrStore, and guards with a clock of their own refuse theirs.
 func WithClock(c Clock) Option {
 	return func(o *options) {
 		if o.given(c != nil, "WithClock", "a Clock") {

@@ -65,6 +65,13 @@ func storeOf(s Store, name string, shared bool) replica.Store {
 			return replica.Snapshot(snap), err
 		},
 	}
+	switch s := s.(type) {
+	case *memoryStore:
+	case *fileStore:
+		out.Place = "the state file " + s.path
+	default:
+		out.Place = fmt.Sprintf("the state %q in the store", name)
+	}
 	if r, ok := s.(Revisioner); ok {
 		out.Revision = func(ctx context.Context) (uint64, error) { return r.Revision(ctx, name) }
 	}
@@ -178,7 +185,10 @@ func openStore(o *options, notice func(string)) (store Store, shared bool, err e
 var errTwoClocks = &ConfigError{Field: "WithClock", Value: "a clock", Bound: "none beside a store that has its own"}
 
 // fileStore is a state file as a Store: one path, one name.
-type fileStore struct{ file *statefile.File }
+type fileStore struct {
+	path string
+	file *statefile.File
+}
 
 func openStateFile(o *options, notice func(string)) (Store, error) {
 	path := o.statePath
@@ -192,7 +202,7 @@ func openStateFile(o *options, notice func(string)) (Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &fileStore{file}, nil
+	return &fileStore{path, file}, nil
 }
 
 // stateEvent tells an operator what happened to the file and where it is stored now.

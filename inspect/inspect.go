@@ -34,6 +34,9 @@ type Report struct {
 	SetAside []string `json:"set_aside,omitempty"` // lost files that were kept beside it
 
 	At time.Time `json:"at,omitzero"` // of the look; everything below is as of then
+	// Clock is which clock moves the state's time: "machine", or "simulated" for one of WithClock or of a testing/synctest
+	// bubble. Guards on the other kind refuse the state. Empty: an earlier version's, or the store's own.
+	Clock string `json:"clock,omitempty"`
 	// Limits are those of the guard that committed last.
 	Limits   string               `json:"limits,omitempty"`
 	Closed   []Limit              `json:"closed_gates,omitempty"`
@@ -180,7 +183,7 @@ func (p *Report) describe(d *ledger.Document, r timeline.Reading) {
 		policy.RateLimit.MaxRequestsPerHour, policy.RateLimit.MaxRequestsPerDay, policy.RateLimit.MinInterval = l.PerHour, l.PerDay, l.Interval
 		p.Limits = fmt.Sprintf("%d/h, %d/day, %v apart", l.PerHour, l.PerDay, l.Interval)
 	}
-	p.At, p.LostAt = r.Wall, r.Time(d.Lost)
+	p.At, p.LostAt, p.Clock = r.Wall, r.Time(d.Lost), string(d.Clock.Kind)
 	p.Starts, p.Successes = d.Counts.Starts, d.Counts.Successes
 	acc := d.History.Accuracy()
 	p.Accuracy = tokenguard.Accuracy{Count: acc.Count, ShareRight: acc.ShareRight, Brier: acc.Brier, BaseBrier: acc.BaseBrier, Skill: acc.Skill}
@@ -281,6 +284,9 @@ func (p Report) String() string {
 		return b.String()
 	}
 	line("  %d started, %d succeeded; limits %s", p.Starts, p.Successes, p.Limits)
+	if p.Clock == string(ledger.SimulatedClock) {
+		line("  of guards with a clock of their own: guards on the machine's clock refuse it")
+	}
 	if p.Failure != "" {
 		line("  failures: %s", p.Failure)
 	}

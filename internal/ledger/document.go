@@ -327,7 +327,18 @@ func (d *Document) NotePeer(l LimitPolicy, now timeline.Instant) {
 type Clock struct {
 	Last  timeline.Instant `json:"last"`
 	Boots map[string]int64 `json:"boots,omitempty"` // boot id: offset of its boot clock
+	Kind  ClockKind        `json:"kind,omitempty"`  // empty: of a version that did not tell, or a store's own clock
 }
+
+// ClockKind is which clock moves a document's time.
+type ClockKind string
+
+// A guard that counted on from the other kind would keep its limits by a time that nobody lives in: an instant of a test in
+// the year 2050 would then be the last that real processes know.
+const (
+	MachineClock   ClockKind = "machine"
+	SimulatedClock ClockKind = "simulated" // of the user, or of a testing/synctest bubble
+)
 
 // MaxBoots bounds the boots, and so the machines, that a document remembers.
 const MaxBoots = 8

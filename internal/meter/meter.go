@@ -21,6 +21,7 @@ type Clock interface{ Now() time.Time }
 // clock. In both cases it never falls behind the last instant that the document has seen.
 type Meter struct {
 	clock  Clock                  // nil: the machine's
+	kind   ledger.ClockKind       // whose clock it is, unless a store's decides
 	wall   func() time.Time       // the machine's wall clock
 	base   time.Time              // with a monotonic reading
 	boot   atomic.Pointer[string] // what the boot clock counts from: the boot, and the time namespace; empty: there is none
@@ -35,8 +36,8 @@ type Meter struct {
 func New(clock Clock) *Meter {
 	m := &Meter{clock: clock, wall: time.Now, base: time.Now(), ticks: func() int64 { return int64(bootclock.Now()) }}
 	boot := ""
-	if clock == nil && !bootclock.InBubble() { // testing/synctest fakes Go's clocks alone
-		boot, m.bases = bootclock.Base(), bootclock.Base
+	if m.kind = ledger.SimulatedClock; clock == nil && !bootclock.InBubble() { // testing/synctest fakes Go's clocks alone
+		m.kind, boot, m.bases = ledger.MachineClock, bootclock.Base(), bootclock.Base
 	}
 	m.boot.Store(&boot)
 	m.offset.Store(int64(timeline.UnixNano(m.base)) - m.progress())
@@ -51,6 +52,9 @@ func (m *Meter) Mono() time.Duration { return time.Since(m.base) }
 
 // Boots reports whether the clock since boot is the meter.
 func (m *Meter) Boots() bool { return m.clock == nil && *m.boot.Load() != "" && !m.remote.Load() }
+
+// Kind is whose clock moves a document on a store without one.
+func (m *Meter) Kind() ledger.ClockKind { return m.kind }
 
 // Remote reports whether a store's clock is the meter.
 func (m *Meter) Remote() bool { return m.remote.Load() }
@@ -162,6 +166,11 @@ func (m *Meter) Stamp(c *ledger.Clock, s Sample, now timeline.Instant) {
 	offset, named := m.agreedOffset(s, *c)
 	if !named {
 		offset = max(offset, int64(c.Last)-s.progress)
+	}
+	// A document that does not tell stays so beside a simulated clock: a test that opens a service's file must not take it
+	// from the service.
+	if c.Kind == "" && !m.remote.Load() && (c.Last == 0 || m.kind == ledger.MachineClock) {
+		c.Kind = m.kind
 	}
 	c.Last = max(c.Last, now)
 	if m.clock != nil {

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/tokenguard/tokenguard/internal/ledger"
@@ -57,6 +58,9 @@ func (r *Replica) load(snap Snapshot, b basis) (loaded, error) {
 			return loaded{}, err
 		}
 	}
+	if err := r.checkClock(snap, l.doc.Clock.Kind); err != nil {
+		return loaded{}, err
+	}
 	l.at = at(l.doc.Clock)
 	// A process that finds no document begins one, and cannot know that there was another. One that knew it says so,
 	// until that is saved.
@@ -73,6 +77,20 @@ func (r *Replica) load(snap Snapshot, b basis) (loaded, error) {
 		l.dirty = u.change(draft) || l.dirty
 	}
 	return l, nil
+}
+
+// checkClock refuses a document whose time the other kind of clock moves. In the memory of one process nothing outlives a
+// test, and a store's own clock is everybody's.
+func (r *Replica) checkClock(snap Snapshot, kind ledger.ClockKind) error {
+	if r.store.Place == "" || !snap.Now.IsZero() || kind == "" || kind == r.Meter.Kind() {
+		return nil
+	}
+	if kind == ledger.SimulatedClock {
+		return fmt.Errorf("%s was written by guards with a clock of their own (WithClock, or a testing/synctest bubble), whose time this guard, "+
+			"on the machine's clock, must not go on from: it was left as it is; give this guard another one, or remove it if only tests wrote it", r.store.Place)
+	}
+	return fmt.Errorf("%s is of guards on the machine's clock, whose time a guard with a clock of its own (WithClock, or a testing/synctest bubble) "+
+		"would move for good: it was left as it is; give this guard another one, as in a test's own folder", r.store.Place)
 }
 
 // endByWall ends what the wall clock has ended, unless a user's clock or a store's is the meter: those are not paused with

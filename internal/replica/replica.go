@@ -25,7 +25,8 @@ type Store struct {
 	Update   func(context.Context, func(Snapshot) ([]byte, error)) (Snapshot, error)
 	Revision func(context.Context) (uint64, error)
 	Watch    func(context.Context) <-chan struct{}
-	Shared   bool // others may write to it
+	Shared   bool   // others may write to it
+	Place    string // where a person finds the document; empty: in the memory of this process alone
 }
 
 // Snapshot is a document at one instant, as a store gives it.
