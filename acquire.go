@@ -185,7 +185,7 @@ func (g *Guard) join(ctx context.Context, c *acquireCall, d decide.Decision) (gr
 	if d.Answer == decide.AnswerWait {
 		c.joined, c.placed = c.joined || !d.Place, c.placed || d.Place
 		if d.Owner != g.flights.owner || d.Place {
-			return g.await(ctx, c)
+			return g.await(ctx, c, d.Until)
 		}
 	}
 	if err := ctx.Err(); err != nil { // a caller that has left starts nothing
@@ -200,7 +200,7 @@ func (g *Guard) join(ctx context.Context, c *acquireCall, d decide.Decision) (gr
 		grant, err = g.leave(c, err)
 		return grant, true, err
 	case !res.ran && d.Answer == decide.AnswerWait: // the lease is this process's, but its flight is over: wait for its end
-		return g.await(ctx, c)
+		return g.await(ctx, c, d.Until)
 	case !res.ran:
 		return Grant{}, false, nil
 	}
@@ -211,15 +211,18 @@ func (g *Guard) join(ctx context.Context, c *acquireCall, d decide.Decision) (gr
 	return Grant{}, false, nil
 }
 
-// await sleeps until something may have changed.
-func (g *Guard) await(ctx context.Context, c *acquireCall) (grant Grant, done bool, err error) {
+// await sleeps until something may have changed, at most until the instant given.
+func (g *Guard) await(ctx context.Context, c *acquireCall, until timeline.Instant) (grant Grant, done bool, err error) {
 	g.inputs.waiting.Add(1)
 	defer g.inputs.waiting.Add(-1)
-	if err := g.replica.Await(ctx); err != nil {
+	waited, err := g.replica.Await(ctx, c.rev, until)
+	if err != nil {
 		grant, err := g.leave(c, err)
 		return grant, true, err
 	}
-	c.rounds = 0
+	if waited {
+		c.rounds = 0
+	}
 	return Grant{}, false, nil
 }
 

@@ -112,14 +112,15 @@ type Replica struct {
 
 	notices []string // for the log, once the store has returned
 
-	changed chan struct{} // closed and replaced with each new revision
-	waiters int           // callers in Await
+	changed chan struct{}    // closed and replaced with each new revision
+	waiters int              // callers in Await
+	due     timeline.Instant // when the first of them has to look, if nothing changes
 	polling bool
 }
 
 // New makes a Replica. Nothing is read before the first call.
 func New(c Config, store Store) *Replica {
-	r := &Replica{Config: c, store: store, changed: make(chan struct{})}
+	r := &Replica{Config: c, store: store, changed: make(chan struct{}), due: timeline.Never}
 	if r.Jitter == nil {
 		r.Jitter = rand.N[time.Duration]
 	}

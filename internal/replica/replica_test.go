@@ -297,16 +297,50 @@ func TestAwait(t *testing.T) {
 			assert.NoError(t, err)
 		}()
 		for r.Newest() == nil || len(r.Newest().Doc.Triggers) == 0 {
-			require.NoError(t, r.Await(t.Context()))
+			_, err := r.Await(t.Context(), r.Newest(), timeline.Never)
+			require.NoError(t, err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		require.ErrorIs(t, r.Await(ctx), context.Canceled)
+		_, err = r.Await(ctx, r.Newest(), timeline.Never)
+		require.ErrorIs(t, err, context.Canceled)
 		go func() { time.Sleep(time.Millisecond); close(ended) }()
-		for err == nil {
-			err = r.Await(t.Context())
+		for err = nil; err == nil; {
+			_, err = r.Await(t.Context(), r.Newest(), timeline.Never)
 		}
 		require.ErrorIs(t, err, ErrClosed)
+	})
+}
+
+// Who waits is woken by what can help: a revision, the instant that it waits for, and otherwise once in a while.
+func TestAwaitWakesForAReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeStore{}
+		ended := make(chan struct{})
+		defer close(ended)
+		r, other := open(t, s, func(c *Config) { c.Ended = ended }), open(t, s)
+		rev, at, err := r.Look(t.Context())
+		require.NoError(t, err)
+		const long = lookAgain + lookAgain/2 // apart from when they look anyway
+		begin, woken := time.Now(), 0
+		for until := at.Now.Plus(long); r.Meter.Read().Now < until; woken++ {
+			waited, err := r.Await(t.Context(), rev, until)
+			require.NoError(t, err)
+			require.True(t, waited)
+		}
+		assert.Equal(t, 2, woken)
+		assert.Less(t, time.Since(begin), long+2*pollMost)
+
+		begin = time.Now()
+		_, err = other.Commit(t.Context(), mark(1))
+		require.NoError(t, err)
+		_, err = r.Await(t.Context(), rev, timeline.Never)
+		require.NoError(t, err)
+		assert.Less(t, time.Since(begin), r.Freshness+2*pollMost)
+		require.NotSame(t, rev, r.Newest())
+		waited, err := r.Await(t.Context(), rev, timeline.Never)
+		require.NoError(t, err)
+		assert.False(t, waited, "a revision that came after the decision is not slept over")
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tokenguard/tokenguard/internal/panics"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // ErrClosed ends the wait of callers when the guard closes.
@@ -22,15 +23,21 @@ func (r *Replica) Changed() <-chan struct{} {
 func (r *Replica) Wake() {
 	r.mu.Lock()
 	close(r.changed)
-	r.changed = make(chan struct{})
+	r.changed, r.due = make(chan struct{}), timeline.Never
 	r.mu.Unlock()
 }
 
-// Await sleeps until something may have changed. While callers wait, the store is polled for all of them.
-func (r *Replica) Await(ctx context.Context) error {
+// Await sleeps until another revision than seen is known, or the instant until has come. While callers wait, the store is
+// polled for all of them. waited is false if a newer revision was known already.
+func (r *Replica) Await(ctx context.Context, seen *Revision, until timeline.Instant) (waited bool, err error) {
 	r.mu.Lock()
+	if r.current != seen { // published after the caller decided
+		r.mu.Unlock()
+		return false, ctx.Err()
+	}
 	changed := r.changed
 	r.waiters++
+	r.due = min(r.due, until)
 	if !r.polling {
 		r.polling = true
 		go r.poll()
@@ -43,11 +50,11 @@ func (r *Replica) Await(ctx context.Context) error {
 	}()
 	select {
 	case <-changed:
-		return nil
+		return true, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return true, ctx.Err()
 	case <-r.Ended:
-		return ErrClosed
+		return true, ErrClosed
 	}
 }
 
@@ -57,7 +64,11 @@ const (
 	pollMost  = 250 * time.Millisecond
 )
 
-// poll reads the store for all that wait, and has them look at the clock again. It ends at the first read for which
+// lookAgain is how long a caller waits at most before it decides anew, whatever the store says: for what is of no revision,
+// such as reports that are left to the next commit, or a personal token.
+const lookAgain = 5 * time.Second
+
+// poll reads the store for all that wait. It wakes them when the first of them is due; a new revision does so by itself. It ends at the first read for which
 // nobody waits: not sooner, because the callers it wakes are mostly back before the next one, and a new poll would begin
 // with the least pause and subscribe anew.
 func (r *Replica) poll() {
@@ -68,6 +79,7 @@ func (r *Replica) poll() {
 	if r.store.Watch != nil { // hints are welcome; a Watch that panics or hangs must not end the poll
 		go panics.Call("Store", func() (<-chan struct{}, error) { return r.store.Watch(ctx), nil }, func(c <-chan struct{}, _ error) { subscribed <- c })
 	}
+	woken, last := r.Meter.Mono(), timeline.Instant(0)
 	for pause := pollLeast; ; pause = min(2*pause, pollMost) {
 		timer := time.NewTimer(pause/2 + r.Jitter(pause))
 		select {
@@ -90,7 +102,15 @@ func (r *Replica) poll() {
 			return
 		}
 		// The callers that wait meet the error themselves, and what an observer or the store does in this process.
-		_ = r.joinRefresh(ctx, r.Newest())
-		r.Wake()
+		err := r.joinRefresh(ctx, r.Newest())
+		mono, now := r.Meter.Mono(), r.Meter.Read().Now
+		r.mu.Lock()
+		due := r.due
+		r.mu.Unlock()
+		if err != nil || now >= due || now < last || mono-woken >= lookAgain { // a clock that steps back moves what is due
+			woken = mono
+			r.Wake()
+		}
+		last = now
 	}
 }
