@@ -85,7 +85,8 @@ func TestAnswersKeepApart(t *testing.T) {
 				require.Contains(t, a.event.Text, fmt.Sprint("text ", i))
 			}
 		}
-		require.Greater(t, known, 360, "of %d in %d places", len(texts), answersKept)
+		// With a random seed 372 of 400 find room on average, with a deviation of 6.
+		require.Greater(t, known, 330, "of %d in %d places", len(texts), answersKept)
 		other := texts[0]
 		other.Failure.Message += "x"
 		require.Nil(t, r.again(&other))
