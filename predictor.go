@@ -113,7 +113,11 @@ func idOf(p *ledger.Report) reportID {
 // Report says how a call made with a token ended. Failures for quota and auth are stored before it returns; the others
 // ride on the next update. A token that the guard never served is ignored. The error is ErrRequest, ErrStore (this
 // process acts on the report all the same, and stores it later) or ErrClosed.
-func (g *Guard) Report(ctx context.Context, o Outcome) error {
+func (g *Guard) Report(ctx context.Context, outcome Outcome) error {
+	if g.successes.counted(&outcome) {
+		return nil
+	}
+	o := outcome // apart, so that the line above allocates nothing
 	if g.isClosed() {
 		return ErrClosed
 	}
@@ -122,9 +126,9 @@ func (g *Guard) Report(ctx context.Context, o Outcome) error {
 	}
 	came := g.meter.Mono()
 	rev, at, err := g.replica.Look(ctx)
-	heard := at
+	heard, mono := at, g.meter.Mono()
 	if g.opt.clock == nil { // a store that is slow makes no call begin later
-		waited := g.meter.Mono() - came
+		waited := mono - came
 		heard = timeline.Reading{Now: at.Now - timeline.Instant(waited), Wall: at.Wall.Add(-waited)}
 	}
 	q, invalid := g.reader.outcome(&o, heard)
@@ -144,8 +148,12 @@ func (g *Guard) Report(ctx context.Context, o Outcome) error {
 	}
 	q.Scope, q.Named = rec.Scope, rec.Scope
 	g.counters.outcome(Class(q.Class))
-	if _, err := g.report(ctx, q, &o, rev.Doc, at); err != nil {
-		return fmt.Errorf("%w: %w", ErrStore, err)
+	changes, failed := g.report(ctx, q, &o, rev.Doc, at)
+	if failed != nil {
+		return fmt.Errorf("%w: %w", ErrStore, failed)
+	}
+	if !changes && err == nil && g.trial == nil {
+		g.successes.expect(&o, q, rev, at.Now, mono)
 	}
 	g.forecasts.warnToken(q.Failing, at)
 	return nil

@@ -243,6 +243,9 @@ func (c *counters) outcome(class Class) {
 	c.outcomes[i].Add(1)
 }
 
+// successOutcome counts, beside the answers, the reports of successes that take the short road.
+const successOutcome = len(answerKeys)
+
 // calls sums up.
 func (c *counters) calls() CallStats {
 	out := CallStats{Left: c.left.Load(), Answers: map[Step]map[Reason]int64{}, Outcomes: map[string]int64{}}
@@ -264,7 +267,7 @@ func (c *counters) calls() CallStats {
 	for i, class := range classes {
 		out.Outcomes[string(class)] = c.outcomes[i].Load()
 	}
-	out.Outcomes["success"] = c.outcomes[len(classes)].Load()
+	out.Outcomes["success"] = c.outcomes[len(classes)].Load() + c.answers.sum(successOutcome)
 	out.Total = out.Served + out.Refused + out.Failed + out.Left
 	if answered := out.Served + out.Refused + out.Failed; answered > 0 {
 		out.FilterRate = 1 - float64(c.own.Load())/float64(answered)
@@ -277,7 +280,7 @@ func (c *counters) calls() CallStats {
 
 // tallied is how many counters a stripe has: whole pairs of cache lines of them, because processors fetch
 // these together.
-const tallied = (len(answerKeys) + 15) / 16 * 16
+const tallied = (len(answerKeys) + 1 + 15) / 16 * 16
 
 // answerCounts counts the answers that end calls, exactly, and without many cores waiting for each other.
 type answerCounts [striped.Stripes][tallied]atomic.Int64

@@ -43,6 +43,7 @@ type Guard struct {
 	forecasts *forecasts
 	cache     tokenCache
 	answers   answerCache
+	successes reportCache
 	counters  counters
 	usage     usage
 	reports   *lru.Cache[reportID, struct{}] // failures that were counted, to count each once
@@ -102,11 +103,14 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	g.cache.answers = &g.counters.answers
 	g.cache.lends, g.cache.bubble = canLend && !o.clockOnHit, bootclock.InBubble()
 	g.answers.seed = maphash.MakeSeed()
+	g.successes.seed, g.successes.reader, g.successes.policy = maphash.MakeSeed(), g.reader, o.policy
+	g.successes.cache, g.successes.answers = &g.cache, &g.counters.answers
 	g.replica = replica.New(replica.Config{
 		Policy: o.policy, Processes: o.processes, Freshness: o.freshness, EachCall: o.clock != nil || o.freshness == 0,
 		OwnClock: o.clock != nil, TwoClocks: errTwoClocks, Meter: g.meter, Keeper: keeper, Ended: g.ended, Panicked: panicError,
 		Publish: g.publish, Stamp: g.cache.stamp, Notice: func(text string) { g.events.notice(g.meter.Read().Wall, text) },
 	}, storeOf(store, o.name, shared))
+	g.successes.replica = g.replica
 	g.cache.replica, g.cache.rebuild = g.replica, g.publish
 	if o.personal != nil {
 		g.personal = &personal{fetch: o.personal, policy: o.policy, keeper: keeper, masked: g.reader.masked, timeout: o.timeout, read: g.meter.Read, ended: g.ended}

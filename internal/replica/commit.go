@@ -161,6 +161,7 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 // Flush commits what waits, after the commits that are in progress.
 func (r *Replica) Flush(ctx context.Context) error {
 	r.mu.Lock()
+	r.foldCountersLocked()
 	waits := len(r.pending) > 0 || len(r.unsaved) > 0 || r.committing
 	r.mu.Unlock()
 	if !waits {
@@ -187,6 +188,7 @@ func (r *Replica) Committing() bool {
 func (r *Replica) takePending() map[string]ledger.Pending {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.endCountersLocked()
 	usage := r.pending
 	r.pending = nil
 	return usage

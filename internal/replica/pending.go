@@ -19,23 +19,16 @@ const maxOperations = 64
 // due reports that FlushInterval has passed and the queue should be flushed.
 func (r *Replica) AddOutcome(id, operation string, o predict.Outcome, began timeline.Instant) (due bool) {
 	now := r.Meter.Mono()
+	var usage predict.Usage
+	usage.Add(o)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.pending == nil {
-		r.pending = map[string]ledger.Pending{}
+	r.foldCountersLocked() // in the order of time: a refusal parts what came before it from what comes after
+	if o.Failed {
+		r.addPendingLocked(id, operation, usage, ledger.Success{})
+	} else {
+		r.addPendingLocked(id, operation, usage, ledger.Success{Began: began, Uses: 1})
 	}
-	p := r.pending[id]
-	p.Usage.Add(o)
-	if !o.Failed {
-		if p.Successes == nil {
-			p.Successes = ledger.Successes{}
-		}
-		s, known := p.Successes[operation]
-		if known || len(p.Successes) < maxOperations {
-			p.Successes[operation] = ledger.Success{Began: max(s.Began, began), Uses: s.Uses + 1}
-		}
-	}
-	r.pending[id] = p
 	if r.flushed == 0 && r.Meter.Remote() {
 		// A fleet's processes may have started together, and each commit makes those that meet it ask again.
 		r.flushed = now - r.Jitter(FlushInterval)
@@ -46,10 +39,30 @@ func (r *Replica) AddOutcome(id, operation string, o predict.Outcome, began time
 	return due
 }
 
+// addPendingLocked adds outcomes of an operation to those that wait. r.mu is held.
+func (r *Replica) addPendingLocked(id, operation string, usage predict.Usage, s ledger.Success) {
+	if r.pending == nil {
+		r.pending = map[string]ledger.Pending{}
+	}
+	p := r.pending[id]
+	p.Usage.Merge(usage)
+	if s.Uses > 0 {
+		if p.Successes == nil {
+			p.Successes = ledger.Successes{}
+		}
+		old, known := p.Successes[operation]
+		if known || len(p.Successes) < maxOperations {
+			p.Successes[operation] = ledger.Success{Began: max(old.Began, s.Began), Uses: old.Uses + s.Uses}
+		}
+	}
+	r.pending[id] = p
+}
+
 // Pending returns the outcomes of a token that wait for a commit.
 func (r *Replica) Pending(id string) predict.Usage {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.foldCountersLocked()
 	return r.pending[id].Usage.Clone()
 }
 
@@ -57,6 +70,7 @@ func (r *Replica) Pending(id string) predict.Usage {
 func (r *Replica) SuccessesWait() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.foldCountersLocked()
 	for _, p := range r.pending {
 		if len(p.Successes) > 0 {
 			return true
@@ -69,6 +83,7 @@ func (r *Replica) SuccessesWait() bool {
 func (r *Replica) AllPending() map[string]ledger.Pending {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.foldCountersLocked()
 	all := make(map[string]ledger.Pending, len(r.pending))
 	for id, p := range r.pending {
 		all[id] = ledger.Pending{Usage: p.Usage.Clone(), Successes: maps.Clone(p.Successes)}

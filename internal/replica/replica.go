@@ -100,6 +100,7 @@ type Replica struct {
 	kept       uint64                    // numbers those
 	dropped    bool                      // something found no room since all was saved
 	pending    map[string]ledger.Pending // outcomes by token ID that wait for a commit
+	counters   []*Counter                // successes that are counted apart
 	committing bool                      // a commit is in progress
 	batch      *batch                    // the changes that go into the next one; nil: none yet
 	flushed    time.Duration             // when pending outcomes last had a commit of their own
