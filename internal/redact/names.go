@@ -59,8 +59,47 @@ const (
 
 const maxName = 40
 
+// names are the names that say something of the value after them, and endings what a name of more words may end in.
+var (
+	names = map[int][]string{
+		schemeName:   {"bearer", "basic"},
+		headerName:   {"authorization", "proxyauthorization", "cookie", "setcookie"},
+		passwordName: {"password", "passwd", "pwd", "secret", "clientsecret", "passphrase"},
+		tokenName: {"key", "apikey", "xapikey", "secretkey", "accesskey", "privatekey", "signature", "sig", "session", "sessionid", "sid",
+			"credential", "credentials", "jwt", "assertion", "auth", "xauth", "otp", "nonce"},
+		codeName: {"code"},
+	}
+	endings = []string{"token", "apikey", "accesskeyid"}
+)
+
+// kinds are the kinds by name.
+var kinds = func() map[string]int {
+	kinds := map[string]int{}
+	for kind, list := range names {
+		for _, name := range list {
+			kinds[name] = kind
+		}
+	}
+	return kinds
+}()
+
+// lastTwo are the letters in which the names end, by which nearly all other words are told apart.
+var lastTwo = func() (ends [32]uint32) {
+	add := func(name string) { ends[name[len(name)-2]&31] |= 1 << (name[len(name)-1] & 31) }
+	for name := range kinds {
+		add(name)
+	}
+	for _, name := range endings {
+		add(name)
+	}
+	return ends
+}()
+
 func nameKind(name string) int {
-	if len(name) > maxName {
+	if len(name) < 3 || len(name) > maxName {
+		return plainName
+	}
+	if a, b := name[len(name)-2], name[len(name)-1]; a != '-' && a != '_' && b != '-' && b != '_' && lastTwo[a&31]>>(b&31)&1 == 0 {
 		return plainName
 	}
 	var buf [maxName]byte
@@ -76,20 +115,11 @@ func nameKind(name string) int {
 			n++
 		}
 	}
-	switch lower := buf[:n]; string(lower) {
-	case "bearer", "basic":
-		return schemeName
-	case "authorization", "proxyauthorization", "cookie", "setcookie":
-		return headerName
-	case "password", "passwd", "pwd", "secret", "clientsecret", "passphrase":
-		return passwordName
-	case "key", "apikey", "xapikey", "secretkey", "accesskey", "privatekey", "signature", "sig", "session", "sessionid", "sid",
-		"credential", "credentials", "jwt", "assertion", "auth", "xauth", "otp", "nonce":
-		return tokenName
-	case "code":
-		return codeName
-	default:
-		if strings.HasSuffix(string(lower), "token") || strings.HasSuffix(string(lower), "apikey") || strings.HasSuffix(string(lower), "accesskeyid") {
+	if kind, ok := kinds[string(buf[:n])]; ok {
+		return kind
+	}
+	for _, end := range endings {
+		if strings.HasSuffix(string(buf[:n]), end) {
 			return tokenName
 		}
 	}
@@ -119,9 +149,23 @@ var keyPrefixes = []string{
 	"xoxr-", "xoxs-", "xapp-", "AKIA", "ASIA", "AIza", "ya29.", "npm_", "pypi-", "hf_", "shpat_", "SG.", "dop_v1_",
 }
 
+// shortestKey is the shortest prefix with the fewest bytes after it.
+const shortestKey = 3 + 8
+
+// keyStarts are the first letters of the prefixes.
+var keyStarts = func() (starts [256]bool) {
+	for _, prefix := range keyPrefixes {
+		starts[prefix[0]] = true
+	}
+	return starts
+}()
+
 // isKey reports whether w begins as an issuer's keys do and goes on as a key: at
 // least eight bytes that are not all lower case letters.
 func isKey(w string) bool {
+	if len(w) < shortestKey || !keyStarts[w[0]] {
+		return false
+	}
 	for _, prefix := range keyPrefixes {
 		if tail, ok := strings.CutPrefix(w, prefix); ok && len(tail) >= 8 {
 			return strings.ContainsAny(tail, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") || Random(w)

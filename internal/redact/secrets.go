@@ -4,6 +4,7 @@ package redact
 
 import (
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -26,7 +27,9 @@ func Secrets(text string, max int) string {
 	if max < 0 {
 		max = 0
 	}
-	r := redactor{src: text}
+	r := redactors.Get().(*redactor)
+	defer r.free()
+	r.src = text
 	if limit := 4*max + 4096; len(text) > limit {
 		for limit > 0 && !utf8.RuneStart(text[limit]) {
 			limit--
@@ -36,7 +39,6 @@ func Secrets(text string, max int) string {
 		}
 		r.src, r.more = text[:limit], true
 	}
-	r.out = make([]byte, 0, min(len(r.src), max+len(mark)))
 	for r.pos < len(r.src) && len(r.out) <= max {
 		r.next()
 	}
@@ -51,7 +53,22 @@ func Secrets(text string, max int) string {
 	for keep > 0 && keep < len(r.out) && !utf8.RuneStart(r.out[keep]) {
 		keep--
 	}
-	return string(r.out[:keep]) + end
+	r.out = append(r.out[:keep], end...)
+	return string(r.out)
+}
+
+var redactors = sync.Pool{New: func() any { return new(redactor) }}
+
+// maxKept bounds the room that is kept for the next text.
+const maxKept = 64 << 10
+
+func (r *redactor) free() {
+	out := r.out[:0]
+	if cap(out) > maxKept {
+		out = nil
+	}
+	*r = redactor{out: out}
+	redactors.Put(r)
 }
 
 type redactor struct {
@@ -118,13 +135,18 @@ func (r *redactor) word() {
 		}
 		return
 	}
-	for piece := range strings.SplitAfterSeq(w, "/") {
-		body := strings.TrimSuffix(piece, "/")
-		if isKey(body) || Random(body) || hasRandomPart(body) {
-			r.out = append(append(r.out, mark...), piece[len(body):]...)
-		} else {
-			r.out = append(r.out, piece...)
+	for w := w; w != ""; {
+		body, slash := w, ""
+		if i := strings.IndexByte(w, '/'); i >= 0 {
+			body, slash = w[:i], "/"
 		}
+		if isKey(body) || len(body) >= minRandom && (Random(body) || hasRandomPart(body)) {
+			r.out = append(r.out, mark...)
+		} else {
+			r.out = append(r.out, body...)
+		}
+		r.out = append(r.out, slash...)
+		w = w[len(body)+len(slash):]
 	}
 	r.pos = end
 	r.governed(w)
@@ -190,8 +212,11 @@ func (r *redactor) query() bool {
 
 // governed masks the value that the name at the end of w announces.
 func (r *redactor) governed(w string) {
-	name := w[strings.LastIndexAny(w, "./")+1:]
-	kind := nameKind(name)
+	begins := len(w)
+	for begins > 0 && w[begins-1] != '.' && w[begins-1] != '/' {
+		begins--
+	}
+	kind := nameKind(w[begins:])
 	if kind == plainName {
 		return
 	}
