@@ -89,15 +89,18 @@ func (rd *reader) request(req *Request, r timeline.Reading) (*decide.Request, er
 		return q, nil
 	}
 	text := req.Failure.text()
+	raw := req.Failing != "" && !secrets.IsID(req.Failing)
+	if raw {
+		text = secrets.Without(trim(text, 2*maxText), req.Failing, secrets.ID(req.Failing))
+	}
+	q.Template = rd.template(q.Caller, text) // first: of a text without secrets it makes the mask, too
 	operation := q.Operation
 	q.Report = rd.failure(req.Failure, r)
 	q.Operation = operation
-	if raw := req.Failing; raw != "" && !secrets.IsID(raw) {
-		text = secrets.Without(trim(text, 2*maxText), raw, secrets.ID(raw))
+	if raw {
 		q.Text = rd.masked(text)
 	}
 	q.Failing = normalID(req.Failing)
-	q.Template = rd.template(q.Caller, text)
 	return q, nil
 }
 
@@ -247,8 +250,14 @@ func (rd *reader) template(caller, text string) template.Template {
 	if t, ok := rd.templates.Get(templateKey{caller, text}); ok && t.of == known {
 		return t.read
 	}
-	t := template.Of(rd.keeper.Hide(caller + "\n" + text))
-	rd.templates.Add(templateKey{strings.Clone(caller), strings.Clone(text)}, free[template.Template]{known, t})
+	whole := caller + "\n" + text
+	caller, text = whole[:len(caller)], whole[len(caller)+1:] // copies, as what is remembered must be
+	hidden := rd.keeper.Hide(whole)
+	t := template.Of(hidden)
+	rd.templates.Add(templateKey{caller, text}, free[template.Template]{known, t})
+	if hidden == whole && text != "" {
+		rd.masks.Add(text, free[string]{known, mask(text)})
+	}
 	return t
 }
 
