@@ -280,6 +280,11 @@ func lowerInto(dst []byte, s string) []byte {
 			i++
 			continue
 		}
+		if isHan(s, i) {
+			dst = append(dst, s[i], s[i+1], s[i+2])
+			i += 3
+			continue
+		}
 		r, size := utf8.DecodeRuneInString(s[i:])
 		if lower := unicode.ToLower(r); utf8.RuneLen(lower) == size {
 			r = lower
@@ -293,6 +298,17 @@ func lowerInto(dst []byte, s string) []byte {
 		i += size
 	}
 	return dst
+}
+
+// isHan reports whether s[i:] begins with one of the common Han characters, U+5000 to U+9FFF, by the bytes alone: most of
+// a Chinese text need not be decoded.
+func isHan(s string, i int) bool {
+	return i+2 < len(s) && s[i] >= 0xE5 && s[i] <= 0xE9 && s[i+1]&0xC0 == 0x80 && s[i+2]&0xC0 == 0x80
+}
+
+// hanAt is the character where isHan says that one begins.
+func hanAt(s string, i int) rune {
+	return rune(s[i]&0x0F)<<12 | rune(s[i+1]&0x3F)<<6 | rune(s[i+2]&0x3F)
 }
 
 // tail is the last n bytes of s, without a rune that is cut.

@@ -68,6 +68,12 @@ func (n *normaliser) peek(ahead int) byte {
 func (n *normaliser) step() {
 	c := n.src[n.pos]
 	if c >= utf8.RuneSelf {
+		if isHan(n.src, n.pos) {
+			r := hanAt(n.src, n.pos)
+			n.pos += 3
+			n.joined(simplified(r))
+			return
+		}
 		r, size := utf8.DecodeRuneInString(n.src[n.pos:])
 		n.pos += size
 		n.wide(r)

@@ -57,6 +57,11 @@ func nextTime(text string, i int) int {
 				return i
 			}
 			i = skipWord(text, i)
+		case isHan(text, i):
+			if r := hanAt(text, i) - firstHan; hanTimes[r/64]>>(r%64)&1 != 0 {
+				return i
+			}
+			i += 3
 		default:
 			r, size := utf8.DecodeRuneInString(text[i:])
 			if cjkNumeral(r) != 0 || r >= '０' && r <= '９' || r == '明' || r == '午' || r == '내' || r == '자' {
@@ -67,6 +72,16 @@ func nextTime(text string, i int) int {
 	}
 	return -1
 }
+
+// hanTimes are the Chinese characters that a time may begin with.
+var hanTimes = func() (set [(lastHan-firstHan)/64 + 1]uint64) {
+	for r := rune(firstHan); r <= lastHan; r++ {
+		if cjkNumeral(r) != 0 || r == '明' || r == '午' {
+			set[(r-firstHan)/64] |= 1 << ((r - firstHan) % 64)
+		}
+	}
+	return set
+}()
 
 // midNumber reports that text[i] is inside of a number, or a price or a serial
 // number, or negative.

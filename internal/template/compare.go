@@ -42,8 +42,14 @@ func (w *words) split(text string) {
 			i++
 			continue
 		}
-		end := wordEnd(text, i)
 		w.at[w.n] = uint16(i)
+		if isHan(text, i) {
+			w.hash[w.n] = mix(uint64(text[i])<<16 | uint64(text[i+1])<<8 | uint64(text[i+2]))
+			w.n++
+			i += 3
+			continue
+		}
+		end := wordEnd(text, i)
 		w.hash[w.n] = hashWord(text[i:end])
 		w.n++
 		i = end
@@ -82,11 +88,27 @@ func hashWord(word string) uint64 {
 	if n := len(word); n > 3 && word[n-1] == 's' && strings.IndexByte("siu'", word[n-2]) < 0 {
 		word = word[:n-1]
 	}
-	h := uint64(14695981039346656037)
-	for i := range len(word) {
-		h = (h ^ uint64(word[i])) * 1099511628211
+	h := uint64(len(word))
+	for len(word) > 8 {
+		h = mix(h ^ eight(word))
+		word = word[8:]
 	}
-	return h
+	last := uint64(0)
+	for i := range len(word) {
+		last = last<<8 | uint64(word[i])
+	}
+	return mix(h ^ last)
+}
+
+func eight(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
+
+// mix spreads what differs between two words over all bits.
+func mix(h uint64) uint64 {
+	high, low := bits.Mul64(h^0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
+	return high ^ low
 }
 
 func (w *words) word(i int) string {

@@ -84,10 +84,11 @@ func (m *scanner) write(w string) {
 		m.out[m.n] = ' '
 		m.n++
 	}
-	for i := range len(w) {
-		m.out[m.n] = lower(w[i])
-		m.n++
+	out := m.out[m.n : m.n+len(w)]
+	for i := range out {
+		out[i] = lower(w[i])
 	}
+	m.n += len(w)
 }
 
 // joinsCJK reports whether w and the last word are both characters that stand
