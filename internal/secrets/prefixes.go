@@ -100,45 +100,6 @@ func (p *prefixes) inText(text []byte) bool {
 	return false
 }
 
-// inBase64 is inText for what text may be base64 of.
-func (p *prefixes) inBase64(text []byte) bool {
-	for i := 0; i < len(text); i++ {
-		from := i
-		for i < len(text) && sextets[text[i]] != noSextet {
-			i++
-		}
-		if i-from < leastBase64 {
-			continue
-		}
-		for skip := range 4 {
-			if p.inRun(text[from+skip : i]) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// inRun is inText for what base64 decodes to.
-func (p *prefixes) inRun(run []byte) bool {
-	last, word, have := uint64(0), uint32(0), 0
-	for _, c := range run {
-		word = word<<6 | uint32(sextets[c])
-		if have += 6; have < 8 {
-			continue
-		}
-		have -= 8
-		c := folding[byte(word>>have)]
-		if c == 0 {
-			continue
-		}
-		if last = last<<8 | uint64(c); p.has(last) {
-			return true
-		}
-	}
-	return false
-}
-
 // folding is what is left of each byte: of letters and digits their lower case, of signs nothing.
 var folding = func() (to [256]byte) {
 	for c := range 256 {
@@ -150,18 +111,4 @@ var folding = func() (to [256]byte) {
 		}
 	}
 	return to
-}()
-
-const noSextet = 0xFF
-
-// sextets are the values of the characters of base64, of both alphabets.
-var sextets = func() (of [256]byte) {
-	for i := range of {
-		of[i] = noSextet
-	}
-	for i, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") {
-		of[c] = byte(i)
-	}
-	of['-'], of['_'] = of['+'], of['/']
-	return of
 }()

@@ -2,7 +2,6 @@ package secrets
 
 import (
 	"cmp"
-	"encoding/base64"
 	"hash/maphash"
 	"slices"
 	"strings"
@@ -10,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// Upstreams echo a secret in many forms: escaped for a URL or for JSON, quoted, in base64, in upper case, cut short. All
-// come down to one if escapes are undone, letters are lower case and signs are left out. What is kept of a secret is no
+// Upstreams echo a secret in many forms: escaped for a URL, JSON or HTML, quoted, in base64, in upper case, cut short. All
+// come down to one if that is undone, letters are lower case and signs are left out. What is kept of a secret is no
 // value but keyed hashes of that form: of its beginning, by which it is found, and of the whole, by which its end is.
 
 const (
@@ -104,29 +103,33 @@ func (w *windows) hide(text string) string {
 	if len(w.heads) == 0 {
 		return text
 	}
-	r := readings.Get().(*scratch)
-	defer readings.Put(r)
-	if !w.suspects(text, r) {
+	r := scratches.Get().(*scratch)
+	defer r.free()
+	r.text = append(r.text[:0], text...)
+	if !w.suspects(r.text, r, mostEncodings) {
 		return text
 	}
-	return w.replace(text, r)
+	return w.replace(text)
 }
 
 // replace is hide for a text in which a secret may be.
-func (w *windows) replace(text string, r *scratch) string {
-	r.source.unescape(text)
-	r.folded.fold(&r.source)
-	spans := w.find(nil, &r.folded, text)
-	spans = w.findEncoded(spans, r)
-	if len(r.source.text) != len(text) { // a secret may look like an escape itself
-		r.source.plain(text)
-		r.folded.fold(&r.source)
-		spans = w.find(spans, &r.folded, text)
+func (w *windows) replace(text string) string {
+	var spans []span
+	var layer, folded, next reading
+	layer.plain(text) // a secret may look like an escape itself
+	for range 1 + mostLayers {
+		folded.fold(&layer)
+		spans = w.find(spans, &folded, &layer, text)
+		spans = w.findEncoded(spans, &layer)
+		if !escaped(layer.text) || !next.unescape(&layer) {
+			break
+		}
+		layer, next = next, layer
 	}
 	if len(spans) == 0 {
 		return text
 	}
-	slices.SortFunc(spans, func(a, b span) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(b.to, a.to)) })
+	slices.SortStableFunc(spans, func(a, b span) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(b.to, a.to)) })
 	var out strings.Builder
 	at := 0
 	for _, s := range spans {
@@ -139,31 +142,15 @@ func (w *windows) replace(text string, r *scratch) string {
 	return out.String() + text[at:]
 }
 
-// suspects reports whether one of the known beginnings may be in a text, in whatever form.
-func (w *windows) suspects(text string, r *scratch) bool {
-	r.plain = append(r.plain[:0], text...)
-	read := r.plain
-	if strings.IndexByte(text, '\\') >= 0 || strings.IndexByte(text, '%') >= 0 {
-		r.undone = r.undone[:0]
-		eachByte(text, func(c byte, _, _ int) { r.undone = append(r.undone, c) })
-		if read = r.undone; len(read) != len(text) && w.starts.inText(r.plain) {
-			return true
-		}
-	}
-	return w.starts.inText(read) || w.starts.inBase64(read)
+// endsIn reports whether c, for which source stands, ends a word: an escaped blank does not, an escaped quote does.
+func endsIn(c byte, source string) bool {
+	const blanks, signs = " \t\r\n", "\"'`<>,;&()[]{}|"
+	return strings.IndexByte(blanks, c) >= 0 && strings.ContainsAny(source, blanks) || strings.IndexByte(signs, c) >= 0 && strings.ContainsAny(source, signs)
 }
 
-// scratch is what reading a text takes, to be used again.
-type scratch struct {
-	source, folded, inner, innerFolded reading
-	run, decoded                       []byte
-	plain, undone                      []byte
-}
-
-var readings = sync.Pool{New: func() any { return new(scratch) }}
-
-// find looks for all known beginnings at every place.
-func (w *windows) find(spans []span, f *reading, text string) []span {
+// find looks for all known beginnings at every place of f. Where one was cut short its word is hidden to the end: that of
+// text, and of what is left of it without escapes, of which f is the fold.
+func (w *windows) find(spans []span, f, of *reading, text string) []span {
 	for length, n := range w.lengths {
 		if n == 0 {
 			continue
@@ -181,55 +168,13 @@ func (w *windows) find(spans []span, f *reading, text string) []span {
 			}
 			if s.to < 0 { // it was cut short, or another has its beginning
 				s.to, s.id = f.to[i+length-1], h.tails[0].id
-				for s.to < len(text) && strings.IndexByte(" \t\r\n\"'`<>,;&()[]{}|", text[s.to]) < 0 {
-					s.to++
+				at, _ := slices.BinarySearch(of.from, s.to)
+				for at < len(of.text) && !endsIn(of.text[at], text[of.from[at]:of.to[at]]) {
+					s.to = of.to[at]
+					at++
 				}
 			}
 			spans = append(spans, s)
-		}
-	}
-	return spans
-}
-
-const leastBase64 = 11 // characters of 8 bytes
-
-// findEncoded looks into what may be base64, of both alphabets, wherever it may begin.
-func (w *windows) findEncoded(spans []span, r *scratch) []span {
-	source := r.source.text
-	for i := 0; i < len(source); i++ {
-		from := i
-		for i < len(source) && sextets[source[i]] != noSextet {
-			i++
-		}
-		if i-from < leastBase64 {
-			continue
-		}
-		r.run = append(r.run[:0], source[from:i]...)
-		for n, c := range r.run {
-			switch c {
-			case '-':
-				r.run[n] = '+'
-			case '_':
-				r.run[n] = '/'
-			}
-		}
-		for skip := range 4 {
-			chunk := r.run[skip:]
-			if len(chunk)%4 == 1 {
-				chunk = chunk[:len(chunk)-1]
-			}
-			r.decoded = slices.Grow(r.decoded[:0], base64.RawStdEncoding.DecodedLen(len(chunk)))
-			n, _ := base64.RawStdEncoding.Decode(r.decoded[:cap(r.decoded)], chunk) // stray bits at its end are no matter
-			r.inner.reset()
-			for at, c := range r.decoded[:n] {
-				r.inner.add(c, at, at+1)
-			}
-			r.innerFolded.fold(&r.inner)
-			// Where its end is found does not matter: all of the run is hidden.
-			if found := w.find(nil, &r.innerFolded, ""); len(found) > 0 {
-				spans = append(spans, span{r.source.from[from], r.source.to[i-1], found[0].id})
-				break
-			}
 		}
 	}
 	return spans
@@ -263,65 +208,23 @@ func folded(value string) []byte {
 	return f.text
 }
 
-// unescape reads a text without its escapes.
-func (r *reading) unescape(text string) {
+// unescape reads of without the escapes of one layer, and reports whether there are any.
+func (r *reading) unescape(of *reading) bool {
 	r.reset()
-	eachByte(text, r.add)
-}
-
-// eachByte calls add with each byte of a text of which is undone what URLs, JSON and Go put in place of a character, and
-// with the part that it stands for.
-func eachByte(text string, add func(c byte, from, to int)) {
-	hex := func(at, digits int) (v rune, ok bool) {
-		if at+digits > len(text) {
-			return 0, false
-		}
-		for _, c := range []byte(text[at : at+digits]) {
-			switch {
-			case c >= '0' && c <= '9':
-				v = v<<4 | rune(c-'0')
-			case c|0x20 >= 'a' && c|0x20 <= 'f':
-				v = v<<4 | rune(c|0x20-'a'+10)
-			default:
-				return 0, false
-			}
-		}
-		return v, true
-	}
-	for i := 0; i < len(text); {
-		c := text[i]
-		switch {
-		case c == '%':
-			if v, ok := hex(i+1, 2); ok {
-				add(byte(v), i, i+3)
-				i += 3
-				continue
-			}
-		case c == '\\' && i+1 < len(text):
-			switch text[i+1] {
-			case 'u':
-				if v, ok := hex(i+2, 4); ok {
-					var buf [utf8.UTFMax]byte
-					for _, b := range utf8.AppendRune(buf[:0], v) {
-						add(b, i, i+6)
-					}
-					i += 6
-					continue
-				}
-			case 'x':
-				if v, ok := hex(i+2, 2); ok {
-					add(byte(v), i, i+4)
-					i += 4
-					continue
-				}
-			}
-			add(text[i+1], i, i+2)
-			i += 2
+	var char [utf8.UTFMax]byte
+	for i := 0; i < len(of.text); {
+		n, size := escape(of.text[i:], &char)
+		if size == 0 {
+			r.add(of.text[i], of.from[i], of.to[i])
+			i++
 			continue
 		}
-		add(c, i, i+1)
-		i++
+		for _, c := range char[:n] {
+			r.add(c, of.from[i], of.to[i+size-1])
+		}
+		i += size
 	}
+	return len(r.text) != len(of.text)
 }
 
 // fold keeps of a text the letters and digits, in lower case.
