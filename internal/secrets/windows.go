@@ -155,6 +155,7 @@ func (w *windows) find(spans []span, f, of *reading, text string) []span {
 		if n == 0 {
 			continue
 		}
+		var word span // of the last that was cut short, in of
 		for i := 0; i+length <= len(f.text); i++ {
 			h := w.heads[w.sum(f.text[i:i+length])]
 			if h == nil || h.length != length {
@@ -169,9 +170,15 @@ func (w *windows) find(spans []span, f, of *reading, text string) []span {
 			if s.to < 0 { // it was cut short, or another has its beginning
 				s.to, s.id = f.to[i+length-1], h.tails[0].id
 				at, _ := slices.BinarySearch(of.from, s.to)
+				from := at
+				if word.from <= at && at < word.to { // the same word: however many are in it, its end is looked for once
+					at = word.to
+				}
 				for at < len(of.text) && !endsIn(of.text[at], text[of.from[at]:of.to[at]]) {
-					s.to = of.to[at]
 					at++
+				}
+				if word.from, word.to = from, at; at > from {
+					s.to = of.to[at-1]
 				}
 			}
 			spans = append(spans, s)

@@ -290,6 +290,23 @@ func FuzzHide(f *testing.F) {
 	})
 }
 
+// BenchmarkHideHostile hides in 4 KB that were made to take long: what is read of a text, and how often, is bounded.
+func BenchmarkHideHostile(b *testing.B) {
+	k := keeper(b)
+	k.Register(New("guest session/alpha bravo/charlie"))
+	long := func(s string) string { return strings.Repeat(s, 4096/len(s)+1)[:4096] }
+	for name, text := range map[string]string{
+		"zeros": long("0"), "percents": long("%25"), "backslashes": long(`\`), "entities": long("&amp;#38;"), "base64 twice": long(base64.StdEncoding.EncodeToString([]byte(base64.StdEncoding.EncodeToString([]byte(`%25%25%25\u0025`))))),
+		"cut short": long("guest-session-alpha-"), "cut short in base64": long(base64.RawStdEncoding.EncodeToString([]byte("guest-session-alpha-al"))), "one word": long("guestsessionalphab"),
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				k.Hide(text)
+			}
+		})
+	}
+}
+
 func BenchmarkHide(b *testing.B) {
 	k := keeper(b)
 	for i := range 256 {
