@@ -2,10 +2,14 @@ package tokenguard
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"hash/maphash"
+	"math/bits"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/tokenguard/tokenguard/internal/classify"
 	"github.com/tokenguard/tokenguard/internal/journal"
@@ -22,6 +26,7 @@ const answersKept = 1024
 // sample of its events and, where it names a known token, in what the predictor learns.
 type answerCache struct {
 	seed  maphash.Seed
+	keys  blockKeys
 	slots [answersKept / 2][2]atomic.Pointer[cachedAnswer] // the newer first
 }
 
@@ -75,12 +80,48 @@ func readsOneOf(header map[string][]string) bool {
 func (c *answerCache) hash(req *Request, text string) uint64 {
 	const odd = 0x9E3779B97F4A7C15
 	h := uint64(req.Failure.StatusCode)
-	for _, part := range [...]string{req.Scope, req.Caller, req.Failing, text} {
+	for _, part := range [...]string{req.Scope, req.Caller, req.Failing} {
 		if h *= odd; part != "" {
 			h ^= maphash.String(c.seed, part)
 		}
 	}
+	if h *= odd; text != "" {
+		blocks := len(text) &^ (blockSize - 1)
+		h ^= c.keys.blocks(text[:blocks])
+		h = h*odd ^ maphash.String(c.seed, text[blocks:])
+	}
 	return h * odd
+}
+
+// blockKeys key the hash of a long text.
+type blockKeys [8]uint64
+
+func newBlockKeys() (k blockKeys) {
+	for i := range k {
+		k[i] = rand.Uint64()
+	}
+	return k
+}
+
+const blockSize = 64
+
+// blocks is the hash of a text of whole blocks: wyhash's step, a product of 128 bits folded to 64, in four lanes that do
+// not wait for each other. It takes less than half the time of maphash, which is most of a refusal's.
+func (k *blockKeys) blocks(text string) uint64 {
+	a, b, c, d := k[0], k[1], k[2], k[3]
+	for bytes := unsafe.Slice(unsafe.StringData(text), len(text)); len(bytes) >= blockSize; bytes = bytes[blockSize:] { // read only
+		block := bytes[:blockSize:blockSize]
+		a = fold(binary.LittleEndian.Uint64(block[0:])^k[4], binary.LittleEndian.Uint64(block[8:])^a)
+		b = fold(binary.LittleEndian.Uint64(block[16:])^k[5], binary.LittleEndian.Uint64(block[24:])^b)
+		c = fold(binary.LittleEndian.Uint64(block[32:])^k[6], binary.LittleEndian.Uint64(block[40:])^c)
+		d = fold(binary.LittleEndian.Uint64(block[48:])^k[7], binary.LittleEndian.Uint64(block[56:])^d)
+	}
+	return fold(a^k[4], b^k[5]) ^ fold(c^k[6], d^k[7])
+}
+
+func fold(x, y uint64) uint64 {
+	high, low := bits.Mul64(x, y)
+	return high ^ low
 }
 
 func (c *answerCache) slot(hash uint64) *[2]atomic.Pointer[cachedAnswer] {

@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
 	"github.com/tokenguard/tokenguard/internal/ledger"
 )
 
@@ -273,4 +276,60 @@ func TestStormStillReports(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, calls+1, doc.Tokens[token.ID()].Usage.Calls, "each call of the storm is an observation")
 	})
+}
+
+// Two questions share no hash where any byte differs, wherever it stands, or where text moves from one part to the next.
+func TestQuestionsHashAllOfTheirText(t *testing.T) {
+	c := &answerCache{seed: maphash.MakeSeed(), keys: newBlockKeys()}
+	seen := map[uint64]string{}
+	add := func(what string, req *Request, text string) {
+		h := c.hash(req, text)
+		if other, known := seen[h]; known {
+			t.Fatalf("%s as %s", what, other)
+		}
+		seen[h] = what
+	}
+	for _, length := range []int{0, 1, 63, 64, 65, 128, 200, 1024, maxText} {
+		text := strings.Repeat("x", length)
+		add(fmt.Sprint(length), &Request{}, text)
+		for i := range length {
+			for _, bit := range []byte{1, 0x80} {
+				other := []byte(text)
+				other[i] ^= bit
+				add(fmt.Sprintf("%d bytes with another bit %#x at %d", length, bit, i), &Request{}, string(other))
+			}
+		}
+	}
+	var blocks string
+	for i := range 3 * blockSize / 8 {
+		blocks += fmt.Sprintf("word %03d", i)
+	}
+	for _, text := range []string{blocks, blocks[64:] + blocks[:64], blocks[64:128] + blocks[:64] + blocks[128:], blocks[8:16] + blocks[:8] + blocks[16:], blocks[16:32] + blocks[:16] + blocks[32:], blocks[:128], strings.Repeat("\x00", 192), strings.Repeat("\x00", 64)} {
+		add(text, &Request{}, text)
+	}
+	add("caller", &Request{Caller: blocks}, "")
+	add("scope", &Request{Scope: blocks}, "")
+	add("status", &Request{Failure: Failure{StatusCode: 1}}, blocks)
+	other := &answerCache{seed: c.seed, keys: newBlockKeys()}
+	assert.NotEqual(t, c.hash(&Request{}, blocks), other.hash(&Request{}, blocks), "keyed")
+}
+
+var hashSum uint64
+
+func BenchmarkQuestionHash(b *testing.B) {
+	c := &answerCache{seed: maphash.MakeSeed(), keys: newBlockKeys()}
+	for _, length := range []int{20, 1024, maxText} {
+		text, sum := strings.Repeat("x", length), uint64(0)
+		b.Run(fmt.Sprint(length, "/hash"), func(b *testing.B) {
+			for b.Loop() {
+				sum += c.hash(&Request{}, text)
+			}
+		})
+		b.Run(fmt.Sprint(length, "/maphash"), func(b *testing.B) {
+			for b.Loop() {
+				sum += maphash.String(c.seed, text)
+			}
+		})
+		hashSum += sum
+	}
 }

@@ -102,7 +102,7 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	g.cache.base, g.cache.mono = g.meter.Base(), g.meter.Mono
 	g.cache.answers = &g.counters.answers
 	g.cache.lends, g.cache.bubble = canLend && !o.clockOnHit, bootclock.InBubble()
-	g.answers.seed = maphash.MakeSeed()
+	g.answers.seed, g.answers.keys = maphash.MakeSeed(), newBlockKeys()
 	g.successes.seed, g.successes.reader, g.successes.policy = maphash.MakeSeed(), g.reader, o.policy
 	g.successes.cache, g.successes.answers = &g.cache, &g.counters.answers
 	g.replica = replica.New(replica.Config{
