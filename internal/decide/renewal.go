@@ -87,7 +87,7 @@ func (in *Input) Renewal(t timeline.Instant) Decision {
 		d.Answer, d.Reason, d.Until = AnswerRefuse, reason, until
 		return d
 	}
-	replace := in.replaceAt(r)
+	replace := in.replaceAt(r, t)
 	if refused && in.Usable(r, t) && slices.Contains(i.Refused, op) { // with the value before, too: another changes nothing
 		d := refuse(ReasonForbidden, timeline.Never)
 		d.operation, d.fineUntil, _ = in.othersFine(t)
@@ -128,9 +128,13 @@ func (in *Input) Renewal(t timeline.Instant) Decision {
 	return out
 }
 
-// replaceAt is from when an identity that could not be renewed may be replaced: once, until a renewal succeeds again.
-func (in *Input) replaceAt(r *ledger.Token) timeline.Instant {
-	if in.Doc.Renewals.Replaced {
+// replaceAt is from when an identity that could not be renewed may be replaced: once, until a renewal succeeds again, and
+// not in answer to a ban, whatever keeps its renewals from succeeding after that.
+func (in *Input) replaceAt(r *ledger.Token, t timeline.Instant) timeline.Instant {
+	if r.Identity.Replaced && !r.Identity.Banned {
+		return 0
+	}
+	if r.Identity.Banned || in.Doc.Replaced(t) {
 		return timeline.Never
 	}
 	ends := r.Identity.Since
@@ -141,7 +145,10 @@ func (in *Input) replaceAt(r *ledger.Token) timeline.Instant {
 }
 
 // Replaces reports whether a start at t is one in place of an identity that cannot be renewed.
-func (in *Input) Replaces(t timeline.Instant) bool { return in.Identity(t) != nil }
+func (in *Input) Replaces(t timeline.Instant) bool {
+	r := in.Identity(t)
+	return r != nil && !r.Identity.Replaced
+}
 
 // renewing counts the renewals in progress, and says when the first of their leases ends.
 func (in *Input) renewing(t timeline.Instant) (n int, first timeline.Instant) {
@@ -194,7 +201,7 @@ func (in *Input) renewalTurns(f func(timeline.Instant), t timeline.Instant) {
 		}
 		f(i.Expiry)
 		f(i.Lease.End)
-		f(in.replaceAt(r))
+		f(in.replaceAt(r, t))
 		f(in.DueAt(r, t))
 		if d := in.renewalLimit(r, t); d.Answer == AnswerRefuse {
 			f(d.Until)

@@ -59,6 +59,19 @@ func TestRenewal(t *testing.T) {
 			i.account("a", 25*hour)
 			i.Policy.Renews, i.Doc.Renewals.Known, i.Doc.Renewals.Replaced = false, true, true
 		}, AnswerRefuse, ReasonRenewalElsewhere, timeline.Never},
+		"banned": {func(i *Input) {
+			i.account("a", 25*hour).Identity.Banned = true
+			i.Policy.Renews, i.Doc.Renewals.Known = false, true
+		}, AnswerRefuse, ReasonRenewalElsewhere, timeline.Never},
+		"banned, then away": {func(i *Input) {
+			r := i.account("a", 25*hour)
+			r.Identity.Banned, r.Identity.Replaced, r.Identity.Last = true, true, ledger.Streak{Count: 1, At: t0}
+		}, AnswerRefuse, ReasonRenewalBackoff, in(5 * second)},
+		"another one took its place and ended": {func(i *Input) {
+			r := i.account("a", ended)
+			r.Identity.Replaced, r.Identity.Last = true, ledger.Streak{Count: 1, At: t0}
+			i.Doc.Renewals.Replaced = true
+		}, AnswerStart, ReasonAcquired, 0},
 		"leased": {func(i *Input) {
 			i.account("a", ended).Identity.Lease = ledger.Lease{ID: "l", End: t0 + 1}
 		}, AnswerWait, ReasonJoined, t0 + 1},

@@ -32,7 +32,9 @@ func (d *Document) Charge(policy *Policy, s *Start, now timeline.Instant) Attemp
 		d.Triggers = append(d.Triggers, Trigger{Seq: a.Seq, Start: now, Scope: s.Scope, Class: s.Class, Template: s.Template})
 	}
 	d.Counts.Starts++
-	d.Renewals.Replaced = d.Renewals.Replaced || s.Replaces
+	if s.Replaces {
+		d.Renewals.Replaced, d.Renewals.Replacing = true, a.ID
+	}
 	return a
 }
 
@@ -69,6 +71,12 @@ func (d *Document) Complete(policy *Policy, l *Completion) bool {
 			a.End = max(l.End, a.End) // a process that was stopped may have asked when it went on
 		}
 		d.sortAttempts()
+	}
+	if d.Renewals.Replacing == l.Attempt.ID {
+		if l.Token != nil {
+			d.replace(l.Attempt.Scope)
+		}
+		d.Renewals.Replaced, d.Renewals.Replacing = d.Renewals.Replaced && l.Token != nil, ""
 	}
 	if l.Pause.Until > d.Pause.Until {
 		d.Pause = l.Pause

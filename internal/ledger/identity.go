@@ -27,6 +27,8 @@ type Identity struct {
 	Last       Streak           `json:"last,omitzero"`     // failed ones in a row, and the last of them
 	Closed     Pause            `json:"closed,omitzero"`   // after a ban or a mistake of ours
 	Refusals   int              `json:"refusals,omitempty"`
+	Replaced   bool             `json:"replaced,omitempty"` // by another account of its key; it is still renewed, if it can be
+	Banned     bool             `json:"banned,omitempty"`   // the upstream said so, and no renewal has succeeded since
 
 	Refused []string `json:"refused,omitempty"` // operations that refused the value before, too
 
@@ -181,7 +183,9 @@ func (r *Token) worked(operation string) {
 // token stays.
 func (d *Document) mergeRenewals(known *Document) {
 	d.Renewals.Known = d.Renewals.Known || known.Renewals.Known
-	d.Renewals.Replaced = d.Renewals.Replaced || known.Renewals.Replaced
+	if known.Renewals.Replaced && !d.Renewals.Replaced {
+		d.Renewals.Replaced, d.Renewals.Replacing = true, known.Renewals.Replacing
+	}
 	for _, at := range known.Renewals.Starts {
 		if !slices.Contains(d.Renewals.Starts, at) {
 			d.Renewals.Starts = append(d.Renewals.Starts, at)
@@ -256,7 +260,8 @@ func (r *Token) mergeIdentity(known *Token) {
 		i.Last = k.Last
 	}
 	i.Generation = max(i.Generation, k.Generation)
-	i.Ended, i.Cleared = max(i.Ended, k.Ended), i.Cleared || k.Cleared
+	i.Ended, i.Cleared, i.Banned = max(i.Ended, k.Ended), i.Cleared || k.Cleared, i.Banned || k.Banned
+	i.Replaced = i.Replaced && k.Replaced
 	r.Identity = &i
 }
 

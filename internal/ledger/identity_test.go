@@ -121,6 +121,53 @@ func TestTwoAnswers(t *testing.T) {
 }
 
 // A failure that comes after another answer has replaced what it presented ends nothing.
+// An account is replaced by an attempt that brings another one, not by one that fails or never ends.
+func TestReplaced(t *testing.T) {
+	for name, c := range map[string]struct {
+		token    *Token
+		lands    bool
+		replaced bool
+	}{"another account": {&Token{ID: "b", Scope: "s", Value: "b"}, true, true}, "a failure": {nil, true, false}, "no end": {nil, false, false}} {
+		t.Run(name, func(t *testing.T) {
+			d := New()
+			account(d, "a")
+			d.Index()
+			a := d.Charge(renewalRules(), &Start{ID: "start", Scope: "s", Replaces: true}, t0)
+			assert.True(t, d.Replaced(a.End-1), "meanwhile nobody else replaces it")
+			if c.lands {
+				d.Complete(renewalRules(), &Completion{Attempt: a, End: t0 + 1, Token: c.token})
+			}
+			assert.Equal(t, c.replaced, d.Replaced(a.End))
+			assert.Equal(t, c.replaced, d.Tokens["a"].Identity.Replaced)
+			merged := New()
+			merged.mergeRenewals(d)
+			assert.Equal(t, d.Renewals.Replaced, merged.Renewals.Replaced)
+			assert.Equal(t, d.Renewals.Replacing, merged.Renewals.Replacing)
+			d.renews(d.leases(d.Tokens["a"], "l"), "c")
+			assert.False(t, d.Replaced(a.End))
+			assert.False(t, d.Tokens["c"].Identity.Replaced)
+		})
+	}
+}
+
+// A ban is remembered until a renewal succeeds, whatever comes in between.
+func TestBanned(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	for n, class := range []string{classify.Forbidden, classify.Transient, classify.ClientError} {
+		l := d.leases(r, strconv.Itoa(n))
+		d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Lease: l, End: t0, Failed: Streak{Class: class}, Barred: class != classify.Transient})
+		r = d.Tokens["a"]
+		assert.True(t, r.Identity.Banned, class)
+	}
+	other := New()
+	account(other, "a")
+	other.mergeRenewals(d)
+	assert.True(t, other.Tokens["a"].Identity.Banned)
+	d.renews(d.leases(r, "last"), "b")
+	assert.False(t, d.Tokens["b"].Identity.Banned)
+}
+
 func TestFailureOfAReplacedRefreshToken(t *testing.T) {
 	d := New()
 	r := account(d, "a")

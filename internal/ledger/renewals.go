@@ -14,10 +14,34 @@ type Renewals struct {
 	Pause    Pause              `json:"pause,omitzero"`     // Retry-After of a renewal
 	Replaced bool               `json:"replaced,omitempty"` // an identity that could not be renewed was replaced, and none was renewed since
 
+	Replacing string `json:"replacing,omitempty"` // the attempt that is to replace it, until its end is known
+
 	Succeeded uint64 `json:"succeeded,omitempty"` // renewals since the document was made
 	Failed    uint64 `json:"failed,omitempty"`
 	Ended     uint64 `json:"ended,omitempty"`   // identities that the upstream does not know any more
 	Dropped   uint64 `json:"dropped,omitempty"` // identities for which there was no room
+}
+
+// Replaced reports whether an identity that could not be renewed was replaced, or is being replaced, and none was renewed
+// since. An attempt that brought nothing replaced nothing.
+func (d *Document) Replaced(t timeline.Instant) bool {
+	if !d.Renewals.Replaced || d.Renewals.Replacing == "" {
+		return d.Renewals.Replaced
+	}
+	i := slices.IndexFunc(d.Attempts, func(a Attempt) bool { return a.ID == d.Renewals.Replacing })
+	return i >= 0 && d.Attempts[i].InProgress(t)
+}
+
+// replace notes that another account has taken the place of those of the scope: when that one ends in its turn, they keep
+// nobody from the next.
+func (d *Document) replace(scope string) {
+	for _, r := range d.ByScope[scope] {
+		if r.Identity != nil {
+			i := *r.Identity
+			i.Replaced = true
+			d.Edit(r).Identity = &i
+		}
+	}
 }
 
 // LeaseRenewal enters the intent to renew r's identity, before the upstream is asked.
@@ -113,6 +137,7 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 		i.Refusals++
 		i.Closed = Pause{From: l.End, Until: l.End.Plus(policy.RateLimit.KeyBackoff(i.Refusals))}
 		if f.Class == classify.Forbidden { // no other account answers a ban either
+			i.Banned = true
 			k := d.ScopeFor(r.Scope)
 			if i.Closed.Until > k.Closed.Until {
 				k.Refusals, k.Closed, k.Last = max(k.Refusals, i.Refusals), i.Closed, f
@@ -140,9 +165,9 @@ func (d *Document) succeed(policy *Policy, r, next *Token, generation uint64, no
 	if i.Account == "" {
 		i.Account = stated.Account
 	}
-	i.From, i.Ended = max(i.From, generation), 0
+	i.From, i.Ended, i.Banned, i.Replaced = max(i.From, generation), 0, false, false
 	i.Renewed, i.Renewals, i.Last, i.Closed, i.Refusals = now, i.Renewals+1, Streak{}, Pause{}, 0
-	d.Renewals.Replaced = false
+	d.Renewals.Replaced, d.Renewals.Replacing = false, ""
 	d.Renewals.Succeeded++
 	if next.ID == r.ID { // the upstream gave the value again
 		r.Identity, r.Parts, r.Expiry, r.WallExpiry, r.Acquired = &i, next.Parts, next.Expiry, next.WallExpiry, next.Acquired
