@@ -1,5 +1,7 @@
 package tokenguard
 
+import "time"
+
 // OpenStateFile opens the store behind WithStateFile, for the conformance suite.
 func OpenStateFile(path string) (Store, error) {
 	o, err := newOptions([]Option{WithStateFile(path)})
@@ -7,4 +9,9 @@ func OpenStateFile(path string) (Store, error) {
 		return nil, err
 	}
 	return openStateFile(o, func(string) {})
+}
+
+// SimulateClock replaces the machine's clocks: its wall clock, the name of the boot, and the time since in nanoseconds.
+func (g *Guard) SimulateClock(wall func() time.Time, boot string, ticks func() int64) {
+	g.meter.Simulate(wall, boot, ticks)
 }
