@@ -81,7 +81,10 @@ func (r *Replica) foldCountersLocked() {
 			s.batch, s.began = predict.Batch{}, 0
 			s.mu.Unlock()
 			if usage := batch.Usage(); usage.Calls > 0 {
-				r.addPendingLocked(t.id, t.operation, usage, ledger.Success{Began: began, Uses: int(usage.Calls)})
+				p := r.pendingLocked(t.id)
+				p.Usage.Merge(usage)
+				p.Successes = succeeded(p.Successes, t.operation, ledger.Success{Began: began, Uses: int(usage.Calls)})
+				r.pending[t.id] = p
 			}
 		}
 	}

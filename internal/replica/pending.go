@@ -19,16 +19,15 @@ const maxOperations = 64
 // due reports that FlushInterval has passed and the queue should be flushed.
 func (r *Replica) AddOutcome(id, operation string, o predict.Outcome, began timeline.Instant) (due bool) {
 	now := r.Meter.Mono()
-	var usage predict.Usage
-	usage.Add(o)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.foldCountersLocked() // in the order of time: a refusal parts what came before it from what comes after
-	if o.Failed {
-		r.addPendingLocked(id, operation, usage, ledger.Success{})
-	} else {
-		r.addPendingLocked(id, operation, usage, ledger.Success{Began: began, Uses: 1})
+	p := r.pendingLocked(id)
+	p.Usage.Add(o)
+	if !o.Failed {
+		p.Successes = succeeded(p.Successes, operation, ledger.Success{Began: began, Uses: 1})
 	}
+	r.pending[id] = p
 	if r.flushed == 0 && r.Meter.Remote() {
 		// A fleet's processes may have started together, and each commit makes those that meet it ask again.
 		r.flushed = now - r.Jitter(FlushInterval)
@@ -39,23 +38,24 @@ func (r *Replica) AddOutcome(id, operation string, o predict.Outcome, began time
 	return due
 }
 
-// addPendingLocked adds outcomes of an operation to those that wait. r.mu is held.
-func (r *Replica) addPendingLocked(id, operation string, usage predict.Usage, s ledger.Success) {
+// pendingLocked is what waits of a token. r.mu is held.
+func (r *Replica) pendingLocked(id string) ledger.Pending {
 	if r.pending == nil {
 		r.pending = map[string]ledger.Pending{}
 	}
-	p := r.pending[id]
-	p.Usage.Merge(usage)
-	if s.Uses > 0 {
-		if p.Successes == nil {
-			p.Successes = ledger.Successes{}
-		}
-		old, known := p.Successes[operation]
-		if known || len(p.Successes) < maxOperations {
-			p.Successes[operation] = ledger.Success{Began: max(old.Began, s.Began), Uses: old.Uses + s.Uses}
-		}
+	return r.pending[id]
+}
+
+// succeeded adds successes of an operation, if there is room for it.
+func succeeded(all ledger.Successes, operation string, s ledger.Success) ledger.Successes {
+	if all == nil {
+		all = ledger.Successes{}
 	}
-	r.pending[id] = p
+	old, known := all[operation]
+	if known || len(all) < maxOperations {
+		all[operation] = ledger.Success{Began: max(old.Began, s.Began), Uses: old.Uses + s.Uses}
+	}
+	return all
 }
 
 // Pending returns the outcomes of a token that wait for a commit.
