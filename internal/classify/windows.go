@@ -83,13 +83,18 @@ func statesWindow(name string) bool {
 // order that does not depend on that of the map.
 func readWindowHeaders(header map[string][]string, base time.Time) []window {
 	ws := windowSet{base: base}
+	names := make([]string, 0, 16)
 	for name, values := range header {
 		if len(values) == 0 || !statesWindow(name) {
 			continue
 		}
-		if _, asksToWait := waitHeader(name); asksToWait {
-			continue
+		if _, asksToWait := waitHeader(name); !asksToWait {
+			names = append(names, name)
 		}
+	}
+	slices.Sort(names) // where two headers speak of one window, the last one counts
+	for _, name := range names {
+		values := header[name]
 		value := values[0]
 		if len(values) > 1 {
 			value = strings.Join(values, ",")
