@@ -23,7 +23,7 @@ import (
 // Random worlds of renewals.
 //
 //	TOKENGUARD_SEED=17 go test -run 'RenewalWorlds$' .   plays one world
-//	TOKENGUARD_LONG=1 go test -run 'RenewalWorlds$' .    plays thousands
+//	TOKENGUARD_LONG=1 go test -run 'RenewalWorlds$' .    plays a thousand
 
 var renewalScopes = []string{"", "b"}
 
@@ -346,7 +346,7 @@ func playRenewals(t *testing.T, seed uint64, steps int, change func(*renewalWorl
 func TestRenewalWorlds(t *testing.T) {
 	first, count := uint64(0), uint64(25)
 	if os.Getenv("TOKENGUARD_LONG") != "" {
-		count = 3000
+		count = 1000
 	}
 	if s := os.Getenv("TOKENGUARD_SEED"); s != "" {
 		var err error

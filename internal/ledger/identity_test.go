@@ -215,6 +215,26 @@ func TestRenewalFailures(t *testing.T) {
 	assert.Equal(t, in(Hour), d.Scope("s").Closed.Until, "it never worked: a failed acquisition of its key")
 }
 
+// What the token endpoint was told to say holds whatever has become of the account since.
+func TestRetryAfterOfARenewalWhoseAccountHasEnded(t *testing.T) {
+	for name, end := range map[string]func(d *Document, r *Token){
+		"ended":     func(d *Document, r *Token) { d.Edit(r).Identity.Ended = t0 },
+		"cleared":   func(d *Document, _ *Token) { d.Clear(Clearing{Identity: "id"}, t0) },
+		"forgotten": func(d *Document, r *Token) { delete(d.Tokens, r.ID) },
+		"overtaken": func(d *Document, r *Token) { d.leases(r, "another") },
+	} {
+		d := New()
+		r := account(d, "a")
+		told := &Renewal{Identity: "id", Lease: d.leases(r, "l"), End: t0, Failed: Streak{Class: classify.RateLimited, At: t0}, Pause: Pause{From: t0, Until: in(Hour)}}
+		end(d, r)
+		changed, ended := d.CompleteRenewal(renewalRules(), told)
+		assert.Equal(t, []any{true, false}, []any{changed, ended}, name)
+		assert.Equal(t, []any{in(Hour), in(Hour)}, []any{d.Renewals.Pause.Until, d.Pause.Until}, name)
+		changed, _ = d.CompleteRenewal(renewalRules(), told)
+		assert.False(t, changed, name)
+	}
+}
+
 // A killed process' renewal failed at the end of its lease.
 func TestLapse(t *testing.T) {
 	d := New()

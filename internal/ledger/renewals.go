@@ -71,9 +71,10 @@ type Renewal struct {
 // CompleteRenewal enters the end of a renewal, and reports whether the identity has ended by it. An answer that comes after
 // its lease still counts: the later intent's refresh token stays, and the other is kept as a spare.
 func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended bool) {
+	changed = d.pauseRenewals(l.Pause)
 	r := d.identity(l.Identity)
 	if r == nil || r.Identity.Cleared || r.Identity.Ended != 0 && l.Token == nil {
-		return false, false
+		return changed, false
 	}
 	r = d.Edit(r)
 	i := *r.Identity
@@ -81,10 +82,10 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 	sibling := i.Hash != l.Lease.Hash // another answer to the same refresh token came first
 	if !mine {                        // over already? A change that waited for the store is applied again.
 		if l.Token == nil || d.Tokens[l.Token.ID] != nil {
-			return false, false
+			return changed, false
 		}
 		if hash := l.Token.Identity.Hash; sibling && (hash == i.Hash || hash == i.SpareHash) {
-			return false, false
+			return changed, false
 		}
 	}
 	if mine {
@@ -119,12 +120,6 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 	f := l.Failed
 	f.Count = i.Last.Count + 1
 	i.Last = f
-	if l.Pause.Until > d.Renewals.Pause.Until {
-		d.Renewals.Pause = l.Pause
-	}
-	if l.Pause.Until > d.Pause.Until { // the token endpoint wants to be left alone, whatever is asked of it
-		d.Pause = l.Pause
-	}
 	switch {
 	case l.Gone && i.SpareHash != "":
 		r.Parts, i.Hash = i.Spare, i.SpareHash
@@ -146,6 +141,18 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 	}
 	r.Identity = &i
 	return true, false
+}
+
+// pauseRenewals enters a Retry-After that a renewal was told, whatever has become of its account since: the token endpoint
+// wants to be left alone, by renewals and by starts.
+func (d *Document) pauseRenewals(p Pause) (changed bool) {
+	if p.Until > d.Renewals.Pause.Until {
+		d.Renewals.Pause, changed = p, true
+	}
+	if p.Until > d.Pause.Until {
+		d.Pause, changed = p, true
+	}
+	return changed
 }
 
 // succeed makes next the newest value of r's identity. What the renewal leaves out stays as it was; what was reported of
