@@ -345,6 +345,9 @@ func playRenewals(t *testing.T, seed uint64, steps int, change func(*renewalWorl
 
 func TestRenewalWorlds(t *testing.T) {
 	first, count := uint64(0), uint64(25)
+	if testing.Short() {
+		count = 5
+	}
 	if os.Getenv("TOKENGUARD_LONG") != "" {
 		count = 1000
 	}
@@ -378,6 +381,9 @@ func TestRenewalWorlds(t *testing.T) {
 
 // Each wrong rule breaks the promise in some world.
 func TestRenewalWorldsCatchWrongRules(t *testing.T) {
+	if testing.Short() {
+		t.Skip("plays hundreds of worlds")
+	}
 	each := func(d *ledger.Document, f func(r *ledger.Token, i *ledger.Identity)) {
 		for _, r := range d.Tokens {
 			if r.Identity != nil {
