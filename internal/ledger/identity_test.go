@@ -215,6 +215,25 @@ func TestRenewalFailures(t *testing.T) {
 	assert.Equal(t, in(Hour), d.Scope("s").Closed.Until, "it never worked: a failed acquisition of its key")
 }
 
+// An account that counted as ended while its renewal was under way, and was adopted anew with the refresh token in use, is
+// one account once the renewal has succeeded: the used refresh token is never presented again.
+func TestRenewalOfAnAccountThatWasAdoptedAnew(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	l := d.leases(r, "l")
+	d.Edit(d.Tokens["a"]).Identity.Ended = t0
+	again := held(d, "again", t0)
+	again.Scope, again.Identity = "other", &Identity{ID: "id2", Hash: l.Hash}
+	d.Index()
+	changed, _ := d.renews(l, "b")
+	require.True(t, changed)
+	assert.Zero(t, d.Tokens["b"].Identity.Ended)
+	assert.True(t, d.Tokens["b"].Serves("other"), "its scopes are served on")
+	assert.Nil(t, d.Tokens["again"].Identity)
+	assert.Equal(t, "b", d.Tokens["again"].Successor)
+	assert.Nil(t, d.holding(l.Hash))
+}
+
 // What the token endpoint was told to say holds whatever has become of the account since.
 func TestRetryAfterOfARenewalWhoseAccountHasEnded(t *testing.T) {
 	for name, end := range map[string]func(d *Document, r *Token){

@@ -91,6 +91,9 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 	if mine {
 		i.Lease = Lease{}
 	}
+	if l.Token != nil {
+		d.absorb(r, l.Lease.Hash)
+	}
 	switch {
 	case l.Token == nil && !sibling:
 	case l.Token == nil: // what failed has been replaced meanwhile
@@ -141,6 +144,25 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 	}
 	r.Identity = &i
 	return true, false
+}
+
+// absorb has r take the place of another record of the same account: one that was taken in while r's renewal was under way
+// and counted as ended. Its refresh token is the one that has just been used.
+func (d *Document) absorb(r *Token, hash string) {
+	for _, other := range d.Tokens {
+		if other.ID == r.ID || other.Identity == nil || other.Identity.Ended != 0 || other.Identity.Hash != hash {
+			continue
+		}
+		other = d.Edit(other)
+		for scope := range other.scopes {
+			if !r.Serves(scope) && len(r.Also) < maxAlso {
+				r.Also = append(slices.Clip(r.Also), scope)
+			}
+		}
+		other.Identity, other.Successor, other.Parts = nil, r.ID, Parts{}
+		other.DropValue()
+		d.Index()
+	}
 }
 
 // pauseRenewals enters a Retry-After that a renewal was told, whatever has become of its account since: the token endpoint
