@@ -27,6 +27,7 @@ type renewalFacts struct {
 	instead   map[string]time.Time // attempts in place of such an account
 	renewing  bool                 // a process that can renew has committed
 	stepped   bool                 // a wall clock went forth, and may have ended a value early
+	forth     time.Time            // when it last did
 	disturb   int                  // kills, stops and faults of the store: each may keep a charged start from being made
 }
 

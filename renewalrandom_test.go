@@ -127,7 +127,9 @@ func (w *renewalWorld) act() error {
 		by := steps[w.random.IntN(len(steps))]
 		w.wall.Add(int64(by))
 		w.mu.Lock()
-		w.facts.stepped = w.facts.stepped || by > 0
+		if by > 0 {
+			w.facts.stepped, w.facts.forth = true, time.Now()
+		}
 		w.mu.Unlock()
 		w.note("the wall clock steps by %v", by)
 	case roll < 98 && w.keys:

@@ -158,11 +158,22 @@ func (p *renewalProcess) pass() error {
 		<-stopped
 		w.mu.Lock()
 	}
-	if p.dead || p.away {
+	if p.dead {
 		p.touched = time.Now()
 		return errWorld
 	}
 	return nil
+}
+
+// reach is where it meets the store.
+func (p *renewalProcess) reach() error {
+	err := p.pass()
+	p.world.mu.Lock()
+	defer p.world.mu.Unlock()
+	if err == nil && p.away {
+		p.touched, err = time.Now(), errWorld
+	}
+	return err
 }
 
 // worldStore is the store as one process sees it.
@@ -182,7 +193,7 @@ func (s worldStore) seen(snap tokenguard.Snapshot) tokenguard.Snapshot {
 }
 
 func (s worldStore) View(context.Context, string) (tokenguard.Snapshot, error) {
-	if err := s.p.pass(); err != nil {
+	if err := s.p.reach(); err != nil {
 		return tokenguard.Snapshot{}, err
 	}
 	w := s.p.world
@@ -193,7 +204,7 @@ func (s worldStore) View(context.Context, string) (tokenguard.Snapshot, error) {
 
 func (s worldStore) Update(ctx context.Context, _ string, fn func(tokenguard.Snapshot) ([]byte, error)) (tokenguard.Snapshot, error) {
 	time.Sleep(time.Duration(s.p.id) * time.Millisecond)
-	if err := errors.Join(s.p.pass(), ctx.Err()); err != nil {
+	if err := errors.Join(s.p.reach(), ctx.Err()); err != nil {
 		return tokenguard.Snapshot{}, err
 	}
 	w, p := s.p.world, s.p
@@ -268,24 +279,10 @@ func (p *renewalProcess) signUp(ctx context.Context, req tokenguard.Request) (to
 		w.issued(t, "", false, began)
 	}
 	w.mu.Unlock()
-	if perr := p.after(); perr != nil {
+	if perr := p.pass(); perr != nil {
 		return tokenguard.Token{}, perr
 	}
 	return t, err
-}
-
-// after is where a process may be stopped, or gone, with the answer on its way.
-func (p *renewalProcess) after() error {
-	w := p.world
-	w.mu.Lock()
-	away := p.away
-	p.away = false // of the store alone
-	w.mu.Unlock()
-	err := p.pass()
-	w.mu.Lock()
-	p.away = p.away || away
-	w.mu.Unlock()
-	return err
 }
 
 func (p *renewalProcess) renew(ctx context.Context, old tokenguard.Token) (tokenguard.Token, error) {
@@ -319,7 +316,7 @@ func (p *renewalProcess) renew(ctx context.Context, old tokenguard.Token) (token
 	}
 	w.mu.Unlock()
 	answered := time.Now()
-	if perr := p.after(); perr != nil {
+	if perr := p.pass(); perr != nil {
 		return tokenguard.Token{}, perr
 	}
 	if time.Now().After(answered) { // it comes too late to count as more than a timeout
@@ -354,7 +351,7 @@ func (w *renewalWorld) call(p *renewalProcess, scope string) {
 		}
 		for id, v := range w.values {
 			stays := v.ends.Add(-30 * time.Second)
-			if v.scope == scope && !v.refused && !v.committed.IsZero() && v.committed.Before(began) && time.Now().Before(stays) && v.key == p.key && w.wall.Load() == 0 {
+			if v.scope == scope && !v.refused && !v.committed.IsZero() && v.committed.Before(began) && time.Now().Before(stays) && v.key == p.key && w.wall.Load() == 0 && v.committed.After(w.facts.forth) {
 				if r := w.document().Tokens[id]; r != nil && r.HasValue() {
 					w.fail(fmt.Errorf("p%d had no token for %q at %v, although %s is good until %v: %w", p.id, scope, time.Now(), id, v.ends, err))
 				}
