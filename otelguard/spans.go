@@ -119,7 +119,7 @@ func classOf(err error) string {
 // Transport returns t with spans. "tokenguard.call" is around each request, with how many attempts went out, and with the
 // step and the reason if the guard had no token for it. Both end with the response header. Below it, each attempt that goes out is a client span as the
 // semantic conventions for HTTP want it, with the ID of its token, and a link to the span that brought this token. The
-// query of the URL is left out. No trace context is sent to the upstream; if it is your own, use otelhttp as t.Base.
+// query of the URL is left out, and its path is that which was asked for, without what Transport.Inject makes of it. No trace context is sent to the upstream; if it is your own, use otelhttp as t.Base.
 //
 // It changes t.Base: call it before t is used, and once.
 func (s *Spans) Transport(t *guardhttp.Transport) http.RoundTripper {
@@ -140,15 +140,21 @@ type calls struct {
 	next *guardhttp.Transport
 }
 
-type attemptKey struct{}
+// call is what its attempts know of it. A Transport makes them one after the other, before it returns.
+type call struct {
+	url  *url.URL // as it was asked for: Inject may put the token into the path of an attempt
+	sent int
+}
+
+type callKey struct{}
 
 // RoundTrip implements http.RoundTripper.
 func (c *calls) RoundTrip(req *http.Request) (*http.Response, error) {
-	sent := 0 // a Transport makes its attempts one after the other, before it returns
-	ctx, span := c.tracer.Start(context.WithValue(req.Context(), attemptKey{}, &sent), "tokenguard.call", trace.WithAttributes(c.guard, method(req)))
+	of := call{url: req.URL}
+	ctx, span := c.tracer.Start(context.WithValue(req.Context(), callKey{}, &of), "tokenguard.call", trace.WithAttributes(c.guard, method(req)))
 	defer span.End()
 	resp, err := c.next.RoundTrip(req.WithContext(ctx))
-	span.SetAttributes(attrAttempts.Int(sent))
+	span.SetAttributes(attrAttempts.Int(of.sent))
 	if resp != nil && resp.Request != nil {
 		if id := guardhttp.TokenID(resp.Request.Context()); id != "" {
 			span.SetAttributes(attrToken.String(id))
@@ -171,17 +177,22 @@ type attempts struct {
 func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	about := append(make([]attribute.KeyValue, 0, 8), a.guard, method(req))
+	of, _ := ctx.Value(callKey{}).(*call)
 	if u := req.URL; u != nil {
-		about = append(about, semconv.ServerAddress(u.Hostname()), semconv.URLFull((&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()))
+		full := url.URL{Scheme: u.Scheme, Host: u.Host}
+		if of != nil && of.url != nil {
+			full.Path = of.url.Path
+		}
+		about = append(about, semconv.ServerAddress(u.Hostname()), semconv.URLFull(full.String()))
 		if port := portOf(u); port > 0 {
 			about = append(about, semconv.ServerPort(port))
 		}
 	}
-	if sent, ok := ctx.Value(attemptKey{}).(*int); ok {
-		if *sent > 0 {
-			about = append(about, semconv.HTTPRequestResendCount(*sent))
+	if of != nil {
+		if of.sent > 0 {
+			about = append(about, semconv.HTTPRequestResendCount(of.sent))
 		}
-		*sent++
+		of.sent++
 	}
 	opts := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient)}
 	if id := guardhttp.TokenID(ctx); id != "" {

@@ -209,6 +209,40 @@ func TestCallSpans(t *testing.T) {
 	assert.Equal(t, call[0].SpanContext.SpanID(), acquired[1].Parent.SpanID(), "the acquisition is the call's")
 }
 
+// Some upstreams take the token in the path: no span has it.
+func TestATokenInThePathIsInNoSpan(t *testing.T) {
+	tr := newTraced()
+	guard, err := tokenguard.New(tr.Request(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+		return tokenguard.NewTokenIn("plain-word", time.Hour), nil // no mask would know it
+	}))
+	require.NoError(t, err)
+	defer guard.Close()
+	paths := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { paths <- r.URL.Path }))
+	defer server.Close()
+	transport := &guardhttp.Transport{Guard: guard, AllowedHosts: []string{strings.TrimPrefix(server.URL, "http://")},
+		Inject: func(r *http.Request, tok tokenguard.Token) error {
+			r.URL.Path = "/bot" + tok.Value() + r.URL.Path
+			return nil
+		}}
+	client := &http.Client{Transport: tr.Transport(transport)}
+	resp, err := client.Get(server.URL + "/v1/users")
+	require.NoError(t, err)
+	resp.Body.Close()
+	require.Equal(t, "/botplain-word/v1/users", <-paths)
+	sent := tr.named(t, "GET")
+	require.Len(t, sent, 1)
+	assert.Equal(t, server.URL+"/v1/users", attrs(sent[0])["url.full"])
+
+	resp, err = (&http.Client{Transport: transport}).Get(server.URL + "/v1/users") // past what Spans.Transport returned
+	require.NoError(t, err)
+	resp.Body.Close()
+	require.Equal(t, "/botplain-word/v1/users", <-paths)
+	for _, s := range tr.exporter.GetSpans() {
+		assert.NotContains(t, fmt.Sprintf("%+v", s), "plain-word")
+	}
+}
+
 func of(s tracetest.SpanStub, names ...string) (out []any) {
 	a := attrs(s)
 	for _, name := range names {
