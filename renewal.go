@@ -209,7 +209,7 @@ func (f *flights) renewed(j *renewalJob, began timeline.Instant, t Token, err er
 
 // renewalEnd reads an answer: a new value of the account, or what its failure means.
 func (f *flights) renewalEnd(j *renewalJob, began timeline.Instant, t Token, err error, r timeline.Reading) (*ledger.Renewal, Failure, error) {
-	end := &ledger.Renewal{Identity: j.identity, Lease: j.lease, End: max(r.Now, j.lease.Start)}
+	end := &ledger.Renewal{Identity: j.identity, Record: j.record, Lease: j.lease, End: max(r.Now, j.lease.Start)}
 	var ours bool
 	if err == nil {
 		if end.Token, err = f.successor(t, j, began, r); err == nil {

@@ -630,3 +630,31 @@ func TestClearIdentity(t *testing.T) {
 		assert.Equal(t, 2, u.signups)
 	})
 }
+
+// One account may be asked for two scopes, with a refresh token for each: neither's renewal is taken for the other's.
+func TestOneAccountOfTwoScopesIsRenewedForEach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newAccounts()
+		g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+			u.mu.Lock()
+			defer u.mu.Unlock()
+			u.signups++
+			return u.issue("the only account"), nil
+		}, tokenguard.WithRenewal(u.renew))
+		require.NoError(t, err)
+		defer g.Close()
+		for range 12 * 60 {
+			for _, scope := range []string{"read", "write"} {
+				grant, err := g.Acquire(t.Context(), tokenguard.Request{Scope: scope})
+				if err == nil { // the second scope waits for the least interval between two starts
+					assert.True(t, u.works(grant.Token))
+					assert.Equal(t, scope, grant.Token.Scope())
+				}
+			}
+			time.Sleep(time.Minute)
+		}
+		assert.Equal(t, 2, u.signups)
+		assert.Zero(t, u.twice(), "refresh tokens that were presented again")
+		assert.Greater(t, u.presented(), 20)
+	})
+}

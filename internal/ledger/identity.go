@@ -200,21 +200,22 @@ func (d *Document) mergeRenewals(known *Document) {
 			r.mergeIdentity(k)
 		}
 	}
-	newest := map[string]*Token{}
+	newest := map[[2]string]*Token{} // one account may have a refresh token for each of several scopes
 	for _, r := range d.Tokens {
 		if r.Identity == nil {
 			continue
 		}
-		older := newest[r.Identity.ID]
+		of := [2]string{r.Identity.ID, r.Scope}
+		older := newest[of]
 		if older == nil {
-			newest[r.Identity.ID] = r
+			newest[of] = r
 			continue
 		}
 		later := r
 		if i, j := r.Identity, older.Identity; i.From < j.From || i.From == j.From && r.Acquired < older.Acquired {
 			later, older = older, later
 		}
-		newest[r.Identity.ID] = later
+		newest[of] = later
 		older.Identity, older.Successor, older.Parts = nil, later.ID, Parts{}
 		older.DropValue()
 	}

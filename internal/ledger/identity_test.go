@@ -559,3 +559,71 @@ func TestAdoptSuccessorOfAnotherAccount(t *testing.T) {
 	assert.False(t, adopted)
 	assert.Equal(t, "another", d.Tokens["b"].Identity.ID)
 }
+
+// One account may be renewed for two scopes with a refresh token each, or stand beside the same account as a replacement
+// brought it again: an answer is of the record that was leased, whichever the document has first.
+func TestTwoRecordsOfOneAccount(t *testing.T) {
+	for range 20 { // the order of a map
+		d := New()
+		account(d, "a")
+		b := account(d, "b")
+		b.Scope = "other"
+		d.Index()
+		l := d.leases(d.Tokens["b"], "l")
+		changed, _ := d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Record: "b", Lease: l, End: t0, Failed: Streak{Class: classify.Transient}})
+		require.True(t, changed)
+		assert.Equal(t, 1, d.Tokens["b"].Identity.Last.Count)
+		assert.Empty(t, d.Tokens["b"].Identity.Lease.ID)
+
+		l = d.leases(d.Tokens["b"], "m")
+		changed, _ = d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Record: "b", Lease: l, End: t0, Token: value("c")})
+		require.True(t, changed)
+		assert.Equal(t, "other", d.Tokens["c"].Scope)
+		assert.Equal(t, "c", d.Tokens["b"].Successor)
+		assert.Equal(t, "refresh of a", d.Tokens["a"].Identity.Hash)
+
+		l = d.leases(d.Tokens["c"], "n")
+		d.renewed("c", l, "d")
+		late := l
+		late.ID = "late"
+		changed, _ = d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Record: "c", Lease: late, End: t0, Token: value("e")})
+		require.True(t, changed, "an answer that comes late is of the value that came after")
+		assert.Equal(t, "refresh of a", d.Tokens["a"].Identity.Hash)
+		assert.Empty(t, d.Tokens["a"].Identity.SpareHash)
+	}
+}
+
+// A lost state takes no account away from a scope because another has it, too.
+func TestMergeKeepsAnAccountOfTwoScopes(t *testing.T) {
+	known := New()
+	account(known, "a")
+	account(known, "b").Scope = "other"
+	d := New()
+	d.merge(known)
+	require.NotNil(t, d.Tokens["a"].Identity)
+	require.NotNil(t, d.Tokens["b"].Identity)
+	assert.Equal(t, "refresh of b", d.Tokens["b"].Identity.Hash)
+}
+
+// The end of a renewal whose account has ended meanwhile is that of the same account as it was acquired again.
+func TestRenewalOfAnAccountThatWasAcquiredAgain(t *testing.T) {
+	d := New()
+	l := d.leases(account(d, "a"), "l")
+	ended := *d.Tokens["a"].Identity
+	ended.Ended, ended.Lease = t0, Lease{}
+	d.Tokens["a"].Identity = &ended
+	d.Index()
+	assert.Equal(t, "a", d.renewedBy(&Renewal{Identity: "id", Record: "a", Lease: l}).ID)
+	account(d, "b").Scope = "other"
+	d.Index()
+	assert.Equal(t, "a", d.renewedBy(&Renewal{Identity: "id", Record: "a", Lease: l}).ID, "of another scope it is another matter")
+	account(d, "c")
+	d.Index()
+	assert.Equal(t, "c", d.renewedBy(&Renewal{Identity: "id", Record: "a", Lease: l}).ID)
+	assert.NotNil(t, d.renewedBy(&Renewal{Identity: "id", Record: "forgotten", Lease: l}))
+	assert.Nil(t, d.renewedBy(&Renewal{Identity: "another", Record: "a", Lease: l}))
+}
+
+func (d *Document) renewed(record string, l Lease, id string) {
+	d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Record: record, Lease: l, End: t0, Token: value(id)})
+}

@@ -59,6 +59,7 @@ func (d *Document) LeaseRenewal(policy *Policy, r *Token, id, owner string, now 
 // Renewal is how a renewal ended.
 type Renewal struct {
 	Identity string // its ID
+	Record   string // the ID of the value that was renewed: one account may stand in several records
 	Lease    Lease
 	End      timeline.Instant
 	Token    *Token // of a success: the new value, with an Identity of which only Hash, Expiry and Account count
@@ -68,11 +69,31 @@ type Renewal struct {
 	Barred   bool  // a ban, or a mistake of ours: the renewal is not to be repeated soon
 }
 
+// renewedBy is the record that a renewal's end is of: that of the newest value after the one that was leased, or of the same
+// account as it was acquired again for this scope; nil: it is not known any more.
+func (d *Document) renewedBy(l *Renewal) *Token {
+	leased := d.Tokens[l.Record]
+	if leased != nil {
+		leased = d.Current(leased)
+	}
+	if leased == nil || leased.Identity == nil || leased.Identity.ID != l.Identity {
+		return d.identity(l.Identity)
+	}
+	if leased.Identity.Ended != 0 {
+		for _, r := range d.ByScope[leased.Scope] {
+			if r.Identity != nil && r.Identity.ID == l.Identity && r.Identity.Ended == 0 {
+				return r
+			}
+		}
+	}
+	return leased
+}
+
 // CompleteRenewal enters the end of a renewal, and reports whether the identity has ended by it. An answer that comes after
 // its lease still counts: the later intent's refresh token stays, and the other is kept as a spare.
 func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended bool) {
 	changed = d.pauseRenewals(l.Pause)
-	r := d.identity(l.Identity)
+	r := d.renewedBy(l)
 	if r == nil || r.Identity.Cleared || r.Identity.Ended != 0 && l.Token == nil {
 		return changed, false
 	}

@@ -182,7 +182,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "renewals.go", "case l.Token == nil && !sibling:", "case l.Token == nil:", "renewal: the failure of a replaced refresh token ends nothing"},
 	{ledgerDir + "renewals.go", "case l.Gone && i.SpareHash != \"\":", "case false:", "renewal: a spare is tried before the account is given up"},
 	{ledgerDir + "renewals.go", "if p.Until > d.Pause.Until {", "if false {", "renewal: a Retry-After of a renewal closes acquisitions too"},
-	{ledgerDir + "renewals.go", "changed = d.pauseRenewals(l.Pause)\n\tr := d.identity(l.Identity)", "r := d.identity(l.Identity)", "renewal: a Retry-After counts whatever has become of the account"},
+	{ledgerDir + "renewals.go", "changed = d.pauseRenewals(l.Pause)", "changed = false", "renewal: a Retry-After counts whatever has become of the account"},
 	{ledgerDir + "renewals.go", "if f.Class == classify.Forbidden {", "if f.Class == classify.Forbidden && false {", "renewal: no other account answers a ban"},
 	{ledgerDir + "renewals.go", "if stated.Hash != i.Hash || stated.Expiry != 0 {", "if true {", "renewal: what a renewal leaves out stays as it was"},
 	{ledgerDir + "renewals.go", "return i >= 0 && d.Attempts[i].InProgress(t)", "return i >= 0 || t > 0", "renewal: an attempt that never ended replaced no account"},
