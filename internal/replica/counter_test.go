@@ -59,6 +59,19 @@ func TestCountersAreBounded(t *testing.T) {
 	})
 }
 
+// A success that is reported while the guard closes is stored with the rest, or told that it came too late.
+func TestCloseEndsTheCounters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := open(t, &fakeStore{})
+		counter, idle := r.Counter("a", "op"), r.Counter("b", "op")
+		require.True(t, counter.Add(1, 0))
+		r.Close()
+		assert.False(t, counter.Add(2, 0))
+		assert.False(t, idle.Add(2, 0), "nothing waits for a commit, so none would end it")
+		assert.Equal(t, 1, r.AllPending()["a"].Successes["op"].Uses)
+	})
+}
+
 // Flush stores what was counted, also where nothing else waits.
 func TestFlushTakesWhatWasCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

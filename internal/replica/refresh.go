@@ -109,10 +109,11 @@ func (r *Replica) Hangs() error {
 	return r.slow
 }
 
-// Close ends a read that is in progress.
+// Close ends a read that is in progress, and the counters: what they counted after the last commit would be lost.
 func (r *Replica) Close() {
 	r.end()
 	r.mu.Lock()
+	r.endCountersLocked()
 	f := r.refresh
 	r.mu.Unlock()
 	if f == nil {
