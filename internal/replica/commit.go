@@ -97,6 +97,12 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 	defer cancel()
 	r.Meter.Rebase()
 	known, usage := r.basis(), r.takePending()
+	returned := false
+	defer func() {
+		if !returned { // it panicked, or ended the goroutine
+			r.restorePending(usage)
+		}
+	}()
 	var (
 		next *ledger.Document // of the last run of the function; nil: it changed nothing
 		l    loaded
@@ -124,6 +130,7 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 		next = doc
 		return doc.Encode()
 	})
+	returned = true
 	for _, text := range l.notices {
 		r.AddNotice(text)
 	}

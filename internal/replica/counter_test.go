@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/predict"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
@@ -69,6 +71,24 @@ func TestCloseEndsTheCounters(t *testing.T) {
 		assert.False(t, counter.Add(2, 0))
 		assert.False(t, idle.Add(2, 0), "nothing waits for a commit, so none would end it")
 		assert.Equal(t, 1, r.AllPending()["a"].Successes["op"].Uses)
+	})
+}
+
+// What waits for a commit outlives a store that panics in it.
+func TestAStoreThatPanicsLosesNoOutcomes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := open(t, &fakeStore{})
+		require.True(t, r.Counter("a", "op").Add(1, 0))
+		r.AddOutcome("b", "op", predict.Outcome{At: 1, Failed: true}, 0)
+		update := r.store.Update
+		r.store.Update = func(context.Context, func(Snapshot) ([]byte, error)) (Snapshot, error) { panic("the engine is broken") }
+		assert.Panics(t, func() { _ = r.Flush(t.Context()) })
+		r.store.Update = update
+		p := r.AllPending()
+		assert.Equal(t, 1, p["a"].Successes["op"].Uses)
+		assert.EqualValues(t, 1, p["b"].Usage.Fails)
+		require.NoError(t, r.Flush(t.Context()))
+		assert.Empty(t, r.AllPending())
 	})
 }
 
