@@ -53,7 +53,7 @@ func (d *Document) Clone() *Document {
 	c.Clock.Boots = maps.Clone(d.Clock.Boots)
 	c.Attempts, c.Folded = slices.Clone(d.Attempts), slices.Clone(d.Folded)
 	c.Triggers = slices.Clone(d.Triggers)
-	c.Renewals.Starts = slices.Clone(d.Renewals.Starts)
+	c.Renewals.Starts, c.Renewals.Failures = slices.Clone(d.Renewals.Starts), maps.Clone(d.Renewals.Failures)
 	c.History = d.History.Clone()
 	c.Counts.Failures = maps.Clone(d.Counts.Failures)
 	c.Limits = slices.Clone(d.Limits)

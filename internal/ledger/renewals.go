@@ -18,8 +18,18 @@ type Renewals struct {
 
 	Succeeded uint64 `json:"succeeded,omitempty"` // renewals since the document was made
 	Failed    uint64 `json:"failed,omitempty"`
-	Ended     uint64 `json:"ended,omitempty"`   // identities that the upstream does not know any more
-	Dropped   uint64 `json:"dropped,omitempty"` // identities for which there was no room
+	// Failures are the failed ones by class. They add up to fewer where a program that keeps no classes counted some.
+	Failures map[string]uint64 `json:"failures,omitempty"`
+	Ended    uint64            `json:"ended,omitempty"`   // identities that the upstream does not know any more
+	Dropped  uint64            `json:"dropped,omitempty"` // identities for which there was no room
+}
+
+func (r *Renewals) failed(class string) {
+	r.Failed++
+	if r.Failures == nil {
+		r.Failures = map[string]uint64{}
+	}
+	r.Failures[class]++
 }
 
 // Replaced reports whether an identity that could not be renewed was replaced, or is being replaced, and none was renewed
@@ -140,8 +150,8 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 		d.succeed(policy, r, &next, l.Lease.Generation, l.End)
 		return true, false
 	}
-	d.Renewals.Failed++
 	f := l.Failed
+	d.Renewals.failed(f.Class)
 	f.Count = i.Last.Count + 1
 	i.Last = f
 	switch {

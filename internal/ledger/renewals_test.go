@@ -1,0 +1,23 @@
+package ledger
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// A copy counts for itself, and what it counted survives the store.
+func TestRenewalFailuresByClass(t *testing.T) {
+	d := New()
+	d.Renewals.failed("transient")
+	c := d.Clone()
+	c.Renewals.failed("transient")
+	c.Renewals.failed("unknown")
+	assert.Equal(t, map[string]uint64{"transient": 1}, d.Renewals.Failures)
+	data, err := c.Encode()
+	assert.NoError(t, err)
+	back, err := Decode(data)
+	assert.NoError(t, err)
+	assert.Equal(t, uint64(3), back.Renewals.Failed)
+	assert.Equal(t, map[string]uint64{"transient": 2, "unknown": 1}, back.Renewals.Failures)
+}
