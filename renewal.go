@@ -313,13 +313,26 @@ func (f *flights) succeeding(t Token) (whole Token, predecessor, from string) {
 
 // RenewalStats are the accounts that can be renewed, and their renewals, over all processes.
 type RenewalStats struct {
+	// Renews: this process can renew. Hour.Limit of one that cannot is the default, and not the limit that applies elsewhere.
+	Renews    bool        `json:"renews"`
 	Accounts  int         `json:"accounts"` // that can be renewed
 	Hour      WindowStats `json:"hour"`     // renewals that were begun; ExhaustedAt and Probability stay zero
 	Needed    int         `json:"needed"`   // an hour, for the accounts that there are
 	Succeeded uint64      `json:"succeeded"`
 	Failed    uint64      `json:"failed"`
-	Ended     uint64      `json:"ended"`   // accounts that the upstream does not know any more
-	Dropped   uint64      `json:"dropped"` // accounts for which the state had no room
+	// Failures are the failed ones by class; of class unknown are also those of which the state keeps none.
+	Failures map[Class]uint64 `json:"failures"`
+	Ended    uint64           `json:"ended"`   // accounts that the upstream does not know any more
+	Dropped  uint64           `json:"dropped"` // accounts for which the state had no room
+	// States are the accounts that the state knows, also such as ended, by IdentityStats.State.
+	States map[string]int `json:"states"`
+	// Unreplaced are those that ended or expired while no other has come in their place, without such as Clear ended.
+	Unreplaced int `json:"unreplaced"`
+	// ConsecutiveFailures are the failed renewals in a row of the account that has the most. It leaves out accounts that
+	// calls no longer go by.
+	ConsecutiveFailures int `json:"consecutive_failures"`
+	// Next is the earliest IdentityStats.Next of the accounts that calls go by; zero: none.
+	Next time.Time `json:"next,omitzero"`
 	// Identities are the accounts that the state knows, the newest first: at most 20, also such as ended.
 	Identities []IdentityStats `json:"identities,omitempty"`
 }
@@ -352,7 +365,23 @@ type IdentityStats struct {
 
 const identitiesShown = 20
 
-func identityStats(v *decide.Input, r timeline.Reading) (out []IdentityStats) {
+// identityStates are those of IdentityStats.State.
+var identityStates = [...]string{"living", "renewing", "failing", "backing_off", "closed", "spent", "expired", "ended"}
+
+// superseded reports whether the calls of the account's scope go by a later token, or by another account that lives.
+func superseded(of *decide.Input, rec *ledger.Token, t timeline.Instant) bool {
+	if used := of.Identity(t); used != nil {
+		return used != rec
+	}
+	return of.Doc.Newest(rec.Scope) != rec
+}
+
+// addIdentities enters what is known of each account.
+func (out *RenewalStats) addIdentities(v *decide.Input, r timeline.Reading) {
+	out.States = make(map[string]int, len(identityStates))
+	for _, state := range identityStates {
+		out.States[state] = 0
+	}
 	for _, rec := range v.Doc.Tokens {
 		i := rec.Identity
 		if i == nil {
@@ -370,12 +399,27 @@ func identityStats(v *decide.Input, r timeline.Reading) (out []IdentityStats) {
 		if a.Failures > 0 || a.State == "ended" || a.State == "closed" {
 			s.Class, s.Failure = Class(i.Last.Class), i.Last.Summary()
 		}
-		out = append(out, s)
+		out.Identities = append(out.Identities, s)
+		out.States[s.State]++
+		if superseded(&of, rec, r.Now) {
+			continue
+		}
+		switch s.State {
+		case "ended", "expired":
+			if !s.Cleared {
+				out.Unreplaced++
+			}
+			continue
+		}
+		out.ConsecutiveFailures = max(out.ConsecutiveFailures, s.Failures)
+		if out.Next.IsZero() || !s.Next.IsZero() && s.Next.Before(out.Next) {
+			out.Next = s.Next
+		}
 	}
-	slices.SortFunc(out, func(a, b IdentityStats) int {
+	slices.SortFunc(out.Identities, func(a, b IdentityStats) int {
 		return cmp.Or(b.Since.Compare(a.Since), cmp.Compare(a.TokenID, b.TokenID))
 	})
-	return out[:min(len(out), identitiesShown)]
+	out.Identities = out.Identities[:min(len(out.Identities), identitiesShown)]
 }
 
 func renewalStats(v *decide.Input, r timeline.Reading) *RenewalStats {
@@ -383,7 +427,14 @@ func renewalStats(v *decide.Input, r timeline.Reading) *RenewalStats {
 	if !d.Renewals.Known && !v.Policy.Renews {
 		return nil
 	}
-	out := &RenewalStats{Succeeded: d.Renewals.Succeeded, Failed: d.Renewals.Failed, Ended: d.Renewals.Ended, Dropped: d.Renewals.Dropped}
+	out := &RenewalStats{Renews: v.Policy.Renews, Succeeded: d.Renewals.Succeeded, Failed: d.Renewals.Failed, Ended: d.Renewals.Ended, Dropped: d.Renewals.Dropped, Failures: map[Class]uint64{}}
+	unknown := out.Failed
+	for _, c := range classes {
+		n := d.Renewals.Failures[string(c)]
+		out.Failures[c] = n
+		unknown -= min(unknown, n)
+	}
+	out.Failures[ClassUnknown] += unknown
 	var needed float64
 	for _, rec := range d.Tokens {
 		if !rec.Living(r.Now) {
@@ -402,7 +453,7 @@ func renewalStats(v *decide.Input, r timeline.Reading) *RenewalStats {
 	}
 	out.Hour.Limit = v.Policy.Renewal.MaxPerHour
 	out.Hour.Remaining = max(0, out.Hour.Limit-out.Hour.Used)
-	out.Identities = identityStats(v, r)
+	out.addIdentities(v, r)
 	return out
 }
 
