@@ -31,11 +31,18 @@ import (
 // scope is the instrumentation scope: the import path.
 const scope = "github.com/tokenguard/tokenguard/otelguard"
 
-// Observer returns a function for tokenguard.WithObserver that records how long acquisitions took, and counts warnings.
+// Observer returns a function for tokenguard.WithObserver that records how long acquisitions and renewals took, and counts
+// warnings.
 func Observer(provider metric.MeterProvider) (func(tokenguard.Event), error) {
 	m := provider.Meter(scope)
 	took, err := m.Float64Histogram("tokenguard.acquisition.duration",
 		metric.WithUnit("s"), metric.WithDescription("How long started acquisitions took, by result and class of failure."),
+		metric.WithExplicitBucketBoundaries(.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60))
+	if err != nil {
+		return nil, err
+	}
+	renewing, err := m.Float64Histogram("tokenguard.renewal.duration",
+		metric.WithUnit("s"), metric.WithDescription("How long started renewals took, by result and class of failure."),
 		metric.WithExplicitBucketBoundaries(.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60))
 	if err != nil {
 		return nil, err
@@ -52,6 +59,10 @@ func Observer(provider metric.MeterProvider) (func(tokenguard.Event), error) {
 			took.Record(ctx, e.Took.Seconds(), metric.WithAttributes(guard, success))
 		case tokenguard.EventFailed:
 			took.Record(ctx, e.Took.Seconds(), metric.WithAttributes(guard, failure, errorType(string(e.Verdict.Class))))
+		case tokenguard.EventRenewed:
+			renewing.Record(ctx, e.Took.Seconds(), metric.WithAttributes(guard, success))
+		case tokenguard.EventRenewalFailed:
+			renewing.Record(ctx, e.Took.Seconds(), metric.WithAttributes(guard, failure, errorType(string(e.Verdict.Class))))
 		case tokenguard.EventWarning, tokenguard.EventState:
 			warnings.Add(ctx, int64(1+e.Repeats), metric.WithAttributes(guard, attribute.String("tokenguard.kind", string(e.Kind))))
 		}
@@ -86,9 +97,12 @@ type instruments struct {
 	calls, acquisitions, outcomes                metric.Int64ObservableCounter
 	shadow                                       metric.Int64ObservableCounter
 	candidateCalls, differences, candidateStarts metric.Int64ObservableCounter // of a candidate
+	renewals, lost                               metric.Int64ObservableCounter
 	waiting, active, cached                      metric.Int64ObservableUpDownCounter
+	identities, unreplaced                       metric.Int64ObservableUpDownCounter
 	used, limit, failures, level, up             metric.Int64ObservableGauge
-	next, last, expiry, exhaustion               metric.Float64ObservableGauge
+	renewalUsed, renewalLimit, renewalFailures   metric.Int64ObservableGauge
+	next, last, expiry, exhaustion, nextRenewal  metric.Float64ObservableGauge
 	confidence, brier                            metric.Float64ObservableGauge
 
 	all []metric.Observable
@@ -126,18 +140,26 @@ func (i *instruments) make(m metric.Meter) (err error) {
 	counter(&i.candidateCalls, "candidate.calls", "{call}", "Calls of this process as the candidate configuration would have answered them, by step and reason; only with a candidate.")
 	counter(&i.differences, "candidate.differences", "{call}", "Calls of this process that the candidate would have served and that were not (gained), and the reverse (lost); only with a candidate.")
 	counter(&i.candidateStarts, "candidate.acquisitions", "{acquisition}", "Acquisitions that the candidate would have started, in its shared state since it was made; only with a candidate.")
+	counter(&i.renewals, "renewals", "{renewal}", "Started renewals that ended, in the shared state since it was made, by result and class of failure; only where accounts are renewed.")
+	counter(&i.lost, "lost_identities", "{identity}", "Accounts that ended, and accounts for which the state had no room (dropped), since the state was made; only where accounts are renewed.")
+	current(&i.identities, "identities", "{identity}", "Accounts that the state knows, by what can be done with them; only where accounts are renewed.")
+	current(&i.unreplaced, "unreplaced_identities", "{identity}", "Accounts that ended or expired while no other has come in their place, without those that were cleared; only where accounts are renewed.")
 	current(&i.waiting, "waiting_calls", "{call}", "Calls of this process that wait for an acquisition.")
 	current(&i.active, "active_acquisitions", "{acquisition}", "Acquisitions in progress over the store.")
 	current(&i.cached, "tokens", "{token}", "Tokens in the cache.")
 	gauge(&i.used, "acquisition.used", "{acquisition}", "Acquisitions that count in the window now.")
 	gauge(&i.limit, "acquisition.limit", "{acquisition}", "Acquisitions that the window permits.")
 	gauge(&i.failures, "consecutive_failures", "{acquisition}", "Failed acquisitions in a row.")
+	gauge(&i.renewalUsed, "renewal.used", "{renewal}", "Renewals that count in the window now; only where accounts are renewed.")
+	gauge(&i.renewalLimit, "renewal.limit", "{renewal}", "Renewals that the window permits; only of a process that renews.")
+	gauge(&i.renewalFailures, "renewal.consecutive_failures", "{renewal}", "Failed renewals in a row, of the account that has the most; only where accounts are renewed.")
 	gauge(&i.level, "predictor.level", "1", "1 for the level that the predictor reads now, 0 for the others.")
 	gauge(&i.up, "store.up", "1", "1 if the state store answered this collection.")
 	float(&i.next, "next_allowed.timestamp", "s", "Unix time at which the next acquisition may start, by every rule; not in the future: now; +Inf: waiting alone changes nothing.")
 	float(&i.last, "last_success.timestamp", "s", "Unix time at which the newest token was acquired; 0: none is known.")
 	float(&i.expiry, "token.expiry.timestamp", "s", "Unix time at which the last usable token expires; 0: none is usable.")
 	float(&i.exhaustion, "predicted_exhaustion.timestamp", "s", "Unix time at which the newest token's quota is forecast to run out; 0: no forecast.")
+	float(&i.nextRenewal, "next_renewal.timestamp", "s", "Unix time at which the next renewal is due; not in the future: with the next call; 0: none is; only where accounts are renewed.")
 	float(&i.confidence, "predictor.confidence", "1", "Confidence of the predictor's level, from 0 to 1.")
 	float(&i.brier, "predictor.brier", "1", "Mean squared error of the predictor's forecasts, from 0 (perfect) to 1.")
 	return err
@@ -156,6 +178,24 @@ func (i *instruments) observe(o metric.Observer, s tokenguard.Stats) {
 		}
 	}
 	answers(i.calls, s.Calls)
+	if re := s.Renewals; re != nil {
+		o.ObserveInt64(i.renewals, int64(re.Succeeded), with(success))
+		for class, n := range re.Failures {
+			o.ObserveInt64(i.renewals, int64(n), with(failure, errorType(string(class))))
+		}
+		o.ObserveInt64(i.renewalUsed, int64(re.Hour.Used), with(attribute.String("tokenguard.window", "hour")))
+		if re.Renews {
+			o.ObserveInt64(i.renewalLimit, int64(re.Hour.Limit), with(attribute.String("tokenguard.window", "hour")))
+		}
+		o.ObserveInt64(i.renewalFailures, int64(re.ConsecutiveFailures), with())
+		o.ObserveFloat64(i.nextRenewal, unix(re.Next), with())
+		for state, n := range re.States {
+			o.ObserveInt64(i.identities, int64(n), with(attribute.String("tokenguard.state", state)))
+		}
+		o.ObserveInt64(i.unreplaced, int64(re.Unreplaced), with())
+		o.ObserveInt64(i.lost, int64(re.Ended), with(attribute.String("tokenguard.reason", "ended")))
+		o.ObserveInt64(i.lost, int64(re.Dropped), with(attribute.String("tokenguard.reason", "dropped")))
+	}
 	if sh := s.Shadow; sh != nil {
 		o.ObserveInt64(i.shadow, sh.Served, with(success))
 		o.ObserveInt64(i.shadow, sh.Failed, with(failure))

@@ -29,6 +29,7 @@ type Source interface{ Stats() tokenguard.Stats }
 // Metrics is a prometheus.Collector for any number of guards. It is safe for concurrent use.
 type Metrics struct {
 	duration *prometheus.HistogramVec
+	renewing *prometheus.HistogramVec
 	events   *prometheus.CounterVec
 
 	usage int // scopes and operations that are shown by name
@@ -52,6 +53,11 @@ func New(opts ...Option) *Metrics {
 			Help:    "How long started acquisitions took, by result.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"guard", "result"}),
+		renewing: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "tokenguard_renewal_duration_seconds",
+			Help:    "How long started renewals took, by result.",
+			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}, []string{"guard", "result"}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tokenguard_warnings_total",
 			Help: "Early warnings that a token or a budget is forecast to run out, and reports of a damaged or lost state.",
@@ -72,6 +78,7 @@ func (m *Metrics) Add(guard Source) {
 	m.mu.Unlock()
 	for _, result := range results {
 		m.duration.WithLabelValues(name, result)
+		m.renewing.WithLabelValues(name, result)
 	}
 	for _, kind := range []tokenguard.EventKind{tokenguard.EventWarning, tokenguard.EventState} {
 		m.events.WithLabelValues(name, string(kind))
@@ -80,7 +87,7 @@ func (m *Metrics) Add(guard Source) {
 
 var results = []string{"success", "failure"}
 
-// Observe takes a guard's events in: pass it to tokenguard.WithObserver. Without it the histogram and the warnings stay
+// Observe takes a guard's events in: pass it to tokenguard.WithObserver. Without it the histograms and the warnings stay
 // empty.
 func (m *Metrics) Observe(e tokenguard.Event) {
 	switch e.Kind {
@@ -88,6 +95,10 @@ func (m *Metrics) Observe(e tokenguard.Event) {
 		m.duration.WithLabelValues(e.Guard, "success").Observe(e.Took.Seconds())
 	case tokenguard.EventFailed:
 		m.duration.WithLabelValues(e.Guard, "failure").Observe(e.Took.Seconds())
+	case tokenguard.EventRenewed:
+		m.renewing.WithLabelValues(e.Guard, "success").Observe(e.Took.Seconds())
+	case tokenguard.EventRenewalFailed:
+		m.renewing.WithLabelValues(e.Guard, "failure").Observe(e.Took.Seconds())
 	case tokenguard.EventWarning, tokenguard.EventState:
 		m.events.WithLabelValues(e.Guard, string(e.Kind)).Add(float64(1 + e.Repeats))
 	}
@@ -122,6 +133,15 @@ var (
 	candidateStarts = desc("candidate_acquisitions_total", "Acquisitions that the candidate would have started, in its shared state since it was made; only with a candidate.")
 	storeUp         = desc("store_up", "1 if the state store answered this scrape.")
 
+	renewals        = desc("renewals_total", "Started renewals that ended, in the shared state since it was made, by result and class of failure; only where accounts are renewed.", "result", "class")
+	renewalUsed     = desc("renewal_used", "Renewals that count in the window now; only where accounts are renewed.", "window")
+	renewalLimit    = desc("renewal_limit", "Renewals that the window permits; only of a process that renews.", "window")
+	renewalFailures = desc("renewal_consecutive_failures", "Failed renewals in a row, of the account that has the most; only where accounts are renewed.")
+	nextRenewal     = desc("next_renewal_timestamp_seconds", "When the next renewal is due; not in the future: with the next call; 0: none is; only where accounts are renewed.")
+	identities      = desc("identities", "Accounts that the state knows, by what can be done with them; only where accounts are renewed.", "state")
+	unreplaced      = desc("unreplaced_identities", "Accounts that ended or expired while no other has come in their place, without those that were cleared; only where accounts are renewed.")
+	lost            = desc("lost_identities_total", "Accounts that ended, and accounts for which the state had no room (dropped), since the state was made; only where accounts are renewed.", "reason")
+
 	scopeAcquisitions     = desc("scope_acquisitions", "Acquisitions that the day window counts, of every process on the state, by scope: the first few and the rest; only WithUsage.", "scope")
 	scopeRefusals         = desc("scope_refusals", "Refused calls of this process, by scope: the first few and the rest; only WithUsage.", "scope")
 	operationAcquisitions = desc("operation_acquisitions", "Acquisitions that the day window counts, of every process on the state, by operation: the first few and the rest; only WithUsage.", "operation")
@@ -131,6 +151,7 @@ var (
 var descs = []*prometheus.Desc{calls, refusals, acquisitions, outcomes, used, limit, inProgress, waiting, cached, failures,
 	nextAllowed, lastSuccess, expiry, exhaustion, confidence, level, brier, storeUp,
 	shadow, candidateCalls, differences, candidateStarts,
+	renewals, renewalUsed, renewalLimit, renewalFailures, nextRenewal, identities, unreplaced, lost,
 	scopeAcquisitions, scopeRefusals, operationAcquisitions, operationRefusals}
 
 // Describe implements prometheus.Collector.
@@ -139,6 +160,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	m.duration.Describe(ch)
+	m.renewing.Describe(ch)
 	m.events.Describe(ch)
 }
 
@@ -153,6 +175,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		m.collectUsage(ch, name, s.Usage)
 	}
 	m.duration.Collect(ch)
+	m.renewing.Collect(ch)
 	m.events.Collect(ch)
 }
 
@@ -215,6 +238,24 @@ func collect(ch chan<- prometheus.Metric, guard string, s tokenguard.Stats) {
 	}
 	gauge(brier, s.Predictor.Accuracy.Brier)
 	gauge(storeUp, number(s.Store.Error == ""))
+	if re := s.Renewals; re != nil {
+		counter(renewals, float64(re.Succeeded), "success", "")
+		for class, n := range re.Failures {
+			counter(renewals, float64(n), "failure", string(class))
+		}
+		gauge(renewalUsed, float64(re.Hour.Used), "hour")
+		if re.Renews {
+			gauge(renewalLimit, float64(re.Hour.Limit), "hour")
+		}
+		gauge(renewalFailures, float64(re.ConsecutiveFailures))
+		gauge(nextRenewal, unix(re.Next))
+		for state, n := range re.States {
+			gauge(identities, float64(n), state)
+		}
+		gauge(unreplaced, float64(re.Unreplaced))
+		counter(lost, float64(re.Ended), "ended")
+		counter(lost, float64(re.Dropped), "dropped")
+	}
 	if sh := s.Shadow; sh != nil {
 		counter(shadow, float64(sh.Served), "served")
 		counter(shadow, float64(sh.Failed), "failed")

@@ -29,17 +29,28 @@ func (c *clock) Now() time.Time { return c.now }
 
 const secret = "an anonymous secret"
 
-// lived is a collector over a guard that has lived a little: a failure, a refusal, a success, hits, a report.
+func renew(context.Context, tokenguard.Token) (tokenguard.Token, error) {
+	return tokenguard.NewTokenIn("the next "+secret, time.Hour), nil
+}
+
+// lived is a collector over a guard that has lived a little: a failure, a refusal, a success, hits, a report, a renewal
+// that failed and one that did not.
 func lived(t *testing.T, opts ...promguard.Option) *promguard.Metrics {
 	t.Helper()
-	m, c, n := promguard.New(opts...), &clock{time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}, 0
+	m, c, n, renewals := promguard.New(opts...), &clock{time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}, 0, 0
 	guard, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
 		c.now = c.now.Add(2 * time.Second)
 		if n++; n == 1 {
 			return tokenguard.Token{}, errors.New("503 service unavailable")
 		}
-		return tokenguard.NewTokenIn(secret, time.Hour), nil
-	}, tokenguard.WithClock(c), tokenguard.WithObserver(m.Observe))
+		return tokenguard.NewTokenIn(secret, time.Hour).WithRefreshToken("a refresh token", time.Time{}), nil
+	}, tokenguard.WithClock(c), tokenguard.WithObserver(m.Observe), tokenguard.WithRenewal(func(ctx context.Context, old tokenguard.Token) (tokenguard.Token, error) {
+		c.now = c.now.Add(2 * time.Second)
+		if renewals++; renewals == 1 {
+			return tokenguard.Token{}, errors.New("503 service unavailable")
+		}
+		return renew(ctx, old)
+	}))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = guard.Close() })
 	m.Add(guard)
@@ -53,6 +64,13 @@ func lived(t *testing.T, opts ...promguard.Option) *promguard.Metrics {
 		token, err := guard.Token(ctx)
 		require.NoError(t, err)
 		require.NoError(t, guard.Report(ctx, tokenguard.Outcome{TokenID: token.ID(), Latency: time.Second}))
+	}
+	c.now = c.now.Add(56 * time.Minute)
+	for range 2 {
+		token, err := guard.Token(ctx)
+		require.NoError(t, err)
+		require.NoError(t, guard.Report(ctx, tokenguard.Outcome{TokenID: token.ID(), Latency: time.Second}))
+		c.now = c.now.Add(10 * time.Second)
 	}
 	return m
 }
@@ -83,19 +101,45 @@ func TestFigures(t *testing.T) {
 	assert.NoError(t, testutil.CollectAndCompare(m, strings.NewReader(`
 # HELP tokenguard_calls_total Calls of this process, by outcome: the funnel.
 # TYPE tokenguard_calls_total counter
-tokenguard_calls_total{guard="default",outcome="cache"} 2
+tokenguard_calls_total{guard="default",outcome="cache"} 3
 tokenguard_calls_total{guard="default",outcome="canceled"} 0
 tokenguard_calls_total{guard="default",outcome="duplicate"} 0
 tokenguard_calls_total{guard="default",outcome="failed"} 1
 tokenguard_calls_total{guard="default",outcome="fetched"} 1
 tokenguard_calls_total{guard="default",outcome="personal"} 0
 tokenguard_calls_total{guard="default",outcome="refused"} 1
-tokenguard_calls_total{guard="default",outcome="renewed"} 0
+tokenguard_calls_total{guard="default",outcome="renewed"} 1
 tokenguard_calls_total{guard="default",outcome="shared"} 0
 # HELP tokenguard_acquisition_used Acquisitions that count in the window now.
 # TYPE tokenguard_acquisition_used gauge
 tokenguard_acquisition_used{guard="default",window="day"} 2
-tokenguard_acquisition_used{guard="default",window="hour"} 2
+tokenguard_acquisition_used{guard="default",window="hour"} 1
+# HELP tokenguard_renewals_total Started renewals that ended, in the shared state since it was made, by result and class of failure; only where accounts are renewed.
+# TYPE tokenguard_renewals_total counter
+tokenguard_renewals_total{class="",guard="default",result="success"} 1
+tokenguard_renewals_total{class="auth_invalid",guard="default",result="failure"} 0
+tokenguard_renewals_total{class="client_error",guard="default",result="failure"} 0
+tokenguard_renewals_total{class="forbidden",guard="default",result="failure"} 0
+tokenguard_renewals_total{class="quota_exhausted",guard="default",result="failure"} 0
+tokenguard_renewals_total{class="rate_limited",guard="default",result="failure"} 0
+tokenguard_renewals_total{class="transient",guard="default",result="failure"} 1
+tokenguard_renewals_total{class="unknown",guard="default",result="failure"} 0
+# HELP tokenguard_renewal_used Renewals that count in the window now; only where accounts are renewed.
+# TYPE tokenguard_renewal_used gauge
+tokenguard_renewal_used{guard="default",window="hour"} 2
+# HELP tokenguard_next_renewal_timestamp_seconds When the next renewal is due; not in the future: with the next call; 0: none is; only where accounts are renewed.
+# TYPE tokenguard_next_renewal_timestamp_seconds gauge
+tokenguard_next_renewal_timestamp_seconds{guard="default"} 1.767276076e+09
+# HELP tokenguard_identities Accounts that the state knows, by what can be done with them; only where accounts are renewed.
+# TYPE tokenguard_identities gauge
+tokenguard_identities{guard="default",state="backing_off"} 0
+tokenguard_identities{guard="default",state="closed"} 0
+tokenguard_identities{guard="default",state="ended"} 0
+tokenguard_identities{guard="default",state="expired"} 0
+tokenguard_identities{guard="default",state="failing"} 0
+tokenguard_identities{guard="default",state="living"} 1
+tokenguard_identities{guard="default",state="renewing"} 0
+tokenguard_identities{guard="default",state="spent"} 0
 # HELP tokenguard_predictor_level 1 for the level that the predictor reads now, 0 for the others.
 # TYPE tokenguard_predictor_level gauge
 tokenguard_predictor_level{guard="default",level="critical"} 0
@@ -104,17 +148,19 @@ tokenguard_predictor_level{guard="default",level="high"} 1
 tokenguard_predictor_level{guard="default",level="low"} 0
 tokenguard_predictor_level{guard="default",level="medium"} 0
 tokenguard_predictor_level{guard="default",level="unknown"} 0
-`), "tokenguard_calls_total", "tokenguard_acquisition_used", "tokenguard_predictor_level"))
+`), "tokenguard_calls_total", "tokenguard_acquisition_used", "tokenguard_predictor_level",
+		"tokenguard_renewals_total", "tokenguard_renewal_used", "tokenguard_next_renewal_timestamp_seconds", "tokenguard_identities"))
 	text, _ := gather(t, m)
 	assert.NotContains(t, text, secret)
 	assert.NotContains(t, text, "_tokens_total", "that reads as tokens of a language model")
 	assert.Contains(t, text, "tokenguard_acquisition_duration_seconds")
+	assert.NotContains(t, text, "refresh token")
 }
 
 // Every label value exists before anything happened.
 func TestZeroFromTheStart(t *testing.T) {
 	m := promguard.New()
-	guard, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) { return tokenguard.Token{}, nil })
+	guard, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) { return tokenguard.Token{}, nil }, tokenguard.WithRenewal(renew))
 	require.NoError(t, err)
 	defer guard.Close()
 	m.Add(guard)
@@ -122,6 +168,19 @@ func TestZeroFromTheStart(t *testing.T) {
 	_, after := gather(t, lived(t))
 	assert.Equal(t, after, before)
 	assert.Equal(t, testutil.CollectAndCount(lived(t)), testutil.CollectAndCount(m))
+}
+
+// The limit is that of the processes that renew: another one's default would make alerts of the ratio wrong.
+func TestRenewalLimitOfAnotherProcess(t *testing.T) {
+	for renews, want := range map[bool]int{true: 1, false: 0} {
+		m := promguard.New()
+		m.Add(&metricsdoc.Fixed{Is: tokenguard.Stats{Renewals: &tokenguard.RenewalStats{Renews: renews, Hour: tokenguard.WindowStats{Used: 30, Limit: 60}}}})
+		assert.Equal(t, want, testutil.CollectAndCount(m, "tokenguard_renewal_limit"))
+		assert.Equal(t, 1, testutil.CollectAndCount(m, "tokenguard_renewal_used"))
+	}
+	m := promguard.New()
+	m.Add(&metricsdoc.Fixed{})
+	assert.Zero(t, testutil.CollectAndCount(m, "tokenguard_renewal_used"), "nothing is renewed")
 }
 
 var metricName = regexp.MustCompile(`tokenguard_[a-z_]+`)
@@ -186,13 +245,25 @@ func TestDashboardOfTwoInstances(t *testing.T) {
 		`tokenguard_operation_acquisitions{operation="checkout",%s}`:   "7x200",
 		`tokenguard_acquisition_duration_seconds_bucket{le="1",%s}`:    "0+1x200",
 		`tokenguard_acquisition_duration_seconds_bucket{le="+Inf",%s}`: "0+1x200",
+		`tokenguard_next_renewal_timestamp_seconds{%s}`:                "8000x200",
+		`tokenguard_renewal_used{window="hour",%s}`:                    "15x200",
+		`tokenguard_renewal_limit{window="hour",%s}`:                   "60x200",
+		`tokenguard_renewal_consecutive_failures{%s}`:                  "2x200",
+		`tokenguard_renewals_total{result="success",class="",%s}`:      "0+1x200",
+		`tokenguard_identities{state="living",%s}`:                     "6x200",
+		`tokenguard_unreplaced_identities{%s}`:                         "1x200",
+		`tokenguard_lost_identities_total{reason="ended",%s}`:          "0+1x200",
+		`tokenguard_renewal_duration_seconds_bucket{le="1",%s}`:        "0+1x200",
+		`tokenguard_renewal_duration_seconds_bucket{le="+Inf",%s}`:     "0+1x200",
 	}
 	want := map[string]string{ // by the query's first metric
 		"next_allowed_timestamp_seconds": "7200000", "acquisition_used": "0.5 0.25", "last_success_timestamp_seconds": "100000",
 		"token_expiry_timestamp_seconds": "9000000", "calls_total": "2", "refusals_total": "2", "acquisitions_total": "60", "outcomes_total": "2",
 		"predictor_level": "1", "predictor_confidence_ratio": "0.5", "predictor_brier_ratio": "0.25", "consecutive_failures": "3",
 		"waiting_calls": "8", "store_up": "1", "warnings_total": "60", "scope_acquisitions": "6", "operation_acquisitions": "7",
-		"acquisition_duration_seconds_bucket": "9.499999999999998E-01",
+		"acquisition_duration_seconds_bucket": "9.499999999999998E-01", "renewal_duration_seconds_bucket": "9.499999999999998E-01",
+		"next_renewal_timestamp_seconds": "8000000", "renewal_used": "0.25", "renewal_consecutive_failures": "2", "renewals_total": "60",
+		"identities": "6", "unreplaced_identities": "1", "lost_identities_total": "60",
 	}
 	var b strings.Builder
 	b.WriteString("evaluation_interval: 1m\ntests:\n  - interval: 1m\n    input_series:\n")
@@ -216,7 +287,11 @@ func TestDashboardOfTwoInstances(t *testing.T) {
 			if l == "le" {
 				continue
 			}
-			set = append(set, l+`="`+map[string]string{"guard": "shop", "outcome": "cache", "reason": "backoff", "result": "success", "class": "success", "level": "low", "kind": "state", "scope": "eu", "operation": "checkout"}[l]+`"`)
+			is := map[string]string{"guard": "shop", "outcome": "cache", "reason": "backoff", "result": "success", "class": "success", "level": "low", "kind": "state", "state": "living", "scope": "eu", "operation": "checkout"}[l]
+			if strings.Contains(q.expr, "_lost_identities_") && l == "reason" {
+				is = "ended"
+			}
+			set = append(set, l+`="`+is+`"`)
 		}
 		of := strings.Replace(strings.Join(set, ","), `result="success",class="success"`, `result="success"`, 1)
 		fmt.Fprintf(&b, "      - {expr: '%s', eval_time: 2h, exp_samples: [{labels: '{%s}', value: %s}]}\n", strings.ReplaceAll(q.expr, "$guard", ".+"), of, value)

@@ -1,6 +1,7 @@
 package metricsdoc
 
 import (
+	"context"
 	"reflect"
 	"slices"
 	"time"
@@ -105,11 +106,12 @@ func (f *Fixed) Stats() tokenguard.Stats { return f.Is }
 // Kinds are all kinds of events.
 var Kinds = []tokenguard.EventKind{tokenguard.EventServed, tokenguard.EventRefused, tokenguard.EventStarted, tokenguard.EventAcquired,
 	tokenguard.EventFailed, tokenguard.EventReported, tokenguard.EventAdopted, tokenguard.EventCleared, tokenguard.EventWarning, tokenguard.EventState,
-	tokenguard.EventCandidate}
+	tokenguard.EventCandidate, tokenguard.EventRenewed, tokenguard.EventRenewalFailed, tokenguard.EventIdentityEnded}
 
 // Options are those that every metric needs to be shown.
 func Options() []tokenguard.Option {
-	return []tokenguard.Option{tokenguard.WithShadowModeRefusingNothing(), tokenguard.WithCandidate(tokenguard.Moderate())}
+	renew := func(context.Context, tokenguard.Token) (tokenguard.Token, error) { return tokenguard.Token{}, nil }
+	return []tokenguard.Option{tokenguard.WithShadowModeRefusingNothing(), tokenguard.WithCandidate(tokenguard.Moderate()), tokenguard.WithRenewal(renew)}
 }
 
 // SourcesOfEvents finds the kinds of events that each metric counts.
