@@ -29,5 +29,5 @@ func main() {
 	if err != nil {
 		log.Fatal(err) // says why, and when it makes sense to ask again
 	}
-	fmt.Println("calling the API with", token) // token.Value() is the secret; printing shows the ID alone
+	fmt.Println("calling the API with", token) // token.Value() is the secret; printing a Token never shows it
 }
