@@ -15,7 +15,7 @@ import (
 )
 
 // fetch asks a token endpoint through x/oauth2. conf.Token asks anew each time; a source of conf.TokenSource keeps its
-// token until it expires, so it would bring the one back that was just rejected.
+// token until it expires, so it would return the one that was just rejected.
 func fetch(conf *clientcredentials.Config) tokenguard.RequestFunc {
 	return func(ctx context.Context, _ tokenguard.Request) (tokenguard.Token, error) {
 		t, err := conf.Token(ctx)

@@ -32,7 +32,7 @@ func FirebaseRenewal(client *http.Client, endpoint, apiKey string) tokenguard.Re
 }
 
 // SupabaseRenewal renews what Supabase signed in. Its refresh tokens rotate; the parent of the active one, presented once
-// more after a lost answer, brings the active one again.
+// more after a lost answer, returns the active one again.
 func SupabaseRenewal(client *http.Client, project, apiKey string) tokenguard.RenewalFunc {
 	return func(ctx context.Context, old tokenguard.Token) (tokenguard.Token, error) {
 		var answer supabaseSession
