@@ -55,7 +55,7 @@ func verdictOf(v *decide.Input, rl decide.Decision, r timeline.Reading, retry ti
 	}
 }
 
-// acquired is the verdict of the call that started the acquisition that brought the token.
+// acquired is the verdict of the call that started the acquisition of the token.
 func acquired(v *decide.Input, id string, r timeline.Reading) Verdict {
 	return verdictOf(v, decide.Decision{Step: decide.StepRequest, Answer: decide.AnswerServe, Reason: decide.ReasonAcquired, TokenID: id}, r, 0)
 }
@@ -214,7 +214,7 @@ func recommend(v *decide.Input, r timeline.Reading) Recommendation {
 	case decide.AnswerRenew:
 		return Recommendation{Action: "keep_current", Reason: "the account lives, and the next call renews its token", Priority: "low"}
 	case decide.AnswerStart:
-		return Recommendation{Action: "request_anonymous", Reason: v.RuleText(v.Manager(r.Now), r) + ", and every gate is open", Priority: "high"}
+		return Recommendation{Action: "request_anonymous", Reason: v.RuleText(v.Manager(r.Now), r) + ", and every limit is open", Priority: "high"}
 	default:
 		priority := "medium"
 		if rl.Answer == decide.AnswerRefuse && rl.Reason != decide.ReasonMinInterval {

@@ -22,7 +22,7 @@ import (
 
 // RenewalFunc renews the token of a known account: it presents old.RefreshToken to the upstream and returns the new
 // value, with the new refresh token where the upstream rotates them. What it leaves out stays as it was (RFC 6749, section
-// 6). old's value may have ended, and is empty where an acquisition brought a refresh token alone.
+// 6). old's value may have ended, and is empty where an acquisition returned a refresh token alone.
 //
 // At most one renewal of an account is in progress over all processes that share the state, as long as the function
 // returns when its context ends. It should call the upstream once: where the answer is lost, the guard presents the same
@@ -268,9 +268,9 @@ func (f *flights) successor(t Token, j *renewalJob, began timeline.Instant, r ti
 		return nil, fmt.Errorf("tokenguard: the renewed token has %d bytes with what stayed as it was, at most %d are taken", whole.Size(), maxTokenSize)
 	case again && known.Identity != nil && known.Identity.ID != j.identity,
 		b.account != "" && j.rec.Identity.Account != "" && b.account != j.rec.Identity.Account:
-		return nil, errors.New("tokenguard: the renewal brought a token of another account")
+		return nil, errors.New("tokenguard: the renewal returned a token of another account")
 	case again && (known.Rejected != 0 || known.By(j.q.Operation) != nil && known.By(j.q.Operation).Refused != 0):
-		return nil, fmt.Errorf("tokenguard: the renewal brought the token %s, which was rejected", b.secret.ID)
+		return nil, fmt.Errorf("tokenguard: the renewal returned the token %s, which was rejected", b.secret.ID)
 	}
 	rec := &ledger.Token{ID: whole.ID, Kind: ledger.Anonymous, Scope: j.q.Scope, Acquired: r.Now, Used: r.Now, Expiry: ends.meter, WallExpiry: ends.wall,
 		Identity: &ledger.Identity{Hash: secrets.Hash("refresh", whole.Refresh), Expiry: r.Instant(b.refreshExpiry), Account: b.account}}
@@ -324,7 +324,7 @@ type RenewalStats struct {
 	Failures map[Class]uint64 `json:"failures"`
 	Ended    uint64           `json:"ended"`   // accounts that the upstream does not know any more
 	Dropped  uint64           `json:"dropped"` // accounts for which the state had no room
-	// States are the accounts that the state knows, also such as ended, by IdentityStats.State.
+	// States are the accounts that the state knows, ended ones included, by IdentityStats.State.
 	States map[string]int `json:"states"`
 	// Unreplaced are those that ended or expired while no other has come in their place, without such as Clear ended.
 	Unreplaced int `json:"unreplaced"`
@@ -333,7 +333,7 @@ type RenewalStats struct {
 	ConsecutiveFailures int `json:"consecutive_failures"`
 	// Next is the earliest IdentityStats.Next of the accounts that calls go by; zero: none.
 	Next time.Time `json:"next,omitzero"`
-	// Identities are the accounts that the state knows, the newest first: at most 20, also such as ended.
+	// Identities are the accounts that the state knows, the newest first: at most 20, ended ones included.
 	Identities []IdentityStats `json:"identities,omitempty"`
 }
 

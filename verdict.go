@@ -14,7 +14,7 @@ import (
 // Step names one of the steps that a call walks through.
 type Step string
 
-// The steps in their order. StepStore stands for what keeps a call from being decided at all.
+// The steps in their order. StepStore is for what keeps a call from being decided at all.
 const (
 	StepDedup     Step = "dedup"
 	StepCache     Step = "cache"
@@ -102,7 +102,7 @@ const (
 	AnswerFail Answer = "fail"
 )
 
-// Verdict is what one step decided, and on what evidence. The same value stands in the grant, the error, the log
+// Verdict is what one step decided, and on what evidence. The same value is in the grant, the error, the log
 // record, the event and in Explain.
 type Verdict struct {
 	Step   Step   `json:"step"`
@@ -113,7 +113,7 @@ type Verdict struct {
 	// Until is when this rule stops refusing; zero: waiting alone does not help it.
 	Until time.Time `json:"until,omitzero"`
 	// RetryAt is when this caller could next have a token: the earlier of the latest opening among all closed
-	// gates and the next instant at which a known token becomes usable again. Zero: waiting alone changes nothing.
+	// limits and the next instant at which a known token becomes usable again. Zero: waiting alone changes nothing.
 	RetryAt time.Time `json:"retry_at,omitzero"`
 	// Class is the class of the failure that the request carried.
 	Class Class `json:"class,omitempty"`
@@ -165,8 +165,8 @@ type OperationEvidence struct {
 	Success time.Time `json:"success,omitzero"` // when its last successful call began; zero: none was reported
 	Uses    int       `json:"uses,omitempty"`   // successes
 
-	Auth     Refusals  `json:"auth,omitzero"`      // that stand, for auth
-	Quota    Refusals  `json:"quota,omitzero"`     // that stand, for quota
+	Auth     Refusals  `json:"auth,omitzero"`      // in force, for auth
+	Quota    Refusals  `json:"quota,omitzero"`     // in force, for quota
 	Count    int       `json:"count,omitempty"`    // of both, at most one a minute of each
 	Early    bool      `json:"early,omitempty"`    // refused in the token's first 10 s, when it may not have spread
 	Spent    bool      `json:"spent,omitempty"`    // the refusal for quota is confirmed
@@ -178,7 +178,7 @@ type OperationEvidence struct {
 	Withheld bool `json:"withheld,omitempty"`
 }
 
-// Refusals are those of one sort that stand. Zero: none does.
+// Refusals are those of one kind that are in force. Zero: none is.
 type Refusals struct {
 	First time.Time `json:"first,omitzero"`
 	Last  time.Time `json:"last,omitzero"`
@@ -225,7 +225,7 @@ func (e OperationEvidence) String() string {
 		add("withheld from it")
 	}
 	if said == nil {
-		add("nothing that stands")
+		add("nothing in force")
 	}
 	name := "callers without a name"
 	if e.Operation != "" {

@@ -193,7 +193,7 @@ func funnel(c tokenguard.CallStats) []slice {
 		{Name: "cache", Class: "good", Why: "a usable token was there", Count: get(tokenguard.StepCache, tokenguard.ReasonCached, tokenguard.ReasonPersonal)},
 		{Name: "shared", Class: "good", Why: "another call fetched the token meanwhile", Count: get(tokenguard.StepGate, tokenguard.ReasonJoined)},
 		{Name: "refused", Class: "bad", Why: "by the other rules", Count: c.Refused - duplicates},
-		{Name: "fetched", Class: "start", Why: "an acquisition brought a new token", Count: get(tokenguard.StepRequest, tokenguard.ReasonAcquired)},
+		{Name: "fetched", Class: "start", Why: "an acquisition got a new token", Count: get(tokenguard.StepRequest, tokenguard.ReasonAcquired)},
 		{Name: "failed", Class: "bad", Why: "the acquisition failed", Count: c.Failed},
 		{Name: "left", Class: "dim", Why: "the caller's context ended first", Count: c.Left},
 	}

@@ -22,7 +22,7 @@ type Report struct {
 	Exists   bool      `json:"exists"`
 	Size     int64     `json:"size"` // in bytes
 	Modified time.Time `json:"modified,omitzero"`
-	Format   int       `json:"format"` // of the file; 0: it cannot be told
+	Format   int       `json:"format"` // of the file; 0: not known
 	Name     string    `json:"name,omitempty"`
 	Revision uint64    `json:"revision"`
 	Losses   int       `json:"losses"`           // of commits, as far as they were noticed
@@ -128,7 +128,7 @@ func File(ctx context.Context, path string) (Report, error) {
 		if out.Problem == "" {
 			out.Problem = strings.ReplaceAll(string(f.Lost), "_", " ")
 		}
-		out.Problem += "; the next guard " + then + " and counts the hour window as full"
+		out.Problem += "; the next guard " + then + " and treats the hourly limit as used up"
 	}
 	out.read(f.Snapshot.Data, time.Time{})
 	return out, nil
@@ -151,7 +151,7 @@ func Store(ctx context.Context, store tokenguard.Store, name string) (Report, er
 	}
 	out := Report{Path: name, Name: name, Exists: snap.Rev > 0, Size: int64(len(snap.Data)), Revision: snap.Rev}
 	if snap.Rev > 0 && len(snap.Data) == 0 {
-		out.Problem = "what was committed is lost: the hour window counts as full"
+		out.Problem = "what was committed is lost: the hourly limit is treated as used up"
 	}
 	out.read(snap.Data, snap.Now)
 	return out, nil

@@ -92,13 +92,13 @@ func TestLosses(t *testing.T) {
 		want string
 	}{
 		"deleted": {func(t *testing.T, path string, _ []byte) { require.NoError(t, os.Remove(path)) },
-			"deleted; the next guard begins anew and counts the hour window as full"},
+			"deleted; the next guard begins anew and treats the hourly limit as used up"},
 		"damaged": {func(t *testing.T, path string, older []byte) {
 			require.NoError(t, os.WriteFile(path, older[:9], 0o600))
 		},
-			"; the next guard sets the file aside, begins anew and counts the hour window as full"},
+			"; the next guard sets the file aside, begins anew and treats the hourly limit as used up"},
 		"an older one": {func(t *testing.T, path string, older []byte) { require.NoError(t, os.WriteFile(path, older, 0o600)) },
-			"rolled back; the next guard goes on with this older state, keeps a copy of the file and counts the hour window as full"},
+			"rolled back; the next guard goes on with this older state, keeps a copy of the file and treats the hourly limit as used up"},
 		"another one": {func(t *testing.T, path string, _ []byte) {
 			other := filepath.Join(t.TempDir(), "other")
 			_, err := newGuard(t, tokenguard.WithStateFile(other)).Token(t.Context())
@@ -106,7 +106,7 @@ func TestLosses(t *testing.T) {
 			data, err := os.ReadFile(other)
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(path, data, 0o600))
-		}, "replaced; the next guard goes on with this other state, keeps a copy of the file and counts the hour window as full"},
+		}, "replaced; the next guard goes on with this other state, keeps a copy of the file and treats the hourly limit as used up"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "state")

@@ -57,7 +57,7 @@ func compare(a, b inspected) (out []change) {
 		if at.IsZero() {
 			at = time.Now()
 		}
-		out = append(out, change{At: at, Event: "lost", Text: "the state was lost or set aside; the hour window counts as full"})
+		out = append(out, change{At: at, Event: "lost", Text: "the state was lost or set aside; the hourly limit is treated as used up"})
 	}
 	if b.At.IsZero() { // nothing can be read, or there is nothing yet
 		if a.Exists && !b.Exists {
@@ -88,7 +88,7 @@ func compareAttempts(a, b inspected) (out []change) {
 		case tokenguard.AttemptSucceeded:
 			c.Event, c.Text = "acquired", "it succeeded"
 		case tokenguard.AttemptFailed:
-			c.Event, c.Text = "failed", "it brought none"
+			c.Event, c.Text = "failed", "it returned no token"
 			if b.Failure != "" {
 				c.Text += "; failures: " + b.Failure
 			}

@@ -46,7 +46,7 @@ func TestLossIsToldOnce(t *testing.T) {
 		}
 		return said
 	}
-	const lost = "the state was lost or set aside; the hour window counts as full"
+	const lost = "the state was lost or set aside; the hourly limit is treated as used up"
 	assert.Equal(t, []string{lost}, events(whole, after, after))
 	between.Exists = true
 	assert.Equal(t, []string{lost}, events(whole, between, after))

@@ -162,7 +162,7 @@ func (l lifted) show(cmd *cobra.Command, p *place) error {
 		fmt.Fprintln(&b, "  there was nothing to lift")
 	}
 	for _, s := range l.Stands {
-		fmt.Fprintln(&b, "  stands: "+oneLine(s))
+		fmt.Fprintln(&b, "  remains: "+oneLine(s))
 	}
 	_, err := fmt.Fprint(cmd.OutOrStdout(), b.String())
 	return err

@@ -89,7 +89,7 @@ var acquiring = []exitCode{
 	{exitFailed, "COMMAND was run and failed; its standard error tells the guard why (a 429, a Retry-After)"},
 	{exitSystem, "the system has no files left to start COMMAND with; nothing was charged"},
 	{exitStore, "the state, or standard output, cannot be read or written, or no key opens its token"},
-	{exitWait, "refused, and waiting helps: until when stands on standard error"},
+	{exitWait, "refused, and waiting helps: standard error says until when"},
 	{exitRefused, "refused, and waiting alone does not help"},
 	{exitNotExecutable, "COMMAND or PROGRAM cannot be run; nothing was charged"},
 	{exitNotFound, "COMMAND or PROGRAM is not found; nothing was charged"},

@@ -178,10 +178,10 @@ func (a *access) token(cmd *cobra.Command, command []string) (token tokenguard.T
 
 // origins say where a token came from.
 var origins = map[tokenguard.Source]string{
-	tokenguard.SourceRequest: "the command brought a new token",
+	tokenguard.SourceRequest: "the command returned a new token",
 	tokenguard.SourceCache:   "the token was there, the command was not run",
 	tokenguard.SourceRenewal: "the token of the account was renewed, the command was not run",
-	tokenguard.SourceShared:  "another process brought the token, the command was not run",
+	tokenguard.SourceShared:  "another process acquired the token, the command was not run",
 }
 
 // exitFor gives the answer its exit code and says what to do.
@@ -213,14 +213,14 @@ func (a *access) exitFor(err error) error {
 		case !refused.Verdict.RetryAt.IsZero():
 			code, hint = exitWait, "; or wait with --wait"
 			if refused.Verdict.Reason == tokenguard.ReasonBackoff {
-				hint += fmt.Sprintf("; tokenguard inspect %s shows what failed; once that is mended, tokenguard clear --backoff %[1]s lifts this", a.flagged())
+				hint += fmt.Sprintf("; tokenguard inspect %s shows what failed; once that is fixed, tokenguard clear --backoff %[1]s lifts this", a.flagged())
 			}
 		}
 		err = refused
 	} else if errors.Is(err, context.DeadlineExceeded) {
 		code, err = exitWait, errors.New("tokenguard: another acquisition is in progress for longer than --wait; ask again")
 	} else if errors.Is(err, context.Canceled) {
-		code, err = exitInterrupted, errors.New("tokenguard: interrupted; a token that the command still brings is kept")
+		code, err = exitInterrupted, errors.New("tokenguard: interrupted; a token that the command still prints is kept")
 	}
 	return &exitError{code, fmt.Errorf("%w%s", err, hint)}
 }

@@ -40,7 +40,7 @@ var meanings = map[string]string{
 	classify.Forbidden:      "a ban, a permission or a policy; stop, another token does not help",
 	classify.Transient:      "the server or the network failed; try again later with the same token",
 	classify.ClientError:    "the request itself is wrong; do not repeat it",
-	classify.Unknown:        "the answer does not tell; nothing is fetched for it",
+	classify.Unknown:        "the answer does not say; nothing is fetched for it",
 }
 
 // judge reads an answer by the very rules that a guard reads failures by.

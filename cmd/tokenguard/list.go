@@ -24,8 +24,8 @@ func listCommand() *cobra.Command {
 		Use:   "list [FOLDER]",
 		Short: "List the states in a folder or on a server",
 		Long: `List shows every state in your state folder, in FOLDER, or in the Redis or Valkey of --redis: what was started in the last
-24 hours, how many tokens are usable, and until when which gate is closed. Nothing is changed. Of a state that has a
-problem, tokenguard inspect tells more.`,
+24 hours, how many tokens are usable, and which limits are closed until when. Nothing is changed. Of a state that has a
+problem, tokenguard inspect says more.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 1:
@@ -74,7 +74,7 @@ type listed struct {
 	Revision uint64    `json:"revision"`
 	Starts   int       `json:"starts_in_24h"`
 	Usable   int       `json:"usable_tokens"`
-	Closed   string    `json:"closed_by,omitempty"` // the gate that opens last
+	Closed   string    `json:"closed_by,omitempty"` // the limit that opens last
 	Until    time.Time `json:"closed_until,omitzero"`
 	Problem  string    `json:"problem,omitempty"`
 }

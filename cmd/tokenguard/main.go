@@ -1,5 +1,5 @@
 // Tokenguard answers what a guard would have done with a log, checks configurations, lets shell scripts share the limits
-// of services, and shows and mends a state.
+// of services, and shows a state and lifts what may be lifted.
 //
 //	tokenguard replay LOG --config limits.json --what-if max_requests_per_hour=3,5,10
 //	tokenguard get --name my-api -- ./fetch-token
@@ -55,7 +55,7 @@ func root() *cobra.Command {
 		return usage("%w (see %s --help)", err, c.CommandPath())
 	})
 	addGroup(cmd, "Tokens for scripts:", getCommand(), execCommand(), reportCommand())
-	addGroup(cmd, "What is going on, and mending it:", inspectCommand(), listCommand(), watchCommand(), serveCommand(), clearCommand())
+	addGroup(cmd, "What is going on, and lifting a refusal:", inspectCommand(), listCommand(), watchCommand(), serveCommand(), clearCommand())
 	addGroup(cmd, "Before it runs:", demoCommand(), replayCommand(), checkCommand(), classifyCommand(), testCommand())
 	cmd.AddCommand(versionCommand())
 	cmd.SetHelpCommand(helpCommand(cmd))

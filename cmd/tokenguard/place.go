@@ -54,7 +54,7 @@ func (p *place) fileArg(cmd *cobra.Command, args []string) error {
 	}
 	if len(args) == 1 {
 		if p.name != "" || p.server != "" || p.file != "" {
-			return usage("%s needs either a state file or --name (with --redis, if it lies there)", cmd.Name())
+			return usage("%s needs either a state file or --name (with --redis, if it is there)", cmd.Name())
 		}
 		p.file = args[0]
 	}

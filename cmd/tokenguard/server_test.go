@@ -77,7 +77,7 @@ func TestClearAndReportOnServer(t *testing.T) {
 	said, err := command(t, "clear", "--name", "down", "--redis", address, "--backoff")
 	require.NoError(t, err)
 	assert.Contains(t, said, "lifted: backoff")
-	assert.Contains(t, said, "stands: min_interval")
+	assert.Contains(t, said, "remains: min_interval")
 	said, err = command(t, "inspect", "--name", "down", "--redis", address)
 	require.NoError(t, err)
 	assert.Contains(t, said, "limits 7/h", "the services' limits stay theirs")

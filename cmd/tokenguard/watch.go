@@ -21,7 +21,7 @@ func watchCommand() *cobra.Command {
 		Use:   "watch [FILE]",
 		Short: "Follow what changes in a state, live",
 		Long: `Watch prints a line for everything that changes in a state, whichever process changed it: acquisitions that start and
-end, tokens that come, wear out or are rejected, gates that close and open, a state that is lost. It begins with what is
+end, tokens that come, wear out or are rejected, limits that close and open, a state that is lost. It begins with what is
 known now, changes nothing, and ends with Ctrl-C. Calls that a process answers from its cache leave no trace in the
 state: services have them on their own page and in their log.`,
 		Example: `  tokenguard watch --name my-api
@@ -49,7 +49,7 @@ state: services have them on their own page and in their log.`,
 	}
 	p.flags(cmd)
 	flags := cmd.Flags()
-	flags.DurationVar(&every, "every", time.Second, "how often a file is looked at; a server also tells of changes")
+	flags.DurationVar(&every, "every", time.Second, "how often a file is looked at; a server also announces changes")
 	flags.DurationVar(&limit, "for", 0, "end after this long; 0: do not")
 	flags.IntVar(&count, "count", 0, "end after this many changes; 0: do not")
 	flags.BoolVar(&asJSON, "json", false, "print a JSON object a line")

@@ -25,7 +25,7 @@ func (d *Document) Recover(line Lineage, anew bool, own []Attempt, known *Docume
 	switch lost := anew || line.Rev > 0 && line.Empty; {
 	case lost, d.Settled && line.Epoch != d.Epoch, d.Epoch != "" && line.Epoch != d.Epoch:
 		d.Lost = now
-		found = append(found, "the store may have lost commits: the hour window counts as full, the day budget opens at its even pace")
+		found = append(found, "the store may have lost commits: the hourly limit is treated as used up, the daily limit opens at its even pace")
 	}
 	d.SetLineage(line)
 	if known != nil && d.merge(known) {
