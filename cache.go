@@ -38,7 +38,7 @@ type CacheStats struct {
 	Usable  int     `json:"usable"`   // of Size: not expired, rejected or spent
 	// Expiry is when the last of the usable ones ends; zero: none is usable.
 	Expiry time.Time `json:"expiry,omitzero"`
-	// Tokens are the newest anonymous ones that the state knows, newest first: at most 20, also such as ended.
+	// Tokens are the newest anonymous ones that the state knows, newest first: at most 20, ended ones included.
 	Tokens []TokenStats `json:"tokens,omitempty"`
 }
 

@@ -13,7 +13,7 @@ import (
 
 // Config is everything that operators set. A zero field keeps its default, and nothing switches a limit off.
 //
-// It decodes from JSON, with ParseConfig or as part of a larger document, under the names that stand in parentheses
+// It decodes from JSON, with ParseConfig or as part of a larger document, under the names in parentheses
 // below: {"rate_limit": {"max_requests_per_hour": 3}, "cache": {"cache_ttl": "1h"}, ...}. A duration is a number of
 // seconds, fractions too, or a Go duration string. An explicit 0 keeps the default as an absent field does. Any other
 // value out of bounds, an unknown or repeated field, and null are mistakes. It encodes to the same names.
@@ -45,7 +45,7 @@ func Conservative() Config {
 }
 
 // Moderate returns Conservative with 10 starts an hour, 50 a day, 60 s apart (which RecentWindow then is, too), and
-// ReplaceSpentEarly. As every field is spelled out, options that change it stand after it.
+// ReplaceSpentEarly. As every field is spelled out, put options that change it after it.
 func Moderate() Config {
 	c := Conservative()
 	c.RateLimit.MaxRequestsPerHour = 10
@@ -215,23 +215,23 @@ type QuotaPeriod struct {
 // which must not be nil. On a day on which the clocks leave that time out it is when they have left it out; where they
 // show it twice, the first.
 //
-// time.LoadLocation finds a zone in the zone data of the system, or in those that a program brings with
-// import _ "time/tzdata". What cannot be is an error of New.
+// time.LoadLocation finds a zone in the zone data of the system, or in those that a program embeds with
+// import _ "time/tzdata". An impossible time is an error of New.
 func Daily(hour, minute int, zone *time.Location) QuotaPeriod {
 	p, err := period.Daily(hour, minute, zone)
 	return QuotaPeriod{p, err}
 }
 
 // Monthly is the quota that is full again each month when this day begins in this time zone, day 1 to 31: the last of the
-// month where it has fewer. What cannot be is an error of New.
+// month where it has fewer. An impossible day is an error of New.
 func Monthly(day int, zone *time.Location) QuotaPeriod {
 	p, err := period.Monthly(day, zone)
 	return QuotaPeriod{p, err}
 }
 
 // Rolling is the quota that is full again this long after its first use, from a minute to 31 days. The first use is the
-// first success that was reported (Guard.Report); where none was, it counts from when the quota was found spent. What
-// cannot be is an error of New.
+// first success that was reported (Guard.Report); where none was, it counts from when the quota was found spent. An
+// impossible duration is an error of New.
 func Rolling(d time.Duration) QuotaPeriod {
 	p, err := period.Rolling(d)
 	return QuotaPeriod{p, err}
@@ -259,7 +259,7 @@ func (q QuotaPeriod) String() string {
 	return q.p.String()
 }
 
-// MarshalText is String. The error is that of a period that cannot be.
+// MarshalText is String. The error is that of an impossible period.
 func (q QuotaPeriod) MarshalText() ([]byte, error) {
 	if q.fault != nil {
 		return nil, fmt.Errorf("tokenguard: the quota period: %w", q.fault)

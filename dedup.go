@@ -30,7 +30,7 @@ type DedupStats struct {
 	Records    int   `json:"records"` // of the last starts, against which requests are compared
 }
 
-// ErrReentrant is a call that a user-supplied function (RequestFunc or RenewalFunc) makes to the very guard that runs
+// ErrReentrant is a call that a user-supplied function (RequestFunc or RenewalFunc) makes to the guard that runs
 // it, on the context that it was given, and that only an acquisition could answer. It comes at once. Calls that a cached
 // token or a refusal answers are answered, but Wait does not sleep in such a function: its error is ErrReentrant and the
 // refusal. A call to another guard is like any other.

@@ -10,7 +10,7 @@
 // Acquire walks seven steps: a filter for duplicates, the token cache, a gate that joins callers to an acquisition in
 // progress, the decision whether a new token is needed, the limits on starts with their backoff, a quota predictor, and
 // the request. Each gives one Verdict: step, reason, evidence in numbers, and RetryAt, the instant at which this caller
-// could next have a token. The same value stands in the Grant, the RefusedError, the log record, the Event and in
+// could next have a token. The same value is in the Grant, the RefusedError, the log record, the Event and in
 // Explain.
 //
 // Callers say what failed with their token (Request.Failure and Failing, or Report), and Classify reads what that means:

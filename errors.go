@@ -8,8 +8,8 @@ import (
 	"github.com/tokenguard/tokenguard/internal/panics"
 )
 
-// What a refusal is, for errors.Is. Every refusal is ErrRefused; the others say of which sort. The reasons that each
-// stands for are in its comment.
+// What a refusal is, for errors.Is. Every refusal is ErrRefused; the others say of which kind. The comment of each
+// lists its reasons.
 var (
 	ErrRefused         = errors.New("tokenguard: refused")
 	ErrDuplicate       = errors.New("tokenguard: an acquisition for the same failure was just started") // duplicate

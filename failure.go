@@ -18,7 +18,7 @@ const (
 	ClassForbidden      Class = "forbidden"       // ban, permission, policy: stop, never fetch
 	ClassTransient      Class = "transient"       // server or network: try again later with the same token
 	ClassClientError    Class = "client_error"    // the request itself is wrong: do not repeat it
-	ClassUnknown        Class = "unknown"         // the answer does not tell: the most careful reading, never fetch
+	ClassUnknown        Class = "unknown"         // the answer does not say: the most careful reading, never fetch
 )
 
 // classes in the order in which they are counted and shown.

@@ -199,9 +199,8 @@ func (rd *reader) classified(f Failure, class Class, r timeline.Reading) ledger.
 	return p
 }
 
-// Classify says what a failure means for the token that was used, from status, headers and text, in English, Chinese and
-// twelve other languages.
-// It is "" for the zero Failure. When in doubt it names a class that permits no new token.
+// Classify says what a failure means for the token that was used, from status, headers and text, in seventeen
+// languages. It is "" for the zero Failure. When in doubt it names a class that permits no new token.
 func Classify(f Failure) Class {
 	if f.IsZero() {
 		return ClassNone

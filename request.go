@@ -60,11 +60,11 @@ const (
 	SourcePersonal Source = "personal"
 	// SourceCache is a token that this guard knew already.
 	SourceCache Source = "cache"
-	// SourceRequest is a token that this very call acquired.
+	// SourceRequest is a token that this call acquired.
 	SourceRequest Source = "request"
 	// SourceShared is a token that another call or process acquired and that this guard learns of on this call.
 	SourceShared Source = "shared"
-	// SourceRenewal is a new value of a known account, which this very call renewed.
+	// SourceRenewal is a new value of a known account, which this call renewed.
 	SourceRenewal Source = "renewal"
 	// SourceShadow is a token that shadow mode fetched for this call alone, in place of a refusal.
 	SourceShadow Source = "shadow"

@@ -34,7 +34,7 @@ type Snapshot struct {
 	Data []byte
 	// Rev grows with each commit. Rev > 0 without Data means that what was committed is lost.
 	Rev uint64
-	// Epoch names the lineage. It changes when the engine may have lost commits: the windows then count as full.
+	// Epoch names the lineage. It changes when the engine may have lost commits: the limits are then treated as used up.
 	Epoch string
 	// Now is the engine's clock, if it has one that all processes share. Zero: the guard's clock decides.
 	Now time.Time
@@ -46,7 +46,7 @@ type Watcher interface {
 	Watch(ctx context.Context, name string) <-chan struct{}
 }
 
-// Revisioner is a Store that can tell the newest Rev for less than a View. The guard uses it to notice that another
+// Revisioner is a Store that can return the newest Rev at less cost than a View. The guard uses it to notice that another
 // process changed the document.
 type Revisioner interface {
 	Revision(ctx context.Context, name string) (rev uint64, err error)
@@ -290,7 +290,7 @@ func (s *fileStore) Close() error { return s.file.Close() }
 // default). With n = 1 the share is the whole budget: for a store that no other process uses, or where going on counts
 // for more than the limits that processes keep together.
 //
-// While the store is away, and for an hour after (so that the others can tell first what they started), this process
+// While the store is away, and for an hour after (so that the others can first report what they started), this process
 // keeps 1/n of the limits per hour and per day, rounded down, and n times MinInterval. Every attempt in the last
 // document that it saw counts against that share, also those of other processes, and so does what it started since.
 // Backoff, Retry-After and closed keys hold undivided. What it starts is charged to the document with its first call
@@ -300,8 +300,8 @@ func (s *fileStore) Close() error { return s.file.Close() }
 // document (WithFreshness) and each is called within an hour after. The spacing between processes is not kept.
 //
 // The worst case: processes that are cut off while others still reach the store start their shares beside the others'
-// whole budget, together less than one budget more; the same holds for who did not notice the outage, until those who
-// did have told. More than n processes start more than the limits. Without this option such calls are refused with
+// whole budget, together less than one budget more; the same holds for processes that did not notice the outage, until those
+// that did have reported. More than n processes start more than the limits. Without this option such calls are refused with
 // ErrStore; cached tokens are served either way.
 func WithFailOpenToLocalShare(n int) Option {
 	return func(o *options) { o.processes, o.sharing = n, true }

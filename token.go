@@ -81,7 +81,7 @@ func NewToken(value string, expiry time.Time) Token {
 }
 
 // NewTokenIn makes a Token from a secret and its lifetime, for upstreams that send expires_in, which ExpiresIn decodes.
-// The guard turns the lifetime into an Expiry when it takes the token in, and counts it from when the fetch began or
+// The guard turns the lifetime into an Expiry when it accepts the token, and counts it from when the fetch began or
 // from this call, whichever was first: on its way a token grows older. Zero: not stated, as in NewToken. A negative
 // lifetime is a token that has expired already, and one below a second a mistake in the unit: both make a failed
 // acquisition.
@@ -199,8 +199,8 @@ func (t Token) WithSecret(name, value string) Token {
 // Secret returns the further secret of this name; "": there is none.
 func (t Token) Secret(name string) string { return t.read().secret.Further[name] }
 
-// WithAccount returns the token with the upstream's name for the account behind it. It is kept as a hash, and tells a
-// renewal that brought another account from one that did not.
+// WithAccount returns the token with the upstream's name for the account behind it. It is kept as a hash, and
+// distinguishes a renewal that returned another account from one that did not.
 func (t Token) WithAccount(id string) Token {
 	b := *t.read()
 	b.account = secrets.Hash("account", id)

@@ -11,7 +11,7 @@ import (
 const PerformancePath = "/v1/performance"
 
 // Handler serves GET /v1/performance: the guard's Stats as JSON, under "token_management". It holds no secret, but
-// tells how the service fares: do not show it to everyone. Other paths are 404, other methods than GET and HEAD 405.
+// shows how the service is doing: do not show it to everyone. Other paths are 404, other methods than GET and HEAD 405.
 // Without a guard every answer is 500.
 func Handler(g *tokenguard.Guard) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

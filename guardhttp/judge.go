@@ -10,9 +10,9 @@ import (
 	"github.com/tokenguard/tokenguard"
 )
 
-// Judge decides from the body of an answer whether the call succeeded, for upstreams that tell of an error under a
+// Judge decides from the body of an answer whether the call succeeded, for upstreams that report an error under a
 // status of 200. It sees the body as the caller reads it, so that nothing is delayed and nothing is kept for it; the
-// guard is told of no success before it has decided. JudgeJSON and JudgeEvents are ready ones.
+// guard hears of no success before it has decided. JudgeJSON and JudgeEvents are ready ones.
 //
 // The calls of one Judge never overlap. They are made from Read and Close of the body.
 type Judge interface {

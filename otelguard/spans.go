@@ -35,12 +35,12 @@ const (
 	origins       = 256 // tokens whose spans are remembered
 )
 
-// Spans makes the spans of one guard. It stands around the functions that the guard calls and around a Transport, not
+// Spans makes the spans of one guard. It wraps the functions that the guard calls, and a Transport, not
 // in the guard: a call that finds a token starts none.
 type Spans struct {
 	tracer trace.Tracer // nil: nothing is recorded
 	guard  attribute.KeyValue
-	came   *lru.Cache[string, trace.SpanContext] // the span that brought a token, by the token's ID
+	came   *lru.Cache[string, trace.SpanContext] // the span that got a token, by the token's ID
 }
 
 // NewSpans makes the spans of the guard of this name (tokenguard.WithName). With nil or the no-op provider, Request,
@@ -118,8 +118,9 @@ func classOf(err error) string {
 
 // Transport returns t with spans. "tokenguard.call" is around each request, with how many attempts went out, and with the
 // step and the reason if the guard had no token for it. Both end with the response header. Below it, each attempt that goes out is a client span as the
-// semantic conventions for HTTP want it, with the ID of its token, and a link to the span that brought this token. The
-// query of the URL is left out, and its path is that which was asked for, without what Transport.Inject makes of it. No trace context is sent to the upstream; if it is your own, use otelhttp as t.Base.
+// semantic conventions for HTTP want it, with the ID of its token, and a link to the span that got this token. The
+// query of the URL is left out, and its path is the one that was asked for, without what Transport.Inject makes of it.
+// No trace context is sent to the upstream; if it is your own, use otelhttp as t.Base.
 //
 // It changes t.Base: call it before t is used, and once.
 func (s *Spans) Transport(t *guardhttp.Transport) http.RoundTripper {

@@ -37,7 +37,7 @@ func defaults() config {
 }
 
 // WithPrefix sets what every key and channel begins with, default "tokenguard:". The key of the document NAME is
-// PREFIX{NAME}, the channel on which its commits are told PREFIX{NAME}:changed.
+// PREFIX{NAME}, the channel on which its commits are announced PREFIX{NAME}:changed.
 func WithPrefix(prefix string) Option {
 	return func(c *config) { c.prefix = prefix }
 }

@@ -21,7 +21,7 @@ var (
 	updateScript = redis.NewScript(updateSource)
 )
 
-// ErrNotReplicated is an Update that stands on the master, but that too few replicas confirmed in time.
+// ErrNotReplicated is an Update that holds on the master, but that too few replicas confirmed in time.
 var ErrNotReplicated = errors.New("tokenguard: redisstore: too few replicas confirmed the commit")
 
 // The statuses of a reply.

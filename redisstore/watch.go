@@ -12,7 +12,7 @@ var (
 )
 
 // Watch hints at each commit of the document, from any process, until ctx or the Store ends. It subscribes to the
-// channel on which commits are told, over a connection of its own. Hints are lost while that connection is down, or
+// channel on which commits are announced, over a connection of its own. Hints are lost while that connection is down, or
 // if the user may not subscribe; one comes when it is up (again), since a commit may have been missed.
 func (s *Store) Watch(ctx context.Context, name string) <-chan struct{} {
 	hints := make(chan struct{}, 1)

@@ -16,7 +16,7 @@ import (
 
 // RequestFunc returns a RequestFunc that asks the Upstream served at baseURL for a token, or for an account where it has
 // Rotation set. It is also a model of what a RequestFunc should do: pass the context on, state the lifetime, and return
-// status, headers and text of a refusal. A nil client stands for http.DefaultClient; Upstream.Client needs no network.
+// status, headers and text of a refusal. A nil client means http.DefaultClient; Upstream.Client needs no network.
 func RequestFunc(client *http.Client, baseURL string) tokenguard.RequestFunc {
 	return func(ctx context.Context, _ tokenguard.Request) (tokenguard.Token, error) {
 		return fetch(ctx, client, baseURL, url.Values{})
