@@ -280,7 +280,7 @@ var goldenStates = map[string]goldenState{
 			w.counts(0, 2, 2)
 		},
 	},
-	// The file was damaged and set aside: nobody knows what was started, so the hour counts as full, and the day opens at
+	// The file was damaged and set aside: nobody knows what was started, so the hourly limit is treated as used up, and the day opens at
 	// its even pace, one per 72 minutes.
 	"lost": {
 		write: func(w *world) {

@@ -76,21 +76,24 @@ var oldWords = []struct {
 	{regexp.MustCompile(`(?i)\bof its own account\b`), "by itself"},
 	{regexp.MustCompile(`(?i)\bcannot be meant\b`), "invalid"},
 
+	{regexp.MustCompile(`(?i)\b(which|every) gate\b`), "limit: the gate is step 3"},
+	{regexp.MustCompile(`(?i)\bstands on (standard|the page|their)`), "is on"},
+
 	// Sentences that are no native English.
 	{regexp.MustCompile(`is of .* and is not replaced before`), "acquired at T, cannot be replaced until it is 30 min old"},
 	{regexp.MustCompile(`(?i)like none of the last starts`), "no recent acquisition resembles this failure"},
 	{regexp.MustCompile(`(?i)names no token, so it marks none`), "did not say which token failed, so none was marked"},
-	{regexp.MustCompile(`(?i)counts? as full until`), "is treated as used up"},
+	{regexp.MustCompile(`(?i)\bcounts? (as full|the \w+ window as full)\b`), "is treated as used up"},
 	{regexp.MustCompile(`(?i)\bis as Acquire\b`), "is like Acquire"},
 	{regexp.MustCompile(`(?i)default is nowhere`), "by default nothing is logged"},
-	{regexp.MustCompile(`(?i)\bthis very rule\b`), "this rule"},
+	{regexp.MustCompile(`(?i)\bthis very\b`), "this"},
 	{regexp.MustCompile(`\bWho writes a\b`), "if you implement a"},
 	{regexp.MustCompile(`(?i)\bnames who asks\b`), "returns the caller's name"},
-	{regexp.MustCompile(`(?i)\bwait for a commit that works\b`), "not yet saved"},
+	{regexp.MustCompile(`(?i)\bcommit that works\b`), "not yet saved, successful commit"},
 	{regexp.MustCompile(`(?i)\blasts at one in\b`), "sustainable: one every"},
 	{regexp.MustCompile(`\bOwn record\b`), "Forecast accuracy"},
 	{regexp.MustCompile(`(?i)\bis wrong towards\b`), "wrongly reports"},
-	{regexp.MustCompile(`(?i)\bmend the (store|cause)\b`), "fix the store"},
+	{regexp.MustCompile(`(?i)\bmend(s|ed|ing)?\b`), "fix the store, lift a backoff"},
 	{regexp.MustCompile(`(?i)\bnext row but one\b`), "the row's name"},
 	{regexp.MustCompile(`"token (refused|reported|started)"`), "call refused, outcome reported, acquisition started"},
 }
@@ -139,7 +142,7 @@ func TestOldWordsAreGone(t *testing.T) {
 // Each pattern finds the word that it is for.
 func TestOldWordsAreFound(t *testing.T) {
 	text := "The shelf took a glance at what had flown: a ruling, a diary and a tally. Suppose that nothing of the user's heeds " +
-		"it, whoever came the long way, as ever, of its own account. It cannot be meant.\n" +
+		"it, whoever came the long way, as ever, of its own account. It cannot be meant: every gate stands on the page.\n" +
 		"The token is of noon and is not replaced before one; it is like none of the last starts. The failure names no token, so it marks none, and " +
 		"the window counts as full until then.\nWait is as Acquire. The default is nowhere. When this very rule ends, Who writes a store names who asks; " +
 		"changes wait for a commit that works, which lasts at one in ten.\nOwn record: it is wrong towards spent; mend the store, next row but one. " +

@@ -100,7 +100,7 @@ func TestABanIsOfWhoAsks(t *testing.T) {
 			explained, err := g.Explain(t.Context(), Request{Scope: "never asked"})
 			require.NoError(t, err)
 			assert.Equal(t, ReasonBackoff, explained.Verdict.Reason)
-			assert.Contains(t, explained.Verdict.Detail, "has banned who asks")
+			assert.Contains(t, explained.Verdict.Detail, "has banned the caller")
 			require.NoError(t, g.Clear(t.Context(), Clear{Backoff: true}))
 			_, err = g.Acquire(t.Context(), Request{Scope: "never asked"})
 			require.ErrorAs(t, err, new(*RequestError), "an operator can lift it")

@@ -130,7 +130,7 @@ func TestLostFileIsCarriedOver(t *testing.T) {
 	require.NotEmpty(t, said)
 	require.NoError(t, os.WriteFile(path, []byte("damaged"), 0o600))
 	_, err = g.Acquire(t.Context(), Request{Scope: "other"})
-	require.ErrorIs(t, err, ErrRateLimited, "the windows count as full")
+	require.ErrorIs(t, err, ErrRateLimited, "the limits are treated as used up")
 	require.NoError(t, g.Report(t.Context(), Outcome{TokenID: TokenID("a secret")}), "the next commit notices the damage")
 
 	other := newTestGuard(t, nil2, WithStateFile(path))
@@ -161,7 +161,7 @@ func TestRestoredBackupIsALoss(t *testing.T) {
 	require.Equal(t, 3, asked)
 	require.NoError(t, os.WriteFile(path, backup, 0o600))
 	run()
-	require.Equal(t, 3, asked, "the hour counts as full")
+	require.Equal(t, 3, asked, "the hourly limit is treated as used up")
 }
 
 func TestReadOnlyFolder(t *testing.T) {

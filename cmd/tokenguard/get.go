@@ -28,7 +28,7 @@ func (a *access) flags(cmd *cobra.Command) {
 	a.writerFlags(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&a.scope, "scope", "", "what the token must be good for")
-	flags.StringVar(&a.caller, "caller", "", "who asks, for the dedup filter and the events (default: the user and the command)")
+	flags.StringVar(&a.caller, "caller", "", "the operation that asks, for the dedup filter and the events (default: the user and the command)")
 	flags.StringVar(&a.config, "config", "", "configuration `FILE` in JSON (default: the library's)")
 	flags.DurationVar(&a.lifetime, "lifetime", 0, "of the token, if COMMAND does not state it (default: not stated, cache.cache_ttl decides)")
 	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "for COMMAND; up to 1h")

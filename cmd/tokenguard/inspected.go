@@ -25,7 +25,7 @@ func inspectStore(ctx context.Context, store tokenguard.Store, name string) (ins
 	return inspect.Store(ctx, store, name)
 }
 
-// limitsOf are the limits under which a state was written last; zero: not known. A guard that only mends a state keeps
+// limitsOf are the limits under which a state was written last; zero: not known. A guard that only clears something keeps
 // them, or those who share it would see other limits at work.
 func limitsOf(r inspected) (l tokenguard.RateLimits) {
 	var apart string

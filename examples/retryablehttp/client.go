@@ -31,7 +31,7 @@ func New(guard *tokenguard.Guard, hosts ...string) (*retryablehttp.Client, error
 }
 
 // Policy is retryablehttp's own, but for answers of the guard: they are as final as the guard says. Nothing is gained
-// by asking it four times for a token that it has refused, and it has repeated already what a new token can mend.
+// by asking it four times for a token that it has refused, and it has repeated already what a new token can cure.
 func Policy(most time.Duration) retryablehttp.CheckRetry {
 	return func(ctx context.Context, resp *http.Response, err error) (bool, error) {
 		var refused *tokenguard.RefusedError

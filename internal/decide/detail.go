@@ -122,7 +122,7 @@ func (in *Input) RuleText(d Decision, r timeline.Reading) string {
 				d.Count, d.Failure.Class, clock(d.Since), d.Window, clock(d.Until))
 		}
 		if d.Failure.Banned > 0 {
-			return fmt.Sprintf("the upstream has banned who asks (the address, the device or the account), whatever the scope; failures in a row: %d, the last (%s) at %s; backing off for %v, until %s",
+			return fmt.Sprintf("the upstream has banned the caller (the address, the device or the account), whatever the scope; failures in a row: %d, the last (%s) at %s; backing off for %v, until %s",
 				d.Count, d.Failure.Class, clock(d.Since), d.Window, clock(d.Until))
 		}
 		return fmt.Sprintf("failures in a row: %d, the last (%s) at %s; backing off for %v, until %s",

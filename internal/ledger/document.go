@@ -47,7 +47,7 @@ type Document struct {
 	Version int              `json:"version"`
 	Epoch   string           `json:"epoch,omitempty"`
 	Settled bool             `json:"settled,omitempty"` // Epoch was seen on a document that existed
-	Lost    timeline.Instant `json:"lost,omitempty"`    // when commits may have been lost: the windows count as full
+	Lost    timeline.Instant `json:"lost,omitempty"`    // when commits may have been lost: the limits are treated as used up
 	Clock   Clock            `json:"clock"`
 	Swept   timeline.Instant `json:"swept,omitempty"`
 

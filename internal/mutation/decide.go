@@ -6,7 +6,7 @@ const decideDir = "internal/decide/"
 var decideFaults = []fault{
 	// The limiter.
 	{decideDir + "ratelimit.go", "limit); out.Count >= limit {", "limit); out.Count > limit {", "a full window is closed"},
-	{decideDir + "ratelimit.go", "\tcase length < ledger.Day:\n\t\treturn lost.Plus(length)", "\tcase length < ledger.Day:\n\t\treturn 0", "the hour counts as full after a loss"},
+	{decideDir + "ratelimit.go", "\tcase length < ledger.Day:\n\t\treturn lost.Plus(length)", "\tcase length < ledger.Day:\n\t\treturn 0", "the hourly limit is treated as used up after a loss"},
 	{decideDir + "ratelimit.go", "time.Duration(since+1)", "time.Duration(max(since, 1))", "the day opens at its even pace after a loss"},
 	{decideDir + "ratelimit.go", "in.Doc.Ended(lost, ", "in.Doc.Ended(lost.Plus(ledger.Day), ", "starts since a loss take their part of the day"},
 	{decideDir + "ratelimit.go", "out.Window < Overlapping && a.InProgress(t)", "false", "a short interval lets attempts overlap"},

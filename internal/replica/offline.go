@@ -105,7 +105,7 @@ type About struct {
 	None                           bool
 }
 
-// ApplyLocally applies c to what this process knows. Where there is room the next commit that works applies it again, to
+// ApplyLocally applies c to what this process knows. Where there is room the next successful commit applies it again, to
 // whatever document it finds, which c must bear.
 func (r *Replica) ApplyLocally(c Change, room Room) timeline.Reading {
 	return r.applyLocally(unsaved{change: c}, room)

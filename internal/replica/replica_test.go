@@ -156,7 +156,7 @@ func TestCommitsAreBatched(t *testing.T) {
 	})
 }
 
-// What the store did not take goes first in the next commit that works, in its order.
+// What the store did not take goes first in the next successful commit, in its order.
 func TestUnsavedGoesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &fakeStore{err: errAway}
