@@ -26,12 +26,12 @@ func firstSights() map[string]func() []string {
 			`and so does the part of an answer that was sent before the connection was closed. The limit of requests is counted apart from that of tokens; whichever of the two is reached first ` +
 			`ends the window. What was consumed within the last minute is told in the headers of each answer, together with what remains and with the time until the window is full again. ` +
 			`A batch that waits does not hold a place in the window until it starts.","type":"tokens","param":null,"code":"rate_limit_exceeded"},` +
-			fmt.Sprintf(`"request_id":"req_%08x","region":"eu-west","documentation":"see the guide to limits of the platform"}`, i*2654435761)
+			fmt.Sprintf(`"request_id":"req_%08x","region":"eu-west","documentation":"see the guide to limits of the platform"}`, uint32(i)*2654435761)
 	}
 	chinese := func(i int) string {
 		return fmt.Sprintf(`{"error":{"code":"1308","message":"已达到 5 小时的使用上限，您的限额将在 2026-08-25 07:%02d:44 重置。请求频率已受到限制，请在 %d 秒后重试。`, i%60, 30+i%500) +
 			strings.Repeat("如需更高的配额，请联系管理员或升级套餐；被拒绝的请求不计入用量，但已经接受的请求会计入当前窗口。", 6) +
-			fmt.Sprintf(`"},"request_id":"%08x","message":"当前账户的请求过多，请稍后再试"}`, i*2654435761)
+			fmt.Sprintf(`"},"request_id":"%08x","message":"当前账户的请求过多，请稍后再试"}`, uint32(i)*2654435761)
 	}
 	many := func(text func(int) string) func() []string {
 		return sync.OnceValue(func() (texts []string) {

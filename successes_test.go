@@ -140,7 +140,7 @@ func TestBothRoadsOfSuccesses(t *testing.T) {
 			counted := 0
 			for range 300 {
 				if r.IntN(4) == 0 {
-					time.Sleep(time.Duration(r.IntN(int(4 * time.Second))))
+					time.Sleep(time.Duration(r.Int64N(int64(4 * time.Second))))
 				}
 				o := o
 				o.Caller = []string{"op", "", "other"}[r.IntN(3)]
