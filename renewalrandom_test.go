@@ -187,9 +187,9 @@ func (w *renewalWorld) report(p *renewalProcess) {
 	o := tokenguard.Outcome{TokenID: id, Caller: "chat"}
 	if w.random.IntN(4) == 0 {
 		o.Failure = unauthorized
-		if v.refused = true; v.renewed && !v.worked {
+		if v.refused = true; v.renewed { // before a success that is committed it ends the account
 			for name, r := range identities(w.document()) {
-				if r.ID == id {
+				if r.ID == id && (!v.worked || !r.Succeeded) {
 					w.facts.known[name].ended = time.Now()
 				}
 			}
