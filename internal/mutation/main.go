@@ -42,7 +42,7 @@ func (f *fault) apply(source string) (string, error) {
 }
 
 // timeout is far beyond what the tests of a package take: a fault may make a rule loop.
-const timeout = time.Minute
+const timeout = 3 * time.Minute
 
 var errNotBuilt = errors.New("does not build")
 
