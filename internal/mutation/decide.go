@@ -119,7 +119,7 @@ var decideFaults = []fault{
 	{decideDir + "belief.go", "\tcase e.Due(t):\n\t\treturn toTry\n", "", "a token that is tried comes after others"},
 	{decideDir + "decide.go", "d.Token.By(in.Request.Operation).Due(now)", "false", "one call at a time tries a spent token"},
 	{decideDir + "belief.go", "if lifted != 0 && r.Acquired <= lifted {", "if lifted < 0 && r.Acquired <= lifted {", "an operator ends a run of useless tokens"},
-	{decideDir + "belief.go", "e.Early && !spread", "e.Early", "a token that had only to spread has served"},
+	{decideDir + "belief.go", "e.Early && !spread", "e.Early && (!spread || true)", "a token that had only to spread has served"},
 	{decideDir + "belief.go", "case e != nil && e.Success != 0:\n\t\t\trunOwn = false", "case false:\n\t\t\trunOwn = false", "a token that worked ends a run of useless ones"},
 	{decideDir + "belief.go", "case runAll && r.FreshRefusals >= 2:", "case runAll && r.FreshRefusals >= 1:", "one operation closes no scope for others"},
 	{decideDir + "belief.go", "case runAll && r.FreshRefusals >= 2:", "case runAll && r.FreshRefusals >= 3:", "two operations close a scope for all"},
