@@ -185,11 +185,7 @@ func (d *Document) absorb(r *Token, hash string) {
 			continue
 		}
 		other = d.Edit(other)
-		for scope := range other.scopes {
-			if !r.Serves(scope) && len(r.Also) < maxAlso {
-				r.Also = append(slices.Clip(r.Also), scope)
-			}
-		}
+		r.serveScopesOf(other)
 		other.Identity, other.Successor, other.Parts = nil, r.ID, Parts{}
 		other.DropValue()
 		d.Index()

@@ -14,11 +14,7 @@ func (d *Document) Insert(policy *Policy, r *Token) {
 	if r.Identity != nil { // an account that is known already has a newer value
 		if old := d.holding(r.Identity.Hash); old != nil && old.ID != r.ID {
 			old = d.Edit(old)
-			for scope := range r.scopes {
-				if !old.Serves(scope) && len(old.Also) < maxAlso {
-					old.Also = append(slices.Clip(old.Also), scope)
-				}
-			}
+			old.serveScopesOf(r)
 			if r.HasValue() {
 				d.succeed(policy, old, r, old.Identity.Generation, r.Acquired)
 			} else { // what it has is not given up for a refresh token alone
@@ -34,15 +30,20 @@ func (d *Document) Insert(policy *Policy, r *Token) {
 		r.FreshBy = old.FreshBy
 		r.keepIdentity(old)
 		r.Seq = max(r.Seq, old.Seq)
-		for scope := range old.scopes { // one value for several scopes is one token
-			if !r.Serves(scope) && len(r.Also) < maxAlso {
-				r.Also = append(r.Also[:len(r.Also):len(r.Also)], scope)
-			}
-		}
+		r.serveScopesOf(old) // one value for several scopes is one token
 	}
 	d.Tokens[r.ID] = r
 	d.evict(policy)
 	d.Index()
+}
+
+// serveScopesOf has r serve what other serves, as far as there is room.
+func (r *Token) serveScopesOf(other *Token) {
+	for scope := range other.scopes {
+		if !r.Serves(scope) && len(r.Also) < maxAlso {
+			r.Also = append(slices.Clip(r.Also), scope)
+		}
+	}
 }
 
 // evict drops the values of the least recently used tokens beyond the bounds. An identity stays renewable without its
