@@ -162,7 +162,7 @@ var ledgerFaults = []fault{
 	// Tokens.
 	{ledgerDir + "tokens.go", "		r.Evidence, r.Uses, r.FreshRefusals, r.FreshRefused = slices.Clone(old.Evidence), old.Uses, old.FreshRefusals, old.FreshRefused\n", "", "a token that is given again keeps its evidence"},
 	{ledgerDir + "tokens.go", "r.Seq = max(r.Seq, old.Seq)", "r.Seq = old.Seq", "a token that is given again is the newest"},
-	{ledgerDir + "tokens.go", "r.Also = append(r.Also[:len(r.Also):len(r.Also)], scope)", "_ = scope", "a token that is given for two scopes serves both"},
+	{ledgerDir + "tokens.go", "r.Also = append(slices.Clip(r.Also), scope)", "_ = scope", "a token that is given for two scopes serves both"},
 	{ledgerDir + "tokens.go", "return cmpDesc(a.Used, b.Used)", "return -cmpDesc(a.Used, b.Used)", "the least recently used value goes first"},
 	{ledgerDir + "tokens.go", "values > policy.Cache.MaxTokens", "values > policy.Cache.MaxTokens+1", "at most MaxTokens values"},
 	{ledgerDir + "tokens.go", "const maxHeld = 3 << 19", "const maxHeld = 3 << 20", "at most 1.5 MiB of tokens"},
