@@ -157,6 +157,7 @@ func (p *personal) refresh(ctx context.Context, seen uint64, patience time.Durat
 			}
 			return res.Err
 		case <-ctx.Done():
+			cancel() // stop may come before what AfterFunc was to do
 			return ctx.Err()
 		case <-p.ended:
 			cancel()
