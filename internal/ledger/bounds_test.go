@@ -22,7 +22,7 @@ const mostOfAStore = 4 << 20
 // long. The model is a plain list of ends.
 func TestFoldingFreesNothing(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 10 {
+	for range 3 {
 		d, policy := New(), rules()
 		peer := LimitPolicy{MaxRequestsPerHour: 7, MaxRequestsPerDay: 30}
 		var ends []timeline.Instant
@@ -68,11 +68,11 @@ func TestFoldingFreesNothing(t *testing.T) {
 					}
 				}
 			}
-			again, err := Decode(must(d.Encode()))
-			require.NoError(t, err)
-			require.Equal(t, d.Folded, again.Folded)
 		}
 		require.NotEmpty(t, d.Folded)
+		again, err := Decode(must(d.Encode()))
+		require.NoError(t, err)
+		require.Equal(t, d.Folded, again.Folded)
 	}
 }
 
@@ -89,7 +89,9 @@ func TestAdoptionsStayBounded(t *testing.T) {
 		id, now := fmt.Sprint("adopted", i), in(time.Duration(i)*time.Second)
 		d.Adopt(policy, &Token{ID: id, Kind: Anonymous, Scope: "s", Acquired: now, Value: "v"}, id, "", now)
 		d.NotePeer(policy.RateLimit, now)
-		d.Prune(policy, now)
+		if i%10 == 9 {
+			d.Prune(policy, now)
+		}
 		require.Equal(t, len(d.Folded) > 0, d.Version == secondVersion)
 	}
 	data := must(d.Encode())
@@ -108,7 +110,7 @@ func TestDocumentsStaySmall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d, policy := New(), rules()
 			policy.Cache.MaxTokens = 10000
-			for i := range 40 {
+			for i := range 24 {
 				now := in(time.Duration(i) * time.Minute)
 				r := &Token{ID: fmt.Sprint("t", i), Kind: Anonymous, Scope: ScopeKey(strings.Repeat(unit, 500) + fmt.Sprint(i)), Acquired: now, Used: now}
 				r.SetValue(strings.Repeat(unit, 64<<10/len(unit)))

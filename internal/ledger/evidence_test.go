@@ -363,16 +363,20 @@ func TestARunningPauseIsNotEvicted(t *testing.T) {
 		d := New()
 		report := func(scope string, at, until timeline.Instant) {
 			d.Report(rules(), limited("op", at, until), scope, nil, at)
-			d.Prune(rules(), at)
 		}
 		report("mine", t0, in(10*minute))
 		for i := range scopes {
-			report(fmt.Sprint("other ", i), in(second+time.Duration(i)), in(24*Hour))
+			now := in(second + time.Duration(i))
+			report(fmt.Sprint("other ", i), now, in(24*Hour))
+			if i%16 == 15 {
+				d.Prune(rules(), now)
+			}
 		}
 		assert.Len(t, d.Scopes, MaxScopes)
 		assert.Equal(t, in(10*minute), d.Scope("mine").PauseOf("op").Until)
 		assert.Equal(t, in(24*Hour), d.Scope("other 0").PauseOf("op").Until)
 		report("late", in(11*minute), in(20*minute))
+		d.Prune(rules(), in(11*minute))
 		assert.Nil(t, d.Scopes["mine"], "one that is over makes room")
 		assert.Equal(t, in(20*minute), d.Scope("late").PauseOf("op").Until)
 	}
