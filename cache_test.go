@@ -185,6 +185,28 @@ func TestScopesFindEachOther(t *testing.T) {
 	}
 }
 
+// Each length from nothing to past the longest scope that its words hold, names that differ in one byte, and zero bytes.
+func TestShortScopesAreToldApart(t *testing.T) {
+	var names []string
+	for n := range 2*wholeScope + 3 {
+		names = append(names, strings.Repeat("x", n), strings.Repeat("\x00", n+1))
+		for at := range n {
+			name := []byte(strings.Repeat("x", n))
+			name[at] = 'y'
+			names = append(names, string(name))
+		}
+	}
+	s, entries := newScopes(len(names)), map[string]*entry{}
+	for _, name := range names {
+		require.Nil(t, s.find(name), "%q", name)
+		entries[name] = &entry{scope: name}
+		s.add(entries[name])
+	}
+	for name, e := range entries {
+		require.Same(t, e, s.find(name), "%q", name)
+	}
+}
+
 // A commit makes no entry anew but of what is asked for, and what is asked for is a hit at once.
 func TestEntriesAreMadeWhenAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
