@@ -48,22 +48,14 @@ func heap() int64 {
 // BenchmarkGrowth calls for ever more scopes and with ever more failure texts: the time of a call stays what it is.
 func BenchmarkGrowth(b *testing.B) {
 	ctx := context.Background()
-	made := func() *tokenguard.Guard {
-		g, err := tokenguard.New(mint)
-		works(err)
-		_, err = g.Token(ctx)
-		works(err)
-		b.Cleanup(func() { _ = g.Close() })
-		return g
-	}
 	scopes := make([]string, 100_000)
 	texts := make([]string, 100_000)
 	for i := range scopes {
 		scopes[i], texts[i] = fmt.Sprint("repository:", i), kilobyte(int64(i))[:200]
 	}
-	g := made()
+	g := made(b)
 	grow(b, "scopes", func(_, i int) { _, _ = g.Acquire(ctx, tokenguard.Request{Scope: scopes[i]}) })
-	g = made()
+	g = made(b)
 	grow(b, "texts", func(_, i int) {
 		_, _ = g.Acquire(ctx, tokenguard.Request{Scope: "other", Failure: tokenguard.Failure{StatusCode: 503, Message: texts[i]}})
 	})
