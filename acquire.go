@@ -135,11 +135,14 @@ func (g *Guard) decide(ctx context.Context, c *acquireCall) (decide.Decision, er
 		d = c.in.Decide(c.at.Now)
 	}
 	for n := 0; d.Tries && n < maxRounds; n++ {
-		if takeTurn(ctx, g.replica, d.Token.ID, c.q.Operation) {
+		if takeTurn(ctx, g.replica, d.TokenID, c.q.Operation) {
 			c.rev = g.replica.Newest()
 			return d, nil
 		}
 		c.rev = g.replica.Newest()
+		if g.personal != nil && c.rev != nil {
+			c.q.Personal, _ = g.personal.view(c.rev.Doc, c.q.Scope, c.at.Now)
+		}
 		c.in = g.inputs.on(c.q, c.rev, c.at.Now)
 		d = c.in.Decide(c.at.Now)
 	}

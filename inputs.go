@@ -84,7 +84,7 @@ func (i *inputs) personalEntry(t *table, now timeline.Instant) *entry {
 	}
 	token := i.personal.current()
 	pv, due := i.personal.view(t.rev.Doc, ledger.ScopeKey(token.Scope()), now)
-	if due || !pv.Usable || pv.ID != token.ID() { // replaced in between: the call that fetched it publishes again
+	if due || !pv.Usable || pv.Due || pv.ID != token.ID() { // replaced in between: the call that fetched it publishes again
 		return nil
 	}
 	in := i.on(&decide.Request{Kind: ledger.Anonymous, Scope: ledger.ScopeKey(token.Scope()), Personal: pv}, t.rev, now)

@@ -27,9 +27,9 @@ type ManagerConfig struct {
 	// ReplaceSpentEarly lets a token whose quota is confirmed spent be replaced before MinTokenAge
 	// (replace_spent_early).
 	ReplaceSpentEarly bool
-	// QuotaPeriod says when the quota of a spent anonymous token is full again, where the upstream does not state it:
-	// Daily, Monthly or Rolling; in JSON a text that ParsePeriod reads (quota_period). Default: not known, and a spent token does not
-	// come back. The reset is fixed when the token is found spent; a reset that the upstream states goes before it. From
+	// QuotaPeriod says when the quota of a spent token is full again, where the upstream does not state it: Daily, Monthly
+	// or Rolling; in JSON a text that ParsePeriod reads (quota_period). Default: not known; then a spent anonymous token
+	// does not come back, and the personal one is used again after an hour. The reset is fixed when the token is found spent; a reset that the upstream states goes before it. From
 	// then on one call at a time tries the token, for all that it is spent for: a success that is reported frees it; a
 	// refusal is tried once more after Confirmation, and then waits for the next period, or at once if the upstream states
 	// that nothing remains; without a report the next call tries it 60 s later. So report successes, too.

@@ -68,12 +68,19 @@ func (p *personal) view(doc *ledger.Document, scope string, now timeline.Instant
 		return pv, true
 	}
 	if r := doc.Tokens[pv.ID]; r != nil {
-		pv.Reset = r.Reset
-		switch {
-		case r.Rejected != 0:
+		pv.Reset, pv.Due = r.Reset, r.Due(now)
+		if r.Rejected != 0 {
 			pv.Again, pv.Note = r.Rejected.Plus(ledger.PersonalAgain), "the personal token is rejected, so an anonymous one is used"
-		case r.Spent != 0:
+		}
+		source := pv.Again // it is fetched again then: it may be another one
+		switch {
+		case r.Spent == 0 || r.Reset <= pv.Again:
+		case r.Trying != 0:
+			pv.Again, pv.Note = r.Reset, "another call tries whether the quota of the personal token is full again, so an anonymous one is used"
+			source = max(source, r.Trying-timeline.Instant(ledger.TryEvery)) // not for each try
+		default:
 			pv.Again, pv.Note = r.Reset, "the personal token is spent, so an anonymous one is used"
+			source = r.Reset
 		}
 		if r.Rejected != 0 && p.taken <= r.Rejected && p.asked != r.Rejected { // it may have been replaced where it comes from
 			p.asking = r.Rejected
@@ -82,7 +89,7 @@ func (p *personal) view(doc *ledger.Document, scope string, now timeline.Instant
 		if now < pv.Again {
 			return pv, false
 		}
-		if p.taken < pv.Again {
+		if p.taken < source {
 			return pv, true
 		}
 		pv.Note = ""

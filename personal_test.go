@@ -72,6 +72,49 @@ func TestPersonalSourceThatHangs(t *testing.T) {
 	}
 }
 
+// The table of tokens hands a personal token out that is to be tried to the call that has the turn, and to nobody else.
+func TestPersonalTokenIsTriedByOneCall(t *testing.T) {
+	fetched := 0
+	opts := []Option{WithManager(ManagerConfig{QuotaPeriod: Rolling(5 * time.Hour)}), WithStore(NewMemoryStore()), WithName("x"),
+		WithPersonalToken(func(context.Context) (Token, error) {
+			fetched++
+			return NewToken("mine", time.Now().Add(48*time.Hour)), nil
+		})}
+	bubble(t, func(t *testing.T, r *rig) {
+		other := &rig{t: t, Guard: r.open(opts...)}
+		defer func() { require.NoError(t, other.Close()) }()
+		require.NoError(t, r.Adopt(t.Context(), NewToken("anonymous", time.Now().Add(48*time.Hour))))
+		require.Equal(t, "mine", other.must(Request{}).Token.Value())
+		require.Equal(t, "mine", r.must(Request{}).Token.Value())
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: TokenID("mine"), Failure: Failure{StatusCode: 429, Message: "quota used up", Header: map[string][]string{"X-Ratelimit-Remaining": {"0"}}}}))
+		served := func(n int) (mine int) {
+			for range n {
+				for _, g := range []*rig{r, other} { // what that one knows may be a second old
+					if g.must(Request{}).Token.Value() == "mine" {
+						mine++
+					}
+				}
+			}
+			return mine
+		}
+		time.Sleep(time.Second)
+		assert.Zero(t, served(3))
+		time.Sleep(5*time.Hour - 1500*time.Millisecond)
+		assert.Zero(t, served(3))
+		time.Sleep(500 * time.Millisecond)
+		assert.Equal(t, 1, served(10))
+		assert.Equal(t, 4, fetched, "it may have been replaced where it comes from")
+		time.Sleep(time.Minute)
+		require.NoError(t, r.Adopt(t.Context(), NewToken("another", time.Now().Add(48*time.Hour)))) // it makes a new table
+		assert.Equal(t, 1, served(10), "nothing was reported")
+		assert.Equal(t, 4, fetched)
+		time.Sleep(time.Second)
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: TokenID("mine")}))
+		time.Sleep(time.Second)
+		assert.Equal(t, 20, served(10))
+	}, opts...)
+}
+
 // After a rejection the source is asked once, at once: the token may have been replaced where it comes from. Only if it is
 // the same one is it left alone.
 func TestRotatedPersonalToken(t *testing.T) {

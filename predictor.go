@@ -187,7 +187,7 @@ func (g *Guard) report(ctx context.Context, q *decide.Request, o *Outcome, doc *
 	changes = doc.WouldChange(g.opt.policy, &q.Report, q.Scope, own, at.Now)
 	away := g.replica.Hangs() // or the report would wait with the store
 	switch {
-	case changes && (q.Class != "" || rec != nil && rec.By(q.Operation).Stands()):
+	case changes && (q.Class != "" || rec != nil && (rec.Assumed || rec.By(q.Operation).Stands())):
 		if err = away; err == nil {
 			at, err = g.replica.Commit(ctx, hearing(g.opt.policy, q, own))
 		}

@@ -1,6 +1,7 @@
 package tokenguard_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -142,6 +143,143 @@ func TestQuotaPeriodOfAnAccount(t *testing.T) {
 				Failure: tokenguard.Failure{StatusCode: 429, Message: "insufficient_quota: you exceeded your current quota"}}))
 			clock.Set(midnight.Add(22*time.Hour + 59*time.Minute))
 			refused(one, midnight.Add(23*time.Hour))
+		})
+	}
+}
+
+// A personal token comes back as well, on either kind of store, in whatever process, and also where its source gives the
+// same value anew.
+func TestQuotaPeriodOfThePersonalToken(t *testing.T) {
+	la, err := time.LoadLocation("America/Los_Angeles")
+	require.NoError(t, err)
+	for name, open := range map[string]func(t *testing.T) []tokenguard.Option{
+		"memory": func(*testing.T) []tokenguard.Option {
+			return []tokenguard.Option{tokenguard.WithStore(tokenguard.NewMemoryStore()), tokenguard.WithName("guests")}
+		},
+		"file": func(t *testing.T) []tokenguard.Option {
+			return []tokenguard.Option{tokenguard.WithStateFile(t.TempDir() + "/state"), tokenguard.WithName("guests")}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			midnight := time.Date(2026, time.March, 8, 0, 0, 0, 0, la)
+			clock := &handClock{now: midnight.Add(-time.Hour)}
+			store := open(t)
+			process := func() *tokenguard.Guard {
+				guard, err := tokenguard.New(issuing("anonymous", 48*time.Hour), append([]tokenguard.Option{tokenguard.WithClock(clock),
+					tokenguard.WithManager(tokenguard.ManagerConfig{QuotaPeriod: tokenguard.Daily(0, 0, la)}),
+					tokenguard.WithPersonalToken(func(context.Context) (tokenguard.Token, error) {
+						return tokenguard.NewTokenIn("mine", 30*time.Minute), nil
+					})}, store...)...)
+				require.NoError(t, err)
+				return guard
+			}
+			one, two := process(), process()
+			defer func() { _, _ = one.Close(), two.Close() }()
+			spend := func() {
+				t.Helper()
+				grant, err := one.Acquire(t.Context(), tokenguard.Request{})
+				require.NoError(t, err)
+				require.Equal(t, tokenguard.SourcePersonal, grant.Source)
+				require.NoError(t, one.Report(t.Context(), tokenguard.Outcome{TokenID: grant.Token.ID(), Failure: noneLeft}))
+			}
+			refused := func(guard *tokenguard.Guard, until time.Time) {
+				t.Helper()
+				_, err := guard.Acquire(t.Context(), tokenguard.Request{Kind: tokenguard.Personal})
+				e, ok := errors.AsType[*tokenguard.RefusedError](err)
+				require.True(t, ok, err)
+				assert.Equal(t, tokenguard.ReasonPersonalUnavailable, e.Verdict.Reason)
+				assert.Equal(t, until.UTC(), e.Verdict.RetryAt.UTC())
+				grant, err := guard.Acquire(t.Context(), tokenguard.Request{})
+				require.NoError(t, err)
+				assert.Equal(t, "anonymous", grant.Token.Value())
+			}
+			spend()
+			clock.move(50 * time.Minute)
+			require.NoError(t, one.Close())
+			one = process()
+			refused(one, midnight)
+			refused(two, midnight)
+
+			clock.set(midnight)
+			served := 0
+			for n := range 20 {
+				guard := []*tokenguard.Guard{one, two}[n%2]
+				if grant, err := guard.Acquire(t.Context(), tokenguard.Request{Kind: tokenguard.Personal}); err == nil {
+					served++
+					assert.Contains(t, grant.Verdict().Detail, "this call tries it")
+				} else {
+					refused(guard, midnight.Add(time.Minute))
+				}
+			}
+			assert.Equal(t, 1, served, "one call tries it")
+			clock.move(time.Minute)
+			grant, err := two.Acquire(t.Context(), tokenguard.Request{})
+			require.NoError(t, err)
+			assert.Equal(t, "mine", grant.Token.Value(), "nothing was reported")
+			refused(one, midnight.Add(2*time.Minute))
+			require.NoError(t, two.Report(t.Context(), tokenguard.Outcome{TokenID: grant.Token.ID()}))
+			for range 3 {
+				for _, guard := range []*tokenguard.Guard{one, two} {
+					grant, err := guard.Acquire(t.Context(), tokenguard.Request{})
+					require.NoError(t, err)
+					assert.Equal(t, "mine", grant.Token.Value())
+				}
+			}
+
+			spend() // on the day with 23 hours
+			clock.set(midnight.Add(22*time.Hour + 59*time.Minute))
+			refused(one, midnight.Add(23*time.Hour))
+		})
+	}
+}
+
+// What holds for the account that is renewed holds for a token without one, and for each of several that a key has.
+func TestQuotaPeriodOfSeveralTokens(t *testing.T) {
+	midnight := time.Date(2026, time.March, 8, 0, 0, 0, 0, time.UTC)
+	for name, store := range map[string][]tokenguard.Option{
+		"memory": {tokenguard.WithStore(tokenguard.NewMemoryStore()), tokenguard.WithName("guests")},
+		"file":   {tokenguard.WithStateFile(t.TempDir() + "/state"), tokenguard.WithName("guests")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clock := &handClock{now: midnight.Add(-time.Hour)}
+			process := func() *tokenguard.Guard {
+				guard, err := tokenguard.New(failing(serverDown), append([]tokenguard.Option{tokenguard.WithClock(clock),
+					tokenguard.WithManager(tokenguard.ManagerConfig{QuotaPeriod: tokenguard.Daily(0, 0, time.UTC)})}, store...)...)
+				require.NoError(t, err)
+				return guard
+			}
+			guard := process()
+			for _, value := range []string{"first", "second"} {
+				require.NoError(t, guard.Adopt(t.Context(), tokenguard.NewToken(value, midnight.Add(48*time.Hour))))
+				clock.move(time.Minute)
+			}
+			for _, value := range []string{"first", "second"} {
+				require.NoError(t, guard.Report(t.Context(), tokenguard.Outcome{TokenID: tokenguard.TokenID(value), Failure: noneLeft}))
+			}
+			require.NoError(t, guard.Close())
+			guard = process()
+			defer func() { _ = guard.Close() }()
+			refused := func(until time.Time) {
+				t.Helper()
+				_, err := guard.Token(t.Context())
+				e, ok := errors.AsType[*tokenguard.RefusedError](err)
+				require.True(t, ok, err)
+				assert.Equal(t, tokenguard.ReasonResetsSoon, e.Verdict.Reason)
+				assert.Equal(t, until.UTC(), e.Verdict.RetryAt.UTC())
+			}
+			clock.set(midnight.Add(-time.Minute))
+			refused(midnight)
+			clock.set(midnight)
+			tried := map[string]int{}
+			for range 2 {
+				token, err := guard.Token(t.Context())
+				require.NoError(t, err)
+				tried[token.Value()]++
+			}
+			assert.Equal(t, map[string]int{"first": 1, "second": 1}, tried, "each by one call")
+			for range 3 {
+				refused(midnight.Add(time.Minute))
+			}
 		})
 	}
 }

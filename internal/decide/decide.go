@@ -33,6 +33,7 @@ type Personal struct {
 	Until   timeline.Instant // when it is due to be fetched again, if usable
 	Again   timeline.Instant // when it may be usable again; 0: not known
 	Note    string           // why it is not usable
+	Due     bool             // usable to try whether its quota is full again, see ledger.Token.Due
 	Fetches uint64           // how many had ended
 }
 
@@ -100,7 +101,7 @@ func (in *Input) Readable(r *ledger.Token) bool { return r.HasValue() && !in.Unr
 // still serves, also one that is about to be replaced, and nothing else happens.
 func (in *Input) Decide(now timeline.Instant) Decision {
 	d := in.decide(now)
-	d.Tries = d.Answer == AnswerServe && d.Token != nil && d.Token.By(in.Request.Operation).Due(now)
+	d.Tries = d.Answer == AnswerServe && (d.Token != nil && d.Token.By(in.Request.Operation).Due(now) || d.Reason == ReasonPersonal && in.Request.Personal.Due)
 	return d
 }
 

@@ -43,6 +43,9 @@ func (in *Input) RuleText(d Decision, r timeline.Reading) string {
 		}
 		return fmt.Sprintf("token %s of %s", d.TokenID, clock(d.Since))
 	case ReasonPersonal:
+		if d.Tries {
+			return "the quota of the personal token should be full again by the quota period: this call tries it"
+		}
 		return "the personal token is usable"
 	case ReasonPersonalUnavailable:
 		if in.Request.Personal.Known {

@@ -124,7 +124,10 @@ type Token struct {
 	Suspect       timeline.Instant `json:"suspect,omitempty"`
 	Heard         timeline.Instant `json:"heard,omitempty"` // newest refusal for quota that was taken in
 	Spent         timeline.Instant `json:"spent,omitempty"`
-	Reset         timeline.Instant `json:"reset,omitempty"` // when the upstream says that the quota is full again
+	Reset         timeline.Instant `json:"reset,omitempty"`   // when the upstream says that the quota is full again
+	Assumed       bool             `json:"assumed,omitempty"` // Reset is that of the quota period; this and the next two as in Evidence, of the personal token
+	Trying        timeline.Instant `json:"trying,omitempty"`
+	Missed        int              `json:"missed,omitempty"`
 	Rejected      timeline.Instant `json:"rejected,omitempty"`
 	Usage         predict.Usage    `json:"usage,omitzero"`
 	Evidence      []Evidence       `json:"evidence,omitempty"`       // by operation; of anonymous tokens

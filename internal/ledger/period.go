@@ -18,9 +18,29 @@ func (e *Evidence) Due(t timeline.Instant) bool {
 	return e != nil && e.Assumed && e.Spent && t >= e.Reset
 }
 
+// quota is what is known of the quota of the personal token, which everybody has seen alike.
+func (r *Token) quota() Evidence {
+	return Evidence{Spent: r.Spent != 0, Reset: r.Reset, Assumed: r.Assumed, Trying: r.Trying, Missed: r.Missed}
+}
+
+func (r *Token) setQuota(e Evidence) {
+	r.Reset, r.Assumed, r.Trying, r.Missed = e.Reset, e.Assumed, e.Trying, e.Missed
+}
+
+// Due is Evidence.Due of the personal token.
+func (r *Token) Due(t timeline.Instant) bool {
+	e := r.quota()
+	return e.Due(t)
+}
+
 // Try enters that a call of the operation is handed the token to try it. It reports whether it may: no other has the turn.
 func (d *Document) Try(id, operation string, now timeline.Instant) bool {
 	r := d.Tokens[id]
+	if r != nil && r.Kind == Personal && r.Due(now) {
+		r = d.Edit(r)
+		r.Trying, r.Reset = now, now.Plus(TryEvery)
+		return true
+	}
 	if r == nil || !r.By(operation).Due(now) {
 		return false
 	}
@@ -40,6 +60,20 @@ func (r *Token) tried(began timeline.Instant) {
 			e.Trying, e.Reset, e.Missed = 0, began, 0
 		}
 	}
+}
+
+// personalTried frees the personal token once a call that began when its quota should be full again has succeeded.
+func (r *Token) personalTried(began timeline.Instant) (changed bool) {
+	due := r.Reset
+	if r.Trying != 0 {
+		due = r.Trying
+	}
+	if !r.Assumed || began < due {
+		return false
+	}
+	r.Suspect, r.Spent = 0, 0
+	r.setQuota(Evidence{})
+	return true
 }
 
 // assumeReset fixes the reset of a refusal that has just become, or is, confirmed and states none.

@@ -176,3 +176,95 @@ func TestClearSuspicionClearsATry(t *testing.T) {
 	assert.Zero(t, e.Trying)
 	assert.Zero(t, e.Missed)
 }
+
+// The personal token follows the same rules; all that is said of it, everybody has said.
+func TestAssumedResetOfThePersonalToken(t *testing.T) {
+	about := func(p *Report) *Report { p.Failing = "p"; return p }
+	spent := func(reports ...*Report) (*Document, *Token) {
+		d := New()
+		r := mine(d)
+		for _, p := range append([]*Report{about(used("", t0, in(12*Hour)))}, reports...) {
+			d.heard(p)
+		}
+		return d, r
+	}
+	d, r := spent(about(used("", in(minute), in(36*Hour))))
+	assert.Equal(t, in(12*Hour), r.Reset, "it was fixed when the token was found spent")
+	assert.False(t, r.Due(in(12*Hour)-1))
+	assert.True(t, r.Due(in(12*Hour)))
+	assert.False(t, d.Try("p", "", in(12*Hour)-1))
+	require.True(t, d.Try("p", "a", in(12*Hour)))
+	assert.False(t, d.Try("p", "b", in(12*Hour)), "one call at a time")
+	assert.False(t, d.Try("p", "b", in(12*Hour)+timeline.Instant(TryEvery)-1))
+	assert.False(t, d.heard(about(success("", in(12*Hour)-1))) && !r.IsSpent(in(12*Hour)), "it began before the try")
+	require.True(t, d.Try("p", "b", in(12*Hour)+timeline.Instant(TryEvery)), "nothing was reported")
+	assert.True(t, d.heard(about(success("", in(13*Hour)))))
+	assert.Equal(t, Evidence{}, r.quota())
+	assert.False(t, r.Due(in(20*Hour)))
+
+	d, r = spent()
+	require.True(t, d.Try("p", "", in(12*Hour)))
+	d.heard(about(doubted("", in(12*Hour+second), in(36*Hour))))
+	assert.Equal(t, in(12*Hour+second+minute), r.Reset, "clocks differ: it is tried once more")
+	d.heard(about(doubted("", in(12*Hour+2*second), in(36*Hour))))
+	assert.Equal(t, in(12*Hour+second+minute), r.Reset, "of a call that had no turn")
+	require.True(t, d.Try("p", "", r.Reset))
+	d.heard(about(doubted("", in(12*Hour+2*minute), in(36*Hour))))
+	assert.Equal(t, in(36*Hour), r.Reset)
+	_, r = spent(about(used("", in(12*Hour), in(36*Hour))))
+	assert.Equal(t, in(36*Hour), r.Reset, "the upstream states that nothing remains")
+
+	stated := about(used("", in(minute), in(12*Hour)))
+	stated.Until = in(5 * minute)
+	d, r = spent(stated)
+	assert.Equal(t, Evidence{Spent: true, Reset: in(5 * minute)}, r.quota(), "a stated reset goes before it")
+	assert.False(t, d.Try("p", "", in(5*minute)), "and is for all calls at once")
+
+	d = New()
+	r = mine(d)
+	d.heard(about(used("", t0, 0)))
+	assert.Equal(t, Evidence{Spent: true, Reset: t0.Plus(PersonalAgain)}, r.quota(), "no period")
+
+	d, r = spent()
+	require.True(t, d.Try("p", "", in(12*Hour)))
+	r.ClearSuspicion()
+	assert.Equal(t, Evidence{}, r.quota())
+
+	// A rolling period begins with the first success.
+	d = New()
+	r = mine(d)
+	for _, p := range []*Report{about(success("", t0)), about(success("", in(Hour))), about(used("", in(2*Hour), 0))} {
+		d.Report(rollingRules(5*Hour), p, "", nil, p.At)
+	}
+	assert.Equal(t, in(5*Hour), r.Reset)
+}
+
+// A record without a value is forgotten a week after its last refusal, but not before its quota is full again.
+func TestSpentPersonalTokenStaysKnownUntilItsReset(t *testing.T) {
+	d := New()
+	r := mine(d)
+	p := used("", t0, in(20*Day))
+	p.Failing = r.ID
+	d.heard(p)
+	r.Value = ""
+	d.sweepTokens(rules(), in(19*Day))
+	require.NotNil(t, d.Tokens[r.ID])
+	d.sweepTokens(rules(), in(20*Day))
+	assert.Nil(t, d.Tokens[r.ID])
+}
+
+// Whatever was lost, the later reset holds, and an instant of a clock that was ahead is pulled in.
+func TestAssumedResetOfThePersonalTokenIsRecovered(t *testing.T) {
+	known := New()
+	r := mine(known)
+	p := used("", t0, in(12*Hour))
+	p.Failing = r.ID
+	known.heard(p)
+	d := New()
+	mine(d)
+	require.True(t, d.merge(known))
+	assert.Equal(t, r.quota(), d.Tokens["p"].quota())
+	d.Tokens["p"].Trying = in(48 * Hour)
+	assert.True(t, d.ClampFuture(t0))
+	assert.Equal(t, t0, d.Tokens["p"].Trying)
+}

@@ -107,7 +107,10 @@ func (d *Document) merge(known *Document) (changed bool) {
 			d.Tokens[id], changed = r.clone(), true
 		case r.Rejected > own.Rejected, r.Spent > own.Spent:
 			own.Rejected, own.Spent = max(own.Rejected, r.Rejected), max(own.Spent, r.Spent)
-			own.Suspect, own.Reset, changed = max(own.Suspect, r.Suspect), max(own.Reset, r.Reset), true
+			own.Suspect, changed = max(own.Suspect, r.Suspect), true
+			if r.Reset > own.Reset {
+				own.setQuota(r.quota())
+			}
 		}
 		if own := d.Tokens[id]; own.mergeEvidence(r) {
 			changed = true
@@ -215,6 +218,7 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 		pull(&r.Suspect, now)
 		pull(&r.Heard, now)
 		pull(&r.Spent, now)
+		pull(&r.Trying, now)
 		pull(&r.Rejected, now)
 		pull(&r.Used, now)
 		pull(&r.First, now)

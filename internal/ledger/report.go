@@ -60,7 +60,11 @@ func (d *Document) apply(policy *Policy, p *Report, scope string, now timeline.I
 	r = d.Edit(r)
 	switch p.Class {
 	case "":
-		return d.succeeded(r, p.At) || changed
+		opens := policy.opensPeriod(r, p.Began)
+		if opens {
+			r.First = p.Began
+		}
+		return d.succeeded(r, p) || opens || changed
 	case classify.AuthInvalid:
 		return d.reject(r, p) || changed
 	case classify.QuotaExhausted:
@@ -70,8 +74,9 @@ func (d *Document) apply(policy *Policy, p *Report, scope string, now timeline.I
 }
 
 // succeeded clears a suspicion that is older than the success.
-func (d *Document) succeeded(r *Token, at timeline.Instant) (changed bool) {
-	changed = !r.Succeeded
+func (d *Document) succeeded(r *Token, p *Report) (changed bool) {
+	at := p.At
+	changed = r.personalTried(p.Began) || !r.Succeeded
 	r.Succeeded = true
 	if r.Suspect != 0 && r.Spent == 0 && at >= r.Suspect {
 		r.Suspect, r.Reset = 0, 0
@@ -93,7 +98,7 @@ func (d *Document) reject(r *Token, p *Report) bool {
 // suspect marks what a refusal of the personal token for quota says: a first one raises a suspicion; a later one, or the
 // upstream's own word that nothing remains, confirms it.
 func (d *Document) suspect(policy *Policy, r *Token, p *Report) (changed bool) {
-	if r.IsClean(p.At) { // what was known was about the time before the reset
+	if r.IsClean(p.At) && !r.Assumed { // what was known was about the time before the reset
 		r.Suspect, r.Spent, r.Reset = 0, 0, 0
 		changed = true
 	}
@@ -104,11 +109,20 @@ func (d *Document) suspect(policy *Policy, r *Token, p *Report) (changed bool) {
 		r.Suspect, changed = p.At, true
 	}
 	r.Heard = max(r.Heard, p.At)
-	if p.Until > p.At && p.Until != r.Reset {
-		r.Reset, changed = p.Until, true
+	if p.Until > p.At && (p.Until != r.Reset || r.Assumed) {
+		r.setQuota(Evidence{Reset: p.Until})
+		changed = true
+	}
+	if e := r.quota(); e.Spent && e.Assumed {
+		changed = e.refusedAgain(policy, r, p) || changed
+		r.setQuota(e)
+		return changed
 	}
 	if r.Spent == 0 && (p.None || p.At >= r.Suspect.Plus(policy.Manager.Confirmation)) {
 		r.Spent, changed = p.At, true
+		if e := r.quota(); e.Reset == 0 && e.assumeReset(policy, r, p) {
+			r.setQuota(e)
+		}
 		if r.Kind == Personal && r.Reset == 0 {
 			r.Reset = p.At.Plus(PersonalAgain)
 		}
@@ -119,7 +133,8 @@ func (d *Document) suspect(policy *Policy, r *Token, p *Report) (changed bool) {
 
 // ClearSuspicion drops what was reported of the token's quota.
 func (r *Token) ClearSuspicion() {
-	r.Suspect, r.Spent, r.Reset = 0, 0, 0
+	r.Suspect, r.Spent = 0, 0
+	r.setQuota(Evidence{})
 	for i := range r.Evidence {
 		r.Evidence[i].clearQuota()
 	}

@@ -179,6 +179,8 @@ func (d *Document) sweepTokens(policy *Policy, now timeline.Instant) {
 		}
 		switch {
 		case r.HasValue():
+		case r.Kind == Personal && r.Spent != 0 && now < r.Reset: // its value may be fetched again, however long that takes
+			known = append(known, r)
 		case r.Living(now) && r.HasSecret():
 			known = append(known, r)
 		case now >= ends && now >= heard && (dead == 0 || now >= dead.Plus(tombstoneLife)) && !d.hidesOlder(policy, r, now):

@@ -46,6 +46,8 @@ var ledgerFaults = []fault{
 	{ledgerDir + "period.go", "TryEvery = 60", "TryEvery = 61", "the next call tries a spent token after 60 s"},
 	{ledgerDir + "period.go", "e.Assumed && e.Spent && t >= e.Reset", "e.Spent && t >= e.Reset", "a stated reset is for all at once"},
 	{ledgerDir + "period.go", "e.Due(now) {\n\t\t\te.Trying", "e.Operation == operation {\n\t\t\te.Trying", "one call of all operations tries a spent token"},
+	{ledgerDir + "period.go", "r.Trying, r.Reset = now, now.Plus(TryEvery)", "", "one call tries the personal token"},
+	{ledgerDir + "period.go", "if !r.Assumed || began < due {", "if !r.Assumed {", "a success from before the reset does not free the personal token"},
 	{ledgerDir + "period.go", "began >= e.Trying {", "false {", "a success gives the turn to the others"},
 	{ledgerDir + "period.go", "p.At < r.First.Plus(length)", "false", "a rolling period begins with the first use"},
 	{ledgerDir + "period.go", "if p.At < due {", "if due < 0 {", "a refusal from before the reset says nothing of the next period"},
