@@ -222,14 +222,17 @@ func (d *Document) mergeRenewals(known *Document) {
 }
 
 // keepIdentity takes over the identity of the same value as it was before it was given again: with its lease, its age and
-// what its renewals met. Another refresh token is the newer one.
+// what its renewals met. Another refresh token is the newer one. An account that was given again has been replaced by none.
 func (r *Token) keepIdentity(before *Token) {
+	if before.Identity == nil {
+		return
+	}
+	same := *before.Identity
+	same.Replaced = false
 	switch i := before.Identity; {
-	case i == nil:
 	case r.Identity == nil:
-		r.Identity, r.Parts = i, before.Parts
+		r.Identity, r.Parts = &same, before.Parts
 	case i.Ended == 0:
-		same := *i
 		if r.Identity.Hash != i.Hash || r.Identity.Expiry != 0 {
 			same.Hash, same.Expiry = r.Identity.Hash, r.Identity.Expiry
 		}

@@ -486,6 +486,22 @@ func TestSameValueKeepsItsIdentity(t *testing.T) {
 	assert.Equal(t, "new", d.Tokens["b"].Identity.ID, "what has ended does not come back")
 }
 
+// An acquisition in place of an account that could not be renewed may bring that very account again: then it was not
+// replaced, and the next acquisition in its place waits as long as the first.
+func TestAccountThatWasToBeReplacedIsGivenAgain(t *testing.T) {
+	for name, given := range map[string]*Token{"with a refresh token": value("a"), "without one": {ID: "a", Kind: Anonymous, Scope: "s", Acquired: t0, Expiry: in(Hour), Value: "value of a"}} {
+		t.Run(name, func(t *testing.T) {
+			d := New()
+			account(d, "a")
+			a := d.Charge(renewalRules(), &Start{ID: "start", Scope: "s", Replaces: true}, t0)
+			d.Complete(renewalRules(), &Completion{Attempt: a, End: t0 + 1, Token: given})
+			assert.Equal(t, "id", d.Tokens["a"].Identity.ID)
+			assert.False(t, d.Tokens["a"].Identity.Replaced)
+			assert.True(t, d.Replaced(in(Hour)), "once until a renewal succeeds")
+		})
+	}
+}
+
 // An account that is met again by its refresh token alone keeps its value.
 func TestAccountMetAgainKeepsItsValue(t *testing.T) {
 	d := New()
