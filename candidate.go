@@ -131,7 +131,7 @@ func (c *candidate) evaluate(ctx context.Context, req Request, served bool) (id 
 	own := req
 	own.Failing, own.Failure = c.counterpart(req.Failing, ledger.ScopeKey(req.Scope)), c.redacted(req.Failure, req.Failing)
 	own.Caller = c.real.flights.keeper.Hide(trim(req.Caller, maxCaller))
-	grant, err := c.enforce(ctx, &own)
+	grant, err := c.enforce(ctx, &own, nil)
 	c.score(&req, served, grant, err)
 	return grant.Token.ID()
 }

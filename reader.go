@@ -104,6 +104,23 @@ func (rd *reader) request(req *Request, r timeline.Reading) (*decide.Request, er
 	return q, nil
 }
 
+// again is request for a caller that asks more than once: what its first question said stays as it was read, so that a step
+// of the wall clock makes no other failure of it. read holds that; nil: it asks once.
+func (rd *reader) again(req *Request, r timeline.Reading, read **decide.Request) (*decide.Request, error) {
+	if read == nil {
+		return rd.request(req, r)
+	}
+	if *read == nil {
+		q, err := rd.request(req, r)
+		if err != nil {
+			return nil, err
+		}
+		*read = q
+	}
+	q := **read // each walk sets what is of its instant
+	return &q, nil
+}
+
 // outcome checks and reads an Outcome.
 func (rd *reader) outcome(o *Outcome, r timeline.Reading) (*decide.Request, error) {
 	switch {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/tokenguard/tokenguard/internal/bootclock"
+	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/meter"
 	"github.com/tokenguard/tokenguard/internal/replica"
@@ -37,6 +38,7 @@ type Guard struct {
 	events    *emitter
 	inputs    *inputs
 	flights   *flights
+	waiters   *waiters
 	personal  *personal // nil: there is none
 	trial     *trial    // nil: neither shadow mode nor a candidate
 	once      onces
@@ -108,7 +110,7 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	g.replica = replica.New(replica.Config{
 		Policy: o.policy, Processes: o.processes, Freshness: o.freshness, EachCall: o.clock != nil || o.freshness == 0,
 		OwnClock: o.clock != nil, TwoClocks: errTwoClocks, Meter: g.meter, Keeper: keeper, Ended: g.ended, Panicked: panicError,
-		Publish: g.publish, Stamp: g.cache.stamp, Notice: func(text string) { g.events.notice(g.meter.Read().Wall, text) },
+		Publish: g.publish, Woke: func() { g.waiters.changed() }, Stamp: g.cache.stamp, Notice: func(text string) { g.events.notice(g.meter.Read().Wall, text) },
 	}, storeOf(store, o.name, shared))
 	g.successes.replica = g.replica
 	g.cache.replica, g.cache.rebuild = g.replica, g.publish
@@ -123,6 +125,8 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	}
 	g.forecasts = &forecasts{inputs: g.inputs, events: g.events, once: &g.once}
 	g.flights = newFlights(request, o, owner, g.meter, keeper, g.replica, g.reader, g.events, g.inputs)
+	g.waiters = &waiters{inputs: g.inputs, cache: &g.cache, replica: g.replica, personal: g.personal, flights: g.flights,
+		all: o.clock != nil, asleep: map[*waiter]struct{}{}}
 	g.flights.starting, g.flights.renewing = g.forecasts.warnBudget, g.forecasts.warnRenewals
 	return g, nil
 }
@@ -145,18 +149,19 @@ func (g *Guard) Token(ctx context.Context) (Token, error) {
 // open, see Wait.
 func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
 	if g.trial != nil {
-		return g.trial.acquire(ctx, req)
+		return g.trial.acquire(ctx, req, nil)
 	}
 	if req.Failure.none() && req.Kind.plain() {
 		if e := g.cache.lookup(req.Scope, req.Caller); e != nil {
 			return e.grant, nil
 		}
 	}
-	return g.enforce(ctx, &req)
+	return g.enforce(ctx, &req, nil)
 }
 
-// enforce answers a call that the token cache does not.
-func (g *Guard) enforce(ctx context.Context, req *Request) (Grant, error) {
+// enforce answers a call that the token cache does not. read holds what reading the request brought, for a caller that asks
+// more than once; nil: it does not.
+func (g *Guard) enforce(ctx context.Context, req *Request, read **decide.Request) (Grant, error) {
 	if a := g.again(req); a != nil {
 		if a.err != nil {
 			return Grant{}, a.err
@@ -168,7 +173,7 @@ func (g *Guard) enforce(ctx context.Context, req *Request) (Grant, error) {
 	c.rev, c.at, c.away = g.replica.Look(ctx) // it sets the clock by which the request is read
 	g.counters.minutes.note(c.at.Wall, g.counters.sums)
 	var err error
-	if c.q, err = g.reader.request(&own, c.at); err != nil {
+	if c.q, err = g.reader.again(&own, c.at, read); err != nil {
 		return Grant{}, err
 	}
 	return g.acquire(ctx, c)
@@ -182,9 +187,10 @@ func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 		_, at, _ := g.replica.Look(ctx)
 		req.Failure.At = at.Wall // asking again is no new failure
 	}
+	var q *decide.Request
 	for {
-		changed := g.replica.Changed()
-		grant, err := g.Acquire(ctx, req)
+		since := g.waiters.mark()
+		grant, err := ask(ctx, g, &req, &q)
 		refused, ok := err.(*RefusedError) // not errors.As: RequestFunc's error may hold the refusal of another guard
 		if !ok || refused.Verdict.RetryAt.IsZero() {
 			return grant, err
@@ -192,7 +198,23 @@ func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 		if runs(ctx, g.flights) {
 			return Grant{}, fmt.Errorf("%w: %w", ErrReentrant, err)
 		}
-		if serr := sleepUntil(ctx, g.opt.clock, g.replica, refused.Verdict.RetryAt, changed, g.ended); serr != nil {
+		if q == nil { // a remembered answer
+			_, _ = g.reader.again(&req, g.meter.Read(), &q) // an invalid one was not refused
+		}
+		s := g.waiters.enter(q, refused.Verdict.RetryAt, since)
+		if s == nil {
+			if ctx.Err() != nil {
+				return Grant{}, fmt.Errorf("tokenguard: %w while waiting: %w", ctx.Err(), err)
+			}
+			continue
+		}
+		if serr := func() error {
+			defer g.waiters.leave(s) // a user-supplied clock may panic
+			return sleepUntil(ctx, g.opt.clock, g.replica, refused.Verdict.RetryAt, s.woken, g.ended)
+		}(); serr != nil {
+			if latest := g.waiters.refusal(q); latest != nil { // it may have slept over changes that did not help
+				err = latest
+			}
 			return Grant{}, fmt.Errorf("tokenguard: %w while waiting: %w", serr, err)
 		}
 	}

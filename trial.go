@@ -8,6 +8,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
@@ -31,7 +32,7 @@ func newTrial(g *Guard) (t *trial, err error) {
 }
 
 // acquire answers a call as the guard does, but for refusals in shadow mode, and compares the candidate on it.
-func (t *trial) acquire(ctx context.Context, req Request) (Grant, error) {
+func (t *trial) acquire(ctx context.Context, req Request, read **decide.Request) (Grant, error) {
 	if req.Failure.none() && req.Kind.plain() {
 		if e := t.guard.cache.lookup(req.Scope, req.Caller); e != nil {
 			if t.candidate != nil && e.grant.Source != SourcePersonal {
@@ -45,7 +46,7 @@ func (t *trial) acquire(ctx context.Context, req Request) (Grant, error) {
 	}
 	plain := req
 	plain.Failing = t.failing(req.Failing)
-	grant, err := t.guard.enforce(ctx, &plain)
+	grant, err := t.guard.enforce(ctx, &plain, read)
 	if refused, ok := err.(*RefusedError); ok && t.bypasses(refused.Verdict.Reason) && !runs(ctx, t.guard.flights) {
 		grant, err = t.bypass(ctx, req, refused)
 	}
@@ -148,7 +149,7 @@ func (t *trial) bypass(ctx context.Context, req Request, refused *RefusedError) 
 	case <-bounded.Done():
 		ans.err = fmt.Errorf("tokenguard: RequestFunc did not return within %v: %w", g.opt.timeout, bounded.Err())
 	case <-g.ended:
-		return g.enforce(ctx, &req) // which says that the guard is closed
+		return g.enforce(ctx, &req, nil) // which says that the guard is closed
 	}
 	if ans.err != nil && ctx.Err() != nil {
 		return Grant{}, ctx.Err()

@@ -76,6 +76,7 @@ type Config struct {
 
 	Ended     <-chan struct{}                               // closed when the guard closes
 	Publish   func()                                        // a new revision is known
+	Woke      func()                                        // those who wait look again: something may have changed; nil: none do
 	Stamp     func(*ledger.Document, timeline.Instant) bool // carries the order of use into the document; reports whether that can change a decision; pure
 	Panicked  func(*panics.Error) error                     // the error for callers; nil: as it is
 	Notice    func(text string)                             // for the log
@@ -193,10 +194,24 @@ func (r *Replica) Look(ctx context.Context) (*Revision, timeline.Reading, error)
 	return r.endTokens(r.clampFuture(r.Newest(), at), at), at, err // what was learned during a slow read counts, too
 }
 
+// Settled is what Look would return now. ok is false if it would read the store first, or change what is known.
+func (r *Replica) Settled() (rev *Revision, at timeline.Reading, ok bool) {
+	r.mu.Lock()
+	rev, checked := r.current, r.checked
+	r.mu.Unlock()
+	at = r.Meter.Read()
+	switch {
+	case rev == nil, r.store.Shared && (r.EachCall || r.Meter.Mono()-checked >= r.Freshness):
+		return rev, at, false
+	case at.Now < rev.Doc.Clock.Last, rev.endsByWall(at) && !r.OwnClock && !r.Meter.Remote():
+		return rev, at, false
+	}
+	return rev, at, true
+}
+
 // endTokens ends what the wall clock has ended, also where no revision is new.
 func (r *Replica) endTokens(rev *Revision, at timeline.Reading) *Revision {
-	wall := timeline.UnixNano(at.Wall)
-	if rev == nil || wall < rev.wallExpiry || wall < rev.Doc.WallExpiry(at.Now) { // most have ended by the meter, too
+	if rev == nil || !rev.endsByWall(at) {
 		return rev
 	}
 	next := *rev
@@ -205,6 +220,12 @@ func (r *Replica) endTokens(rev *Revision, at timeline.Reading) *Revision {
 		return rev
 	}
 	return r.publish(r.open(&next, at))
+}
+
+// endsByWall reports whether the wall clock may have ended a token that lasts by the meter.
+func (rev *Revision) endsByWall(at timeline.Reading) bool {
+	wall := timeline.UnixNano(at.Wall)
+	return wall >= rev.wallExpiry && wall >= rev.Doc.WallExpiry(at.Now) // most have ended by the meter, too
 }
 
 // clampFuture moves what lies too far ahead after a step back of the clock, also where no revision is new.

@@ -368,3 +368,27 @@ func TestAttemptsOutliveALoss(t *testing.T) {
 		assert.Len(t, d.Attempts, 1)
 	})
 }
+
+// What a caller would be told without a read is settled, and nothing else.
+func TestSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := open(t, &fakeStore{})
+		_, _, ok := r.Settled()
+		assert.False(t, ok, "nothing is known yet")
+		rev, _, err := r.Look(t.Context())
+		require.NoError(t, err)
+		settled, at, ok := r.Settled()
+		assert.True(t, ok)
+		assert.Same(t, rev, settled)
+		assert.Equal(t, r.Meter.Read(), at)
+		time.Sleep(r.Freshness)
+		_, _, ok = r.Settled()
+		assert.False(t, ok, "a call would read the store")
+
+		each := open(t, &fakeStore{}, func(c *Config) { c.EachCall = true })
+		_, _, err = each.Look(t.Context())
+		require.NoError(t, err)
+		_, _, ok = each.Settled()
+		assert.False(t, ok, "each call reads")
+	})
+}

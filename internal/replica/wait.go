@@ -12,19 +12,15 @@ import (
 // ErrClosed ends the wait of callers when the guard closes.
 var ErrClosed = errors.New("closed")
 
-// Changed is closed when the next revision is known.
-func (r *Replica) Changed() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.changed
-}
-
 // Wake lets every waiter look again.
 func (r *Replica) Wake() {
 	r.mu.Lock()
 	close(r.changed)
 	r.changed, r.due = make(chan struct{}), timeline.Never
 	r.mu.Unlock()
+	if r.Woke != nil {
+		r.Woke()
+	}
 }
 
 // Await sleeps until another revision than seen is known, or the instant until has come. While callers wait, the store is

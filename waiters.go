@@ -1,0 +1,229 @@
+package tokenguard
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/predict"
+	"github.com/tokenguard/tokenguard/internal/replica"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// waiters are the callers that sleep in Wait. A change of the document wakes those whom it helps.
+//
+//	commit ──> Wake ──> changed ──> sweep: decide each question once ──> wake who would be answered otherwise, or sooner
+//
+// A sweep asks no store, runs nothing user-supplied and takes no lock for long. What it cannot foresee, because a call would
+// read the store first, or because the clock is a user's, wakes all.
+type waiters struct {
+	inputs   *inputs
+	cache    *tokenCache
+	replica  *replica.Replica
+	personal *personal // nil: there is none
+	flights  *flights
+	all      bool // each change wakes all
+
+	mu       sync.Mutex // guards what follows
+	asleep   map[*waiter]struct{}
+	changes  uint64 // how often Wake ran
+	sweeping bool
+}
+
+// waiter is one sleep of a call of Wait. It does not change.
+type waiter struct {
+	q     *decide.Request
+	until timeline.Instant // when it asks again without being woken
+	woken chan struct{}    // closed when it has to ask
+}
+
+// ask is Acquire for a caller that asks again.
+func ask(ctx context.Context, g *Guard, req *Request, read **decide.Request) (Grant, error) {
+	if g.trial != nil {
+		return g.trial.acquire(ctx, *req, read)
+	}
+	if req.Failure.none() && req.Kind.plain() {
+		if e := g.cache.lookup(req.Scope, req.Caller); e != nil {
+			return e.grant, nil
+		}
+	}
+	return g.enforce(ctx, req, read)
+}
+
+// mark is how many changes there were. A waiter takes it before it asks, so as not to sleep over one that came meanwhile.
+func (w *waiters) mark() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.changes
+}
+
+// changed has a sweep find out whom the change helps.
+func (w *waiters) changed() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.changes++
+	if len(w.asleep) > 0 && !w.sweeping {
+		w.sweeping = true
+		go w.sweep()
+	}
+}
+
+// enter has a caller sleep that was refused until retryAt. It returns nil if something changed since the mark: then it asks
+// again.
+func (w *waiters) enter(q *decide.Request, retryAt time.Time, since uint64) *waiter {
+	v := w.view()
+	s := &waiter{q: q, until: timeline.Never, woken: make(chan struct{})} // what is not foreseen as it was answered, any change may help
+	if o := v.outlook(q); !o.helps && o.retryAt != timeline.Never && v.at.Time(o.retryAt).Sub(retryAt).Abs() < time.Millisecond {
+		s.until = o.retryAt
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.changes != since {
+		return nil
+	}
+	w.asleep[s] = struct{}{}
+	return s
+}
+
+func (w *waiters) leave(s *waiter) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.asleep, s)
+}
+
+// sweep wakes those whom the changes help that there were, until there are no more.
+func (w *waiters) sweep() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for swept := uint64(0); swept != w.changes && len(w.asleep) > 0; {
+		swept = w.changes
+		asleep := slices.Collect(maps.Keys(w.asleep))
+		w.mu.Unlock()
+		woken := w.view().helped(asleep)
+		w.mu.Lock()
+		for _, s := range woken {
+			if _, sleeps := w.asleep[s]; sleeps {
+				delete(w.asleep, s)
+				close(s.woken)
+			}
+		}
+	}
+	w.sweeping = false
+}
+
+// waitersView is what the questions of waiters are decided on.
+type waitersView struct {
+	*waiters
+	rev   *replica.Revision
+	at    timeline.Reading
+	doc   *ledger.Document // that of rev, with what waits for a commit
+	exact bool             // a call would be decided on it
+	waits bool             // something does wait for a commit
+	known map[plainQuestion]outlook
+}
+
+// plainQuestion is what a request asks that reports nothing: many callers ask the same.
+type plainQuestion struct{ kind, scope, operation string }
+
+// outlook is what a waiter that asked would learn.
+type outlook struct {
+	helps   bool             // it would not be refused
+	retryAt timeline.Instant // else when it could have a token; Never: it would return
+}
+
+func (w *waiters) view() *waitersView {
+	v := &waitersView{waiters: w, known: map[plainQuestion]outlook{}}
+	if w.all {
+		return v
+	}
+	if v.rev, v.at, v.exact = w.replica.Settled(); !v.exact {
+		return v
+	}
+	v.doc = v.rev.Doc
+	if v.waits = w.replica.SuccessesWait() || w.cache.tells(w.inputs.policy, v.doc, v.at.Now); v.waits {
+		v.doc = w.cache.uncommitted(v.doc, v.at.Now)
+	}
+	return v
+}
+
+// helped are those who would have another answer, or a wait that ends sooner. If there is something to save one of the others is among
+// them, since only a call saves.
+func (v *waitersView) helped(asleep []*waiter) []*waiter {
+	if !v.exact {
+		return asleep
+	}
+	woken := asleep[:0:0]
+	for _, s := range asleep {
+		if o := v.outlook(s.q); o.helps || o.retryAt < s.until || o.retryAt == timeline.Never {
+			woken = append(woken, s)
+		}
+	}
+	if len(woken) == 0 && v.rev.Dirty {
+		woken = asleep[:1]
+	}
+	return woken
+}
+
+func (v *waitersView) outlook(q *decide.Request) outlook {
+	if !v.exact {
+		return outlook{helps: true}
+	}
+	if q.Class != "" || q.Failing != "" {
+		return v.decide(q)
+	}
+	key := plainQuestion{q.Kind, q.Scope, q.Operation}
+	o, known := v.known[key]
+	if !known {
+		o = v.decide(q)
+		v.known[key] = o
+	}
+	return o
+}
+
+func (v *waitersView) decide(q *decide.Request) outlook {
+	in, ok := v.input(q)
+	if !ok || q.Class != "" && v.doc.WouldChange(v.inputs.policy, &q.Report, q.Scope, v.personal.record(q.Failing), v.at.Now) {
+		return outlook{helps: true}
+	}
+	if d := in.Decide(v.at.Now); d.Answer != decide.AnswerRefuse || d.LiftsSuspicion {
+		return outlook{helps: true}
+	}
+	return outlook{retryAt: in.RetryAt(v.at.Now)}
+}
+
+// input is what a call with this question would be decided on; ok is false if it would first fetch the personal token.
+func (v *waitersView) input(q *decide.Request) (in *decide.Input, ok bool) {
+	own := *q
+	if v.personal != nil {
+		var due bool
+		if own.Personal, due = v.personal.view(v.doc, own.Scope, v.at.Now); due {
+			return nil, false
+		}
+	}
+	in = v.inputs.on(&own, v.rev, v.at.Now)
+	if v.waits {
+		in.Doc, in.Pending = v.doc, predict.Usage{}
+	}
+	return in, true
+}
+
+// refusal is the one that a caller with this question would get now, if that can be told without asking; nil: it cannot.
+func (w *waiters) refusal(q *decide.Request) *RefusedError {
+	v := w.view()
+	if !v.exact {
+		return nil
+	}
+	in, ok := v.input(q)
+	if !ok {
+		return nil
+	}
+	d := in.Decide(v.at.Now)
+	if d.Answer != decide.AnswerRefuse || d.LiftsSuspicion {
+		return nil
+	}
+	return &RefusedError{Verdict: verdictOf(in, d, v.at, in.RetryAt(v.at.Now)), Cause: w.flights.cause(in, d, v.at)}
+}
