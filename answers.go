@@ -38,14 +38,33 @@ type cachedAnswer struct {
 	rev     *replica.Revision
 	trusted int64 // monotonic nanoseconds, until which the slow path vouches for it
 	loan
-	answer int // its index in answerKeys
 	grant  Grant
 	err    *RefusedError // nil: grant
+	answer int           // of a refusal: its index in answerKeys
 	use    *lastUse      // of the grant's token
 	asker  asker
 	event  Event
 	sample *journal.Sample
 	counts *ledger.Report // for the predictor; nil: names no known token
+}
+
+// count counts one more call, as add of the counts does.
+func (a *cachedAnswer) count(answers *answerCounts) int64 {
+	if a.err == nil {
+		return a.asker.scope.hit(hitCached)
+	}
+	a.asker.refused()
+	return answers.add(a.answer)
+}
+
+// undo takes back what count counted.
+func (a *cachedAnswer) undo(answers *answerCounts) {
+	if a.err == nil {
+		a.asker.scope.undo(hitCached)
+		return
+	}
+	a.asker.unrefused()
+	answers.undo(a.answer)
 }
 
 // question returns the text of the request's failure, if calls like this one may share an answer: classifying looks at

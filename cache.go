@@ -78,7 +78,7 @@ type tokenCache struct {
 	entry   func(t *table, scope string, now timeline.Instant) *entry // nil: the scope has to ask
 	bubble  bool                                                      // made in a bubble of testing/synctest, whose clocks are its own
 
-	answers *answerCounts // counts the hits
+	usage *usage // counts the hits
 
 	mu   sync.Mutex       // serialises rebuilding; guards what follows
 	term *term            // the last one that was begun
@@ -104,8 +104,9 @@ type entry struct {
 	until  timeline.Instant // then it needs a decision again
 	barred bool             // some operation is to have another token, or none: a named caller has to ask
 	loan
-	use    *lastUse
-	answer int // its index in answerKeys
+	use  *lastUse
+	hits atomic.Pointer[usageCount] // counts them
+	sort int                        // of hits
 }
 
 // lookup returns the entry for a plain request of the scope by the caller, if there is no reason to look further.
@@ -123,13 +124,14 @@ func (c *tokenCache) lookup(scope, caller string) *entry {
 	if e == nil || e.barred && caller != "" {
 		return nil
 	}
-	if n := c.answers.add(e.answer); e.lent(n) {
+	hits := e.hits.Load()
+	if n := hits.hit(e.sort); e.lent(n) {
 		return e
 	}
 	now := int64(time.Since(c.base))
 	m := t.term.Load()
 	if !e.good(m, now) {
-		c.answers.undo(e.answer)
+		hits.undo(e.sort)
 		return nil
 	}
 	e.use.touch(t.delta + timeline.Instant(now))
@@ -149,11 +151,13 @@ func (c *tokenCache) first(t *table, scope string) *entry {
 		if e := t.scopes.find(scope); e != nil {
 			return e
 		}
-		e := c.entry(t, scope, c.replica.Meter.Read().Now)
-		if e == nil && t.other == nil {
-			e = &entry{scope: scope, until: t.delta} // it is over: the scope has to ask
+		if e := c.entry(t, scope, c.replica.Meter.Read().Now); e != nil {
+			c.add(t, e)
+			return e
 		}
-		if e != nil {
+		if t.other == nil {
+			e := &entry{scope: scope, until: t.delta} // it is over: the scope has to ask
+			e.hits.Store(&c.usage.others)
 			t.add(e)
 			return e
 		}
@@ -193,6 +197,28 @@ func (c *tokenCache) newTableLocked(rev *replica.Revision, mono time.Duration, n
 		t.uses[id] = u
 	}
 	return t
+}
+
+// add enters an entry into a table, and has its hits counted for its scope.
+func (c *tokenCache) add(t *table, e *entry) {
+	e.hits.Store(c.usage.scope(e.scope))
+	t.add(e)
+}
+
+// displaced has the hits of a scope that lost its place counted with the others, until its next table. One whose table is
+// just being made may count for the place's new name in that table.
+func (c *tokenCache) displaced(scope string, place *usageCount) {
+	t := c.table.Load()
+	if t == nil {
+		return
+	}
+	e := t.plain
+	if scope != "" {
+		e = t.scopes.find(scope)
+	}
+	if e != nil {
+		e.hits.CompareAndSwap(place, &c.usage.others)
+	}
 }
 
 func (t *table) add(e *entry) {

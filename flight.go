@@ -46,6 +46,7 @@ type flights struct {
 	inputs   *inputs
 	starting func(timeline.Reading) // runs before RequestFunc, within its time
 	renewing func(timeline.Reading) // the same for RenewalFunc
+	usage    *usage
 
 	joining singleflight.Group        // by scope
 	errs    *lru.Cache[string, error] // what RequestFunc returned, by attempt

@@ -73,7 +73,7 @@ func (i *inputs) entry(t *table, scope string, now timeline.Instant) *entry {
 	if until = min(until, in.HitUntil(rec, now)); until <= now || use.foreign.Load() {
 		return nil
 	}
-	return &entry{scope: scope, until: until, use: use, barred: in.Differs(now), answer: answerIndex[ReasonCached],
+	return &entry{scope: scope, until: until, use: use, barred: in.Differs(now), sort: hitCached,
 		grant: granted(token, SourceCache, verdictOf(in, in.ServedBy(rec), t.rev.At, 0))}
 }
 
@@ -88,7 +88,7 @@ func (i *inputs) personalEntry(t *table, now timeline.Instant) *entry {
 		return nil
 	}
 	in := i.on(&decide.Request{Kind: ledger.Anonymous, Scope: ledger.ScopeKey(token.Scope()), Personal: pv}, t.rev, now)
-	return &entry{scope: token.Scope(), until: pv.Until, use: new(lastUse), answer: answerIndex[ReasonPersonal],
+	return &entry{scope: token.Scope(), until: pv.Until, use: new(lastUse), sort: hitPersonal,
 		grant: granted(token, SourcePersonal, verdictOf(in, in.Decide(now), t.rev.At, 0))}
 }
 

@@ -74,7 +74,7 @@ func failedVerdict(v *decide.Input, f *ledger.Streak, r timeline.Reading) Verdic
 func (g *Guard) serve(c *acquireCall, d decide.Decision) (Grant, error) {
 	defer g.cache.confirm(c.rev, g.cache.trusted())
 	if d.Reason == decide.ReasonPersonal {
-		g.counters.answered(ReasonPersonal)
+		g.counters.usage.scope(c.q.Scope).hit(hitPersonal)
 		return granted(g.personal.current(), SourcePersonal, verdictOf(c.in, d, c.at, 0)), nil
 	}
 	token, _ := tokenIn(c.rev, d.Token.ID, c.q.Named)
@@ -90,14 +90,20 @@ func (g *Guard) serve(c *acquireCall, d decide.Decision) (Grant, error) {
 		g.publish() // from now on it is one of ours
 	}
 	grant := granted(token, source, verdictOf(c.in, d, c.at, 0))
-	g.counters.answered(Reason(d.Reason))
+	var who asker
+	if d.Reason == decide.ReasonCached {
+		who.scope = g.counters.usage.scope(c.q.Scope)
+		who.scope.hit(hitCached)
+	} else {
+		g.counters.answered(Reason(d.Reason))
+	}
 	var event Event
 	if grant.Source == SourceShared || c.q.Class != "" {
 		event = Event{At: c.at.Wall, Kind: EventServed, Scope: c.q.Named, Caller: c.q.Caller, TokenID: d.Token.ID, Source: grant.Source, Verdict: grant.Verdict(), Failing: c.q.Failing, Text: c.q.Text}
 		g.events.emit(event)
 	}
 	if c.away == nil && grant.Source == SourceCache {
-		g.remember(c, d, &cachedAnswer{grant: grant, event: event})
+		g.remember(c, d, &cachedAnswer{grant: grant, event: event, asker: who})
 	}
 	return grant, nil
 }
@@ -116,7 +122,7 @@ func (g *Guard) refuse(c *acquireCall, d decide.Decision) (Grant, error) {
 		refused.Verdict, refused.Cause = verdictOf(c.in, d, c.at, c.in.RetryAt(c.at.Now)), g.flights.cause(c.in, d, c.at)
 	}
 	g.counters.answered(refused.Verdict.Reason)
-	who := g.usage.of(c.q)
+	who := g.counters.usage.of(c.q)
 	who.refused()
 	event := Event{At: c.at.Wall, Kind: EventRefused, Scope: c.q.Named, Caller: c.q.Caller, TokenID: refused.Verdict.Evidence.TokenID, Verdict: refused.Verdict, Failing: c.q.Failing, Text: c.q.Text}
 	g.events.emit(event)
@@ -238,18 +244,16 @@ func (g *Guard) again(req *Request) *cachedAnswer {
 	if a == nil {
 		return nil
 	}
-	if n := g.counters.answers.add(a.answer); a.lent(n) {
-		a.asker.refused()
+	if n := a.count(&g.counters.answers); a.lent(n) {
 		a.sample.Skip()
 		return a
 	}
 	now := int64(g.meter.Mono())
 	m := t.term.Load()
 	if now >= a.trusted || !a.good(m, now) {
-		g.counters.answers.undo(a.answer)
+		a.undo(&g.counters.answers)
 		return nil
 	}
-	a.asker.refused()
 	at := t.delta + timeline.Instant(now)
 	a.use.touch(at)
 	if a.counts != nil {
@@ -292,7 +296,6 @@ func (g *Guard) remember(c *acquireCall, d decide.Decision, a *cachedAnswer) {
 		until = min(until, c.at.Instant(a.err.Verdict.RetryAt))
 	}
 	a.rev, a.ends, a.trusted = c.rev, int64(until-t.delta), int64(g.cache.trusted())
-	a.answer = answerIndex[ReasonCached]
 	if a.err != nil {
 		a.answer = answerIndex[a.err.Verdict.Reason]
 	}

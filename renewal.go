@@ -113,6 +113,7 @@ func (f *flights) renewal(ctx context.Context, q *decide.Request) result {
 	case r == nil:
 		return result{renewal: true}
 	}
+	f.usage.renewing(q)
 	j := &job{
 		name: "RenewalFunc", start: r.lease.Start, timeout: f.policy.Renewal.Timeout,
 		fetch: func(ctx context.Context) (Token, error) {

@@ -2,6 +2,7 @@ package tokenguard
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -86,7 +87,7 @@ func (g *Guard) Stats() Stats {
 	v.Outage = decide.Outage{Away: err != nil, MayStart: g.replica.MayStart(st)}
 	s := Stats{Guard: g.opt.name, At: r.Wall, Calls: g.counters.calls()}
 	s.Calls.Minutes = g.counters.minutes.stats(r.Wall, g.counters.sums)
-	s.Usage = g.usage.stats(v, r.Now)
+	s.Usage = g.counters.usage.stats(v, r.Now)
 	s.Calls.Waiting = g.inputs.waiting.Load()
 	s.Store = StoreStats{Revision: st.Rev, LostAt: r.Time(st.Doc.Lost)}
 	if err != nil {
@@ -174,7 +175,8 @@ func (g *Guard) Paused(ctx context.Context, req Request) (time.Time, error) {
 
 // counters counts this process' calls.
 type counters struct {
-	answers  answerCounts                   // by index of answerKeys
+	answers  answerCounts                   // by index of answerKeys, without hits
+	usage    usage                          // hits, and who asks
 	outcomes [len(classes) + 1]atomic.Int64 // the last: successes
 	left     atomic.Int64
 	own      atomic.Int64 // answered calls that started an acquisition
@@ -185,6 +187,9 @@ type counters struct {
 func (c *counters) sums() (out [3]int64) {
 	for i, k := range answerKeys {
 		out[kindOf(k.reason)] += c.answers.sum(i)
+	}
+	for sort, reason := range hitReasons {
+		out[kindOf(reason)] += c.usage.hits(sort)
 	}
 	return out
 }
@@ -251,6 +256,9 @@ func (c *counters) calls() CallStats {
 	out := CallStats{Left: c.left.Load(), Answers: map[Step]map[Reason]int64{}, Outcomes: map[string]int64{}}
 	for i, k := range answerKeys {
 		n := c.answers.sum(i)
+		if sort := slices.Index(hitReasons[:], k.reason); sort >= 0 {
+			n = c.usage.hits(sort)
+		}
 		if out.Answers[k.step] == nil {
 			out.Answers[k.step] = map[Reason]int64{}
 		}

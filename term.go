@@ -14,8 +14,8 @@ import (
 //
 // Reading the clock is most of what a hit costs. So what lasts well beyond the term is lent: until a timer sets the flag
 // that the term is over, hits look at the flag in place of the clock. The timer may be late where a processor is busy, or
-// never come where the process is stopped, so that each lendCheck-th hit reads the clock all the same. The flag only ever
-// says that the clock has to be read: setting it at any time, or too soon, is right.
+// never come where the process is stopped, so that each lendCheck-th hit of a scope reads the clock all the same. The flag
+// only ever says that the clock has to be read: setting it at any time, or too soon, is right.
 type term struct {
 	ends int64       // monotonic nanoseconds
 	over atomic.Bool // hits read the clock
@@ -25,7 +25,7 @@ const (
 	// lendMargin is how long after the term that is lent ends surely: until then a late timer hands out nothing that has
 	// ended.
 	lendMargin = int64(10 * time.Second)
-	// lendCheck is how many hits of one stripe may go without the clock.
+	// lendCheck is how many hits of one scope may go without the clock on one stripe.
 	lendCheck = 64
 	// clockSlack is how far two readings of clocks may be apart to count as one. A term that is not longer is not lent.
 	clockSlack = int64(100 * time.Millisecond)

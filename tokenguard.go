@@ -47,7 +47,6 @@ type Guard struct {
 	answers   answerCache
 	successes reportCache
 	counters  counters
-	usage     usage
 	reports   *lru.Cache[reportID, struct{}] // failures that were counted, to count each once
 	retry     *rate.Limiter                  // paces attempts to store what waits
 
@@ -102,7 +101,8 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	g.reports, _ = lru.New[reportID, struct{}](reportsKept)
 	g.once.seen, _ = lru.New[string, struct{}](oncesKept)
 	g.cache.base, g.cache.mono = g.meter.Base(), g.meter.Mono
-	g.cache.answers = &g.counters.answers
+	g.cache.usage = &g.counters.usage
+	g.counters.usage.displaced = g.cache.displaced
 	g.cache.lends, g.cache.bubble = canLend && !o.clockOnHit, bootclock.InBubble()
 	g.answers.seed, g.answers.keys = maphash.MakeSeed(), newBlockKeys()
 	g.successes.seed, g.successes.reader, g.successes.policy = maphash.MakeSeed(), g.reader, o.policy
@@ -127,7 +127,7 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	g.flights = newFlights(request, o, owner, g.meter, keeper, g.replica, g.reader, g.events, g.inputs)
 	g.waiters = &waiters{inputs: g.inputs, cache: &g.cache, replica: g.replica, personal: g.personal, flights: g.flights,
 		all: o.clock != nil, asleep: map[*waiter]struct{}{}}
-	g.flights.starting, g.flights.renewing = g.forecasts.warnBudget, g.forecasts.warnRenewals
+	g.flights.starting, g.flights.renewing, g.flights.usage = g.forecasts.warnBudget, g.forecasts.warnRenewals, &g.counters.usage
 	return g, nil
 }
 
@@ -330,11 +330,15 @@ func (g *Guard) publish() {
 	t.term.Store(c.beginLocked(g.cache.trusted()))
 	if g.opt.clock == nil {
 		if e := g.inputs.entry(t, "", now); e != nil {
-			t.add(e)
+			c.add(t, e)
 		}
 		if e := g.inputs.personalEntry(t, now); e != nil {
-			if t.add(e); e.scope == "" {
-				t.other = e
+			c.add(t, e)
+			if e.scope == "" {
+				if t.other = g.inputs.personalEntry(t, now); t.other != nil {
+					t.other.ends = e.ends
+					t.other.hits.Store(&c.usage.others)
+				}
 			}
 		}
 	}

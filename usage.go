@@ -2,7 +2,9 @@ package tokenguard
 
 import (
 	"cmp"
+	"math"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,14 +24,22 @@ type UsageStats struct {
 }
 
 // Usage is what one scope or one operation asks for.
+//
+// Acquisitions are of every process on the state, the rest is of this process since New. Of a name that is rare among more
+// than 64 that may be less than all: the remainder is among the others.
 type Usage struct {
 	Name string `json:"name"`           // empty: the default scope, or the callers without a name
 	Rest bool   `json:"rest,omitempty"` // this entry is all others together
-	// Acquisitions are those that the day window counts, of every process on the state.
+	// Acquisitions are those that the day window counts.
 	Acquisitions int `json:"acquisitions"`
-	// Refused calls of this process since New. Of a name that is rare among more than 64 it may be less than all: the
-	// rest is among the others.
+	// Renewals that were begun for a call of the scope or operation.
+	Renewals int64 `json:"renewals"`
+	// Refused calls.
 	Refused int64 `json:"refused"`
+	// Hits are the calls of a scope that the cache answered; over all scopes they are CacheStats.Hits. They are counted by
+	// scope alone, so that a hit has one thing to count: of an operation they are zero. What a personal token that is good
+	// for any scope answers without a question is among the others.
+	Hits int64 `json:"hits,omitempty"`
 }
 
 const (
@@ -38,22 +48,86 @@ const (
 )
 
 // usage counts by scope and by operation.
-type usage struct{ scopes, operations usageTable }
+type usage struct {
+	scopes, operations usageTable
+	others             usageCount // hits of scopes without a place of their own
+	// displaced, if set, is told of a scope that lost its place.
+	displaced func(scope string, place *usageCount)
+}
 
 // asker is whom a call counts for.
 type asker struct{ scope, operation *usageCount }
 
 func (u *usage) of(q *decide.Request) asker {
-	return asker{u.scopes.of(q.Scope), u.operations.of(q.Operation)}
+	return asker{u.scope(q.Scope), u.operation(q.Operation)}
 }
 
-// refused counts a refusal; the zero asker is of no refused call.
-func (a asker) refused() {
-	if a.scope != nil {
-		here := striped.Here()
-		a.scope.refused[here].n.Add(1)
-		a.operation.refused[here].n.Add(1)
+func (u *usage) scope(name string) *usageCount {
+	c, displaced := u.scopes.of(name)
+	if displaced != nil && u.displaced != nil {
+		u.displaced(*displaced, c)
 	}
+	return c
+}
+
+func (u *usage) operation(name string) *usageCount {
+	c, _ := u.operations.of(name)
+	return c
+}
+
+// renewing counts a renewal that was begun.
+func (u *usage) renewing(q *decide.Request) {
+	a := u.of(q)
+	a.scope.renewals.Add(1)
+	a.operation.renewals.Add(1)
+}
+
+// hits are the calls that the cache answered with a token of the sort.
+func (u *usage) hits(sort int) int64 {
+	return u.scopes.hits(sort) + u.others.now().hits[sort]
+}
+
+// refused counts a refusal.
+func (a asker) refused() {
+	here := striped.Here()
+	a.scope.cells[here].refused.Add(1)
+	a.operation.cells[here].refused.Add(1)
+}
+
+// unrefused takes back what refused counted.
+func (a asker) unrefused() {
+	a.scope.cells[0].refused.Add(-1)
+	a.operation.cells[0].refused.Add(-1)
+}
+
+// Sorts of hits.
+const (
+	hitCached = iota
+	hitPersonal
+	hitSorts
+)
+
+var hitReasons = [hitSorts]Reason{ReasonCached, ReasonPersonal}
+
+// uses is what a name counts.
+type uses struct {
+	refused, renewals int64
+	hits              [hitSorts]int64
+}
+
+// plus adds n times another.
+func (t uses) plus(n int64, o uses) uses {
+	t.refused, t.renewals = t.refused+n*o.refused, t.renewals+n*o.renewals
+	for sort := range t.hits {
+		t.hits[sort] += n * o.hits[sort]
+	}
+	return t
+}
+
+func (t uses) total() int64 { return t.refused + t.renewals + t.hits[hitCached] + t.hits[hitPersonal] }
+
+func (t uses) usage(name string, acquisitions int) Usage {
+	return Usage{Name: name, Acquisitions: acquisitions, Renewals: t.renewals, Refused: t.refused, Hits: t.hits[hitCached] + t.hits[hitPersonal]}
 }
 
 // usageTable counts by name for a bounded number of names. One that comes when the table is full takes the place of the
@@ -61,45 +135,73 @@ func (a asker) refused() {
 type usageTable struct {
 	mu     sync.Mutex // guards what follows
 	byName map[string]*usageCount
-	rest   int64 // refused
+	rest   uses
+	last   string // the name that came last into a full table
+	floor  int64  // at least what every other name counts
 }
 
 // usageCount is the place of a name. It is not emptied for the next name but counts on from what it held: a call that still
 // counts for the one before must not lose its count.
 type usageCount struct {
-	refused [striped.Stripes]struct {
-		n atomic.Int64
-		_ [120]byte // two cache lines each: processors fetch them in pairs
+	cells [striped.Stripes]struct {
+		refused atomic.Int64
+		hits    [hitSorts]atomic.Int64
+		_       [104]byte // two cache lines each: processors fetch them in pairs
 	}
-	held int64 // by the names before; guarded by usageTable.mu
+	renewals atomic.Int64
+	held     uses // by the names before; guarded by usageTable.mu
 }
 
-func (c *usageCount) now() (refused int64) {
-	for i := range c.refused {
-		refused += c.refused[i].n.Load()
+// hit counts a call that the cache answered, and returns how many of its sort the stripe has counted.
+func (c *usageCount) hit(sort int) int64 { return c.cells[striped.Here()].hits[sort].Add(1) }
+
+// undo takes back what hit counted.
+func (c *usageCount) undo(sort int) { c.cells[0].hits[sort].Add(-1) }
+
+func (c *usageCount) now() uses {
+	t := uses{renewals: c.renewals.Load()}
+	for i := range c.cells {
+		t.refused += c.cells[i].refused.Load()
+		for sort := range t.hits {
+			t.hits[sort] += c.cells[i].hits[sort].Load()
+		}
 	}
-	return refused - c.held
+	return t.plus(-1, c.held)
 }
 
-// of returns the place of a name, if need be that of another.
-func (t *usageTable) of(name string) *usageCount {
+// of returns the place of a name, if need be that of another, which it names.
+func (t *usageTable) of(name string) (place *usageCount, displaced *string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if c := t.placeLocked(name); c != nil {
-		return c
+		return c, nil
 	}
-	least, used := "", int64(-1)
-	for other, c := range t.byName {
-		if n := c.now(); used < 0 || n < used {
-			least, used = other, n
-		}
-	}
+	least := t.leastLocked()
 	c := t.byName[least]
 	delete(t.byName, least)
-	t.byName[name] = c
-	t.rest += used
-	c.held += used
-	return c
+	name = strings.Clone(name)
+	t.byName[name], t.last = c, name
+	count := c.now()
+	t.rest, c.held = t.rest.plus(1, count), c.held.plus(1, count)
+	return c, &least
+}
+
+// leastLocked returns the name that counts least. Counts grow, so it is the one that came last as long as that counts no
+// more than the second least did when all were looked at: in a flood of names only the first looks at all. t.mu is held.
+func (t *usageTable) leastLocked() (least string) {
+	if c := t.byName[t.last]; c != nil && c.now().total() <= t.floor {
+		return t.last
+	}
+	used := int64(math.MaxInt64)
+	t.floor = used
+	for name, c := range t.byName {
+		n := c.now().total()
+		if n < used {
+			least, used, n = name, n, used
+		}
+		t.floor = min(t.floor, n)
+	}
+	return least
 }
 
 // placeLocked returns the place of a name that has one, or a free one; nil: there is none. t.mu is held.
@@ -110,17 +212,27 @@ func (t *usageTable) placeLocked(name string) *usageCount {
 			t.byName = map[string]*usageCount{}
 		}
 		c = new(usageCount)
-		t.byName[name] = c
+		t.byName[strings.Clone(name)] = c
 	}
 	return c
 }
 
-// stats merges the counts with the acquisitions that the state knows.
-func (t *usageTable) stats(acquisitions map[string]int, unnamed int) []Usage {
+func (t *usageTable) hits(sort int) int64 {
 	t.mu.Lock()
-	all, rest := make([]Usage, 0, len(t.byName)), Usage{Rest: true, Acquisitions: unnamed, Refused: t.rest}
+	defer t.mu.Unlock()
+	n := t.rest.hits[sort]
+	for _, c := range t.byName {
+		n += c.now().hits[sort]
+	}
+	return n
+}
+
+// stats merges the counts with the acquisitions that the state knows. others belongs to the rest.
+func (t *usageTable) stats(acquisitions map[string]int, unnamed int, others uses) []Usage {
+	t.mu.Lock()
+	all, rest := make([]Usage, 0, len(t.byName)), t.rest.plus(1, others).usage("", unnamed)
 	for name, c := range t.byName {
-		all = append(all, Usage{Name: name, Acquisitions: acquisitions[name], Refused: c.now()})
+		all = append(all, c.now().usage(name, acquisitions[name]))
 	}
 	for name, n := range acquisitions {
 		if t.byName[name] == nil {
@@ -129,17 +241,22 @@ func (t *usageTable) stats(acquisitions map[string]int, unnamed int) []Usage {
 	}
 	t.mu.Unlock()
 	slices.SortFunc(all, func(a, b Usage) int {
-		return cmp.Or(cmp.Compare(b.Acquisitions, a.Acquisitions), cmp.Compare(b.Refused, a.Refused), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(b.Acquisitions, a.Acquisitions), cmp.Compare(b.Renewals, a.Renewals), cmp.Compare(b.Refused, a.Refused), cmp.Compare(b.Hits, a.Hits), cmp.Compare(a.Name, b.Name))
 	})
 	for len(all) > usageShown {
-		last := all[len(all)-1]
-		rest.Acquisitions, rest.Refused = rest.Acquisitions+last.Acquisitions, rest.Refused+last.Refused
+		rest.add(all[len(all)-1])
 		all = all[:len(all)-1]
 	}
-	if rest != (Usage{Rest: true}) {
+	if rest != (Usage{}) {
+		rest.Rest = true
 		all = append(all, rest)
 	}
 	return all
+}
+
+// add adds what another asks for.
+func (u *Usage) add(o Usage) {
+	u.Acquisitions, u.Renewals, u.Refused, u.Hits = u.Acquisitions+o.Acquisitions, u.Renewals+o.Renewals, u.Refused+o.Refused, u.Hits+o.Hits
 }
 
 // stats says who uses the budget.
@@ -155,7 +272,7 @@ func (u *usage) stats(v *decide.Input, now timeline.Instant) UsageStats {
 			operations[a.Operation]++
 		}
 	}
-	return UsageStats{Scopes: u.scopes.stats(scopes, unnamed), Operations: u.operations.stats(operations, unnamed)}
+	return UsageStats{Scopes: u.scopes.stats(scopes, unnamed, u.others.now()), Operations: u.operations.stats(operations, unnamed, uses{})}
 }
 
 // MinuteStats are the answers of this process in one minute, to about a second.

@@ -170,3 +170,16 @@ func TestEvidenceIsShown(t *testing.T) {
 	require.NotNil(t, link)
 	assert.Contains(t, text(ask(guardui.New(s.Guard), "/"+link[1]).Body.String()), "get quota")
 }
+
+// Where accounts are renewed, who had them renewed is shown beside who used the budget.
+func TestWhoRenews(t *testing.T) {
+	g, clock, _ := guests(t, tokenguard.NewMemoryStore())
+	for _, caller := range []string{"signup", "billing", "billing"} {
+		_, err := g.Acquire(t.Context(), tokenguard.Request{Scope: "eu", Caller: caller})
+		require.NoError(t, err)
+		clock.Advance(58 * time.Minute)
+	}
+	body := text(ask(guardui.New(g), "/").Body.String())
+	assert.Contains(t, body, "By scope Scope Acquisitions, 24 h Renewals Refused From the cache eu 1 2 0 0")
+	assert.Contains(t, body, "By operation Operation Acquisitions, 24 h Renewals Refused signup 1 0 0 billing 0 2 0")
+}

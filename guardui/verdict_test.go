@@ -221,6 +221,6 @@ func TestWhoUsesTheBudget(t *testing.T) {
 		require.Error(t, err)
 	}
 	body := text(ask(page, "/").Body.String())
-	assert.Contains(t, body, "By scope Scope Acquisitions, 24 h Refused eu 1 0 us 0 2")
+	assert.Contains(t, body, "By scope Scope Acquisitions, 24 h Refused From the cache eu 1 0 2 us 0 2 0")
 	assert.Contains(t, body, "By operation Operation Acquisitions, 24 h Refused billing 1 0 search 0 2")
 }

@@ -145,6 +145,9 @@ var (
 	scopeAcquisitions     = desc("scope_acquisitions", "Acquisitions that the day window counts, of every process on the state, by scope: the first few and the rest; only WithUsage.", "scope")
 	scopeRefusals         = desc("scope_refusals", "Refused calls of this process, by scope: the first few and the rest; only WithUsage.", "scope")
 	operationAcquisitions = desc("operation_acquisitions", "Acquisitions that the day window counts, of every process on the state, by operation: the first few and the rest; only WithUsage.", "operation")
+	scopeRenewals         = desc("scope_renewals", "Renewals that this process began, by scope: the first few and the rest; only WithUsage.", "scope")
+	scopeHits             = desc("scope_hits", "Calls of this process that the cache answered, by scope: the first few and the rest; only WithUsage.", "scope")
+	operationRenewals     = desc("operation_renewals", "Renewals that this process began, by operation: the first few and the rest; only WithUsage.", "operation")
 	operationRefusals     = desc("operation_refusals", "Refused calls of this process, by operation: the first few and the rest; only WithUsage.", "operation")
 )
 
@@ -152,7 +155,7 @@ var descs = []*prometheus.Desc{calls, refusals, acquisitions, outcomes, used, li
 	nextAllowed, lastSuccess, expiry, exhaustion, confidence, level, brier, storeUp,
 	shadow, candidateCalls, differences, candidateStarts,
 	renewals, renewalUsed, renewalLimit, renewalFailures, nextRenewal, identities, unreplaced, lost,
-	scopeAcquisitions, scopeRefusals, operationAcquisitions, operationRefusals}
+	scopeAcquisitions, scopeRenewals, scopeRefusals, scopeHits, operationAcquisitions, operationRenewals, operationRefusals}
 
 // Describe implements prometheus.Collector.
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
@@ -275,23 +278,35 @@ func (m *Metrics) collectUsage(ch chan<- prometheus.Metric, guard string, u toke
 	if m.usage == 0 {
 		return
 	}
+	type figure struct {
+		desc *prometheus.Desc
+		of   func(tokenguard.Usage) float64
+	}
+	acquired := func(u tokenguard.Usage) float64 { return float64(u.Acquisitions) }
+	renewed := func(u tokenguard.Usage) float64 { return float64(u.Renewals) }
+	refused := func(u tokenguard.Usage) float64 { return float64(u.Refused) }
+	hits := func(u tokenguard.Usage) float64 { return float64(u.Hits) }
 	for _, by := range []struct {
-		acquisitions, refused *prometheus.Desc
-		all                   []tokenguard.Usage
-	}{{scopeAcquisitions, scopeRefusals, u.Scopes}, {operationAcquisitions, operationRefusals, u.Operations}} {
-		var rest tokenguard.Usage
-		send := func(name string, u tokenguard.Usage) {
-			ch <- prometheus.MustNewConstMetric(by.acquisitions, prometheus.GaugeValue, float64(u.Acquisitions), guard, name)
-			ch <- prometheus.MustNewConstMetric(by.refused, prometheus.GaugeValue, float64(u.Refused), guard, name)
-		}
-		for i, one := range by.all {
-			if i < m.usage && !one.Rest {
-				send(label(one.Name), one)
-				continue
+		all     []tokenguard.Usage
+		figures []figure
+	}{
+		{u.Scopes, []figure{{scopeAcquisitions, acquired}, {scopeRenewals, renewed}, {scopeRefusals, refused}, {scopeHits, hits}}},
+		{u.Operations, []figure{{operationAcquisitions, acquired}, {operationRenewals, renewed}, {operationRefusals, refused}}},
+	} {
+		for _, f := range by.figures {
+			var rest float64
+			send := func(name string, v float64) {
+				ch <- prometheus.MustNewConstMetric(f.desc, prometheus.GaugeValue, v, guard, name)
 			}
-			rest.Acquisitions, rest.Refused = rest.Acquisitions+one.Acquisitions, rest.Refused+one.Refused
+			for i, one := range by.all {
+				if i < m.usage && !one.Rest {
+					send(label(one.Name), f.of(one))
+					continue
+				}
+				rest += f.of(one)
+			}
+			send("(rest)", rest)
 		}
-		send("(rest)", rest)
 	}
 }
 

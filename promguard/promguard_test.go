@@ -305,8 +305,8 @@ func TestDashboardOfTwoInstances(t *testing.T) {
 // pass for the rest.
 func TestUsage(t *testing.T) {
 	s := tokenguard.Stats{Guard: "shop", Usage: tokenguard.UsageStats{
-		Scopes:     []tokenguard.Usage{{Name: "(rest)", Acquisitions: 5, Refused: 1}, {Acquisitions: 4}, {Name: "us", Acquisitions: 3}, {Rest: true, Acquisitions: 2, Refused: 7}},
-		Operations: []tokenguard.Usage{{Name: "checkout", Acquisitions: 14, Refused: 8}}}}
+		Scopes:     []tokenguard.Usage{{Name: "(rest)", Acquisitions: 5, Refused: 1, Hits: 900}, {Acquisitions: 4}, {Name: "us", Acquisitions: 3, Hits: 30}, {Rest: true, Acquisitions: 2, Renewals: 1, Refused: 7, Hits: 4}},
+		Operations: []tokenguard.Usage{{Name: "checkout", Acquisitions: 14, Renewals: 3, Refused: 8}}}}
 	m := promguard.New(promguard.WithUsage(2))
 	m.Add(&metricsdoc.Fixed{Is: s})
 	assert.NoError(t, testutil.CollectAndCompare(m, strings.NewReader(`
@@ -319,7 +319,21 @@ tokenguard_scope_acquisitions{guard="shop",scope="(rest)"} 5
 # TYPE tokenguard_operation_refusals gauge
 tokenguard_operation_refusals{guard="shop",operation="(rest)"} 0
 tokenguard_operation_refusals{guard="shop",operation="checkout"} 8
-`), "tokenguard_scope_acquisitions", "tokenguard_operation_refusals"))
+# HELP tokenguard_scope_hits Calls of this process that the cache answered, by scope: the first few and the rest; only WithUsage.
+# TYPE tokenguard_scope_hits gauge
+tokenguard_scope_hits{guard="shop",scope="\"(rest)\""} 900
+tokenguard_scope_hits{guard="shop",scope="(none)"} 0
+tokenguard_scope_hits{guard="shop",scope="(rest)"} 34
+# HELP tokenguard_scope_renewals Renewals that this process began, by scope: the first few and the rest; only WithUsage.
+# TYPE tokenguard_scope_renewals gauge
+tokenguard_scope_renewals{guard="shop",scope="\"(rest)\""} 0
+tokenguard_scope_renewals{guard="shop",scope="(none)"} 0
+tokenguard_scope_renewals{guard="shop",scope="(rest)"} 1
+# HELP tokenguard_operation_renewals Renewals that this process began, by operation: the first few and the rest; only WithUsage.
+# TYPE tokenguard_operation_renewals gauge
+tokenguard_operation_renewals{guard="shop",operation="(rest)"} 0
+tokenguard_operation_renewals{guard="shop",operation="checkout"} 3
+`), "tokenguard_scope_acquisitions", "tokenguard_operation_refusals", "tokenguard_scope_hits", "tokenguard_scope_renewals", "tokenguard_operation_renewals"))
 
 	quiet := promguard.New()
 	quiet.Add(&metricsdoc.Fixed{Is: s})

@@ -95,7 +95,7 @@ func change(v reflect.Value) {
 }
 
 // Usage is of one scope and one operation.
-var Usage = tokenguard.UsageStats{Scopes: []tokenguard.Usage{{Name: "eu", Acquisitions: 1, Refused: 1}}, Operations: []tokenguard.Usage{{Name: "checkout", Acquisitions: 1, Refused: 1}}}
+var Usage = tokenguard.UsageStats{Scopes: []tokenguard.Usage{{Name: "eu", Acquisitions: 1, Renewals: 1, Refused: 1, Hits: 1}}, Operations: []tokenguard.Usage{{Name: "checkout", Acquisitions: 1, Renewals: 1, Refused: 1}}}
 
 // Fixed is a source whose Stats are set.
 type Fixed struct{ Is tokenguard.Stats }
