@@ -29,10 +29,7 @@ func now(r inspected) []change {
 	say := func(format string, args ...any) []change {
 		return []change{{At: at, Event: "watching", Text: fmt.Sprintf(format, args...)}}
 	}
-	switch {
-	case r.Problem != "":
-		return say("%s", r.Problem)
-	case !r.Exists:
+	if !r.Exists {
 		return say("there is no state yet")
 	}
 	s := short(r)

@@ -41,6 +41,7 @@ var endings = map[string][]exitCode{
 	},
 	"watch": {
 		{0, "the time or the number of changes is over, or a signal"},
+		{exitFault, "the state is damaged, lost, of a newer version or none of ours: at the start, or still at the end"},
 		wrongUsage, noState,
 	},
 	"serve": {

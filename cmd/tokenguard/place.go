@@ -142,15 +142,24 @@ func (p *place) look(ctx context.Context) (r inspected, err error) {
 // standing is look for a command that needs a state that is there and whole.
 func (p *place) standing(ctx context.Context) (inspected, error) {
 	r, err := p.look(ctx)
+	if err == nil {
+		err = problemOf(p, r)
+	}
 	switch {
 	case err != nil:
 		return r, err
-	case r.Problem != "":
-		return r, &exitError{exitFault, fmt.Errorf("tokenguard: %s: %s", p, r.Problem)}
 	case !r.Exists:
 		return r, &exitError{exitFault, fmt.Errorf("tokenguard: %s: there is no state yet", p)}
 	}
 	return r, nil
+}
+
+// problemOf is what is wrong with a state that could be looked at; nil: nothing.
+func problemOf(p *place, r inspected) error {
+	if r.Problem == "" {
+		return nil
+	}
+	return &exitError{exitFault, fmt.Errorf("tokenguard: %s: %s", p, r.Problem)}
 }
 
 // guard opens the state as a guard that never acquires.

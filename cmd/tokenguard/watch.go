@@ -22,7 +22,8 @@ func watchCommand() *cobra.Command {
 		Short: "Follow what changes in a state, live",
 		Long: `Watch prints a line for everything that changes in a state, whichever process changed it: acquisitions that start and
 end, tokens that come, wear out or are rejected, limits that close and open, a state that is lost. It begins with what is
-known now, changes nothing, and ends with Ctrl-C. Calls that a process answers from its cache leave no trace in the
+known now, changes nothing, and ends with Ctrl-C. A state that is damaged at the start, or at the end, is an error; in
+between it is a change like others, since the next guard may mend it. Calls that a process answers from its cache leave no trace in the
 state: services have them on their own page and in their log.`,
 		Example: `  tokenguard watch --name my-api
   tokenguard watch --name my-api --redis redis://localhost:6379/0 --json | jq .event`,
@@ -59,10 +60,13 @@ state: services have them on their own page and in their log.`,
 	return cmd
 }
 
-// watch hands over what changes until ctx ends or take returns false. A state that cannot be read is said once; if it
-// cannot be read at the start, it is an error.
+// watch hands over what changes until ctx ends or take returns false. A state that is damaged or cannot be read is said
+// once; if it is so at the start, or still at the end, that is an error.
 func watch(ctx context.Context, p *place, every time.Duration, take func(change) (more bool, err error)) error {
 	last, err := p.look(ctx)
+	if err == nil {
+		err = problemOf(p, last)
+	}
 	if err != nil {
 		return err
 	}
@@ -77,11 +81,11 @@ func watch(ctx context.Context, p *place, every time.Duration, take func(change)
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	broken := false
+	var standing, broken error // what is wrong with the state since the last look; that it could not be read
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return standing
 		case _, ok := <-hints:
 			if !ok {
 				hints = nil // ctx ends, or there is none to be had: the ticker goes on
@@ -93,21 +97,25 @@ func watch(ctx context.Context, p *place, every time.Duration, take func(change)
 		var changes []change
 		switch {
 		case ctx.Err() != nil:
-			return nil
-		case err != nil && !broken:
+			return standing
+		case err != nil && broken == nil:
 			changes = []change{{At: time.Now(), Event: "unreadable", Text: err.Error()}}
 		case err == nil:
 			changes = compare(last, next)
-			if broken {
+			if broken != nil {
 				changes = append([]change{{At: time.Now(), Event: "readable", Text: "the state can be read again"}}, changes...)
 			}
 			next.Losses = max(next.Losses, last.Losses) // a damaged file does not tell
 			last = next
 		}
-		broken = err != nil
+		if standing, broken = err, err; err == nil {
+			standing = problemOf(p, last)
+		}
 		for _, c := range changes {
-			if more, err := take(c); err != nil || !more {
+			if more, err := take(c); err != nil {
 				return err
+			} else if !more {
+				return standing
 			}
 		}
 	}
