@@ -38,7 +38,7 @@ func Conservative() Config {
 			MaxKeyBackoff:      24 * time.Hour,
 		},
 		Cache:     CacheConfig{TTL: 3600 * time.Second, MaxTokens: 100, CleanupInterval: 300 * time.Second},
-		Dedup:     DedupConfig{Window: 300 * time.Second, Similarity: 0.8, MaxConcurrent: 3},
+		Dedup:     DedupConfig{Window: 300 * time.Second, Similarity: 0.8, MaxConcurrent: 3, MaxWaiters: 1 << 17},
 		Manager:   ManagerConfig{MinTokenAge: 30 * time.Minute, RecentWindow: 5 * time.Minute, Confirmation: time.Minute},
 		Predictor: PredictorConfig{Confidence: 0.7, SlowResponse: 5 * time.Second},
 	}
@@ -134,6 +134,7 @@ var configFields = jsonconfig.Table[Config]{
 		{Path: "cache.strict", At: func(c *Config) any { return &c.Cache.Strict }},
 		{Path: "dedup.dedup_window", At: func(c *Config) any { return &c.Dedup.Window }, Max: maxPause},
 		{Path: "dedup.max_concurrent_requests", At: func(c *Config) any { return &c.Dedup.MaxConcurrent }, Max: 100},
+		{Path: "dedup.max_waiters", At: func(c *Config) any { return &c.Dedup.MaxWaiters }, Max: 1 << 20},
 		{Path: "dedup.similarity_threshold", At: func(c *Config) any { return &c.Dedup.Similarity }, Max: 1},
 		{Path: "manager.min_token_age", At: func(c *Config) any { return &c.Manager.MinTokenAge }, Max: maxPause},
 		{Path: "manager.recent_window", At: func(c *Config) any { return &c.Manager.RecentWindow }, Max: maxPause},

@@ -103,6 +103,7 @@ func TestBounds(t *testing.T) {
 		"cache.cleanup_interval":           "a duration above 0 up to 24h0m0s",
 		"dedup.dedup_window":               "a duration above 0 up to 24h0m0s",
 		"dedup.max_concurrent_requests":    "a whole number from 1 to 100",
+		"dedup.max_waiters":                "a whole number from 1 to 1048576",
 		"dedup.similarity_threshold":       "a number above 0 up to 1",
 		"manager.min_token_age":            "a duration above 0 up to 24h0m0s",
 		"manager.recent_window":            "a duration above 0 up to 24h0m0s",

@@ -18,7 +18,7 @@ const everyField = `{
 		"max_backoff": 7200, "key_backoff_base": "1m30s", "max_key_backoff": 300, "consecutive_failure_backoff": true
 	},
 	"cache": {"cache_ttl": "2h30m", "max_cache_size": 5, "cleanup_interval": 1e-9, "strict": true},
-	"dedup": {"dedup_window": 64.1, "max_concurrent_requests": 100, "similarity_threshold": 1},
+	"dedup": {"dedup_window": 64.1, "max_concurrent_requests": 100, "max_waiters": 7, "similarity_threshold": 1},
 	"manager": {"min_token_age": "1ns", "recent_window": 86400, "confirmation": 30, "replace_spent_early": true,
 		"quota_period": "daily 0:30 UTC-08:00"},
 	"predictor": {"confidence": 0.99, "slow_response": 1}
@@ -28,7 +28,7 @@ var everyFieldSet = Config{
 	RateLimit: RateLimits{MaxRequestsPerHour: 4, MaxRequestsPerDay: 21, MinInterval: 500 * time.Millisecond,
 		FailureBackoffBase: time.Minute, MaxBackoff: 2 * time.Hour, KeyBackoffBase: 90 * time.Second, MaxKeyBackoff: 5 * time.Minute},
 	Cache:     CacheConfig{TTL: 150 * time.Minute, MaxTokens: 5, CleanupInterval: 1, Strict: true},
-	Dedup:     DedupConfig{Window: 64100 * time.Millisecond, Similarity: 1, MaxConcurrent: 100},
+	Dedup:     DedupConfig{Window: 64100 * time.Millisecond, Similarity: 1, MaxConcurrent: 100, MaxWaiters: 7},
 	Manager:   ManagerConfig{MinTokenAge: 1, RecentWindow: 24 * time.Hour, Confirmation: 30 * time.Second, ReplaceSpentEarly: true, QuotaPeriod: Daily(0, 30, time.FixedZone("UTC-08:00", -8*3600))},
 	Predictor: PredictorConfig{Confidence: 0.99, SlowResponse: time.Second},
 }

@@ -22,6 +22,9 @@ type DedupConfig struct {
 	// MaxConcurrent is how many acquisitions of different keys may run at once over the store: 1 to 100, default 3
 	// (max_concurrent_requests).
 	MaxConcurrent int
+	// MaxWaiters is how many callers may wait in one guard for acquisitions and renewals, those that started them included:
+	// 1 to 1048576, default 131072 (max_waiters). A caller beyond is refused at once (too_many_waiters).
+	MaxWaiters int
 }
 
 // DedupStats is the dedup filter.

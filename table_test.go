@@ -328,9 +328,9 @@ func TestTooManyWaiters(t *testing.T) {
 	v := scene{more: func(d *ledger.Document) {
 		d.Charged(ledger.Attempt{ID: "a", Start: at(-0.1), End: at(0.4), Running: true})
 	}}.view(t)
-	v.Waiters = decide.MaxWaiters - 1
+	v.Waiters = v.Policy.Dedup.MaxWaiters - 1
 	require.Equal(t, decide.AnswerWait, v.Decide(t0).Answer)
-	v.Waiters = decide.MaxWaiters
+	v.Waiters = v.Policy.Dedup.MaxWaiters
 	rl := v.Decide(t0)
 	assert.Equal(t, decide.ReasonTooManyWaiters, rl.Reason)
 	assert.Equal(t, at(5.4), v.RetryAt(t0), "after the lease and the interval")

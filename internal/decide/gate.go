@@ -6,9 +6,6 @@ import (
 
 // Step 3. One acquisition per key at a time over the store, and few of different keys; the others wait.
 
-// MaxWaiters bounds the callers that wait in one guard.
-const MaxWaiters = 1 << 17
-
 func (in *Input) Gate(t timeline.Instant) Decision {
 	out := Decision{Step: StepGate, Answer: AnswerPass, Limit: in.Policy.Dedup.MaxConcurrent}
 	var first timeline.Instant = timeline.Never
@@ -27,8 +24,8 @@ func (in *Input) Gate(t timeline.Instant) Decision {
 		out.Answer, out.Reason, out.Until = AnswerWait, ReasonJoined, first
 		out.Place = true
 	}
-	if out.Answer == AnswerWait && in.Waiters >= MaxWaiters {
-		out.Answer, out.Reason, out.Count, out.Limit = AnswerRefuse, ReasonTooManyWaiters, in.Waiters, MaxWaiters
+	if most := in.Policy.Dedup.MaxWaiters; out.Answer == AnswerWait && in.Waiters >= most {
+		out.Answer, out.Reason, out.Count, out.Limit = AnswerRefuse, ReasonTooManyWaiters, in.Waiters, most
 	}
 	return out
 }

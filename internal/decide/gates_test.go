@@ -116,9 +116,9 @@ func TestGate(t *testing.T) {
 	d = i.Gate(t0)
 	assert.False(t, d.Place)
 	assert.Equal(t, in(32*second), d.Until)
-	i.Waiters = MaxWaiters - 1
+	i.Waiters = i.Policy.Dedup.MaxWaiters - 1
 	assert.Equal(t, AnswerWait, i.Gate(t0).Answer)
-	i.Waiters = MaxWaiters
+	i.Waiters = i.Policy.Dedup.MaxWaiters
 	assert.Equal(t, ReasonTooManyWaiters, i.Gate(t0).Reason)
 }
 

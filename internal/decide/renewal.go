@@ -97,9 +97,9 @@ func (in *Input) Renewal(t timeline.Instant) Decision {
 	if l := i.Lease; l.ID != "" && t < l.End {
 		d := out
 		d.Answer, d.Reason, d.Since, d.Until, d.Owner = AnswerWait, ReasonJoined, l.Start, l.End, l.Owner
-		if in.Waiters >= MaxWaiters {
+		if most := in.Policy.Dedup.MaxWaiters; in.Waiters >= most {
 			d = refuse(ReasonTooManyWaiters, l.End)
-			d.Count, d.Limit = in.Waiters, MaxWaiters
+			d.Count, d.Limit = in.Waiters, most
 		}
 		return d
 	}

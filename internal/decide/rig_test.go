@@ -28,7 +28,7 @@ func asked() *Input {
 		Policy: &ledger.Policy{
 			RateLimit:      ledger.LimitPolicy{MaxRequestsPerHour: 5, MaxRequestsPerDay: 20, MinInterval: minute, FailureBackoffBase: minute, MaxBackoff: hour, KeyBackoffBase: hour, MaxKeyBackoff: 24 * hour},
 			Cache:          ledger.CachePolicy{TTL: hour, MaxTokens: 100, CleanupInterval: 5 * minute},
-			Dedup:          ledger.DedupPolicy{Window: 5 * minute, Similarity: 0.8, MaxConcurrent: 2},
+			Dedup:          ledger.DedupPolicy{Window: 5 * minute, Similarity: 0.8, MaxConcurrent: 2, MaxWaiters: 1000},
 			Manager:        ledger.ManagerPolicy{MinTokenAge: 30 * minute, RecentWindow: 10 * minute, Confirmation: minute},
 			Predictor:      ledger.PredictorPolicy{Confidence: 0.7, SlowResponse: 5 * second},
 			RequestTimeout: 25 * second,

@@ -66,7 +66,7 @@ func (f Field[C]) Bound() string {
 	case *bool:
 		return "true or false"
 	case *int:
-		return fmt.Sprintf("a whole number from 1 to %g", f.Max)
+		return fmt.Sprintf("a whole number from 1 to %.0f", f.Max)
 	case Text:
 		return f.Form
 	case *time.Duration:

@@ -54,6 +54,7 @@ type DedupPolicy struct {
 	Window        time.Duration
 	Similarity    float64
 	MaxConcurrent int
+	MaxWaiters    int // in one guard
 }
 
 // ManagerPolicy sets the rules on replacing a token.

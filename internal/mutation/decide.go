@@ -32,7 +32,7 @@ var decideFaults = []fault{
 	// The gate.
 	{decideDir + "gate.go", "if a.Scope == in.Request.Scope {", "if a.Scope != in.Request.Scope {", "one acquisition of a scope at a time"},
 	{decideDir + "gate.go", "out.Count >= out.Limit", "out.Count > out.Limit", "MaxConcurrent acquisitions at a time"},
-	{decideDir + "gate.go", "in.Waiters >= MaxWaiters", "in.Waiters > MaxWaiters", "waiters are bounded"},
+	{decideDir + "gate.go", "in.Waiters >= most", "in.Waiters > most", "waiters are bounded"},
 	{decideDir + "gate.go", "if !a.InProgress(t) {", "if !a.Running {", "the gate opens when a lease has passed"},
 
 	// The cache.
