@@ -4,16 +4,17 @@ import "strings"
 
 // Error codes of the services that issue and renew tokens, where their words
 // alone would be read as something else or as nothing. Sources: RFC 6749
-// section 5.2 and RFC 6750 section 3.1; Firebase Authentication's REST API;
+// section 5.2, RFC 6750 section 3.1 and RFC 8628 section 3.5; Firebase Authentication's REST API;
 // Supabase Auth (GoTrue); Amazon Cognito's API reference.
 //
 // invalid_client and a wrong API key stay what they are elsewhere, auth_invalid:
 // Judge says that they are the application's own, which no new token replaces.
 var codeTable = []struct{ of, class, codes string }{
-	{"OAuth 2.0", AuthInvalid, "invalid_grant|invalid_token|invalid_client"},
+	{"OAuth 2.0", AuthInvalid, "invalid_grant|invalid_token|invalid_client|expired_token"},
 	{"OAuth 2.0", Forbidden, "unauthorized_client|access_denied|insufficient_scope"},
 	{"OAuth 2.0", ClientError, "invalid_request|unsupported_grant_type|invalid_scope|unsupported_response_type"},
-	{"OAuth 2.0", Transient, "temporarily_unavailable"},
+	{"OAuth 2.0", Transient, "temporarily_unavailable|authorization_pending"},
+	{"OAuth 2.0", RateLimited, "slow_down"},
 	{"Firebase", RateLimited, "TOO_MANY_ATTEMPTS_TRY_LATER|RESET_PASSWORD_EXCEED_LIMIT|QUOTA_EXCEEDED_TRY_LATER"},
 	{"Firebase", Forbidden, "USER_DISABLED|OPERATION_NOT_ALLOWED|ADMIN_ONLY_OPERATION|PASSWORD_LOGIN_DISABLED|CAPTCHA_CHECK_FAILED|UNSUPPORTED_FIRST_FACTOR|" +
 		"BLOCKING_FUNCTION_ERROR_RESPONSE|UNAUTHORIZED_DOMAIN|REJECTED_CREDENTIAL"},

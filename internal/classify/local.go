@@ -10,12 +10,82 @@ import "strings"
 // not be started or of a local file.
 func neverSent(f *facts) bool {
 	text, ok := ownText(f)
-	return ok && (holdsOne(text, []string{
-		"dial tcp", "dial udp", "dial unix", "proxyconnect", "socks connect", "socks5", "SOCKS", "Proxy Authentication Required", "tls: ", "x509: ", ": lookup ",
-		"net/http: invalid header field", "http: invalid header", "invalid header field value", "invalid header field name", "unsupported protocol scheme",
-		"executable file not found", "fork/exec ", "exec: \"", "command not found", "no such host", "network is unreachable", "no route to host",
-		"unrecognized option", "unrecognised option", "invalid option -- ", "illegal option -- ", "unknown option: -",
-	}) || wrapsErrno(text) || endsInFileError(text))
+	return ok && (holdsOne(text, unsent) || wrapsErrno(text) || endsInFileError(text) || deniesFile(text) || isCurls(text) || isReasonPhrase(text))
+}
+
+// unsent are what clients say of a request that nobody answered. Sources: Go's
+// net, net/http, crypto/tls and os/exec, curl, and the usual clients of Python,
+// Node, Java, .NET and Rust.
+var unsent = []string{
+	"dial tcp", "dial udp", "dial unix", "proxyconnect", "socks connect", "socks5", "SOCKS", "tls: ", "x509: ", ": lookup ",
+	"net/http: ", "http: no Host", "http: nil ", "http: invalid header", "http: ContentLength=", "http: server gave HTTP response to HTTPS client", "http2: ",
+	"malformed HTTP ", "transport connection broken", "invalid header field value", "invalid header field name", "character in header content",
+	"unsupported protocol scheme", "missing protocol scheme", "invalid URL escape", "invalid character \" \" in host name", "response missing Location header",
+
+	"no such host", "No such host is known", "resolve host", "resolve proxy", "getaddrinfo", "ame or service not known", "emporary failure in name resolution",
+	"UnknownHostException", "failed to lookup address", "network is unreachable", "no route to host", "actively refused",
+	"ECONNREFUSED", "ECONNRESET", "ENOTFOUND", "EAI_AGAIN", "ETIMEDOUT", "EHOSTUNREACH", "EPIPE", "EPROTO",
+
+	"CERTIFICATE_VERIFY_FAILED", "ertificate verify failed", "SSLHandshakeException", "self signed certificate", "self-signed certificate",
+	"verify the first certificate", "local issuer certificate", "peer certificate", "remote certificate is invalid", "SSL connection could not be established",
+	"certificate's altnames", "'s certificate, issued by",
+
+	"roxy Authentication Required", "roxy authentication required", "ProxyError", "from proxy after CONNECT", "CONNECT tunnel failed", "Proxy CONNECT", "unnel connection failed",
+	"unneling socket could not be established", "tunnel through proxy", "tunneling failed", "proxy tunnel request", "unsuccessful tunnel",
+
+	"executable file not found", "fork/exec ", "exec: \"", "command not found", "EACCES", "ENOENT", "EPERM: ", "[Errno ", "(os error ", "Access to the path '",
+	"FileNotFoundException", "unrecognized option", "unrecognised option", "invalid option -- ", "illegal option -- ", "unknown option: -",
+}
+
+// isCurls reports an error of curl, or of what is built on it, that is not the
+// server's: "curl: (60) SSL certificate problem".
+func isCurls(text string) bool {
+	for _, mark := range []string{"curl: (", "cURL error "} {
+		_, after, found := strings.Cut(text, mark)
+		if !found {
+			continue
+		}
+		n := 0
+		for len(after) > 0 && after[0] >= '0' && after[0] <= '9' && n < 1000 {
+			n, after = 10*n+int(after[0]-'0'), after[1:]
+		}
+		switch n {
+		case 0, 9, 22, 67, 78, 79, 94: // what the server said: a status, a login, a path
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// isReasonPhrase reports a proxy's answer to CONNECT, of which net/http keeps
+// the reason phrase alone: Get "https://api.example.com/token": Forbidden.
+func isReasonPhrase(text string) bool {
+	at := strings.Index(text, " \"http")
+	if at < 0 {
+		return false
+	}
+	_, phrase, found := strings.Cut(text[at:], "\": ")
+	if !found || phrase == "" || len(phrase) > 40 {
+		return false
+	}
+	for i := range len(phrase) {
+		if c := phrase[i]; !isAlnum(c) && c != ' ' && c != '-' && c != '\'' {
+			return false
+		}
+	}
+	return true
+}
+
+// deniesFile reports a shell's or a program's "cat: /run/secrets/token: Permission denied": what an upstream denies too,
+// but not of a path on this machine.
+func deniesFile(text string) bool {
+	before, found := strings.CutSuffix(strings.TrimRight(text, " .\n"), ": Permission denied")
+	if !found {
+		return false
+	}
+	name := before[strings.LastIndexByte(before, ' ')+1:]
+	return strings.HasPrefix(name, "/") || strings.HasPrefix(name, "./") || strings.HasPrefix(name, "../") || strings.HasPrefix(name, "‘") || strings.HasPrefix(name, "'")
 }
 
 // endsInFileError reports a program's "cat: token.txt: No such file or directory": causes that only a file has, so that no
@@ -55,10 +125,20 @@ func endedBySignal(f *facts) bool {
 // another one than was expected, and nobody knows what it said.
 func unreadable(f *facts) bool {
 	text, ok := ownText(f)
-	return ok && holdsOne(text, []string{
-		"looking for beginning of", "unexpected end of JSON", "cannot unmarshal", "JSON.parse", "in JSON at position", "is not valid JSON", "JSONDecodeError",
-		"Expecting value: line", "XML syntax error", "unexpected token <", "Unexpected token", "invalid character '",
-	})
+	return ok && (holdsOne(text, undecoded) || len(text) <= 80 && holdsOne(text, []string{
+		"in response", "in the response", "from response", "from the response", "esponse has no ", "esponse without ", "esponse contains no ", "mpty response", "token is empty", "mpty token",
+	}))
+}
+
+// undecoded are what decoders say: Go's, and the usual ones of Python, Node,
+// Java, .NET, Rust, Ruby and PHP.
+var undecoded = []string{
+	"looking for beginning of", "nexpected end of JSON", "cannot unmarshal", "json: ", "jsontext: ", "invalid character '", "XML syntax error",
+	"illegal base64 data", "encoding/hex: ", "strconv.", "parsing time \"", "gzip: ", "zlib: ", "flate: ", "proto: ", "proto:\u00a0", "yaml: ", "toml: ", "mime: ", "msgpack",
+	"JSON.parse", "in JSON at position", "is not valid JSON", "alformed JSON", "JSONDecodeError", "Expecting value: line", "Expecting property name", "Extra data: line",
+	"unexpected token ", "Unexpected token", "JsonParseException", "JsonSyntaxException", "JSONException", "JsonException", "JsonReaderException", "ParserError",
+	"is an invalid start of a value", "expected value at line", "missing field `", "invalid type: ", "json_decode", "jq: ", "numeric literal at line",
+	"KeyError:", "Cannot read propert", "has no attribute '",
 }
 
 // ownText is the text if no status and no envelope says that an upstream spoke.

@@ -2,6 +2,7 @@ package classify
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -177,6 +178,12 @@ func (ev *evidence) code() *rule {
 		return nil
 	}
 	ev.oauth = true
+	switch {
+	case ev.in.StatusCode == 407:
+		return nil // the proxy's own words
+	case strings.HasSuffix(r.code, " of OAuth 2.0") && (ev.in.StatusCode >= 500 || ev.in.StatusCode == 0 && (ev.inText >= 500 || holdsOne(ev.in.Text, serversOwnStatus))):
+		return serversCode
+	}
 	if ev.status() >= 500 || r.code == invalidRequestCode && (ev.status() != 400 || ev.says(loggedOut)) || permits(r.class) && ev.says(notToken|wall|either|manyCalls) {
 		return nil
 	}
@@ -191,6 +198,11 @@ func (ev *evidence) code() *rule {
 
 // invalidRequestCode is used by others, too, and for anything.
 const invalidRequestCode = "invalid_request of OAuth 2.0"
+
+var serversOwnStatus = []string{"500 Internal Server Error", "502 Bad Gateway", "503 Service Unavailable", "504 Gateway Time"}
+
+// serversCode: a token endpoint that fails cannot know what it says of a grant.
+var serversCode = &rule{class: Transient, code: "an error code of OAuth 2.0 under a server's own status"}
 
 var invalidRequest = &rule{class: ClientError, code: "a code for a credential whose description is of a parameter"}
 
