@@ -326,6 +326,46 @@ func TestStatedPauses(t *testing.T) {
 	assert.Equal(t, Pause{t0, in(Hour)}, d.Scope("s").StatedPauseOf("op"), "a shorter one changes nothing")
 }
 
+// An assumed pause that lasts longer hides no stated one, whichever was heard first; with a stated one that is longer
+// there is nothing left to assume.
+func TestAnAssumedPauseHidesNoStatedOne(t *testing.T) {
+	assumed := func(at timeline.Instant, wait time.Duration) *Report {
+		p := limited("op", at, 0)
+		p.Hints.Default = wait
+		return p
+	}
+	for _, order := range [][]*Report{
+		{limited("op", t0, in(2*minute)), assumed(in(second), 10*minute)},
+		{assumed(in(second), 10*minute), limited("op", t0, in(2*minute))},
+	} {
+		d, _ := known()
+		d.heard(order...)
+		k := d.Scope("s")
+		assert.Equal(t, Pause{t0, in(2 * minute)}, k.StatedPauseOf("op"))
+		assert.Equal(t, Pause{in(second), in(10*minute + second)}, k.PauseOf("op"))
+		assert.False(t, d.WouldChange(rules(), order[0], "s", nil, in(2*second)), "the same again")
+		assert.False(t, d.WouldChange(rules(), order[1], "s", nil, in(2*second)))
+
+		other, _ := known()
+		other.heard(assumed(t0, 20*minute))
+		_ = other.merge(d)
+		assert.Equal(t, in(2*minute), other.Scope("s").StatedPauseOf("op").Until, "of a state that was found again")
+
+		d.heard(limited("op", in(minute), in(15*minute)))
+		assert.Len(t, d.Scope("s").Pauses, 1)
+		assert.Equal(t, in(15*minute), d.Scope("s").StatedPauseOf("op").Until)
+	}
+	d, _ := known()
+	for i := range 40 {
+		d.heard(limited(fmt.Sprint(i/2), in(time.Duration(i)*second), in(time.Duration(100+i)*minute)))
+		p := assumed(in(time.Duration(i)*second), 40*minute)
+		p.Operation = fmt.Sprint(i / 2)
+		d.heard(p)
+	}
+	assert.Equal(t, 16, d.Scope("s").pausing())
+	assert.NotZero(t, d.Scope("s").StatedPauseOf("19"))
+}
+
 func TestPausesAreBounded(t *testing.T) {
 	d, _ := known()
 	for i := range 20 {

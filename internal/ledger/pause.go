@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -30,9 +29,9 @@ func (d *Document) heardPause(p *Report, scope string, now timeline.Instant) (ch
 	if pause.Until <= now || known.Pause.cleared(pause.From, now) {
 		return false
 	}
-	if own := known.PauseOf(p.Operation); pause.Until > own.Until {
+	if own := (OperationPause{p.Operation, pause, p.Until != 0}); known.lacks(own) {
 		k := d.ScopeFor(scope)
-		k.setPause(OperationPause{p.Operation, pause, p.Until != 0})
+		k.setPause(own)
 		changed = true
 	}
 	most := time.Minute
@@ -69,25 +68,50 @@ func (k *Scope) StatedPauseOf(operation string) Pause {
 	return Pause{}
 }
 
-// PauseOf is the pause that the operation reported itself.
-func (k *Scope) PauseOf(operation string) Pause {
+// PauseOf is the pause that the operation reported itself: the longer one, if one is stated and one is assumed.
+func (k *Scope) PauseOf(operation string) (longest Pause) {
 	for i := range k.Pauses {
-		if k.Pauses[i].Operation == operation {
-			return k.Pauses[i].Pause
+		if k.Pauses[i].Operation == operation && k.Pauses[i].Until > longest.Until {
+			longest = k.Pauses[i].Pause
 		}
 	}
-	return Pause{}
+	return longest
 }
 
-func (k *Scope) setPause(p OperationPause) {
-	k.Pauses = slices.DeleteFunc(slices.Clone(k.Pauses), func(o OperationPause) bool { return o.Operation == p.Operation })
-	if len(k.Pauses) >= maxPauses { // the one that ends first goes
-		first := slices.IndexFunc(k.Pauses, func(o OperationPause) bool {
-			return o.Until == slices.MinFunc(k.Pauses, func(a, b OperationPause) int { return cmp.Compare(a.Until, b.Until) }).Until
-		})
-		k.Pauses = slices.Delete(k.Pauses, first, first+1)
+// lacks reports whether a pause says more than is known of its operation: it is longer, or longer than what was stated.
+func (k *Scope) lacks(p OperationPause) bool {
+	if p.Stated {
+		return p.Until > k.StatedPauseOf(p.Operation).Until
 	}
+	return p.Until > k.PauseOf(p.Operation).Until
+}
+
+// setPause keeps the pause. Of an operation two are kept only where one that is assumed lasts longer than the stated one.
+func (k *Scope) setPause(p OperationPause) {
+	k.Pauses = slices.DeleteFunc(slices.Clone(k.Pauses), func(o OperationPause) bool {
+		return o.Operation == p.Operation && (o.Stated == p.Stated || !o.Stated && o.Until <= p.Until || o.Until <= p.From)
+	})
 	k.Pauses = append(k.Pauses, p)
+	if k.pausing() <= maxPauses {
+		return
+	}
+	first, ends := "", timeline.Never
+	for i := range k.Pauses {
+		if o := k.Pauses[i].Operation; o != p.Operation && k.PauseOf(o).Until < ends {
+			first, ends = o, k.PauseOf(o).Until
+		}
+	}
+	k.Pauses = slices.DeleteFunc(k.Pauses, func(o OperationPause) bool { return o.Operation == first }) // the one that ends first goes
+}
+
+// pausing is the number of operations with a pause.
+func (k *Scope) pausing() (n int) {
+	for i := range k.Pauses {
+		if !slices.ContainsFunc(k.Pauses[:i], func(o OperationPause) bool { return o.Operation == k.Pauses[i].Operation }) {
+			n++
+		}
+	}
+	return n
 }
 
 // pausedUntil is when the last of the scope's pauses ends.

@@ -83,7 +83,7 @@ func (d *Document) merge(known *Document) (changed bool) {
 		own := d.ScopeFor(scope)
 		later(&own.Pause, k.Pause)
 		for _, p := range k.Pauses {
-			if p.Until > own.PauseOf(p.Operation).Until {
+			if own.lacks(p) {
 				own.setPause(p)
 				changed = true
 			}

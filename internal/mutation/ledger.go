@@ -130,7 +130,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "pause.go", "Plus(21 *", "Plus(20 *", "the next pause for others begins after 20 times its length"},
 	{ledgerDir + "pause.go", " && pause.From >= known.PauseFree", "", "a pause that is renewed each minute ends for others"},
 	{ledgerDir + "pause.go", " || known.Pause.cleared(pause.From, now)", "", "a pause that an operator ended stays so"},
-	{ledgerDir + "pause.go", "k.setPause(OperationPause{p.Operation, pause, p.Until != 0})", "k.setPause(OperationPause{p.Operation, Pause{From: pause.From, Until: min(pause.Until, pause.From.Plus(time.Minute))}, p.Until != 0})", "a pause holds in full for who reported it"},
+	{ledgerDir + "pause.go", "own := (OperationPause{p.Operation, pause, p.Until != 0})", "own := (OperationPause{p.Operation, Pause{From: pause.From, Until: min(pause.Until, pause.From.Plus(time.Minute))}, p.Until != 0})", "a pause holds in full for who reported it"},
 	{ledgerDir + "pause.go", " && k.Pauses[i].Stated {", " {", "a pause that is assumed was not stated"},
 	{ledgerDir + "pause.go", "maxPauses = 16", "maxPauses = 17", "the pauses of 16 operations are remembered"},
 	{ledgerDir + "pause.go", "cmp.Compare(a.Until, b.Until)", "cmp.Compare(b.Until, a.Until)", "the pause that ends first is forgotten first"},
