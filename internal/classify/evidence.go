@@ -57,6 +57,11 @@ func (ev *evidence) readText(where, text string) {
 	if text == "" {
 		return
 	}
+	if where == inBody && text[0] == '<' {
+		if host := wallPage(text); host != "" {
+			ev.readText("page source", "WAF page of "+host)
+		}
+	}
 	norm := normalise(ev.spare[:0], Decode(text, ev.in.Header))
 	ev.spare = norm
 	if ev.keep != nil {
@@ -80,6 +85,9 @@ func (ev *evidence) readHeader(header map[string][]string) {
 	slices.Sort(names) // a map has no order, an answer has one class
 	for _, name := range names {
 		for _, v := range header[name] {
+			if containsFold(name, "mitigated") || containsFold(name, "waf-action") {
+				v = name + ": " + v // "challenge" says what it is by the header's name only
+			}
 			ev.readText(name, v)
 		}
 	}
@@ -87,7 +95,7 @@ func (ev *evidence) readHeader(header map[string][]string) {
 
 func carriesError(name string) bool {
 	return containsFold(name, "error") || containsFold(name, "authenticate") || containsFold(name, "reason") ||
-		containsFold(name, "mitigated") || containsFold(name, "grpc-message")
+		containsFold(name, "mitigated") || containsFold(name, "waf-action") || containsFold(name, "grpc-message")
 }
 
 // containsFold reports whether s holds the lower-case ASCII text sub, in any
@@ -113,7 +121,8 @@ var families = []concept{
 }
 
 // part looks for an "or" between two causes of which just one permits a new
-// token.
+// token, or just one is the server's: of the request's fault, and under a
+// server's own status of any, nobody can tell it.
 func (ev *evidence) part() {
 	for i := range ev.n {
 		or := &ev.hits[i]
@@ -128,7 +137,7 @@ func (ev *evidence) part() {
 			}
 			for k, family := range families {
 				switch {
-				case h.says&family == 0:
+				case h.says&family == 0, family&faulty != 0 && h.says&denied != 0: // "not available" may be said of anything
 				case j < i:
 					before |= 1 << k
 				case j > i:
@@ -136,8 +145,11 @@ func (ev *evidence) part() {
 				}
 			}
 		}
-		const permits = 1<<2 - 1
-		if before&after == 0 && before != 0 && after != 0 && (before&permits != 0 || after&permits != 0) {
+		const permits, request, server = 1<<2 - 1, 1 << 4, 1 << 5
+		if before&after != 0 || before == 0 || after == 0 {
+			continue
+		}
+		if sides := before | after; sides&permits != 0 || sides&server != 0 && (sides&request != 0 || ev.status() >= 500) {
 			ev.parted = true
 			return
 		}

@@ -2,7 +2,6 @@ package classify
 
 import (
 	"flag"
-	"math"
 	"net/http"
 	"testing"
 	"time"
@@ -91,7 +90,8 @@ func TestConceptsHaveNames(t *testing.T) {
 }
 
 // TestCalibration compares the confidence with the share that is right, on the
-// services held out.
+// services held out. Their mistakes have been read since the confidences were
+// taken, so that it may be right more often than it says, but not less.
 func TestCalibration(t *testing.T) {
 	type bucket struct{ n, right int }
 	buckets := map[float64]*bucket{}
@@ -111,8 +111,8 @@ func TestCalibration(t *testing.T) {
 	for confidence, b := range buckets {
 		share := float64(b.right) / float64(b.n)
 		t.Logf("confidence %.2f: %.3f of %d right", confidence, share, b.n)
-		gap += math.Abs(share-confidence) * float64(b.n) / float64(n)
+		gap += max(0, confidence-share) * float64(b.n) / float64(n)
 	}
-	t.Logf("mean gap %.3f", gap)
-	require.Less(t, gap, 0.06)
+	t.Logf("mean overconfidence %.3f", gap)
+	require.Less(t, gap, 0.01)
 }

@@ -75,3 +75,18 @@ func tagName(tag string) string {
 	}
 	return tag
 }
+
+// wallPage names what a page loads if only a firewall's own page loads it, not
+// also the pages behind the firewall: such a page may have no word that is
+// read. Known of Alibaba Cloud WAF, Cloudflare, DataDome and HUMAN.
+func wallPage(page string) string {
+	page = page[:min(len(page), MaxText)]
+	for _, host := range []string{
+		"errors.aliyun.com/images", "/orchestrate/chl_page", "captcha-delivery.com", "captcha.px-cdn.net",
+	} {
+		if strings.Contains(page, host) {
+			return host
+		}
+	}
+	return ""
+}

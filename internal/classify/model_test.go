@@ -88,8 +88,8 @@ func TestLearningCurve(t *testing.T) {
 	}
 }
 
-// TestModel says what the model brings: on services from whose texts neither
-// the rules nor its weights come.
+// TestModel says what the model brings, on services from whose texts its weights
+// do not come.
 func TestModel(t *testing.T) {
 	var rules, model, answered, both score
 	agree, right := 0, 0
@@ -120,10 +120,10 @@ func TestModel(t *testing.T) {
 	both.log(t, "rules, the model answers and overrules", *showHeldOut)
 	t.Logf("rules and model agree on %d of %d, and are right in %.3f of these", agree, rules.n, float64(right)/float64(agree))
 	require.Greater(t, both.accuracy(), rules.accuracy())
-	require.GreaterOrEqual(t, both.accuracy(), 0.87)
-	require.GreaterOrEqual(t, both.macroF1(), 0.83)
+	require.GreaterOrEqual(t, both.accuracy(), 0.94)
+	require.GreaterOrEqual(t, both.macroF1(), 0.92)
 	require.LessOrEqual(t, both.permissive, rules.permissive, "the model permits nothing that the rules do not")
-	require.LessOrEqual(t, both.permissiveShare(), 0.009)
+	require.LessOrEqual(t, both.permissiveShare(), 0.003)
 }
 
 // The weights in the repository are those that the program in train makes.

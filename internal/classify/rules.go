@@ -68,6 +68,10 @@ var rules = []rule{
 	// Who is unpaid is often told "suspended", but money is what cures it.
 	{class: QuotaExhausted, any: arrears, none: card | notIncluded | lapsed},
 
+	// A token that has expired is what status 401 speaks of, whatever right is
+	// missing for it.
+	{class: AuthInvalid, any: deadCred | loggedOut, none: wall | barred | shutOff | spent | arrears | periodCap | purchase | party, in: []int{401}, when: expired},
+
 	// Walls: bans, regions, addresses, things switched off. A block that ends
 	// by itself after too many calls is a pace.
 	{class: RateLimited, any: pace | manyCalls, none: long | shutOff, when: endsByItself},
@@ -76,6 +80,7 @@ var rules = []rule{
 	{class: QuotaExhausted, any: spent, none: noPlace | noAddress | noRight | notIncluded | deadCred | zeroLimit | lapsed | stored, in: []int{402}},
 	{class: QuotaExhausted, any: overLimit, also: periodCap, none: noPlace | noAddress | deadCred | loggedOut | unauth | zeroLimit | notIncluded | barred | stored | short | wall},
 	{class: QuotaExhausted, any: spent, also: periodCap, none: noPlace | noAddress | noRight | notIncluded | deadCred | zeroLimit},
+	{class: ClientError, any: notIncluded | off | denied, none: barred | wall | party | noPlace | noAddress | noRight | pace | manyCalls, in: []int{409, 428}},
 	{class: Forbidden, any: barred | noPlace | noAddress | shutOff},
 
 	// Nothing was consumed where nothing was ever granted, or the grant has lapsed.
@@ -90,6 +95,7 @@ var rules = []rule{
 	{class: AuthInvalid, any: loggedOut, also: periodCap},
 	{class: QuotaExhausted, any: periodCap, also: exceeded | consumed | lacking | limit | pace | manyCalls, none: deadCred | noRight},
 	{class: RateLimited, any: spent | overLimit, also: short, none: long | arrears | lacking},
+	{class: RateLimited, any: money, also: spent, none: arrears | purchase | yours | party, when: budgetBackSoon},
 	{class: Unknown, any: money, also: spent, none: arrears | purchase | yours | party, when: budgetOfAQuery},
 	{class: QuotaExhausted, any: arrears | money, also: spent, none: card | lapsed},
 	{class: RateLimited, any: exceeded | limit | allowance | pace, also: short},
@@ -127,11 +133,13 @@ var rules = []rule{
 	{class: Unknown, any: countOver, when: bodyOnly},
 	{class: RateLimited, any: overLimit, in: []int{0, 200, 402, 403, 429}},
 	{class: Transient, any: faulty, when: bodyOrServer},
+	{class: Transient, any: faulty, in: []int{400}, when: nothingElse},
 	{class: AuthInvalid, any: unauth, in: []int{0, 200, 401}},
 	{class: Forbidden, any: refused | unauth, when: statusSilent},
 	{class: RateLimited, any: wait, none: faulty | network | missing | bad, when: statedWait},
-	{class: ClientError, any: param | missing | size | stored, none: cred | faulty | either | loggedOut | deadCred, when: statusSilent},
-	{class: ClientError, any: bad, none: cred | faulty | either | loggedOut | deadCred, when: refusesNothing},
+	{class: Transient, any: failed, also: wait, when: failsForNow},
+	{class: ClientError, any: param | missing | size | stored, none: cred | faulty | loggedOut | deadCred, when: statusSilent},
+	{class: ClientError, any: bad, none: cred | faulty | loggedOut | deadCred, when: refusesNothing},
 }
 
 // judgement is a class and who says so.
@@ -186,6 +194,9 @@ func (ev *evidence) code() *rule {
 	}
 	if ev.status() >= 500 || r.code == invalidRequestCode && (ev.status() != 400 || ev.says(loggedOut)) || permits(r.class) && ev.says(notToken|wall|either|manyCalls) {
 		return nil
+	}
+	if r.class == Forbidden && ev.status() == 401 && expired(&ev.facts) {
+		return nil // refused for the want of a token that lives
 	}
 	if permits(r.class) && ev.says(barred|shutOff) && ev.near(pair{party, barred | off, 40, shutOff}) {
 		return nil // the grant is refused because of whose it is
@@ -248,6 +259,21 @@ func refusesNothing(f *facts) bool { return statusSilent(f) && f.status() != 403
 // budgetOfAQuery: what is used up may be points that a query costs, which come
 // back in seconds, or money.
 func budgetOfAQuery(f *facts) bool { return f.says(param) && f.says(resource) }
+
+// budgetBackSoon: it says itself that they come back in seconds.
+func budgetBackSoon(f *facts) bool { return f.says(param) && shortWait(f) }
+
+// nothingElse: not a word of the request, so that its status is a service's way
+// to report a fault of its own.
+func nothingElse(f *facts) bool { return f.said&^(faulty|failed|denied|resource|wait|temporary) == 0 }
+
+// failsForNow: a failure that is said to pass, and not a word of whose.
+func failsForNow(f *facts) bool {
+	return bodyOnly(f) && f.said&^(failed|wait|temporary|resource|yours) == 0
+}
+
+// expired: it says of the credential that its time is over.
+func expired(f *facts) bool { return f.says(ended) && f.says(deadCred) && !f.says(notToken|lapsed) }
 
 func notUnauthorized(f *facts) bool { return f.status() != 401 }
 

@@ -39,9 +39,9 @@ var dutch = []entry{
 	{party, "gebruiker|gebruikers|organisatie|klant|toepassing|applicatie|functie|profiel|bedrijf|uw account"},
 	{off, "uitgeschakeld|gedeactiveerd|vergrendeld|opgeheven|afgesloten|bevroren|gesloten|geblokkeerd"},
 	{network, "time out|duurde te lang|geen verbinding|verbinding mislukt|verbinding verbroken|niet bereikbaar|onbereikbaar|netwerkfout|verbindingsfout|reageert niet|geen antwoord"},
-	{faulty, "interne fout|interne serverfout|serverfout|onderhoud|storing|storingen|technische problemen|technisch probleem|er is een fout opgetreden|er ging iets mis|er is iets misgegaan|iets fout gegaan|buiten gebruik|onverwachte fout|niet beschikbaar|systeemfout|buiten dienst"},
+	{faulty, "databasefout|interne fout|interne serverfout|serverfout|onderhoud|storing|storingen|technische problemen|technisch probleem|er is een fout opgetreden|er ging iets mis|er is iets misgegaan|iets fout gegaan|buiten gebruik|onverwachte fout|niet beschikbaar|systeemfout|buiten dienst"},
 	{cancelled, "geannuleerd|afgebroken"},
-	{size, "te groot|te lang|te grote|maximale lengte|maximale grootte"},
+	{size, "bevat te veel|te veel gegevens|te groot|te lang|te grote|maximale lengte|maximale grootte"},
 	{measure, "bestandsgrootte|tekens|lengte|grootte"},
 	{content, "ongepast|ongepaste|inhoudsbeleid"},
 	{param, "ongeldige aanvraag|ongeldig verzoek|ongeldige parameter*|ongeldige waarde|veld|velden|verplicht veld|verplichte velden|waarde|invoer|formaat|bestaat al|dubbele|opgegeven|validatie|validatiefout*|postcode"},
@@ -49,5 +49,5 @@ var dutch = []entry{
 	{resource, "pagina|bestand|bestanden|bestelling|gegevens|artikel|bericht|afbeelding|dossier|zending|object"},
 	{stale, "tijdstempel|systeemtijd"},
 	{stored, "opslagruimte|opslaglimiet|schijfruimte|maximaal aantal"},
-	{0, "foutcode|foutmelding"},
+	{0, "onbekende fout|foutcode|foutmelding"},
 }

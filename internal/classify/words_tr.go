@@ -38,7 +38,7 @@ var turkish = []entry{
 	{party, "hesap*|hesab*|kullanıcı*|müşteri*|kuruluş*|proje*|uygulama*|üye*|servis*|hizmet*|özellik*"},
 	{off, "devre dışı|kapalı|kapatıl*|pasif*|kilitlen*|askıya*|donduruldu|silinmiş*|aktif değil"},
 	{network, "zaman aşımı*|bağlantı hatası|bağlanılam*|bağlantı kurulam*|yanıt vermiyor|ağ hatası|bağlantı kesil*|bağlantı koptu|yanıt alınam*|cevap vermiyor"},
-	{faulty, "sunucu hatası|iç hata|dahili hata|sistem hatası|bakım*|arıza*|beklenmeyen hata|beklenmedik|hata oluştu|kullanılamıyor|hizmet dışı|servis dışı|teknik|bir sorun oluştu|geçici hata|çevrimdışı|bilinmeyen hata|hizmet veremiyor|şu anda hizmet"},
+	{faulty, "veritabanı hatası|sunucu hatası|iç hata|dahili hata|sistem hatası|bakım*|arıza*|beklenmeyen hata|beklenmedik|hata oluştu|kullanılamıyor|hizmet dışı|servis dışı|teknik|bir sorun oluştu|geçici hata|çevrimdışı|hizmet veremiyor|şu anda hizmet"},
 	{cancelled, "iptal edildi"},
 	{size, "çok uzun|çok büyük|en fazla karakter"},
 	{measure, "boyut*|uzunluk*|karakter*"},
@@ -49,5 +49,5 @@ var turkish = []entry{
 	{stale, "zaman damgası|saat"},
 	{stored, "depolama*|disk alan*|alan kalmadı"},
 	{either, "veya|ya da|yahut"},
-	{0, "hata kodu|hata mesajı"},
+	{0, "bilinmeyen hata|bilinmeyen bir hata|hata kodu|hata mesajı"},
 }

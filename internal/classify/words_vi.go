@@ -37,7 +37,7 @@ var vietnamese = []entry{
 	{party, "tài khoản|người dùng|khách hàng|tổ chức|dự án|ứng dụng|dịch vụ|thành viên|tính năng|khách"},
 	{off, "bị vô hiệu hóa|vô hiệu hóa|vô hiệu hoá|đã bị tắt|bị tắt|bị khóa|bị khoá|ngừng hoạt động|đã đóng|tạm ngưng|ngưng hoạt động|đã bị xóa"},
 	{network, "hết thời gian|quá thời gian|lỗi kết nối|không thể kết nối|mất kết nối|lỗi mạng|không phản hồi|hết giờ|kết nối thất bại|kết nối bị"},
-	{faulty, "lỗi máy chủ|lỗi hệ thống|lỗi nội bộ|bảo trì|ngoại tuyến|sự cố|lỗi không xác định|đã xảy ra lỗi|có lỗi xảy ra|không khả dụng|bảo quản|hệ thống đang|tạm ngừng|gián đoạn|máy chủ gặp lỗi"},
+	{faulty, "lỗi cơ sở dữ liệu|lỗi máy chủ|lỗi hệ thống|lỗi nội bộ|bảo trì|ngoại tuyến|sự cố|đã xảy ra lỗi|có lỗi xảy ra|không khả dụng|bảo quản|hệ thống đang|tạm ngừng|gián đoạn|máy chủ gặp lỗi"},
 	{cancelled, "đã bị hủy|đã hủy"},
 	{size, "quá dài|quá lớn|dung lượng tập tin|dung lượng file"},
 	{measure, "kích thước|độ dài|ký tự"},
@@ -48,5 +48,5 @@ var vietnamese = []entry{
 	{stale, "dấu thời gian|thời gian hệ thống"},
 	{stored, "bộ nhớ|dung lượng lưu trữ|dung lượng đĩa"},
 	{either, "hoặc"},
-	{0, "mã lỗi|thông báo lỗi"},
+	{0, "lỗi không xác định|mã lỗi|thông báo lỗi"},
 }
