@@ -40,7 +40,7 @@ type node struct {
 }
 
 var lexicons = [][]entry{
-	english, chinese, japanese, korean, german, french, spanish, portuguese, italian, russian, turkish, polish, indonesian, vietnamese, dutch, arabic, thai,
+	english, chinese, japanese, korean, german, french, spanish, portuguese, italian, russian, turkish, polish, indonesian, vietnamese, dutch, arabic, thai, czech, swedish, ukrainian,
 }
 
 var phrases = sync.OnceValue(func() *matcher {
