@@ -23,7 +23,7 @@ func watchCommand() *cobra.Command {
 		Long: `Watch prints a line for everything that changes in a state, whichever process changed it: acquisitions that start and
 end, tokens that come, wear out or are rejected, limits that close and open, a state that is lost. It begins with what is
 known now, changes nothing, and ends with Ctrl-C. A state that is damaged at the start, or at the end, is an error; in
-between it is a change like others, since the next guard may mend it. Calls that a process answers from its cache leave no trace in the
+between it is a change like others, since the next guard may repair it. Calls that a process answers from its cache leave no trace in the
 state: services have them on their own page and in their log.`,
 		Example: `  tokenguard watch --name my-api
   tokenguard watch --name my-api --redis redis://localhost:6379/0 --json | jq .event`,
