@@ -64,7 +64,7 @@ const hotLife = time.Second
 // no clock (term.go). In that time a token is not handed out past its expiry as the monotonic clock counts. The monotonic
 // clock stands still while a machine is suspended: after a resume a token that expired meanwhile may still be handed out,
 // and a limit that opened meanwhile may still refuse (answers.go), for what is left of the term. With a user-supplied
-// clock every call takes the slow path.
+// clock each call looks at the store and at that clock (look).
 //
 // A hit takes no lock, allocates nothing and writes nothing that another core reads, but for the order of use, once in
 // a term.
@@ -117,9 +117,7 @@ func (c *tokenCache) lookup(scope, caller string) *entry {
 	}
 	e := t.plain
 	if scope != "" {
-		if e = t.scopes.find(scope); e == nil {
-			e = c.first(t, scope)
-		}
+		e = c.named(t, scope)
 	}
 	if e == nil || e.barred && caller != "" {
 		return nil
@@ -139,10 +137,38 @@ func (c *tokenCache) lookup(scope, caller string) *entry {
 	return e
 }
 
+// look is lookup for a call that has just looked at the store and the clock. At that instant the table of that revision
+// holds, with any clock, and a further term begins.
+func (c *tokenCache) look(rev *replica.Revision, now timeline.Instant, scope, caller string) *entry {
+	t := c.table.Load()
+	if t == nil || t.rev != rev || rev.Dirty {
+		return nil
+	}
+	e := t.plain
+	if scope != "" {
+		e = c.named(t, scope)
+	}
+	if e == nil || e.barred && caller != "" || e.sort == hitPersonal || now >= e.until { // the wall clock may end a personal one
+		return nil
+	}
+	c.confirm(rev, c.trusted())
+	c.used(e.use, now)
+	e.hits.Load().hit(e.sort)
+	return e
+}
+
+// named returns the entry of a scope that is not "".
+func (c *tokenCache) named(t *table, scope string) *entry {
+	if e := t.scopes.find(scope); e != nil {
+		return e
+	}
+	return c.first(t, scope)
+}
+
 // first is what a scope gets that was not asked for since the table was made: a commit makes nothing anew of what nobody
 // asks for.
 func (c *tokenCache) first(t *table, scope string) *entry {
-	if c.entry != nil && len(t.rev.Doc.ByScope[scope]) > 0 && !ledger.IsHashed(scope) { // callers know a hashed one by another name
+	if len(t.rev.Doc.ByScope[scope]) > 0 && !ledger.IsHashed(scope) { // callers know a hashed one by another name
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.table.Load() != t {
@@ -294,6 +320,14 @@ func (u *lastUse) used(now timeline.Instant) timeline.Instant {
 	return min(timeline.Instant(u.at.Load()), now.Plus(time.Second))
 }
 
+// used notes a use on the slow path.
+func (c *tokenCache) used(u *lastUse, now timeline.Instant) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = max(now, c.last+1)
+	u.at.Store(int64(c.last))
+}
+
 // use notes that a token was handed out on the slow path, and reports whether it is from another process and went out
 // for the first time.
 func (c *tokenCache) use(id string, now timeline.Instant) (first bool) {
@@ -301,10 +335,7 @@ func (c *tokenCache) use(id string, now timeline.Instant) (first bool) {
 	if t == nil || t.uses[id] == nil {
 		return false
 	}
-	c.mu.Lock()
-	c.last = max(now, c.last+1)
-	t.uses[id].at.Store(int64(c.last))
-	c.mu.Unlock()
+	c.used(t.uses[id], now)
 	return t.uses[id].foreign.CompareAndSwap(true, false)
 }
 

@@ -352,3 +352,47 @@ func TestTimerEndsWithinASecond(t *testing.T) {
 		require.Same(t, m, r.cache.term, "none was begun after it")
 	})
 }
+
+// movingClock is a user's clock that a test sets.
+type movingClock struct{ at atomic.Int64 }
+
+func (c *movingClock) Now() time.Time { return time.Unix(0, c.at.Load()) }
+
+// With a user's clock each call looks at that clock, and is a hit all the same: to the very end of the token, and in the
+// order in which the tokens are used, also where the clock stands still.
+func TestHitsByAUsersClock(t *testing.T) {
+	clock := &movingClock{}
+	clock.at.Store(1_800_000_000_000_000_000)
+	fetched := 0
+	g, err := New(func(_ context.Context, req Request) (Token, error) {
+		fetched++
+		return NewToken(fmt.Sprint("token ", fetched, " of ", req.Scope), clock.Now().Add(time.Hour)), nil
+	}, WithClock(clock), WithCache(CacheConfig{MaxTokens: 2}),
+		WithRateLimits(RateLimits{MaxRequestsPerHour: 100, MaxRequestsPerDay: 100, MinInterval: time.Nanosecond}))
+	require.NoError(t, err)
+	defer g.Close()
+	get := func(scope string) string {
+		t.Helper()
+		clock.at.Add(1000)
+		grant, err := g.Acquire(t.Context(), Request{Scope: scope, Caller: "c"})
+		require.NoError(t, err)
+		return grant.Token.Value()
+	}
+	for _, scope := range []string{"", "scope"} {
+		first := get(scope)
+		hits := g.Stats().Cache.Hits
+		require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = g.Acquire(t.Context(), Request{Scope: scope, Caller: "c"}) }))
+		require.Equal(t, first, get(scope))
+		require.EqualValues(t, hits+102, g.Stats().Cache.Hits)
+	}
+	// Of two the one that was used last stays, though no time passes.
+	get("")
+	get("scope")
+	_, _ = g.Acquire(t.Context(), Request{})
+	get("third")
+	require.Equal(t, "token 1 of ", get(""))
+	clock.at.Add(int64(50 * time.Minute))
+	require.Equal(t, "token 1 of ", get(""), "not over yet")
+	clock.at.Add(int64(10 * time.Minute))
+	require.NotEqual(t, "token 1 of ", get(""), "over")
+}

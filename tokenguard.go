@@ -120,9 +120,7 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	keeper.AddSource(g.replica.Secrets)
 	keeper.AddSource(g.personal.secrets)
 	g.inputs = &inputs{policy: o.policy, replica: g.replica, personal: g.personal}
-	if o.clock == nil {
-		g.cache.entry = g.inputs.entry
-	}
+	g.cache.entry = g.inputs.entry
 	g.forecasts = &forecasts{inputs: g.inputs, events: g.events, once: &g.once}
 	g.flights = newFlights(request, o, owner, g.meter, keeper, g.replica, g.reader, g.events, g.inputs)
 	g.waiters = &waiters{inputs: g.inputs, cache: &g.cache, replica: g.replica, personal: g.personal, flights: g.flights,
@@ -168,10 +166,15 @@ func (g *Guard) enforce(ctx context.Context, req *Request, read **decide.Request
 		}
 		return a.grant, nil
 	}
+	rev, at, away := g.replica.Look(ctx) // it sets the clock by which the request is read
+	g.counters.minutes.note(at.Wall, g.counters.sums)
+	if away == nil && req.Failure.none() && req.Kind.plain() {
+		if e := g.cache.look(rev, at.Now, req.Scope, req.Caller); e != nil {
+			return e.grant, nil
+		}
+	}
 	own := *req // apart, so that the answers above allocate nothing
-	c := &acquireCall{req: &own, looked: true}
-	c.rev, c.at, c.away = g.replica.Look(ctx) // it sets the clock by which the request is read
-	g.counters.minutes.note(c.at.Wall, g.counters.sums)
+	c := &acquireCall{req: &own, rev: rev, at: at, away: away, looked: true}
 	var err error
 	if c.q, err = g.reader.again(&own, c.at, read); err != nil {
 		return Grant{}, err
@@ -328,17 +331,15 @@ func (g *Guard) publish() {
 	now := g.meter.Read().Now
 	t := c.newTableLocked(rev, mono, now, func(rec *ledger.Token) bool { return !rev.Doc.AcquiredBy(rec, g.flights.owner) })
 	t.term.Store(c.beginLocked(g.cache.trusted()))
-	if g.opt.clock == nil {
-		if e := g.inputs.entry(t, "", now); e != nil {
-			c.add(t, e)
-		}
-		if e := g.inputs.personalEntry(t, now); e != nil {
-			c.add(t, e)
-			if e.scope == "" {
-				if t.other = g.inputs.personalEntry(t, now); t.other != nil {
-					t.other.ends = e.ends
-					t.other.hits.Store(&c.usage.others)
-				}
+	if e := g.inputs.entry(t, "", now); e != nil {
+		c.add(t, e)
+	}
+	if e := g.inputs.personalEntry(t, now); e != nil {
+		c.add(t, e)
+		if e.scope == "" {
+			if t.other = g.inputs.personalEntry(t, now); t.other != nil {
+				t.other.ends = e.ends
+				t.other.hits.Store(&c.usage.others)
 			}
 		}
 	}
