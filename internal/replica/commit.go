@@ -161,7 +161,7 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 		r.dropped = r.dropped && len(r.unsaved) > 0
 	}
 	r.mu.Unlock()
-	r.publish(r.open(&Revision{Doc: next, Rev: snap.Rev, Epoch: snap.Epoch}, l.at))
+	r.publish(r.open(&Revision{Doc: next, Rev: snap.Rev, Epoch: snap.Epoch, kept: lastKept(known.unsaved)}, l.at))
 	return l.at, nil
 }
 

@@ -29,6 +29,7 @@ func (r *Replica) basis() basis {
 
 // loaded is a snapshot made fit for deciding.
 type loaded struct {
+	kept    uint64    // of what waits, the last change that it includes
 	known   *Revision // the document is that of a revision that is known already; else nil
 	doc     *ledger.Document
 	at      timeline.Reading
@@ -72,6 +73,7 @@ func (r *Replica) load(snap Snapshot, b basis) (loaded, error) {
 	l.notices = l.doc.Recover(lineageOf(snap), anew, b.charged, last, l.at.Now)
 	l.dirty = len(l.notices) > 0
 	l.dirty = r.endByWall(l.doc, l.at) || l.dirty
+	l.kept = lastKept(b.unsaved)
 	draft := r.draft(l.doc, l.at, b)
 	for _, u := range b.unsaved {
 		l.dirty = u.change(draft) || l.dirty

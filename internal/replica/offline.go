@@ -116,10 +116,30 @@ func (r *Replica) ApplyReport(c Change, about About) timeline.Reading {
 	return r.applyLocally(unsaved{change: c, about: about}, ForReport)
 }
 
+// lastKept numbers the last of the changes that wait; 0: none does.
+func lastKept(all []unsaved) uint64 {
+	if len(all) == 0 {
+		return 0
+	}
+	return all[len(all)-1].n
+}
+
+// including is rev with all that waits for the store.
+func (r *Replica) including(rev *Revision) *Revision {
+	b, at := r.basis(), r.Meter.Read()
+	next := *rev
+	next.Doc, next.kept = rev.Doc.Clone(), lastKept(b.unsaved)
+	draft := r.draft(next.Doc, at, b)
+	for _, u := range b.unsaved {
+		next.Dirty = u.change(draft) || next.Dirty
+	}
+	return r.open(&next, at)
+}
+
 // keep has u wait for the store, if there is room. Of the reports about the same the first and the last stay, which is
 // all that the rules ask of them: what a report states counts where it is later than what was known, and one that changes
-// nothing does not come here.
-func (r *Replica) keep(u unsaved, room Room) {
+// nothing does not come here. It returns its number; 0: it does not wait.
+func (r *Replica) keep(u unsaved, room Room) (n uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if u.about != (About{}) {
@@ -135,16 +155,17 @@ func (r *Replica) keep(u unsaved, room Room) {
 		r.kept++
 		u.n = r.kept
 		r.unsaved = append(r.unsaved[:len(r.unsaved):len(r.unsaved)], u)
-		return
+		return u.n
 	}
 	if room != NotSaved && !r.dropped {
 		r.dropped = true
 		r.addNoticeLocked(fmt.Sprintf("%d changes wait for the store: what is reported beyond them counts in this process and is not stored", room))
 	}
+	return 0
 }
 
 func (r *Replica) applyLocally(u unsaved, room Room) timeline.Reading {
-	r.keep(u, room)
+	n := r.keep(u, room)
 	c := u.change
 	for {
 		b := r.basis()
@@ -154,7 +175,7 @@ func (r *Replica) applyLocally(u unsaved, room Room) timeline.Reading {
 			next.Doc = b.current.Doc.Clone()
 		}
 		at := r.Meter.Read()
-		next.Dirty = true
+		next.Dirty, next.kept = true, max(next.kept, n)
 		if !c(r.draft(next.Doc, at, b)) {
 			return at
 		}

@@ -47,6 +47,7 @@ type Revision struct {
 	Unreadable map[string]bool            // the tokens whose values it cannot
 	At         timeline.Reading           // when it was opened
 
+	kept       uint64           // of what waits for the store, the last change that it includes
 	wallExpiry timeline.Instant // when the wall clock ends the first of its tokens, or earlier
 	set        *byte            // names Secrets
 }
@@ -312,7 +313,7 @@ func (r *Replica) accept(snap Snapshot) error {
 	r.follow(snap, l.doc)
 	rev := l.known
 	if rev == nil {
-		rev = r.open(&Revision{Doc: l.doc, Rev: snap.Rev, Epoch: snap.Epoch, Dirty: l.dirty}, l.at)
+		rev = r.open(&Revision{Doc: l.doc, Rev: snap.Rev, Epoch: snap.Epoch, Dirty: l.dirty, kept: l.kept}, l.at)
 	}
 	r.publish(rev)
 	return nil
@@ -327,19 +328,26 @@ func (r *Replica) follow(snap Snapshot, doc *ledger.Document) {
 	r.Meter.Agree(doc.Clock)
 }
 
-// publish makes a revision the newest, unless a newer one is known, and returns the newest.
+// publish makes a revision the newest, unless a newer one is known, and returns the newest. What has come to wait for the
+// store since the revision was read goes on to count.
 func (r *Replica) publish(next *Revision) *Revision {
-	r.mu.Lock()
-	cur := r.current
-	// Do not wake waiters for a known revision: they would re-read and wake each other forever.
-	if cur != nil && (cur == next || cur.Epoch == next.Epoch && cur.Rev > next.Rev) {
+	for {
+		r.mu.Lock()
+		cur := r.current
+		// Do not wake waiters for a known revision: they would re-read and wake each other forever.
+		if cur != nil && (cur == next || cur.Epoch == next.Epoch && cur.Rev > next.Rev) {
+			r.mu.Unlock()
+			return cur
+		}
+		if lastKept(r.unsaved) <= next.kept {
+			r.current = next
+			r.mu.Unlock()
+			r.published()
+			return next
+		}
 		r.mu.Unlock()
-		return cur
+		next = r.including(next)
 	}
-	r.current = next
-	r.mu.Unlock()
-	r.published()
-	return next
 }
 
 func (r *Replica) published() {

@@ -392,3 +392,29 @@ func TestSettled(t *testing.T) {
 		assert.False(t, ok, "each call reads")
 	})
 }
+
+// What comes to wait for the store while a commit or a read is in progress counts on when that ends.
+func TestWhatWaitsCountsOnAfterACommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeStore{takes: time.Second}
+		r := open(t, s)
+		has := func(n int) bool {
+			return slices.ContainsFunc(r.Newest().Doc.Triggers, func(m ledger.Trigger) bool { return m.Seq == uint64(n) })
+		}
+		during := func(n int, f func()) {
+			time.AfterFunc(time.Second/2, func() { r.ApplyLocally(mark(n), ForReport) })
+			f()
+		}
+		during(1, func() {
+			_, err := r.Commit(t.Context(), mark(0))
+			require.NoError(t, err)
+		})
+		assert.True(t, has(0) && has(1))
+		assert.True(t, r.Newest().Dirty, "it is to be stored")
+		during(2, func() { require.NoError(t, r.Reread(t.Context())) })
+		assert.True(t, has(1) && has(2))
+		require.NoError(t, r.Flush(t.Context()))
+		assert.Equal(t, []int{0, 1, 2}, marks(t, s))
+		assert.False(t, r.Newest().Dirty)
+	})
+}
