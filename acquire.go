@@ -76,7 +76,7 @@ func (g *Guard) observe(ctx context.Context, c *acquireCall) (err error) {
 		c.rev, c.at, c.away = g.replica.Look(ctx)
 	}
 	c.looked = false
-	if c.away == nil && c.rev.Dirty && g.retry.AllowN(time.Now(), 1) {
+	if c.away == nil && c.rev.Dirty && !g.replica.FlushComes() && g.retry.AllowN(time.Now(), 1) {
 		_ = g.replica.Save(ctx) // a store that fails meets the next look, too
 		c.rev, c.at, c.away = g.replica.Look(ctx)
 	}

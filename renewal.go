@@ -288,23 +288,3 @@ func completed(next, old *secrets.Secret) *secrets.Secret {
 	}
 	return &whole
 }
-
-// succeeding is a token that its caller renewed elsewhere, with what it leaves out taken from its predecessor, the ID of
-// that one ("": it names none that is known), and the hash of the refresh token that was taken.
-func (f *flights) succeeding(t Token) (whole Token, predecessor, from string) {
-	b := *t.read()
-	rev := f.replica.Newest()
-	if b.predecessor == "" || rev == nil || rev.Doc.Tokens[b.predecessor] == nil {
-		return t, "", ""
-	}
-	rec := rev.Doc.Current(rev.Doc.Tokens[b.predecessor])
-	s := rev.Secrets[rec.ID]
-	if rec.Identity == nil || s == nil {
-		return t, "", ""
-	}
-	if b.secret.Refresh == "" {
-		from = rec.Identity.Hash
-	}
-	b.secret = completed(b.secret, s)
-	return b.token(), b.predecessor, from
-}

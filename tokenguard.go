@@ -228,7 +228,8 @@ func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 // for a token that cannot be used (empty, expired, rejected, spent, Personal), ErrStore or ErrClosed.
 //
 // A token WithPredecessor is a new value of an account that is known: it is no start, and takes over all that was reported
-// of the account.
+// of the account. This process hands it out at once. They are stored once a second for each account, the last one wins; where
+// the store fails, the error is ErrStore, and the value is stored later.
 func (g *Guard) Adopt(ctx context.Context, t Token) error {
 	if t.Kind() == Personal {
 		return fmt.Errorf("%w: Token.Kind: personal tokens come from WithPersonalToken", ErrRequest)
@@ -236,45 +237,17 @@ func (g *Guard) Adopt(ctx context.Context, t Token) error {
 	if g.isClosed() {
 		return ErrClosed
 	}
-	_, at, err := g.replica.Look(ctx)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrStore, err)
-	}
+	_, at, away := g.replica.Look(ctx)
 	q, err := g.reader.request(&Request{Scope: t.Scope()}, at)
 	if err != nil {
 		return err
 	}
-	id := g.flights.attemptID()
-	given, taken := t, at
-	var stale atomic.Bool // a newer refresh token is known now: take that
-	for round := 0; round == 0 || stale.Load(); round++ {
-		if round == maxRounds {
-			return fmt.Errorf("%w: %w", ErrStore, errUnsettled)
-		}
-		whole, predecessor, from := g.flights.succeeding(given)
-		rec, received, err := g.flights.accept(whole, q, 0, taken.Now, taken)
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrRequest, err)
-		}
-		t = received
-		at, err = g.replica.Commit(ctx, func(d *replica.Draft) bool {
-			fresh := *rec
-			if predecessor != "" {
-				adopted, behind := d.Doc.AdoptSuccessor(g.opt.policy, &fresh, predecessor, from, d.At.Now)
-				if stale.Store(behind); adopted || behind {
-					return adopted
-				}
-			}
-			fresh = *rec
-			return d.Doc.Adopt(g.opt.policy, &fresh, id, g.flights.owner, d.At.Now)
-		})
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrStore, err)
-		}
+	t, at, err = g.flights.adopt(ctx, t, q, at, away)
+	if !t.isZero() {
+		g.events.emit(Event{At: at.Wall, Kind: EventAdopted, Scope: t.Scope(), TokenID: t.ID()})
+		g.trial.adopt(ctx, t)
 	}
-	g.events.emit(Event{At: at.Wall, Kind: EventAdopted, Scope: t.Scope(), TokenID: t.ID()})
-	g.trial.adopt(ctx, t)
-	return nil
+	return err
 }
 
 // Clear lifts what an operator wants lifted. A charged attempt stays charged. The error is ErrStore or ErrClosed; what

@@ -278,6 +278,16 @@ func (r *Token) keepRefusals(before *Token) {
 	}
 }
 
+// ValueOf is the ID of the newest value of a living identity for the scope; "": there is none.
+func (d *Document) ValueOf(identity, scope string, now timeline.Instant) string {
+	for _, r := range d.ByScope[scope] {
+		if r.Identity != nil && r.Identity.ID == identity && r.Living(now) {
+			return r.ID
+		}
+	}
+	return ""
+}
+
 // AdoptSuccessor stores a value that its caller renewed elsewhere, if it is one: the predecessor is a value of a living
 // identity of the same key, and no other account is stated. from is the hash of the refresh token that completed what the
 // caller left out; "": nothing did. stale: another has come since.

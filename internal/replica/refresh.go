@@ -114,6 +114,9 @@ func (r *Replica) Close() {
 	r.end()
 	r.mu.Lock()
 	r.endCountersLocked()
+	if r.pacer != nil {
+		r.pacer.Stop()
+	}
 	f := r.refresh
 	r.mu.Unlock()
 	if f == nil {

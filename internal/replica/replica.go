@@ -101,6 +101,8 @@ type Replica struct {
 	unsaved    []unsaved                 // what could not be committed yet, in its order
 	kept       uint64                    // numbers those
 	dropped    bool                      // something found no room since all was saved
+	paced      map[About]time.Duration   // on the meter's Mono: when facts about this were committed, within the last second
+	pacer      *time.Timer               // commits those that wait; nil: none does
 	pending    map[string]ledger.Pending // outcomes by token ID that wait for a commit
 	counters   []*Counter                // successes that are counted apart
 	committing bool                      // a commit is in progress

@@ -393,6 +393,75 @@ func TestSettled(t *testing.T) {
 	})
 }
 
+// Facts about the same are committed once a second, the first at once and the last in the end, and count meanwhile.
+func TestCommitPaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeStore{}
+		r := open(t, s)
+		about := About{Token: "a", Class: "adopted"}
+		for n := range 5 {
+			_, err := r.CommitPaced(t.Context(), mark(n), about)
+			require.NoError(t, err)
+			assert.Len(t, r.Newest().Doc.Triggers, n+1, "it counts at once")
+		}
+		assert.Equal(t, []int{0}, marks(t, s))
+		time.Sleep(pace - 1)
+		assert.Equal(t, 1, s.updates)
+		time.Sleep(1)
+		synctest.Wait()
+		assert.Equal(t, []int{0, 1, 2, 3, 4}, marks(t, s))
+		assert.Equal(t, 2, s.updates)
+		_, err := r.CommitPaced(t.Context(), mark(5), about)
+		require.NoError(t, err)
+		assert.Equal(t, 2, s.updates, "those that waited were this second's commit")
+		time.Sleep(pace)
+		synctest.Wait()
+		assert.Equal(t, 3, s.updates)
+		_, err = r.CommitPaced(t.Context(), mark(6), About{Token: "b"})
+		require.NoError(t, err)
+		assert.Equal(t, 4, s.updates, "another's second")
+
+		// With whatever is committed next, and then not again.
+		_, err = r.CommitPaced(t.Context(), mark(7), about)
+		require.NoError(t, err)
+		_, err = r.Commit(t.Context(), mark(8))
+		require.NoError(t, err)
+		assert.Equal(t, []int{0, 1, 2, 3, 4, 5, 6, 7, 8}, marks(t, s))
+		time.Sleep(pace)
+		synctest.Wait()
+		assert.Equal(t, 5, s.updates)
+
+		// Away: the caller hears it each time, and what waits stays.
+		_, err = r.CommitPaced(t.Context(), mark(9), about)
+		require.NoError(t, err)
+		_, err = r.CommitPaced(t.Context(), mark(10), about)
+		require.NoError(t, err)
+		s.set(func(s *fakeStore) { s.err = errAway })
+		time.Sleep(pace)
+		synctest.Wait()
+		assert.Equal(t, 1, r.Unsaved())
+		for range 2 {
+			_, err = r.CommitPaced(t.Context(), mark(11), about)
+			require.ErrorIs(t, err, errAway)
+		}
+		s.set(func(s *fakeStore) { s.err = nil })
+		require.NoError(t, r.Flush(t.Context()))
+		assert.Contains(t, marks(t, s), 10)
+
+		// After Close nothing runs any more: what waits is for Flush.
+		_, err = r.CommitPaced(t.Context(), mark(12), About{Token: "c"})
+		require.NoError(t, err)
+		_, err = r.CommitPaced(t.Context(), mark(13), About{Token: "c"})
+		require.NoError(t, err)
+		updates := s.updates
+		r.Close()
+		time.Sleep(time.Minute)
+		assert.Equal(t, updates, s.updates)
+		assert.Equal(t, 1, r.Unsaved())
+		assert.LessOrEqual(t, len(r.paced), 2)
+	})
+}
+
 // What comes to wait for the store while a commit or a read is in progress counts on when that ends.
 func TestWhatWaitsCountsOnAfterACommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

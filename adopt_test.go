@@ -1,0 +1,184 @@
+package tokenguard_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard"
+)
+
+// countedStore counts commits, and can fail.
+type countedStore struct {
+	tokenguard.Store
+	commits atomic.Int64
+	away    atomic.Bool
+	lost    atomic.Bool // it takes what it says that it did not
+}
+
+func (s *countedStore) Update(ctx context.Context, name string, fn func(tokenguard.Snapshot) ([]byte, error)) (tokenguard.Snapshot, error) {
+	if s.away.Load() {
+		return tokenguard.Snapshot{}, errors.New("the store is away")
+	}
+	snap, err := s.Store.Update(ctx, name, func(snap tokenguard.Snapshot) ([]byte, error) {
+		data, err := fn(snap)
+		if data != nil && err == nil {
+			s.commits.Add(1)
+		}
+		return data, err
+	})
+	if s.lost.Load() {
+		return tokenguard.Snapshot{}, errors.New("the answer of the store was lost")
+	}
+	return snap, err
+}
+
+// adopting hands in so many successors of the token, each of the one before, and returns the last.
+func adopting(t *testing.T, g *tokenguard.Guard, token tokenguard.Token, from, to int) tokenguard.Token {
+	t.Helper()
+	for n := from; n < to; n++ {
+		next := tokenguard.NewTokenIn(fmt.Sprint("renewed elsewhere ", n), time.Hour).WithPredecessor(token.ID())
+		require.NoError(t, g.Adopt(t.Context(), next))
+		got, err := g.Token(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, next.Value(), got.Value(), "it is handed out at once")
+		require.Equal(t, token.Identity(), got.Identity(), "%d", n)
+		token = got
+	}
+	return token
+}
+
+// However many values of an account are renewed elsewhere, one commit a second stores them, and the last one wins.
+func TestSuccessorsAreCommittedOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u, store := newAccounts(), &countedStore{Store: tokenguard.NewMemoryStore()}
+		g, other := u.open(t, store), u.open(t, store)
+		defer func() { assert.NoError(t, g.Close()); assert.NoError(t, other.Close()) }()
+		token, err := g.Token(t.Context())
+		require.NoError(t, err)
+		identity := token.Identity()
+		time.Sleep(time.Minute)
+		store.commits.Store(0)
+		for second := range 5 {
+			token = adopting(t, g, token, 20*second, 20*(second+1))
+			time.Sleep(time.Second + time.Millisecond)
+		}
+		assert.LessOrEqual(t, store.commits.Load(), int64(6))
+		assert.Equal(t, identity, token.Identity())
+		time.Sleep(time.Second)
+		got, err := other.Token(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, token.Value(), got.Value(), "also where nobody calls any more")
+		assert.Equal(t, identity, got.Identity())
+		assert.Equal(t, 1, g.Stats().Acquisitions.Day.Used)
+		assert.Equal(t, 1, u.signups)
+		require.NoError(t, other.Report(t.Context(), tokenguard.Outcome{TokenID: token.ID()}))
+		store.commits.Store(0)
+		time.Sleep(time.Minute)
+		assert.Zero(t, store.commits.Load(), "nothing runs at rest")
+	})
+}
+
+// What waits is stored by Close, on either kind of store.
+func TestSuccessorsThatWaitSurviveClose(t *testing.T) {
+	for name, store := range map[string][]tokenguard.Option{
+		"memory": {tokenguard.WithStore(tokenguard.NewMemoryStore()), tokenguard.WithName("guests")},
+		"file":   {tokenguard.WithStateFile(t.TempDir() + "/state"), tokenguard.WithName("guests")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newAccounts()
+			process := func() *tokenguard.Guard {
+				g, err := tokenguard.New(u.signUp, append([]tokenguard.Option{tokenguard.WithRenewal(u.renew)}, store...)...)
+				require.NoError(t, err)
+				return g
+			}
+			g := process()
+			token, err := g.Token(t.Context())
+			require.NoError(t, err)
+			token = adopting(t, g, token, 0, 20)
+			require.NoError(t, g.Close())
+			g = process()
+			defer func() { assert.NoError(t, g.Close()) }()
+			got, err := g.Token(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, token.Value(), got.Value())
+			assert.Equal(t, token.Identity(), got.Identity())
+			assert.Equal(t, 1, u.signups)
+		})
+	}
+}
+
+// Where the store is away, a successor counts in this process at once and is stored once the store is back.
+func TestSuccessorsWithoutAStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u, store := newAccounts(), &countedStore{Store: tokenguard.NewMemoryStore()}
+		g, other := u.open(t, store), u.open(t, store.Store)
+		defer func() { assert.NoError(t, g.Close()); assert.NoError(t, other.Close()) }()
+		token, err := g.Token(t.Context())
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		store.away.Store(true)
+		for n := range 5 {
+			next := tokenguard.NewTokenIn(fmt.Sprint("renewed elsewhere ", n), time.Hour).WithPredecessor(token.ID())
+			require.ErrorIs(t, g.Adopt(t.Context(), next), tokenguard.ErrStore)
+			token, err = g.Token(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, next.Value(), token.Value())
+			time.Sleep(time.Duration(n) * time.Second)
+		}
+		require.ErrorIs(t, g.Adopt(t.Context(), tokenguard.NewTokenIn("of no account", time.Hour)), tokenguard.ErrStore, "a start that is not charged is not taken in")
+		got, err := other.Token(t.Context())
+		require.NoError(t, err)
+		assert.NotEqual(t, token.Value(), got.Value())
+		require.NoError(t, other.Adopt(t.Context(), tokenguard.NewTokenIn("of another key", time.Hour).WithScope("other"))) // a document without them
+		store.away.Store(false)
+		time.Sleep(time.Second)
+		_, err = g.Acquire(t.Context(), tokenguard.Request{Caller: "new"})
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		got, err = other.Token(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, token.Value(), got.Value())
+		assert.Equal(t, token.Identity(), got.Identity())
+		assert.Equal(t, 2, g.Stats().Acquisitions.Day.Used, "the sign-up, and the token of the other key")
+
+		renewed := g.Stats().Renewals.Succeeded
+		store.lost.Store(true)
+		for n := range 2 {
+			next := tokenguard.NewTokenIn(fmt.Sprint("stored without a word ", n), time.Hour).WithPredecessor(token.ID())
+			require.ErrorIs(t, g.Adopt(t.Context(), next), tokenguard.ErrStore)
+			token, err = g.Token(t.Context())
+			require.NoError(t, err)
+		}
+		store.lost.Store(false)
+		time.Sleep(time.Second)
+		_, err = g.Acquire(t.Context(), tokenguard.Request{Caller: "new"})
+		require.NoError(t, err)
+		got, err = other.Token(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, token.Value(), got.Value())
+		assert.Equal(t, renewed+2, g.Stats().Renewals.Succeeded, "each counts once")
+	})
+}
+
+// A token of another account is no successor, and takes nothing over from the one that it names.
+func TestTokenOfAnotherAccountIsNoSuccessor(t *testing.T) {
+	renewing(t, func(t *testing.T, u *accounts, g *tokenguard.Guard) {
+		token, err := g.Token(t.Context())
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		require.NoError(t, g.Adopt(t.Context(), tokenguard.NewTokenIn("of another account", time.Hour).WithPredecessor(token.ID()).WithAccount("another")))
+		assert.Equal(t, 2, g.Stats().Acquisitions.Day.Used, "which is charged")
+		got, err := g.Token(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "of another account", got.Value())
+		assert.NotEqual(t, token.Identity(), got.Identity())
+	})
+}

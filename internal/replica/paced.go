@@ -1,0 +1,93 @@
+package replica
+
+import (
+	"context"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/panics"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// pace is the least time between two commits of facts about the same.
+const pace = time.Second
+
+// CommitPaced commits c, unless a change about the same was committed within the last second: then c counts in this
+// process at once and waits for the next commit, at most until that second is over. So facts need not be refused for their
+// number. After an error c is not kept.
+func (r *Replica) CommitPaced(caller context.Context, c Change, about About) (timeline.Reading, error) {
+	if wait := r.paceLeft(about); wait > 0 {
+		at := r.ApplyReport(c, about)
+		r.flushAfter(wait)
+		return at, nil
+	}
+	at, err := r.Commit(caller, c)
+	if err != nil { // the next one asks the store, too, and hears that it is away
+		r.mu.Lock()
+		delete(r.paced, about)
+		r.mu.Unlock()
+	}
+	return at, err
+}
+
+// paceLeft is how long a change about this has to wait; 0: it may be committed, which counts from now on. What finds no
+// room among what waits is committed.
+func (r *Replica) paceLeft(about About) time.Duration {
+	now := r.Meter.Mono()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last, ok := r.paced[about]; ok && now-last < pace && len(r.unsaved) < int(ForReport) {
+		return pace - (now - last)
+	}
+	for other, last := range r.paced {
+		if now-last >= pace {
+			delete(r.paced, other)
+		}
+	}
+	if r.paced == nil {
+		r.paced = map[About]time.Duration{}
+	}
+	r.paced[about] = now
+	return 0
+}
+
+// flushAfter commits what waits after this time, if nothing else has until then.
+func (r *Replica) flushAfter(wait time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pacer == nil && r.life.Err() == nil {
+		r.pacer = time.AfterFunc(wait, r.flushPaced)
+	}
+}
+
+// FlushComes reports whether what waits is about to be committed without anybody's doing.
+func (r *Replica) FlushComes() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.pacer != nil
+}
+
+func (r *Replica) flushPaced() {
+	r.mu.Lock()
+	r.pacer = nil
+	waits := len(r.unsaved) > 0 && r.life.Err() == nil // Close flushes by itself
+	if waits {
+		now := r.Meter.Mono()
+		for _, u := range r.unsaved { // it is the next second's commit
+			if _, ok := r.paced[u.about]; ok {
+				r.paced[u.about] = now
+			}
+		}
+	}
+	r.mu.Unlock()
+	if !waits {
+		return
+	}
+	// Foreign code on a goroutine of ours. What it fails to store waits on.
+	panics.Call("Store", func() (struct{}, error) { return struct{}{}, r.Save(context.Background()) }, func(_ struct{}, err error) {
+		if err != nil {
+			r.mu.Lock()
+			clear(r.paced)
+			r.mu.Unlock()
+		}
+	})
+}
