@@ -321,3 +321,33 @@ func TestAskingAgainAfterAStepOfTheClockIsNoNewFailure(t *testing.T) {
 		require.NoError(t, g.Close())
 	})
 }
+
+// A commit that comes while those who wait are looked through for the one before it is not lost.
+func TestAChangeDuringASweepIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := &upstream{}
+		g, err := New(up.request)
+		require.NoError(t, err)
+		begin, during := time.Now(), atomic.Bool{}
+		g.SimulateClock(func() time.Time {
+			if during.CompareAndSwap(true, false) { // the sweep has its revision, and reads the clock
+				assert.NoError(t, g.Adopt(t.Context(), NewTokenIn("from elsewhere", time.Hour)))
+			}
+			return time.Now()
+		}, "boot", func() int64 { return int64(time.Since(begin)) + int64(time.Hour) })
+		_, err = g.Acquire(t.Context(), Request{Scope: "other"})
+		require.NoError(t, err)
+		var calls sync.WaitGroup
+		calls.Go(func() {
+			grant, err := g.Wait(t.Context(), Request{})
+			assert.NoError(t, err)
+			assert.Equal(t, "from elsewhere", grant.Token.Value())
+		})
+		synctest.Wait()
+		during.Store(true)
+		g.replica.Wake()
+		calls.Wait()
+		assert.Zero(t, time.Since(begin))
+		require.NoError(t, g.Close())
+	})
+}
