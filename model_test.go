@@ -17,8 +17,9 @@ import (
 // modelLog is what the limits should remember.
 type modelLog struct {
 	limits   RateLimits
-	ends     []time.Time // of every attempt; of an unfinished one its lease's end
-	failed   int         // in a row
+	ends     []time.Time                 // of every attempt; of an unfinished one its lease's end
+	killed   map[time.Time]time.Duration // the lengths of those leases, by their ends
+	failed   int                         // in a row
 	failedAt time.Time
 	pause    modelPause            // Retry-After
 	closed   map[string]modelPause // scopes that RequestFunc was refused for
@@ -97,8 +98,10 @@ func modelBackoff(base time.Duration, n int, most time.Duration) time.Duration {
 // pull is what is documented for a clock that steps back by more than a day.
 func (m *modelLog) pull(now time.Time) {
 	for i, end := range m.ends {
-		if end.After(now.Add(25 * time.Hour)) {
-			m.ends[i] = now
+		length := m.killed[end]
+		if end.Add(-length).After(now.Add(25 * time.Hour)) {
+			m.ends[i] = now.Add(length)
+			m.kills(m.ends[i], length)
 		}
 	}
 	if m.failedAt.After(now.Add(25 * time.Hour)) {
@@ -118,6 +121,16 @@ func (m *modelLog) pull(now time.Time) {
 		if at.After(now.Add(25 * time.Hour)) {
 			m.started[scope] = now
 		}
+	}
+}
+
+// kills notes the length of an attempt that has no other end than its lease's.
+func (m *modelLog) kills(end time.Time, length time.Duration) {
+	if m.killed == nil {
+		m.killed = map[time.Time]time.Duration{}
+	}
+	if length > 0 {
+		m.killed[end] = length
 	}
 }
 

@@ -240,6 +240,7 @@ func (w *modelWorld) started(now time.Time) error {
 func (w *modelWorld) ended(scope string, start time.Time, hung bool, class Class, retry time.Duration) {
 	if hung {
 		w.log.ends = append(w.log.ends, start.Add(w.guard.opt.policy.Lease()))
+		w.log.kills(start.Add(w.guard.opt.policy.Lease()), w.guard.opt.policy.Lease())
 		return
 	}
 	end := w.clock.Now()

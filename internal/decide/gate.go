@@ -15,9 +15,9 @@ func (in *Input) Gate(t timeline.Instant) Decision {
 			continue
 		}
 		out.Count++
-		first = min(first, a.End)
+		first = min(first, a.LeaseEnd())
 		if a.Scope == in.Request.Scope {
-			out.Answer, out.Reason, out.Since, out.Until, out.Owner = AnswerWait, ReasonJoined, a.Start, a.End, a.Owner
+			out.Answer, out.Reason, out.Since, out.Until, out.Owner = AnswerWait, ReasonJoined, a.Start, a.LeaseEnd(), a.Owner
 		}
 	}
 	if out.Answer == AnswerPass && out.Count >= out.Limit {

@@ -88,11 +88,20 @@ type Attempt struct {
 	Contested bool             `json:"contested,omitempty"` // another one has since gone on with an older token
 	New       bool             `json:"new,omitempty"`       // for a scope that had never worked
 	Landed    bool             `json:"landed,omitempty"`    // its end is known, not only its lease
+	Lease     timeline.Instant `json:"lease,omitempty"`     // its end, where the clock stepped back; End still counts for the windows
 	Failed    bool             `json:"failed,omitempty"`
 }
 
 // InProgress reports whether somebody may still be asking the upstream.
-func (a *Attempt) InProgress(now timeline.Instant) bool { return a.Running && now < a.End }
+func (a *Attempt) InProgress(now timeline.Instant) bool { return a.Running && now < a.LeaseEnd() }
+
+// LeaseEnd is until when an attempt that runs may ask the upstream.
+func (a *Attempt) LeaseEnd() timeline.Instant {
+	if a.Lease != 0 {
+		return a.Lease
+	}
+	return a.End
+}
 
 // Streak are the consecutive failed acquisitions and the last of them.
 type Streak struct {
@@ -283,7 +292,7 @@ func (d *Document) Prune(policy *Policy, now timeline.Instant) {
 	}
 	for i := range d.Attempts {
 		a := &d.Attempts[i]
-		if a.Running && now >= a.End {
+		if a.Running && now >= a.LeaseEnd() {
 			a.Running = false // killed: charged to its lease's end, but no failure
 		}
 		if !a.Running && !a.Solo && i < len(d.Attempts)-maxNamed {

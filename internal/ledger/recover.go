@@ -3,6 +3,7 @@ package ledger
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
@@ -39,13 +40,17 @@ func (d *Document) Recover(line Lineage, anew bool, own []Attempt, known *Docume
 		d.Seq = max(d.Seq, a.Seq)
 		found = append(found, "an attempt of this process was missing in the state and is charged again")
 	}
-	if d.ClampFuture(now) {
-		found = append(found, ClockBack)
+	if text := d.ClampFuture(now); text != "" {
+		found = append(found, text)
 	}
 	return found
 }
 
-const ClockBack = "the clock stepped back: instants more than 25 h ahead were moved to now"
+// What ClampFuture says of what it did.
+const (
+	ClockBack = "the clock stepped back: instants more than 25 h ahead were moved to now"
+	LeaseBack = "the clock stepped back while an acquisition or a renewal was in progress: it counts as that for no longer than its own length"
+)
 
 // SetLineage notes the lineage that the document belongs to.
 func (d *Document) SetLineage(line Lineage) {
@@ -145,10 +150,13 @@ func (r *Token) mergeEvidence(known *Token) (changed bool) {
 }
 
 // ClampFuture pulls in every instant that lies further ahead than any rule sets one, as after a clock that was wrong.
-// Anything less far ahead stays and counts: a step back frees nothing.
-func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
+// Anything less far ahead stays and counts: a step back frees nothing. But what is in progress ends within its own length,
+// however small the step: others wait for its end, and a process that was killed reports none. It returns what it did, for
+// the log; empty: nothing.
+func (d *Document) ClampFuture(now timeline.Instant) (text string) {
 	const furthest = Day + Hour // further than any rule sets one; a pause counts by its beginning
 	limit := now.Plus(furthest)
+	leases, moved := d.clampLeases(now), false
 	pull := func(t *timeline.Instant, to timeline.Instant) {
 		if *t > limit {
 			*t, moved = to, true
@@ -167,8 +175,13 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 	}
 	for i := range d.Attempts {
 		a := &d.Attempts[i]
-		pull(&a.Start, now)
-		pull(&a.End, now)
+		switch {
+		case a.Landed || a.Adopted:
+			pull(&a.Start, now)
+			pull(&a.End, now)
+		case a.Start > limit: // it may still run, for its length
+			a.Start, a.End, moved = now, now.Plus(a.End.Sub(a.Start)), true
+		}
 	}
 	for i := range d.Folded {
 		pull(&d.Folded[i].End, now)
@@ -233,5 +246,36 @@ func (d *Document) ClampFuture(now timeline.Instant) (moved bool) {
 	}
 	d.sortAttempts()
 	d.Index() // it goes by when they were acquired, too
+	switch {
+	case moved:
+		return ClockBack
+	case leases:
+		return LeaseBack
+	}
+	return ""
+}
+
+// leaseSlack is by how much a lease may outlast its length after a step back that is none worth telling.
+const leaseSlack = time.Second
+
+// clampLeases ends what is in progress within its own length from now.
+func (d *Document) clampLeases(now timeline.Instant) (moved bool) {
+	for i := range d.Attempts {
+		a := &d.Attempts[i]
+		if most := now.Plus(a.End.Sub(a.Start)); a.Running && a.LeaseEnd() > most.Plus(leaseSlack) {
+			a.Lease, moved = most, true
+		}
+	}
+	for _, r := range d.Tokens {
+		if r.Identity == nil {
+			continue
+		}
+		l := r.Identity.Lease
+		if most := now.Plus(l.End.Sub(l.Start)); l.ID != "" && l.End > most.Plus(leaseSlack) {
+			i := *r.Identity
+			i.Lease.Start, i.Lease.End = now, most // no window counts by it
+			d.Edit(r).Identity, moved = &i, true
+		}
+	}
 	return moved
 }

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -101,7 +102,7 @@ func TestRecoverCarriesOver(t *testing.T) {
 func TestClampFuture(t *testing.T) {
 	fill := func(at timeline.Instant) *Document {
 		d := New()
-		d.Attempts = []Attempt{{ID: "1", Start: at, End: at}}
+		d.Attempts = []Attempt{{ID: "1", Start: at, End: at, Landed: true}}
 		d.Failures.At, d.Clock.Last, d.Lost, d.Swept = at, at, at, at
 		d.Pause = Pause{at, at.Plus(60 * Day)}
 		k := d.ScopeFor("s")
@@ -117,20 +118,20 @@ func TestClampFuture(t *testing.T) {
 	}
 	near := in(Day + Hour)
 	d := fill(near)
-	assert.False(t, d.ClampFuture(t0), "a step back of the clock frees nothing")
+	assert.Empty(t, d.ClampFuture(t0), "a step back of the clock frees nothing")
 	assert.Equal(t, fill(near), d)
 
 	d = fill(near + 1)
-	assert.True(t, d.ClampFuture(t0))
+	assert.Equal(t, ClockBack, d.ClampFuture(t0))
 	want := fill(t0)
 	want.Pause.Until = in(31 * Day)
 	assert.Equal(t, want, d)
-	assert.False(t, d.ClampFuture(t0))
+	assert.Empty(t, d.ClampFuture(t0))
 
 	// A pause keeps its length from when it began: one that began in time is not too far ahead, however long it is.
 	d = New()
 	d.Pause = Pause{t0, in(20 * Day)}
-	assert.False(t, d.ClampFuture(t0))
+	assert.Empty(t, d.ClampFuture(t0))
 }
 
 // Where the store brings back an attempt without its end, and this process knows the end, it stays known.
@@ -145,4 +146,48 @@ func TestMergeKeepsTheEndOfAnAttempt(t *testing.T) {
 	assert.Equal(t, in(2*second), d.Attempts[0].End)
 	known.merge(d)
 	assert.True(t, known.Attempts[0].Landed, "nor does the other way round lose it")
+}
+
+// What is in progress ends within its own length after a step back, of hours or of days, and is not ended before. The
+// windows count it by the end that it had, as far as they count any.
+func TestClampFutureOfWhatIsInProgress(t *testing.T) {
+	for _, back := range []time.Duration{10 * second, Hour, 25 * Hour, 26 * Hour, 400 * Day} {
+		d := New()
+		a := d.Charge(rules(), &Start{ID: "1", Scope: "s"}, t0)
+		length := a.End.Sub(a.Start)
+		held(d, "a", in(-Hour))
+		d.Tokens["a"].Identity = &Identity{ID: "i", Hash: "h", Since: in(-Hour), Lease: Lease{ID: "l", Start: t0, End: in(minute)}}
+		now := in(-back)
+		assert.NotEmpty(t, d.ClampFuture(now), back)
+		assert.Empty(t, d.ClampFuture(now), "once is enough")
+		got := &d.Attempts[0]
+		assert.True(t, got.InProgress(now.Plus(length-1)), back)
+		assert.False(t, got.InProgress(now.Plus(length)), back)
+		assert.Equal(t, now.Plus(length), got.LeaseEnd(), back)
+		if back <= 25*Hour-length {
+			assert.Equal(t, a.End, got.End, back)
+		}
+		assert.GreaterOrEqual(t, got.End, now.Plus(length), back)
+		assert.GreaterOrEqual(t, got.End, got.Start, back)
+		l := d.Tokens["a"].Identity.Lease
+		assert.Equal(t, Lease{ID: "l", Start: now, End: now.Plus(minute)}, l, back)
+
+		again := now.Plus(-Hour)
+		assert.NotEmpty(t, d.ClampFuture(again), "each step back")
+		assert.Equal(t, again.Plus(length), d.Attempts[0].LeaseEnd(), back)
+
+		require.True(t, d.Complete(rules(), ended(a, again.Plus(second), "")), "its end within its lease is in time")
+		assert.Zero(t, d.Attempts[0].Lease)
+		assert.False(t, d.Attempts[0].InProgress(again))
+	}
+
+	d := New()
+	d.Charge(rules(), &Start{ID: "1", Scope: "s"}, t0)
+	assert.Empty(t, d.ClampFuture(in(-leaseSlack)), "a clock that is set by a little is none worth telling")
+	assert.Zero(t, d.Attempts[0].Lease)
+	d.Prune(rules(), in(-leaseSlack))
+	assert.True(t, d.Attempts[0].Running)
+	d.ClampFuture(in(-Hour))
+	d.Prune(rules(), in(-Hour+30*second))
+	assert.False(t, d.Attempts[0].Running, "killed")
 }

@@ -21,7 +21,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "document.go", "-cmpDesc(a.End, b.End)", "-cmpDesc(a.Start, b.Start)", "attempts are in the order of their ends"},
 	{ledgerDir + "document.go", "d.Attempts[0].End <= now-timeline.Instant(Day)", "d.Attempts[0].End <= now-timeline.Instant(Hour)", "attempts stay for a day"},
 	{ledgerDir + "document.go", "len(d.Attempts) > policy.RateLimit.MaxRequestsPerDay &&", "len(d.Attempts) > 0 &&", "the last attempts stay whatever the clock says"},
-	{ledgerDir + "document.go", "a.Running && now >= a.End", "a.Running && now > a.End.Plus(Hour)", "an attempt whose lease has passed is over"},
+	{ledgerDir + "document.go", "a.Running && now >= a.LeaseEnd()", "a.Running && now > a.End.Plus(Hour)", "an attempt whose lease has passed is over"},
 	{ledgerDir + "document.go", "max(policy.Dedup.Window, Hour)", "policy.Dedup.Window", "a dedup record stays for an hour"},
 	{ledgerDir + "document.go", "	maxTriggers   = 256", "	maxTriggers   = 512", "at most 256 dedup records"},
 	{ledgerDir + "document.go", "k.LastStart <= now-timeline.Instant(Day)\n", "k.LastStart <= now\n", "a scope's last start stays for a day"},

@@ -238,10 +238,11 @@ func (r *Replica) clampFuture(rev *Revision, at timeline.Reading) *Revision {
 	}
 	next := *rev
 	next.Doc, next.Dirty = rev.Doc.Clone(), true
-	if !next.Doc.ClampFuture(at.Now) {
+	text := next.Doc.ClampFuture(at.Now)
+	if text == "" {
 		return rev
 	}
-	r.Notice(ledger.ClockBack)
+	r.Notice(text)
 	return r.publish(r.open(&next, at))
 }
 
