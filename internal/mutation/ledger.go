@@ -133,7 +133,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "pause.go", "own := (OperationPause{p.Operation, pause, p.Until != 0})", "own := (OperationPause{p.Operation, Pause{From: pause.From, Until: min(pause.Until, pause.From.Plus(time.Minute))}, p.Until != 0})", "a pause holds in full for who reported it"},
 	{ledgerDir + "pause.go", " && k.Pauses[i].Stated {", " {", "a pause that is assumed was not stated"},
 	{ledgerDir + "pause.go", "maxPauses = 16", "maxPauses = 17", "the pauses of 16 operations are remembered"},
-	{ledgerDir + "pause.go", "cmp.Compare(a.Until, b.Until)", "cmp.Compare(b.Until, a.Until)", "the pause that ends first is forgotten first"},
+	{ledgerDir + "pause.go", "k.PauseOf(o).Until < ends {", "k.PauseOf(o).Until > ends || first == \"\" {", "the pause that ends first is forgotten first"},
 
 	// Recovery.
 	{ledgerDir + "recover.go", "lost := anew || line.Rev > 0 && line.Empty;", "lost := anew;", "a document that is gone is a loss"},
