@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	"github.com/tokenguard/tokenguard"
+	"github.com/tokenguard/tokenguard/internal/classify"
 )
 
 // FailureFromResponse returns what a response says went wrong: its status, a copy of its header, and the beginning of
@@ -41,6 +42,9 @@ func failureOf(resp *http.Response, late <-chan struct{}) tokenguard.Failure {
 // FailureFromError returns the failure that an error of http.Client or of an http.RoundTripper stands for. It is zero
 // for nil and for the caller's own cancellation, which is no failure. The URL that http.Client puts into its errors is
 // left out, since a query may hold secrets.
+//
+// Such an error comes in place of an answer, so it says nothing of the token: a text that would read otherwise, such as a
+// proxy's "Forbidden", is wrapped, and reads as what the network said.
 func FailureFromError(err error) tokenguard.Failure {
 	var at *url.Error
 	if errors.As(err, &at) {
@@ -49,5 +53,17 @@ func FailureFromError(err error) tokenguard.Failure {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return tokenguard.Failure{}
 	}
-	return tokenguard.Failure{Err: err}
+	f := tokenguard.Failure{Err: err}
+	switch tokenguard.Classify(f) {
+	case tokenguard.ClassTransient, tokenguard.ClassUnknown:
+	default:
+		f.Err = unanswered{err}
+	}
+	return f
 }
+
+// unanswered is an error of a request that nobody answered, whatever its words.
+type unanswered struct{ error }
+
+func (e unanswered) Error() string { return classify.Unanswered + e.error.Error() }
+func (e unanswered) Unwrap() error { return e.error }

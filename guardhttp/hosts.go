@@ -55,7 +55,13 @@ func parseHost(entry string) (host, error) {
 		}
 		return host{}, fmt.Errorf("%q: write %q: the host alone, without a scheme", at+"://"+u.Host, u.Host)
 	}
-	if strings.Contains(entry, "*") {
+	for _, scheme := range []string{"https:", "http:", "//"} { // a URL that lacks a slash, or all but them
+		if rest, found := strings.CutPrefix(strings.ToLower(entry), scheme); found {
+			name, _, _ := strings.Cut(strings.TrimLeft(shownHost(rest), "/"), "/")
+			return host{}, fmt.Errorf("%q: write %q: the host alone, without a scheme", scheme+shownHost(rest), name)
+		}
+	}
+	if strings.Contains(entry, "*") || strings.HasPrefix(entry, ".") { // ".example.com" is what cookies and proxies call one
 		return host{}, fmt.Errorf("%q: wildcards are not supported: write each host by its full name", shownHost(entry))
 	}
 	if i := strings.IndexAny(entry, "/?#"); i >= 0 {

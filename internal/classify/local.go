@@ -6,9 +6,15 @@ import "strings"
 // answer's ideas are not looked for, because "fetch token: invalid character"
 // is about neither a token nor anything invalid in it.
 
+// Unanswered begins the text of an error that came in place of an answer, where its own words may not be read.
+const Unanswered = "net/http: no answer: "
+
 // neverSent reports a text of the network, of a proxy, of a command that could
 // not be started or of a local file.
 func neverSent(f *facts) bool {
+	if f.in.StatusCode == 0 && strings.HasPrefix(f.in.Text, Unanswered) {
+		return true
+	}
 	text, ok := ownText(f)
 	return ok && (holdsOne(text, unsent) || wrapsErrno(text) || endsInFileError(text) || deniesFile(text) || isCurls(text) || isReasonPhrase(text))
 }

@@ -182,7 +182,7 @@ func (ev *evidence) judge() judgement {
 // a parameter is the request's fault; the ideas decide then.
 func (ev *evidence) code() *rule {
 	r := findCode(ev.in.Text)
-	if r == nil {
+	if r == nil || neverSent(&ev.facts) {
 		return nil
 	}
 	ev.oauth = true

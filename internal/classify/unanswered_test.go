@@ -256,6 +256,10 @@ func TestWhatClientsSayOfThemselves(t *testing.T) {
 		require.Contains(t, []string{Transient, Unknown}, Classify(Input{Text: text}), text)
 		require.Empty(t, Bans(Input{Text: text}), text)
 	}
+	for _, words := range []string{`{"error":"invalid_token"}`, "<h1>Access denied</h1>", "rpc error: code = Unauthenticated desc = invalid token", strings.Repeat("quota exceeded ", 300)} {
+		require.Equal(t, Transient, Classify(Input{Text: Unanswered + words}), words)
+		require.NotEqual(t, Transient, Classify(Input{StatusCode: 401, Text: Unanswered + words}), words)
+	}
 }
 
 // The same words from an upstream keep their meaning.
