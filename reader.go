@@ -147,6 +147,21 @@ func (rd *reader) outcome(o *Outcome, r timeline.Reading) (*decide.Request, erro
 // canceled: a caller's own cancellation is never a failure of anything.
 func canceled(err error) bool { return errors.Is(err, context.Canceled) }
 
+// gaveUp reports the end of a function's own context, as an error or as the text that clients make of it. A caller that
+// leaves has done nothing wrong, but here it is the function that left, and nobody knows what the upstream would have said.
+func gaveUp(f *Failure) bool {
+	if f.StatusCode != 0 {
+		return false
+	}
+	if f.Message == "" && (canceled(f.Err) || errors.Is(f.Err, context.DeadlineExceeded)) {
+		return true
+	}
+	text := trim(f.text(), maxText)
+	return slices.ContainsFunc([]string{"context canceled", "context deadline exceeded", "request canceled", "operation was canceled", "code = Canceled"}, func(s string) bool {
+		return strings.Contains(text, s)
+	})
+}
+
 // failure reads a Failure.
 func (rd *reader) failure(f Failure, r timeline.Reading) ledger.Report {
 	return rd.classified(f, rd.classify(f), r)
@@ -161,6 +176,9 @@ const (
 // answer is failure for what RequestFunc returned. A classifier that hangs or ends its goroutine must not keep the end of
 // an acquisition from being stored: a caller's goroutine is the caller's, that of an acquisition is not.
 func (rd *reader) answer(f Failure, r timeline.Reading) ledger.Report {
+	if gaveUp(&f) {
+		return rd.classified(f, ClassTransient, r)
+	}
 	if rd.classifier == nil {
 		return rd.failure(f, r)
 	}
