@@ -168,7 +168,7 @@ func beliefCases(t testing.TB) (all []beliefCase) {
 			case name == "the healthy one is silent":
 				starts = 20
 			case strings.HasPrefix(name, "64 names") && life == day:
-				starts = 7 // each name is an operation of its own, up to 16 of them; the model makes 2
+				starts = 2 // as the model makes
 			}
 			fixed("an endpoint that always answers 401, "+name+", "+hours(life), []float64{floor}, starts, func() *beliefWorld {
 				return &beliefWorld{callers: callers, ends: []endpoint{{}, {denies: true}}, lifetime: life}

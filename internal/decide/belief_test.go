@@ -312,6 +312,11 @@ func TestSharing(t *testing.T) {
 	}
 	i = late(in(-10 * minute))
 	assert.Equal(t, AnswerPass, i.sharing(t0).Answer, "who refused an older token before is no new name")
+	older := i.Doc.Tokens["older"]
+	older.Evidence = append(older.Evidence, worked("another", in(-minute)))
+	assert.Equal(t, ReasonNotShared, i.sharing(t0).Reason, "but others went on with that one")
+	older.By("op").Success = in(-11 * minute)
+	assert.Equal(t, AnswerPass, i.sharing(t0).Answer, "one that has worked for it once shows more")
 	i = late(in(-10*minute + 1))
 	d = i.sharing(t0)
 	assert.Equal(t, ReasonNotShared, d.Reason)

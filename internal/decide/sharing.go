@@ -185,11 +185,13 @@ func (in *Input) refusedLate(r *ledger.Token) bool {
 	return at >= in.Policy.FreshUntil(r)
 }
 
-// heardBefore reports whether the operation has said something of another token of the scope, a while ago. Who only
-// reports failures shows by that that it is no name made up for the purpose.
+// heardBefore reports whether the operation has said something of another token of the scope, a while ago, that the
+// others have not gone on with. Who only reports failures shows by that that it is no name made up for the purpose; who
+// refuses what works for others has only shown that the next token would meet the same.
 func (in *Input) heardBefore(of *ledger.Token, t timeline.Instant) bool {
 	for _, r := range in.Doc.ByScope[in.Request.Scope] {
-		if first := r.By(in.Request.Operation).First(); r != of && first != 0 && t >= first.Plus(acquainted) {
+		e := r.By(in.Request.Operation)
+		if first := e.First(); r != of && first != 0 && t >= first.Plus(acquainted) && (e.Success != 0 || !r.Contradicted(e)) {
 			return true
 		}
 	}
