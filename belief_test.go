@@ -173,7 +173,7 @@ func beliefCases(t testing.TB) (all []beliefCase) {
 			fixed("an endpoint that always answers 401, "+name+", "+hours(life), []float64{floor}, starts, func() *beliefWorld {
 				return &beliefWorld{callers: callers, ends: []endpoint{{}, {denies: true}}, lifetime: life}
 			})
-			if strings.HasPrefix(name, "64 names") {
+			if life == time.Hour || strings.HasPrefix(name, "64 names") {
 				slow()
 			}
 		}
@@ -193,7 +193,7 @@ func beliefCases(t testing.TB) (all []beliefCase) {
 				fixed(fmt.Sprintf("hostile %s, after a success: %v, a new name each time: %v, %s", kind, smart, crowd, hours(life)), []float64{floor}, 0, func() *beliefWorld {
 					return &beliefWorld{callers: []worldCaller{one("a"), attack(kind, smart, crowd)}, lifetime: life}
 				})
-				if life == day && (smart || crowd) || crowd && kind != "quota" || kind == "none" {
+				if smart || crowd || kind == "none" || life == day && kind != "works" {
 					slow()
 				}
 			}
@@ -201,6 +201,9 @@ func beliefCases(t testing.TB) (all []beliefCase) {
 		fixed("a flood of new scopes, "+hours(life), []float64{79}, 0, func() *beliefWorld {
 			return &beliefWorld{callers: []worldCaller{one("a"), attack("scope", false, false)}, lifetime: life}
 		})
+		if life == day {
+			slow()
+		}
 	}
 	for _, often := range []time.Duration{time.Minute, 5 * time.Minute} {
 		fixed(fmt.Sprintf("10 uses beside a health check each %v, 4 h", often), []float64{98, 100}, 0, func() *beliefWorld {
@@ -211,12 +214,19 @@ func beliefCases(t testing.TB) (all []beliefCase) {
 		add(fmt.Sprintf("%d names in turn, revoked each 2 h", n), true, []float64{98}, 0, func(s uint64) *beliefWorld {
 			return &beliefWorld{callers: []worldCaller{one("p ", crowd(n), every(10*time.Second))}, lifetime: day, revoked: about(2*time.Hour, s)}
 		})
+		if n > 2 {
+			slow()
+		}
 	}
-	slow()
-	for _, lag := range []time.Duration{10 * time.Second, time.Minute} {
-		fixed(fmt.Sprintf("a token that spreads in %v", lag), []float64{80}, 0, func() *beliefWorld {
-			return &beliefWorld{callers: []worldCaller{one("a", every(5*time.Second))}, lifetime: time.Hour, lag: lag}
-		})
+	for _, often := range []time.Duration{5 * time.Second, 15 * time.Second} {
+		for _, lag := range []time.Duration{10 * time.Second, time.Minute} {
+			fixed(fmt.Sprintf("a token that spreads in %v, a call each %v", lag, often), []float64{80}, 0, func() *beliefWorld {
+				return &beliefWorld{callers: []worldCaller{one("a", every(often))}, lifetime: time.Hour, lag: lag}
+			})
+			if often < 15*time.Second || lag < time.Minute {
+				slow()
+			}
+		}
 	}
 	// Each token is refused until it has spread and serves then: no row of tokens that never worked.
 	fixed("a token of 20 min that spreads in 30 s, reports failures", []float64{60}, 0, func() *beliefWorld {
@@ -230,6 +240,9 @@ func beliefCases(t testing.TB) (all []beliefCase) {
 			}
 			return w
 		})
+		if n > 1 {
+			slow()
+		}
 		add(fmt.Sprintf("a burst that looks like a quota for 30 s each 20 min, %d operations each 10 s", n), true, []float64{99}, []int{3, 0, 6}[n-1], func(s uint64) *beliefWorld {
 			w := &beliefWorld{lifetime: day, bursts: about(20*time.Minute, s), burst: 30 * time.Second}
 			for i := range n {
@@ -237,8 +250,10 @@ func beliefCases(t testing.TB) (all []beliefCase) {
 			}
 			return w
 		})
+		if n > 1 {
+			slow()
+		}
 	}
-	slow() // the last of each sort
 	fixed("no token ever works", nil, 8, func() *beliefWorld {
 		return &beliefWorld{callers: []worldCaller{one("a")}, lifetime: time.Hour, never: true}
 	})
@@ -249,6 +264,9 @@ func beliefCases(t testing.TB) (all []beliefCase) {
 		fixed("two operations with 40 uses each of a token, "+hours(life), []float64{15, 30}, 0, func() *beliefWorld {
 			return &beliefWorld{callers: []worldCaller{one("a", every(30*time.Second)), one("b", at(1), every(2*time.Minute), phase(15*time.Second))}, ends: []endpoint{{quota: 40}, {quota: 40}}, lifetime: life}
 		})
+		if life == day {
+			slow()
+		}
 	}
 	return all
 }
