@@ -142,10 +142,16 @@ func TestQuotaToldInA200(t *testing.T) {
 
 // A day with one endpoint that always answers 200 and one that always answers 401, a call of each a minute.
 func TestOneEndpointThatRefusesBesideOneThatDoesNot(t *testing.T) {
+	for _, refusal := range []string{`{"error":"unauthorized"}`, `{"error":"Missing permission"}`} {
+		t.Run(refusal, func(t *testing.T) { oneRefuses(t, refusal) })
+	}
+}
+
+func oneRefuses(t *testing.T, refusal string) {
 	const leastShare, mostStarts = 99, 3
 	clock, guard, proxy := worldOf(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/profile" {
-			encoded(w, r, http.StatusUnauthorized, "application/json", `{"error":"unauthorized"}`)
+			encoded(w, r, http.StatusUnauthorized, "application/json", refusal)
 		}
 	}), func(*guardhttp.Transport) {})
 	served := 0
