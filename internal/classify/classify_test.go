@@ -129,6 +129,8 @@ func BenchmarkClassify(b *testing.B) {
 	}{
 		{"short", Input{StatusCode: 429, Text: short}},
 		{"1KB", Input{StatusCode: 429, Text: long}},
+		{"1KB, Chinese", Input{StatusCode: 429, Text: `{"code":"1308","msg":"` + strings.Repeat("您的账户调用该接口的频率过高，已达到当前套餐的使用上限，详情见文档。", 10) + `请在 30 秒后重试"}`}},
+		{"1KB, JSON in JSON", Input{StatusCode: 500, Text: `{"detail":"{\"error\":{\"message\":\"` + strings.Repeat(`\u60a8\u7684\u8d26\u6237\u5df2\u8fbe\u5230\u4e0a\u9650\uff0c`, 10) + `\"}}"}`}},
 		{"8KB", Input{StatusCode: 429, Text: strings.Repeat(long, 9)}},
 		{"Chinese", Input{StatusCode: 429, Text: `{"error":{"code":"1113","message":"余额不足或无可用资源包,请充值。"}}`}},
 		{"headers", Input{StatusCode: 429, Text: short, Header: http.Header{

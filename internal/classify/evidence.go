@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // evidence is what was found in an answer, and where.
@@ -50,6 +51,9 @@ type facts struct {
 	retry    bool // a header states a wait
 	parted   bool // an "or" parts two causes of which only one permits a new token
 	oauth    bool // the text holds an error code of OAuth 2.0
+
+	stated              time.Duration // the wait that the answer asks for
+	hasStated, waitRead bool          // it asks for one; it has been looked for
 }
 
 // readText finds the words of an answer's text.

@@ -322,21 +322,31 @@ func endsByItself(f *facts) bool {
 	return f.says(barred|noAddress) && (f.says(temporary) || f.says(manyCalls) && f.says(wait) || f.status() == 429 || statedWait(f))
 }
 
+// askedWait is the wait that the answer asks for. Several rules look at it, and it takes longer
+// to find than all the words.
+func (f *facts) askedWait() (time.Duration, bool) {
+	if !f.waitRead {
+		h := ReadHints(f.in, time.Time{})
+		f.waitRead, f.stated, f.hasStated = true, h.RetryAfter, h.HasRetryAfter
+	}
+	return f.stated, f.hasStated
+}
+
 // statedWait: the answer says how long to wait, and no longer than a window of
 // a pace is.
 func statedWait(f *facts) bool {
 	if f.status() >= 500 || !f.says(wait) {
 		return false
 	}
-	h := ReadHints(f.in, time.Time{})
-	return h.HasRetryAfter && h.RetryAfter <= time.Hour
+	d, ok := f.askedWait()
+	return ok && d <= time.Hour
 }
 
 // shortWait: the answer itself asks for a wait of seconds, which is a pace
 // whatever it is called. An allowance that is full again in minutes is one.
 func shortWait(f *facts) bool {
-	h := ReadHints(f.in, time.Time{})
-	return h.HasRetryAfter && h.RetryAfter <= time.Minute
+	d, ok := f.askedWait()
+	return ok && d <= time.Minute
 }
 
 // planWindowUsed: the headers show a plan's window as used up.
