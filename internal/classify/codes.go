@@ -66,16 +66,17 @@ const codeText = 1 << 10
 // at its start, or as the start of a text in quotes or brackets. "com.example#Code" counts.
 func findCode(text string) *rule {
 	text = text[:min(len(text), codeText)]
-	for {
-		if r := codeAt(text); r != nil {
-			return r
-		}
-		i := strings.IndexAny(text, "\"(")
-		if i < 0 {
-			return nil
-		}
-		text = text[i+1:]
+	if r := codeAt(text); r != nil {
+		return r
 	}
+	for i := range len(text) {
+		if c := text[i]; c == '"' || c == '(' {
+			if r := codeAt(text[i+1:]); r != nil {
+				return r
+			}
+		}
+	}
+	return nil
 }
 
 // codeAt is the rule of the code that text starts with, nil if it does with
