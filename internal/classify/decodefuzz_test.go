@@ -66,7 +66,7 @@ var layers = []func(string) string{escapeJSON, url.PathEscape, escapeEntities}
 func FuzzDecodeLayers(f *testing.F) {
 	for _, s := range []string{"您的账号已被封禁", "quota exceeded", "Сервис недоступен", "😀 too many requests 使用量已用完", "l’accès"} {
 		for order := range byte(3) {
-			f.Add(s, order, order+1, byte(2))
+			f.Add(s, order, order+1, byte(4))
 		}
 	}
 	f.Fuzz(func(t *testing.T, text string, first, second, count byte) {
@@ -74,7 +74,7 @@ func FuzzDecodeLayers(f *testing.F) {
 			return
 		}
 		wrapped := text
-		for i := range int(count) % (maxLayers + 1) {
+		for i := range int(count) % 5 { // four may wrap one another
 			layer := first
 			if i%2 == 1 {
 				layer = second
@@ -161,7 +161,7 @@ func FuzzNormalise(f *testing.F) {
 		require.Equal(t, byte(clauseEnd), got[0])
 		require.Equal(t, byte(clauseEnd), got[len(got)-1])
 		for _, twice := range []string{"  ", " \n", "\n ", "\n\n"} {
-			require.NotContains(t, got[:max(len(got)-1, 0)]+"x", twice)
+			require.NotContains(t, got, twice, "one separator between two words")
 		}
 		for i := range len(got) {
 			require.False(t, isUpper(got[i]) || got[i] < ' ' && got[i] != clauseEnd, "%q", got)
@@ -171,7 +171,7 @@ func FuzzNormalise(f *testing.F) {
 	})
 }
 
-// A piece that fills a whole body is read in time, whatever it is.
+// A body is read in the same time whatever its size and whatever fills it.
 func FuzzBoundedTime(f *testing.F) {
 	for _, piece := range []string{"1s ", "again in ", "或", "Mar 1 ", `"reset":1,{`, `\u005c`, "%25", "&amp;", "<a ", "or key quota ", `"invalid_grant`, "（", "\xb7\xe2", "https://", "a@"} {
 		f.Add(piece, "Retry-After")
@@ -180,12 +180,12 @@ func FuzzBoundedTime(f *testing.F) {
 		if piece == "" {
 			return
 		}
-		whole := strings.Repeat(piece, MaxText/len(piece)+1)
+		whole := strings.Repeat(piece, 16<<20/len(piece)+1)
 		in := Input{StatusCode: 429, Header: map[string][]string{name: {whole}}, Text: whole}
 		start := time.Now()
 		c := Judge(in)
 		ReadHints(in, formsAt)
-		require.Less(t, time.Since(start), 2*time.Second)
+		require.Less(t, time.Since(start), time.Second/2)
 		require.LessOrEqual(t, len(c.Evidence), 2*maxEvidence+2)
 	})
 }
