@@ -24,7 +24,7 @@ func newAccount(i tokenguard.IdentityStats) account {
 	say := func(mood, word, format string, args ...any) {
 		a.Mood, a.Word, a.Why = mood, word, fmt.Sprintf(format, args...)
 	}
-	failed := fmt.Sprintf("%d renewals failed in a row, the last at %s: %s", i.Failures, stamp(i.StateSince), i.Failure)
+	failed := fmt.Sprintf("%s failed in a row, the last at %s: %s", counted(i.Failures, "renewal", "renewals"), stamp(i.StateSince), i.Failure)
 	if i.Failures == 1 {
 		failed = fmt.Sprintf("the last renewal failed at %s: %s", stamp(i.StateSince), i.Failure)
 	}
@@ -92,7 +92,7 @@ func (a account) headline(v tokenguard.Verdict, now time.Time) headline {
 	case a.Dead:
 		h.Answer, h.At = "No: it is dead since", a.StateSince
 		if v.Answer == tokenguard.AnswerServe && v.Evidence.TokenID == a.TokenID {
-			h.Detail += "; its token serves until " + stamp(a.Expiry) + ", then another account is acquired"
+			h.Detail += "; its token serves until " + stamp(a.Expiry) + "; after that another account is acquired, as soon as an acquisition may start"
 		} else {
 			h.Detail += "; another account is acquired as soon as an acquisition may start"
 		}

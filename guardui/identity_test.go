@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -65,7 +67,7 @@ func TestAccountVerdicts(t *testing.T) {
 			_, _ = g.Token(t.Context())
 			clock.Advance(4 * time.Minute)
 		}, "Yes, at once", "Yes; its next renewal is due 1 Jan 01:51:00 UTC",
-			[]string{"begun in the last hour: 1 of 60", "the last at 1 Jan 00:56:00 UTC", "1 renewals succeeded, 0 failed"}},
+			[]string{"begun in the last hour: 1 of 60", "the last at 1 Jan 00:56:00 UTC", "1 renewal succeeded, 0 failed"}},
 		{"backing off", func(g *tokenguard.Guard, clock *tokenguardtest.Clock, fail *atomic.Pointer[tokenguard.Failure]) {
 			fail.Store(&down)
 			clock.Advance(61 * time.Minute)
@@ -87,7 +89,7 @@ func TestAccountVerdicts(t *testing.T) {
 			clock.Advance(56 * time.Minute)
 			_, _ = g.Token(t.Context())
 		}, "Yes, at once", "No: it is dead since 1 Jan 00:56:00 UTC",
-			[]string{"the upstream no longer knew it: 400:", "invalid_grant", "its token serves until 1 Jan 01:00:00 UTC, then another account is acquired", "0 living", "1 accounts ended", "never"}},
+			[]string{"the upstream no longer knew it: 400:", "invalid_grant", "its token serves until 1 Jan 01:00:00 UTC; after that another account is acquired, as soon as an acquisition may start", "0 living", "1 account ended", "never"}},
 		{"dead, its token too", func(g *tokenguard.Guard, clock *tokenguardtest.Clock, fail *atomic.Pointer[tokenguard.Failure]) {
 			fail.Store(&gone)
 			clock.Advance(56 * time.Minute)
@@ -182,4 +184,13 @@ func TestWhoRenews(t *testing.T) {
 	body := text(ask(guardui.New(g), "/").Body.String())
 	assert.Contains(t, body, "By scope Scope Acquisitions, 24 h Renewals Refused From the cache eu 1 2 0 0")
 	assert.Contains(t, body, "By operation Operation Acquisitions, 24 h Renewals Refused signup 1 0 0 billing 0 2 0")
+	assert.Contains(t, body, "renewed the account's token was renewed 2 66.7 %")
+	shares := regexp.MustCompile(` (\d+) (\d+\.\d) %`).FindAllStringSubmatch(body[strings.Index(body, "Answer Calls Share"):strings.Index(body, "Nobody waits")], -1)
+	calls := 0
+	for _, m := range shares {
+		n, err := strconv.Atoi(m[1])
+		require.NoError(t, err)
+		calls += n
+	}
+	assert.Equal(t, 3, calls, "each call stands in one row: %v", shares)
 }

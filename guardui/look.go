@@ -22,6 +22,7 @@ type view struct {
 	Scope     string
 	Verdict   tokenguard.Verdict // for a caller of Scope
 	Headlines []headline
+	Elsewhere []elsewhere // what callers of other scopes are told
 	Budgets   []budget
 	Unread    bool   // the state cannot be read now: what is of it is as of the last look
 	Windows   []plot // none if so
@@ -56,6 +57,7 @@ func (h *handler) look(r *http.Request) *view {
 	}
 	v.Accounts = accounts(v.Renewals)
 	v.Verdict, v.Headlines = e.Verdict, headlines(e, v)
+	v.Elsewhere = h.elsewhere(r.Context(), v)
 	v.Evidence = evidenceWords(e.Evidence, v.Cache.Tokens, v.Scope)
 	v.Untold = err != nil
 	v.Unshown = len(e.Evidence) - len(v.Evidence)
@@ -79,7 +81,7 @@ func (h *handler) look(r *http.Request) *view {
 		newTimeline("Last 24 hours", 24*time.Hour, v.At, attempts, history, v.Limiter),
 		newTimeline("Last 2 hours", 2*time.Hour, v.At, attempts, history, v.Limiter),
 	}
-	v.Funnel = funnel(v.Calls)
+	v.Funnel = funnel(v.Calls, v.Renewals != nil)
 	v.Groups = groups(history, config.Dedup.Similarity)
 	v.history = history
 	if len(history) > 0 {
@@ -122,11 +124,13 @@ func (v *view) Until(t time.Time) string { return span(t.Sub(v.At)) }
 func (v *view) Ago(t time.Time) string { return span(v.At.Sub(t)) }
 
 // Query is what keeps the page's scope in a relative link.
-func (v *view) Query() string {
-	if v.Scope == "" {
+func (v *view) Query() string { return query(v.Scope) }
+
+func query(scope string) string {
+	if scope == "" {
 		return ""
 	}
-	return "?" + url.Values{"scope": {v.Scope}}.Encode()
+	return "?" + url.Values{"scope": {scope}}.Encode()
 }
 
 // budget is a window and the pace at which it is used.
@@ -180,7 +184,7 @@ func (s slice) Width() int {
 	return max(int(1000*s.Share), 3)
 }
 
-func funnel(c tokenguard.CallStats) []slice {
+func funnel(c tokenguard.CallStats, renews bool) []slice {
 	get := func(step tokenguard.Step, reasons ...tokenguard.Reason) (n int64) {
 		for _, reason := range reasons {
 			n += c.Answers[step][reason]
@@ -196,6 +200,9 @@ func funnel(c tokenguard.CallStats) []slice {
 		{Name: "fetched", Class: "start", Why: "an acquisition got a new token", Count: get(tokenguard.StepRequest, tokenguard.ReasonAcquired)},
 		{Name: "failed", Class: "bad", Why: "the acquisition failed", Count: c.Failed},
 		{Name: "left", Class: "dim", Why: "the caller's context ended first", Count: c.Left},
+	}
+	if n := get(tokenguard.StepRenewal, tokenguard.ReasonRenewed); renews || n > 0 {
+		out = slices.Insert(out, 5, slice{Name: "renewed", Class: "start", Why: "the account's token was renewed", Count: n})
 	}
 	for i := range out {
 		out[i].Share = float64(out[i].Count) / float64(max(c.Total, 1))

@@ -24,10 +24,19 @@ var funcs = template.FuncMap{
 	"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"unix":    func(t time.Time) int64 { return t.UnixMilli() },
 	"span":    span,
+	"count":   counted,
 	"percent": func(share float64) string { return fmt.Sprintf("%.1f %%", 100*share) },
 	"strip":   func(t timeline, r row) strip { return strip{t, r} },
 	"facts":   facts,
 	"words":   func(s any) string { return strings.ReplaceAll(fmt.Sprint(s), "_", " ") },
+}
+
+// counted is a number of things: 1 call, 2 calls.
+func counted(n any, one, more string) string {
+	if number := fmt.Sprint(n); number != "1" {
+		return number + " " + more
+	}
+	return "1 " + one
 }
 
 // foreign shows a name that a caller chose.

@@ -224,3 +224,24 @@ func TestWhoUsesTheBudget(t *testing.T) {
 	assert.Contains(t, body, "By scope Scope Acquisitions, 24 h Refused From the cache eu 1 0 2 us 0 2 0")
 	assert.Contains(t, body, "By operation Operation Acquisitions, 24 h Refused billing 1 0 search 0 2")
 }
+
+// A page that answers for one scope says what callers of the others in use are told, and how to ask for them.
+func TestOtherScopes(t *testing.T) {
+	s := newScene(t, tokenguardtest.Reply{Lifetime: 10 * time.Minute}, failing)
+	page := guardui.New(s.Guard)
+	for _, scope := range []string{"eu", "us & them"} {
+		_, _ = s.Acquire(t.Context(), tokenguard.Request{Scope: scope})
+	}
+	html := ask(page, "/").Body.String()
+	assert.Contains(t, text(html), "Can a caller have a token now? (the default scope) No, not before 1 Jan 00:05:00 UTC")
+	assert.Contains(t, text(html), "Other scopes in use: eu : Yes, at once; us & them : No, not before 1 Jan 00:05:00 UTC .")
+	assert.Contains(t, html, `href="./?scope=us&#43;%26&#43;them"`)
+	body := text(ask(page, "/?scope=eu").Body.String())
+	assert.Contains(t, body, "Can a caller have a token now? (scope eu ) Yes, at once")
+	assert.Contains(t, body, "The other scope in use: us & them : No, not before")
+	assert.Contains(t, body, "Since the state was made: 1 acquisition, 1 succeeded.")
+	assert.Contains(t, body, "Nobody waits now. Of 1 cached token 1 can be used (at most 100 are).")
+
+	require.NoError(t, s.Close())
+	assert.NotContains(t, text(ask(page, "/").Body.String()), "in use:", "a closed guard answers for none")
+}
