@@ -265,6 +265,6 @@ func TestAssumedResetOfThePersonalTokenIsRecovered(t *testing.T) {
 	require.True(t, d.merge(known))
 	assert.Equal(t, r.quota(), d.Tokens["p"].quota())
 	d.Tokens["p"].Trying = in(48 * Hour)
-	assert.True(t, d.ClampFuture(t0))
+	assert.NotEmpty(t, d.ClampFuture(t0))
 	assert.Equal(t, t0, d.Tokens["p"].Trying)
 }
