@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/tokenguard/tokenguard/internal/journal"
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/meter"
 )
 
 // EventKind says what happened.
@@ -28,7 +30,9 @@ const (
 	EventRenewed       EventKind = "renewed"        // a known account's token was renewed
 	EventRenewalFailed EventKind = "renewal_failed" // it was not
 	EventIdentityEnded EventKind = "identity_ended" // the upstream does not know an account any more
-	EventState         EventKind = "state"          // the state was lost, set aside, clamped, or is back
+	// EventIdentityDropped: there was no room in the state for an account that could be renewed; its key will acquire anew.
+	EventIdentityDropped EventKind = "identity_dropped"
+	EventState           EventKind = "state" // the state was lost, set aside, clamped, or is back
 )
 
 // Event is one thing that happened in a guard. It holds no secret.
@@ -39,8 +43,10 @@ type Event struct {
 	Scope   string    `json:"scope,omitempty"`
 	Caller  string    `json:"caller,omitempty"`
 	TokenID string    `json:"token_id,omitempty"`
-	Source  Source    `json:"source,omitempty"`
-	Verdict Verdict   `json:"verdict,omitzero"`
+	// Identity is the account that was renewed, ended or dropped, as Token.Identity names it.
+	Identity string  `json:"identity,omitempty"`
+	Source   Source  `json:"source,omitempty"`
+	Verdict  Verdict `json:"verdict,omitzero"`
 	// Shadow: the refusal did not reach the caller (WithShadowModeRefusingNothing).
 	Shadow bool `json:"shadow,omitempty"`
 	// Failing is the token that the call's own failure named, by its ID.
@@ -102,6 +108,14 @@ func (m *emitter) notice(at time.Time, text string) {
 	m.emit(Event{At: at, Kind: EventState, Text: text})
 }
 
+// dropped emits that there was no room for an account.
+func (m *emitter) dropped(meter *meter.Meter) func(ledger.Dropped) {
+	return func(d ledger.Dropped) {
+		m.emit(Event{At: meter.Read().Wall, Kind: EventIdentityDropped, Scope: d.Scope, TokenID: d.TokenID, Identity: d.Identity,
+			Text: "there is no room for all accounts that can be renewed: this one was used least recently, and its key will acquire anew"})
+	}
+}
+
 // components are the names under which operators know the steps.
 var components = map[Step]string{
 	StepDedup: "TokenRequestDeduplicator", StepCache: "TokenCache", StepGate: "TokenRequestDeduplicator",
@@ -111,7 +125,7 @@ var components = map[Step]string{
 func (m *emitter) log(e *Event) {
 	level := slog.LevelInfo
 	switch e.Kind {
-	case EventFailed, EventWarning, EventState, EventRenewalFailed, EventIdentityEnded:
+	case EventFailed, EventWarning, EventState, EventRenewalFailed, EventIdentityEnded, EventIdentityDropped:
 		level = slog.LevelWarn
 	case EventServed, EventCandidate:
 		level = slog.LevelDebug
@@ -133,6 +147,7 @@ func (m *emitter) log(e *Event) {
 	add("scope", mask(e.Scope))
 	add("caller", e.Caller)
 	add("token", e.TokenID)
+	add("identity", e.Identity)
 	add("source", string(e.Source))
 	add("step", string(e.Verdict.Step))
 	add("reason", string(e.Verdict.Reason))
@@ -161,7 +176,8 @@ var messages = map[EventKind]string{
 	EventAcquired: "token acquired", EventFailed: "acquisition failed", EventReported: "outcome reported",
 	EventAdopted: "token adopted", EventCleared: "refusals cleared", EventWarning: "limit about to be reached",
 	EventRenewed: "token renewed", EventRenewalFailed: "renewal failed", EventIdentityEnded: "identity ended",
-	EventCandidate: "candidate disagrees", EventState: "state changed",
+	EventIdentityDropped: "identity dropped",
+	EventCandidate:       "candidate disagrees", EventState: "state changed",
 }
 
 // History returns the last events, oldest first: at most 512.

@@ -185,7 +185,7 @@ func (f *flights) renewed(j *renewalJob, began timeline.Instant, t Token, err er
 		f.replica.ApplyLocally(complete, replica.ForEnd) // first in the next commit: the old refresh token may be worthless now
 		f.events.notice(r.Wall, "the end of a renewal could not be stored and waits: "+mask(cerr.Error()))
 	}
-	res := result{ran: true, renewal: true, event: Event{At: r.Wall, Kind: EventRenewed, Scope: j.q.Named, Caller: j.q.Caller, TokenID: j.record, Took: r.Now.Sub(j.lease.Start)}}
+	res := result{ran: true, renewal: true, event: Event{At: r.Wall, Kind: EventRenewed, Scope: j.q.Named, Caller: j.q.Caller, TokenID: j.record, Identity: j.identity, Took: r.Now.Sub(j.lease.Start)}}
 	if err != nil {
 		res.event.Kind, res.event.Text = EventRenewalFailed, f.reader.masked(failure.text())
 		in := f.inputs.newest(j.q, r.Now)

@@ -110,6 +110,7 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	g.replica = replica.New(replica.Config{
 		Policy: o.policy, Processes: o.processes, Freshness: o.freshness, EachCall: o.clock != nil || o.freshness == 0,
 		OwnClock: o.clock != nil, TwoClocks: errTwoClocks, Meter: g.meter, Keeper: keeper, Ended: g.ended, Panicked: panicError,
+		Dropped: g.events.dropped(g.meter),
 		Publish: g.publish, Woke: func() { g.waiters.changed() }, Stamp: g.cache.stamp, Notice: func(text string) { g.events.notice(g.meter.Read().Wall, text) },
 	}, storeOf(store, o.name, shared))
 	g.successes.replica = g.replica

@@ -34,7 +34,7 @@ func groups(history []tokenguard.Event, similar float64) []group {
 	for _, e := range history {
 		switch e.Kind {
 		case tokenguard.EventState, tokenguard.EventWarning, tokenguard.EventCandidate, // no call of its own
-			tokenguard.EventRenewalFailed, tokenguard.EventIdentityEnded: // what the upstream said, and no caller
+			tokenguard.EventRenewalFailed, tokenguard.EventIdentityEnded, tokenguard.EventIdentityDropped: // what the upstream said, and no caller
 			continue
 		}
 		if e.Text == "" {

@@ -66,6 +66,8 @@ type Document struct {
 
 	ByScope map[string][]*Token `json:"-"` // anonymous records, newest first; derived
 
+	dropped []Dropped // identities for which there was no room since the document that was last stored
+
 	frozen bool      // it is published, and its records are
 	from   *Document // the published one that it is a clone of, until it is published itself
 	ids    []string  // of the tokens, sorted, as of the published document that it comes from; nil: from none

@@ -57,6 +57,7 @@ func (d *Document) Clone() *Document {
 	c.History = d.History.Clone()
 	c.Counts.Failures = maps.Clone(d.Counts.Failures)
 	c.Limits = slices.Clone(d.Limits)
+	c.dropped = slices.Clone(d.dropped)
 	c.Scopes, c.Tokens = maps.Clone(d.Scopes), maps.Clone(d.Tokens)
 	if d.frozen {
 		c.from = d

@@ -643,3 +643,30 @@ func TestRenewalOfAnAccountThatWasAcquiredAgain(t *testing.T) {
 func (d *Document) renewed(record string, l Lease, id string) {
 	d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Record: record, Lease: l, End: t0, Token: value(id)})
 }
+
+// Each account for which there is no room is named, until the document is stored.
+func TestDroppedIdentitiesAreNamed(t *testing.T) {
+	d, policy := New(), renewalRules()
+	const accounts = 30
+	for n := range accounts {
+		id := strconv.Itoa(n)
+		r := value(id)
+		r.Scope, r.Used = id, in(time.Duration(n)*second)
+		r.Parts.Plain = []byte(strings.Repeat("p", 60<<10))
+		r.Identity.ID = "identity " + id
+		d.Insert(policy, r)
+	}
+	next := d.Clone()
+	named := next.TakeDropped()
+	assert.Empty(t, next.TakeDropped())
+	require.NotEmpty(t, named)
+	assert.EqualValues(t, len(named), d.Renewals.Dropped)
+	for n, gone := range named {
+		id := strconv.Itoa(n)
+		assert.Equal(t, Dropped{Identity: "identity " + id, Scope: id, TokenID: id}, gone, "the least recently used first")
+		assert.Nil(t, d.Tokens[id].Identity)
+	}
+	for n := len(named); n < accounts; n++ {
+		assert.NotNil(t, d.Tokens[strconv.Itoa(n)].Identity)
+	}
+}

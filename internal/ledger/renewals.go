@@ -24,6 +24,22 @@ type Renewals struct {
 	Dropped  uint64            `json:"dropped,omitempty"` // identities for which there was no room
 }
 
+// Dropped is an identity for which there was no room.
+type Dropped struct{ Identity, Scope, TokenID string }
+
+// drop notes that there is no room for the record's identity.
+func (d *Document) drop(r *Token) {
+	d.Renewals.Dropped++
+	d.dropped = append(d.dropped, Dropped{Identity: r.Identity.ID, Scope: r.Scope, TokenID: r.ID})
+}
+
+// TakeDropped returns the identities that were dropped since the document that was last stored, and forgets them.
+func (d *Document) TakeDropped() []Dropped {
+	dropped := d.dropped
+	d.dropped = nil
+	return dropped
+}
+
 func (r *Renewals) failed(class string) {
 	r.Failed++
 	if r.Failures == nil {

@@ -69,7 +69,7 @@ func (d *Document) evict(policy *Policy) {
 		if size := r.encodedSize() - r.valueSize(); size <= room || i == 0 {
 			room -= size
 		} else {
-			d.Renewals.Dropped++
+			d.drop(r)
 			r = d.Edit(r)
 			held[i] = r
 			r.Identity = nil // and with its parts the value, which may need them
@@ -198,7 +198,7 @@ func (d *Document) sweepTokens(policy *Policy, now timeline.Instant) {
 		})
 		for _, r := range known[maxTombstones:] {
 			if r.Living(now) {
-				d.Renewals.Dropped++
+				d.drop(r)
 			}
 			d.forget(policy, r)
 		}

@@ -106,7 +106,7 @@ func (f *Fixed) Stats() tokenguard.Stats { return f.Is }
 // Kinds are all kinds of events.
 var Kinds = []tokenguard.EventKind{tokenguard.EventServed, tokenguard.EventRefused, tokenguard.EventStarted, tokenguard.EventAcquired,
 	tokenguard.EventFailed, tokenguard.EventReported, tokenguard.EventAdopted, tokenguard.EventCleared, tokenguard.EventWarning, tokenguard.EventState,
-	tokenguard.EventCandidate, tokenguard.EventRenewed, tokenguard.EventRenewalFailed, tokenguard.EventIdentityEnded}
+	tokenguard.EventCandidate, tokenguard.EventRenewed, tokenguard.EventRenewalFailed, tokenguard.EventIdentityEnded, tokenguard.EventIdentityDropped}
 
 // Options are those that every metric needs to be shown.
 func Options() []tokenguard.Option {

@@ -134,9 +134,6 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 	for _, text := range l.notices {
 		r.AddNotice(text)
 	}
-	if err == nil && next != nil && next.Renewals.Dropped > l.doc.Renewals.Dropped {
-		r.AddNotice("there is no room for all accounts that can be renewed: those used least recently were dropped, and their keys will acquire anew")
-	}
 	if err != nil {
 		r.restorePending(usage)
 		r.markAway(caller, err)
@@ -154,7 +151,9 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 		return l.at, nil
 	}
 	r.follow(snap, next)
+	lost := next.TakeDropped()
 	r.mu.Lock()
+	r.lost = append(r.lost, lost...)
 	if n := len(known.unsaved); n > 0 {
 		last := known.unsaved[n-1].n
 		r.unsaved = slices.DeleteFunc(slices.Clone(r.unsaved), func(u unsaved) bool { return u.n <= last })

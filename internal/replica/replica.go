@@ -81,6 +81,7 @@ type Config struct {
 	Stamp     func(*ledger.Document, timeline.Instant) bool // carries the order of use into the document; reports whether that can change a decision; pure
 	Panicked  func(*panics.Error) error                     // the error for callers; nil: as it is
 	Notice    func(text string)                             // for the log
+	Dropped   func(ledger.Dropped)                          // an identity was, for want of room; nil: nobody asks
 	Jitter    func(atMost time.Duration) time.Duration      // nil: random
 	TwoClocks error                                         // for a store with a clock beside OwnClock
 }
@@ -115,7 +116,8 @@ type Replica struct {
 
 	offline offline
 
-	notices []string // for the log, once the store has returned
+	notices []string         // for the log, once the store has returned
+	lost    []ledger.Dropped // the same
 
 	changed chan struct{}    // closed and replaced with each new revision
 	waiters int              // callers in Await
@@ -377,10 +379,15 @@ func (r *Replica) addNoticeLocked(text string) {
 // flushNotices reports what was found.
 func (r *Replica) flushNotices() {
 	r.mu.Lock()
-	found := r.notices
-	r.notices = nil
+	found, lost := r.notices, r.lost
+	r.notices, r.lost = nil, nil
 	r.mu.Unlock()
 	for _, text := range found {
 		r.Notice(text)
+	}
+	for _, identity := range lost {
+		if r.Dropped != nil {
+			r.Dropped(identity)
+		}
 	}
 }
