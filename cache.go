@@ -148,7 +148,10 @@ func (c *tokenCache) look(rev *replica.Revision, now timeline.Instant, scope, ca
 	if scope != "" {
 		e = c.named(t, scope)
 	}
-	if e == nil || e.barred && caller != "" || e.sort == hitPersonal || now >= e.until { // the wall clock may end a personal one
+	switch {
+	case e == nil, e.barred && caller != "", now >= e.until, e.use == nil: // without a use it was over when it was made
+		return nil
+	case e.sort == hitPersonal: // the wall clock may end it
 		return nil
 	}
 	c.confirm(rev, c.trusted())
