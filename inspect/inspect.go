@@ -169,7 +169,7 @@ func (p *Report) read(data []byte, now time.Time) {
 	}
 	m := meter.New(nil)
 	if !now.IsZero() {
-		m.Follow(now)
+		m.Follow(now, m.Ticks())
 	}
 	m.Agree(doc.Clock)
 	p.describe(doc, m.Read())

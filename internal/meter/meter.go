@@ -139,10 +139,28 @@ func (m *Meter) Rebase() {
 	m.offset.Store(int64(timeline.UnixNano(m.wall())) - m.progress())
 }
 
-// Follow takes over the clock of a store.
-func (m *Meter) Follow(now time.Time) {
+// Ticks is time of the machine, to measure how long a call takes: suspends count, where the machine tells.
+func (m *Meter) Ticks() time.Duration {
+	if *m.boot.Load() != "" {
+		return time.Duration(m.ticks())
+	}
+	return m.Mono()
+}
+
+// slowAnswer is how long a store may take to answer for its clock to count as that of the moment.
+const slowAnswer = time.Second
+
+// Follow takes over the clock of a store, which it read at these Ticks or later. The answer to a commit that was long on its
+// way, or that a process had when it was stopped, tells an instant of long ago, by which a lease would last that has passed:
+// the store is then taken to have read its clock at once. Commits are decided by the store's instant itself, so that being
+// ahead opens nothing, and the next look sets it right.
+func (m *Meter) Follow(now time.Time, began time.Duration) {
+	took := m.Ticks() - began
+	if took < slowAnswer {
+		took = 0
+	}
 	m.remote.Store(true)
-	m.offset.Store(int64(timeline.UnixNano(now)) - m.progress())
+	m.offset.Store(int64(timeline.UnixNano(now)) + int64(took) - m.progress())
 }
 
 // Agree brings the meter in line with what the document says of this boot and of the last instant.

@@ -107,6 +107,7 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 		next *ledger.Document // of the last run of the function; nil: it changed nothing
 		l    loaded
 	)
+	began := r.Meter.Ticks()
 	snap, err := r.store.Update(ctx, func(snap Snapshot) (_ []byte, err error) {
 		next = nil
 		if l, err = r.load(snap, known); err != nil {
@@ -145,12 +146,12 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 		r.restorePending(usage)
 		// The newest document is known now, though nothing was written. A caller that went on deciding on an older one
 		// would ask again without end.
-		if err := r.accept(snap); err != nil {
+		if err := r.accept(snap, began); err != nil {
 			return r.Meter.Read(), fmt.Errorf("the store gave a document that cannot be read: %w", err)
 		}
 		return l.at, nil
 	}
-	r.follow(snap, next)
+	r.follow(snap, next, began)
 	lost := next.TakeDropped()
 	r.mu.Lock()
 	r.lost = append(r.lost, lost...)

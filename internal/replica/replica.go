@@ -288,7 +288,7 @@ func (r *Replica) fetch(caller context.Context, rev *Revision) error {
 	snap, err := r.store.View(ctx)
 	if err == nil {
 		r.touch()
-		err = r.accept(snap)
+		err = r.accept(snap, r.Meter.Ticks()) // no lease hangs on a look
 	}
 	if err != nil {
 		r.markAway(caller, err)
@@ -306,8 +306,8 @@ func (r *Replica) touch() {
 	r.mu.Unlock()
 }
 
-// accept takes over what the store gave.
-func (r *Replica) accept(snap Snapshot) error {
+// accept takes over what the store gave, whose clock it read at these ticks of the meter or later.
+func (r *Replica) accept(snap Snapshot, began time.Duration) error {
 	l, err := r.load(snap, r.basis())
 	if err != nil {
 		return err
@@ -315,7 +315,7 @@ func (r *Replica) accept(snap Snapshot) error {
 	for _, text := range l.notices {
 		r.AddNotice(text)
 	}
-	r.follow(snap, l.doc)
+	r.follow(snap, l.doc, began)
 	rev := l.known
 	if rev == nil {
 		rev = r.open(&Revision{Doc: l.doc, Rev: snap.Rev, Epoch: snap.Epoch, Dirty: l.dirty, kept: l.kept}, l.at)
@@ -325,9 +325,9 @@ func (r *Replica) accept(snap Snapshot) error {
 }
 
 // follow sets the meter by what was read.
-func (r *Replica) follow(snap Snapshot, doc *ledger.Document) {
+func (r *Replica) follow(snap Snapshot, doc *ledger.Document, began time.Duration) {
 	if !snap.Now.IsZero() {
-		r.Meter.Follow(snap.Now)
+		r.Meter.Follow(snap.Now, began)
 		return
 	}
 	r.Meter.Agree(doc.Clock)

@@ -30,6 +30,8 @@ type fakeStore struct {
 	epoch          string
 	views, updates int
 	takes          time.Duration
+	late           time.Duration // how long an answer is on its way
+	clock          bool          // the store has one
 	err            error
 }
 
@@ -63,7 +65,11 @@ func (s *fakeStore) store() Store {
 			}
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			return Snapshot{Data: s.data, Rev: s.rev, Epoch: s.epoch}, nil
+			snap := Snapshot{Data: s.data, Rev: s.rev, Epoch: s.epoch}
+			if s.clock {
+				snap.Now = time.Now()
+			}
+			return snap, nil
 		},
 		Update: func(ctx context.Context, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
 			s.set(func(s *fakeStore) { s.updates++ })
@@ -72,11 +78,16 @@ func (s *fakeStore) store() Store {
 			}
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			data, err := fn(Snapshot{Data: s.data, Rev: s.rev, Epoch: s.epoch})
+			snap := Snapshot{Data: s.data, Rev: s.rev, Epoch: s.epoch}
+			if s.clock {
+				snap.Now = time.Now()
+			}
+			defer time.Sleep(s.late)
+			data, err := fn(snap)
 			if data != nil && err == nil {
 				s.data, s.rev = data, s.rev+1
 			}
-			return Snapshot{Data: s.data, Rev: s.rev, Epoch: s.epoch}, err
+			return Snapshot{Data: s.data, Rev: s.rev, Epoch: s.epoch, Now: snap.Now}, err
 		},
 	}
 }
@@ -486,4 +497,29 @@ func TestWhatWaitsCountsOnAfterACommit(t *testing.T) {
 		assert.Equal(t, []int{0, 1, 2}, marks(t, s))
 		assert.False(t, r.Newest().Dirty)
 	})
+}
+
+// The answer to a commit tells the instant at which the store took it. A process that was stopped with the answer on its
+// way must not believe that this is now: the lease that it commits would seem to run.
+func TestAnAnswerOfLongAgoIsNotNow(t *testing.T) {
+	for _, late := range []time.Duration{0, time.Second / 2, 1500 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &fakeStore{clock: true, late: late}
+			r := open(t, s)
+			_, _, err := r.Look(t.Context())
+			require.NoError(t, err)
+			_, err = r.Commit(t.Context(), mark(0))
+			require.NoError(t, err)
+			behind := timeline.UnixNano(time.Now()).Sub(r.Meter.Read().Now)
+			if assert.GreaterOrEqual(t, behind, time.Duration(0)); late < time.Second {
+				assert.LessOrEqual(t, behind, late)
+				return
+			}
+			assert.Zero(t, behind)
+			time.Sleep(r.Freshness)
+			_, _, err = r.Look(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, timeline.UnixNano(time.Now()), r.Meter.Read().Now, "the next look sets it right")
+		})
+	}
 }
