@@ -418,7 +418,7 @@ func TestCommitPaced(t *testing.T) {
 		assert.Equal(t, []int{0}, marks(t, s))
 		time.Sleep(pace - 1)
 		assert.Equal(t, 1, s.updates)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		assert.Equal(t, []int{0, 1, 2, 3, 4}, marks(t, s))
 		assert.Equal(t, 2, s.updates)
