@@ -234,7 +234,7 @@ func (rd *reader) classified(f Failure, class Class, r timeline.Reading) ledger.
 	return p
 }
 
-// Classify says what a failure means for the token that was used, from status, headers and text, in seventeen
+// Classify says what a failure means for the token that was used, from status, headers and text, in twenty
 // languages. It is "" for the zero Failure. When in doubt it names a class that permits no new token.
 func Classify(f Failure) Class {
 	if f.IsZero() {
