@@ -55,6 +55,11 @@ func (s *fakeStore) set(change func(*fakeStore)) {
 	change(s)
 }
 
+func (s *fakeStore) updated() (n int) {
+	s.set(func(s *fakeStore) { n = s.updates })
+	return n
+}
+
 func (s *fakeStore) store() Store {
 	return Store{
 		Shared: true,
@@ -123,10 +128,12 @@ func mark(n int) Change {
 
 func marks(t *testing.T, s *fakeStore) (out []int) {
 	t.Helper()
-	if s.data == nil {
+	var data []byte
+	s.set(func(s *fakeStore) { data = s.data })
+	if data == nil {
 		return nil
 	}
-	d, err := ledger.Decode(s.data)
+	d, err := ledger.Decode(data)
 	require.NoError(t, err)
 	for _, m := range d.Triggers {
 		out = append(out, int(m.Seq))
@@ -417,20 +424,20 @@ func TestCommitPaced(t *testing.T) {
 		}
 		assert.Equal(t, []int{0}, marks(t, s))
 		time.Sleep(pace - 1)
-		assert.Equal(t, 1, s.updates)
+		assert.Equal(t, 1, s.updated())
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		assert.Equal(t, []int{0, 1, 2, 3, 4}, marks(t, s))
-		assert.Equal(t, 2, s.updates)
+		assert.Equal(t, 2, s.updated())
 		_, err := r.CommitPaced(t.Context(), mark(5), about)
 		require.NoError(t, err)
-		assert.Equal(t, 2, s.updates, "those that waited were this second's commit")
+		assert.Equal(t, 2, s.updated(), "those that waited were this second's commit")
 		time.Sleep(pace)
 		synctest.Wait()
-		assert.Equal(t, 3, s.updates)
+		assert.Equal(t, 3, s.updated())
 		_, err = r.CommitPaced(t.Context(), mark(6), About{Token: "b"})
 		require.NoError(t, err)
-		assert.Equal(t, 4, s.updates, "another's second")
+		assert.Equal(t, 4, s.updated(), "another's second")
 
 		// With whatever is committed next, and then not again.
 		_, err = r.CommitPaced(t.Context(), mark(7), about)
@@ -440,7 +447,7 @@ func TestCommitPaced(t *testing.T) {
 		assert.Equal(t, []int{0, 1, 2, 3, 4, 5, 6, 7, 8}, marks(t, s))
 		time.Sleep(pace)
 		synctest.Wait()
-		assert.Equal(t, 5, s.updates)
+		assert.Equal(t, 5, s.updated())
 
 		// Away: the caller hears it each time, and what waits stays.
 		_, err = r.CommitPaced(t.Context(), mark(9), about)
@@ -464,10 +471,10 @@ func TestCommitPaced(t *testing.T) {
 		require.NoError(t, err)
 		_, err = r.CommitPaced(t.Context(), mark(13), About{Token: "c"})
 		require.NoError(t, err)
-		updates := s.updates
+		updates := s.updated()
 		r.Close()
 		time.Sleep(time.Minute)
-		assert.Equal(t, updates, s.updates)
+		assert.Equal(t, updates, s.updated())
 		assert.Equal(t, 1, r.Unsaved())
 		assert.LessOrEqual(t, len(r.paced), 2)
 	})
