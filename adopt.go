@@ -7,6 +7,7 @@ import (
 
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/replica"
+	"github.com/tokenguard/tokenguard/internal/secrets"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
@@ -92,6 +93,9 @@ func (f *flights) adoptSuccessor(ctx context.Context, t Token, q *decide.Request
 			return d.Doc.Adopt(f.policy, &fresh, id, f.owner, d.At.Now)
 		}
 		about := replica.About{Token: identity, Scope: q.Scope, Class: "adopted"}
+		if refresh := t.read().secret.Refresh; refresh != "" { // those after it may leave theirs out
+			about.Brings = secrets.ID(refresh)
+		}
 		if away == nil {
 			at, away = f.replica.CommitPaced(ctx, change, about)
 		}

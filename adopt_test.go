@@ -168,6 +168,54 @@ func TestSuccessorsWithoutAStore(t *testing.T) {
 	})
 }
 
+// A refresh token that one of several waiting adoptions brings is stored, though those around it leave theirs out.
+func TestRefreshTokensOfWaitingAdoptionsAreStored(t *testing.T) {
+	for _, away := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			u, store := newAccounts(), &countedStore{Store: tokenguard.NewMemoryStore()}
+			g := u.open(t, store)
+			token, err := g.Token(t.Context())
+			require.NoError(t, err)
+			time.Sleep(time.Minute)
+			store.away.Store(away)
+			for n, refresh := range []string{"", "", "rotated once", "", "rotated twice", ""} {
+				next := tokenguard.NewTokenIn(fmt.Sprint("renewed elsewhere ", n), time.Hour).WithPredecessor(token.ID())
+				if refresh != "" {
+					next = next.WithRefreshToken(refresh, time.Time{})
+				}
+				if err := g.Adopt(t.Context(), next); away {
+					require.ErrorIs(t, err, tokenguard.ErrStore)
+				} else {
+					require.NoError(t, err)
+				}
+				token, err = g.Token(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, next.Value(), token.Value())
+			}
+			other := u.open(t, store.Store)
+			require.NoError(t, other.Adopt(t.Context(), tokenguard.NewTokenIn("of another key", time.Hour).WithScope("other"))) // a document without them
+			require.NoError(t, other.Close())
+			store.away.Store(false)
+			require.NoError(t, g.Close())
+
+			var presented string
+			next, err := tokenguard.New(u.signUp, tokenguard.WithStore(store.Store), tokenguard.WithName("guests"), tokenguard.WithRenewal(func(_ context.Context, old tokenguard.Token) (tokenguard.Token, error) {
+				presented = old.RefreshToken()
+				return tokenguard.NewTokenIn("renewed here", time.Hour), nil
+			}))
+			require.NoError(t, err)
+			got, err := next.Token(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, token.Value(), got.Value())
+			time.Sleep(58 * time.Minute)
+			_, err = next.Token(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, "rotated twice", presented)
+			require.NoError(t, next.Close())
+		})
+	}
+}
+
 // A token of another account is no successor, and takes nothing over from the one that it names.
 func TestTokenOfAnotherAccountIsNoSuccessor(t *testing.T) {
 	renewing(t, func(t *testing.T, u *accounts, g *tokenguard.Guard) {

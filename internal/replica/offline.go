@@ -103,6 +103,7 @@ type unsaved struct {
 type About struct {
 	Token, Operation, Scope, Class string
 	None                           bool
+	Brings                         string // what later ones build on: those that bring something each have a place of their own
 }
 
 // ApplyLocally applies c to what this process knows. Where there is room the next successful commit applies it again, to

@@ -11,6 +11,12 @@ import (
 // pace is the least time between two commits of facts about the same.
 const pace = time.Second
 
+// paceOf is what is paced together.
+func paceOf(about About) About {
+	about.Brings = ""
+	return about
+}
+
 // CommitPaced commits c, unless a change about the same was committed within the last second: then c counts in this
 // process at once and waits for the next commit, at most until that second is over. So facts need not be refused for their
 // number. After an error c is not kept.
@@ -23,7 +29,7 @@ func (r *Replica) CommitPaced(caller context.Context, c Change, about About) (ti
 	at, err := r.Commit(caller, c)
 	if err != nil { // the next one asks the store, too, and hears that it is away
 		r.mu.Lock()
-		delete(r.paced, about)
+		delete(r.paced, paceOf(about))
 		r.mu.Unlock()
 	}
 	return at, err
@@ -32,6 +38,7 @@ func (r *Replica) CommitPaced(caller context.Context, c Change, about About) (ti
 // paceLeft is how long a change about this has to wait; 0: it may be committed, which counts from now on. What finds no
 // room among what waits is committed.
 func (r *Replica) paceLeft(about About) time.Duration {
+	about = paceOf(about)
 	now := r.Meter.Mono()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -73,8 +80,8 @@ func (r *Replica) flushPaced() {
 	if waits {
 		now := r.Meter.Mono()
 		for _, u := range r.unsaved { // it is the next second's commit
-			if _, ok := r.paced[u.about]; ok {
-				r.paced[u.about] = now
+			if _, ok := r.paced[paceOf(u.about)]; ok {
+				r.paced[paceOf(u.about)] = now
 			}
 		}
 	}
