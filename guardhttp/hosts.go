@@ -56,7 +56,11 @@ func parseHost(entry string) (host, error) {
 		return host{}, fmt.Errorf("%q: write %q: the host alone, without a scheme", at+"://"+u.Host, u.Host)
 	}
 	for _, scheme := range []string{"https:", "http:", "//"} { // a URL that lacks a slash, or all but them
-		if rest, found := strings.CutPrefix(strings.ToLower(entry), scheme); found {
+		rest, found := strings.CutPrefix(strings.ToLower(entry), scheme)
+		if _, err := strconv.ParseUint(rest, 10, 16); err == nil { // a host of that name, and its port
+			found = false
+		}
+		if found {
 			name, _, _ := strings.Cut(strings.TrimLeft(shownHost(rest), "/"), "/")
 			return host{}, fmt.Errorf("%q: write %q: the host alone, without a scheme", scheme+shownHost(rest), name)
 		}

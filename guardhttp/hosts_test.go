@@ -76,6 +76,8 @@ func TestAllowedHosts(t *testing.T) {
 		{"[::1]", "http://[::1]/", true},
 		{"[::1]:8080", "http://[::1]:8080/", true},
 		{"[::1]:80", "http://[::1]:8080/", false},
+		{"http:8080", "http://http:8080/", true},
+		{"https:443", "https://https/", true},
 	} {
 		base := &sent{}
 		transport := &guardhttp.Transport{Guard: r.guard, Base: base, AllowedHosts: []string{"unrelated.test", tt.allowed}}
