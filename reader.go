@@ -117,7 +117,14 @@ func (rd *reader) again(req *Request, r timeline.Reading, read **decide.Request)
 		}
 		*read = q
 	}
-	q := **read // each walk sets what is of its instant
+	q := **read        // each walk sets what is of its instant
+	if q.Class != "" { // a secret that became known since may be in its words
+		now, err := rd.request(req, r)
+		if err != nil {
+			return nil, err
+		}
+		q.Text, q.Template = now.Text, now.Template
+	}
 	return &q, nil
 }
 

@@ -143,7 +143,7 @@ func (w *waitWorld) overslept() error {
 		switch {
 		case v.Answer != AnswerRefuse, v.RetryAt.IsZero():
 			return fmt.Errorf("%q sleeps, and would be answered: %s %s, %s", s.q.Caller, v.Answer, v.Reason, v.Detail)
-		case s.until != timeline.Never && v.RetryAt.Before(at.Time(s.until)):
+		case s.until != timeline.Never && v.RetryAt.Before(at.Time(s.until)) && !w.guard.waiters.view().waits: // what waits for a commit wakes with it
 			return fmt.Errorf("%q sleeps until %v, and could be served at %v", s.q.Caller, at.Time(s.until), v.RetryAt)
 		}
 	}
@@ -349,5 +349,49 @@ func TestAChangeDuringASweepIsNotLost(t *testing.T) {
 		calls.Wait()
 		assert.Zero(t, time.Since(begin))
 		require.NoError(t, g.Close())
+	})
+}
+
+// A secret that becomes known while a caller sleeps is taken out of the words that it came with (I10).
+func TestWordsOfAWaiterHideWhatBecameASecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var texts []string
+		fetched := 0
+		g, err := New(func(context.Context, Request) (Token, error) {
+			fetched++
+			return NewTokenIn(fmt.Sprintf("token number %d of many", fetched), 2*time.Minute), nil
+		},
+			WithRateLimits(RateLimits{MaxRequestsPerHour: 1}), WithObserver(func(e Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				texts = append(texts, string(e.Kind)+": "+e.Text+" "+e.Verdict.Detail)
+			}))
+		require.NoError(t, err)
+		defer g.Close()
+		first, err := g.Token(t.Context())
+		require.NoError(t, err)
+		time.Sleep(3 * time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() {
+			_, err := g.Wait(ctx, Request{Failing: first.ID(), Failure: Failure{StatusCode: 401, Message: "the session plumtreehouse has expired"}})
+			done <- err
+		}()
+		synctest.Wait()
+		time.Sleep(5 * time.Minute)
+		mu.Lock()
+		texts = nil // it was nobody's secret so far
+		mu.Unlock()
+		require.NoError(t, g.Adopt(t.Context(), NewTokenIn("plumtreehouse", time.Hour).WithScope("other")))
+		synctest.Wait()
+		require.NoError(t, <-done)
+		mu.Lock()
+		defer mu.Unlock()
+		for _, text := range texts {
+			require.NotContains(t, text, "plumtreehouse")
+		}
+		require.NotEmpty(t, texts)
 	})
 }
