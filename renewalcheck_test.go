@@ -154,8 +154,10 @@ func (f *renewalFacts) committed(w *renewalWorld, p *renewalProcess, next *ledge
 		}
 		a.generation, a.spare = g, r.Identity.SpareHash != ""
 		if v, ok := w.values[r.ID]; ok {
-			if a.ends = v.ends; v.adopted && v.committed.IsZero() {
-				a.moved, f.succeeded = now, now
+			if a.ends = v.ends; !v.adopted.IsZero() && v.committed.IsZero() {
+				if f.succeeded = now; v.adopted.After(a.moved) {
+					a.moved = v.adopted
+				}
 			}
 		}
 		if a.refreshEnd = (time.Time{}); r.Identity.Expiry != 0 {

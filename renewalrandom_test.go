@@ -215,7 +215,7 @@ func (w *renewalWorld) adopt(p *renewalProcess, scope string) {
 	w.up.Grant(next.Value())
 	w.issued(next, v.account, true, time.Now())
 	v = w.values[next.ID()]
-	v.adopted = true
+	v.adopted = time.Now()
 	w.values[next.ID()] = v
 	w.note("p%d adopts %s after %s", p.id, next.ID(), id)
 	w.mu.Unlock()

@@ -60,7 +60,7 @@ type valueFact struct {
 	refused   bool // somebody said so
 	worked    bool
 	renewed   bool
-	adopted   bool
+	adopted   time.Time // by a process, which may store it later; zero: not adopted
 	token     tokenguard.Token
 }
 
