@@ -2,7 +2,6 @@ package benchmarks
 
 import (
 	"context"
-	"math/rand/v2"
 	"path/filepath"
 	"testing"
 	"time"
@@ -73,21 +72,6 @@ func BenchmarkHitOtherwise(b *testing.B) {
 		<-begun
 		each(b, "Acquire", func() {
 			grant, err := g.Acquire(ctx, req)
-			taken(grant.Token.Value(), err)
-		})
-	})
-	b.Run("10000-scopes", func(b *testing.B) {
-		const n = 10_000
-		store := tokenguard.NewMemoryStore()
-		fill(ctx, store, time.Now(), n)
-		g := made(b, tokenguard.WithStore(store), tokenguard.WithName("benchmark"), tokenguard.WithCache(tokenguard.CacheConfig{MaxTokens: n}))
-		scopes, asked := scopeNames(n), make([]string, 1<<16)
-		zipf := rand.NewZipf(rand.New(rand.NewPCG(1, 2)), 1.1, 1, n-1)
-		for i := range asked {
-			asked[i] = scopes[zipf.Uint64()]
-		}
-		turns(b, "Acquire", func(i int) {
-			grant, err := g.Acquire(ctx, tokenguard.Request{Scope: asked[i%len(asked)]})
 			taken(grant.Token.Value(), err)
 		})
 	})
