@@ -99,7 +99,6 @@ type table struct {
 // entry is a grant that is ready to be handed out.
 type entry struct {
 	scope  string
-	words  scopeWords
 	grant  Grant
 	until  timeline.Instant // then it needs a decision again
 	barred bool             // some operation is to have another token, or none: a named caller has to ask

@@ -185,10 +185,10 @@ func TestScopesFindEachOther(t *testing.T) {
 	}
 }
 
-// Each length from nothing to past the longest scope that its words hold, names that differ in one byte, and zero bytes.
+// Names of each length that differ in one byte, and zero bytes.
 func TestShortScopesAreToldApart(t *testing.T) {
 	var names []string
-	for n := range 2*wholeScope + 3 {
+	for n := range 35 {
 		names = append(names, strings.Repeat("x", n), strings.Repeat("\x00", n+1))
 		for at := range n {
 			name := []byte(strings.Repeat("x", n))
