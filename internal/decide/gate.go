@@ -15,9 +15,9 @@ func (in *Input) Gate(t timeline.Instant) Decision {
 			continue
 		}
 		out.Count++
-		first = min(first, a.LeaseEnd())
+		first = min(first, a.LeaseEnd(t))
 		if a.Scope == in.Request.Scope {
-			out.Answer, out.Reason, out.Since, out.Until, out.Owner = AnswerWait, ReasonJoined, a.Start, a.LeaseEnd(), a.Owner
+			out.Answer, out.Reason, out.Since, out.Until, out.Owner = AnswerWait, ReasonJoined, a.Start, a.LeaseEnd(t), a.Owner
 		}
 	}
 	if out.Answer == AnswerPass && out.Count >= out.Limit {

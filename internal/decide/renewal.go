@@ -94,11 +94,11 @@ func (in *Input) Renewal(t timeline.Instant) Decision {
 		d.Since = r.Acquired
 		return d
 	}
-	if l := i.Lease; l.ID != "" && t < l.End {
+	if l := &i.Lease; l.Holds(t) {
 		d := out
-		d.Answer, d.Reason, d.Since, d.Until, d.Owner = AnswerWait, ReasonJoined, l.Start, l.End, l.Owner
+		d.Answer, d.Reason, d.Since, d.Until, d.Owner = AnswerWait, ReasonJoined, l.Start, l.EndsAt(t), l.Owner
 		if most := in.Policy.Dedup.MaxWaiters; in.Waiters >= most {
-			d = refuse(ReasonTooManyWaiters, l.End)
+			d = refuse(ReasonTooManyWaiters, d.Until)
 			d.Count, d.Limit = in.Waiters, most
 		}
 		return d
@@ -154,8 +154,8 @@ func (in *Input) Replaces(t timeline.Instant) bool {
 func (in *Input) renewing(t timeline.Instant) (n int, first timeline.Instant) {
 	first = timeline.Never
 	for _, r := range in.Doc.Tokens {
-		if i := r.Identity; i != nil && i.Lease.ID != "" && t < i.Lease.End {
-			n, first = n+1, min(first, i.Lease.End)
+		if i := r.Identity; i != nil && i.Lease.Holds(t) {
+			n, first = n+1, min(first, i.Lease.EndsAt(t))
 		}
 	}
 	return n, first
@@ -200,7 +200,7 @@ func (in *Input) renewalTurns(f func(timeline.Instant), t timeline.Instant) {
 			continue
 		}
 		f(i.Expiry)
-		f(i.Lease.End)
+		f(i.Lease.EndsAt(t))
 		f(in.replaceAt(r, t))
 		f(in.DueAt(r, t))
 		if d := in.renewalLimit(r, t); d.Answer == AnswerRefuse {
@@ -233,7 +233,7 @@ func (in *Input) Account(r *ledger.Token, t timeline.Instant) Account {
 		return Account{State: "ended", Since: i.Ended, Failures: n}
 	case !r.Living(t):
 		return Account{State: "expired", Since: i.Expiry, Failures: n}
-	case i.Lease.ID != "" && t < i.Lease.End:
+	case i.Lease.Holds(t):
 		out.State, out.Since, out.Next = "renewing", i.Lease.Start, 0
 	case t < i.Closed.Until:
 		out.State, out.Since = "closed", i.Closed.From

@@ -64,7 +64,7 @@ func (d *Document) Complete(policy *Policy, l *Completion) bool {
 	if i >= 0 {
 		a := &d.Attempts[i]
 		a.Landed, a.Failed = true, l.Token == nil
-		a.Running, a.Lease = false, 0
+		a.Running, a.Behind = false, 0
 		if inTime {
 			a.End = max(l.End, a.Start)
 		} else {

@@ -90,19 +90,25 @@ type Attempt struct {
 	Contested bool             `json:"contested,omitempty"` // another one has since gone on with an older token
 	New       bool             `json:"new,omitempty"`       // for a scope that had never worked
 	Landed    bool             `json:"landed,omitempty"`    // its end is known, not only its lease
-	Lease     timeline.Instant `json:"lease,omitempty"`     // its end, where the clock stepped back; End still counts for the windows
+	Behind    timeline.Instant `json:"behind,omitempty"`    // its end while the clock is behind Start; End still counts for the windows
 	Failed    bool             `json:"failed,omitempty"`
 }
 
 // InProgress reports whether somebody may still be asking the upstream.
-func (a *Attempt) InProgress(now timeline.Instant) bool { return a.Running && now < a.LeaseEnd() }
+func (a *Attempt) InProgress(now timeline.Instant) bool { return a.Running && now < a.LeaseEnd(now) }
 
 // LeaseEnd is until when an attempt that runs may ask the upstream.
-func (a *Attempt) LeaseEnd() timeline.Instant {
-	if a.Lease != 0 {
-		return a.Lease
+func (a *Attempt) LeaseEnd(now timeline.Instant) timeline.Instant {
+	return leaseEnd(a.Start, a.End, a.Behind, now)
+}
+
+// leaseEnd is when what began at start is over at the latest. After a step back of the clock that is another instant, until
+// the clock has come to the start again: a clock that swings back and forth frees nothing early.
+func leaseEnd(start, end, behind, now timeline.Instant) timeline.Instant {
+	if behind != 0 && now < start {
+		return behind
 	}
-	return a.End
+	return end
 }
 
 // Streak are the consecutive failed acquisitions and the last of them.
@@ -294,7 +300,7 @@ func (d *Document) Prune(policy *Policy, now timeline.Instant) {
 	}
 	for i := range d.Attempts {
 		a := &d.Attempts[i]
-		if a.Running && now >= a.LeaseEnd() {
+		if a.Running && !a.InProgress(now) {
 			a.Running = false // killed: charged to its lease's end, but no failure
 		}
 		if !a.Running && !a.Solo && i < len(d.Attempts)-maxNamed {

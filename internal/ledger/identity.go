@@ -44,7 +44,16 @@ type Lease struct {
 	Hash       string           `json:"hash"` // of the refresh token that it hands out
 	Start      timeline.Instant `json:"start"`
 	End        timeline.Instant `json:"end"`
+	Behind     timeline.Instant `json:"behind,omitempty"` // its end while the clock is behind Start
 }
+
+// EndsAt is until when its holder may hand out the refresh token.
+func (l *Lease) EndsAt(now timeline.Instant) timeline.Instant {
+	return leaseEnd(l.Start, l.End, l.Behind, now)
+}
+
+// Holds reports whether somebody may still be handing it out.
+func (l *Lease) Holds(now timeline.Instant) bool { return l.ID != "" && now < l.EndsAt(now) }
 
 // Parts are the further secrets of a token, as they are stored.
 type Parts struct {
@@ -103,15 +112,15 @@ func (d *Document) identity(id string) *Token {
 // the end of its lease.
 func (i *Identity) Failures(t timeline.Instant) (n int, at timeline.Instant) {
 	n, at = i.Last.Count, i.Last.At
-	if l := i.Lease; l.ID != "" && t >= l.End {
-		n, at = n+1, max(at, l.End)
+	if l := &i.Lease; l.ID != "" && !l.Holds(t) {
+		n, at = n+1, max(at, l.EndsAt(t))
 	}
 	return n, at
 }
 
 // lapse enters the end of a renewal whose process never reported one.
 func (i *Identity) lapse(now timeline.Instant) {
-	if l := i.Lease; l.ID != "" && now >= l.End {
+	if l := i.Lease; l.ID != "" && !l.Holds(now) {
 		n, at := i.Failures(now)
 		i.Last = Streak{Count: n, At: at, ID: l.ID, Class: classify.Unknown, Text: "the process that renewed it did not report an end"}
 		i.Lease = Lease{}
@@ -272,10 +281,13 @@ func (r *Token) mergeIdentity(known *Token) {
 // clamp is the identity with every instant beyond limit moved to now; i itself if none is.
 func (i *Identity) clamp(limit, now timeline.Instant) (out *Identity, moved bool) {
 	c := *i
-	for _, at := range [...]*timeline.Instant{&c.Since, &c.Ended, &c.Renewed, &c.Lease.Start, &c.Lease.End, &c.Last.At} {
+	for _, at := range [...]*timeline.Instant{&c.Since, &c.Ended, &c.Renewed, &c.Last.At} {
 		if *at > limit {
 			*at, moved = now, true
 		}
+	}
+	if l := &c.Lease; l.Start > limit { // it may still run, for its length
+		l.Start, l.End, l.Behind, moved = now, now.Plus(l.End.Sub(l.Start)), 0, true
 	}
 	if c.Closed.From > limit {
 		c.Closed, moved = Pause{now, now.Plus(c.Closed.Until.Sub(c.Closed.From))}, true

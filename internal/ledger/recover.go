@@ -180,7 +180,7 @@ func (d *Document) ClampFuture(now timeline.Instant) (text string) {
 			pull(&a.Start, now)
 			pull(&a.End, now)
 		case a.Start > limit: // it may still run, for its length
-			a.Start, a.End, moved = now, now.Plus(a.End.Sub(a.Start)), true
+			a.Start, a.End, a.Behind, moved = now, now.Plus(a.End.Sub(a.Start)), 0, true
 		}
 	}
 	for i := range d.Folded {
@@ -258,23 +258,34 @@ func (d *Document) ClampFuture(now timeline.Instant) (text string) {
 // leaseSlack is by how much a lease may outlast its length after a step back that is none worth telling.
 const leaseSlack = time.Second
 
+// clampLease is when a lease ends while the clock is behind its start; 0: it is not.
+func clampLease(start, end, behind, now timeline.Instant) timeline.Instant {
+	if now >= start {
+		return 0
+	}
+	if most := now.Plus(end.Sub(start)); leaseEnd(start, end, behind, now) > most.Plus(leaseSlack) {
+		return most
+	}
+	return behind
+}
+
 // clampLeases ends what is in progress within its own length from now.
 func (d *Document) clampLeases(now timeline.Instant) (moved bool) {
 	for i := range d.Attempts {
 		a := &d.Attempts[i]
-		if most := now.Plus(a.End.Sub(a.Start)); a.Running && a.LeaseEnd() > most.Plus(leaseSlack) {
-			a.Lease, moved = most, true
+		if behind := clampLease(a.Start, a.End, a.Behind, now); a.Running && behind != a.Behind {
+			a.Behind, moved = behind, moved || behind != 0
 		}
 	}
 	for _, r := range d.Tokens {
 		if r.Identity == nil {
 			continue
 		}
-		l := r.Identity.Lease
-		if most := now.Plus(l.End.Sub(l.Start)); l.ID != "" && l.End > most.Plus(leaseSlack) {
+		l := &r.Identity.Lease
+		if behind := clampLease(l.Start, l.End, l.Behind, now); l.ID != "" && behind != l.Behind {
 			i := *r.Identity
-			i.Lease.Start, i.Lease.End = now, most // no window counts by it
-			d.Edit(r).Identity, moved = &i, true
+			i.Lease.Behind = behind
+			d.Edit(r).Identity, moved = &i, moved || behind != 0
 		}
 	}
 	return moved

@@ -148,6 +148,32 @@ func TestMergeKeepsTheEndOfAnAttempt(t *testing.T) {
 	assert.True(t, known.Attempts[0].Landed, "nor does the other way round lose it")
 }
 
+// A clock that steps back and comes right again, as where a store fails over to a machine that is behind, ends nothing
+// early: what is in progress holds to its own end, also after the second time.
+func TestASwingOfTheClockFreesNoLease(t *testing.T) {
+	d := New()
+	a := d.Charge(rules(), &Start{ID: "1", Scope: "s"}, t0)
+	held(d, "a", in(-Hour))
+	d.Tokens["a"].Identity = &Identity{ID: "i", Hash: "h", Since: in(-Hour), Lease: Lease{ID: "l", Start: t0, End: a.End}}
+	check := func(now timeline.Instant, holds bool) {
+		t.Helper()
+		i := d.Tokens["a"].Identity
+		n, _ := i.Failures(now)
+		assert.Equal(t, holds, d.Attempts[0].InProgress(now))
+		assert.Equal(t, holds, i.Lease.Holds(now))
+		assert.Equal(t, holds, n == 0)
+	}
+	for _, second := range []timeline.Instant{in(2 * second), in(12 * second)} {
+		assert.NotEmpty(t, d.ClampFuture(second-timeline.Instant(minute)))
+		check(second-timeline.Instant(minute), true)
+		d.Prune(rules(), second-timeline.Instant(minute))
+		assert.Empty(t, d.ClampFuture(second), "it comes right, which is none worth telling")
+		check(second, true)
+	}
+	check(a.End-1, true)
+	check(a.End, false)
+}
+
 // What is in progress ends within its own length after a step back, of hours or of days, and is not ended before. The
 // windows count it by the end that it had, as far as they count any.
 func TestClampFutureOfWhatIsInProgress(t *testing.T) {
@@ -161,30 +187,38 @@ func TestClampFutureOfWhatIsInProgress(t *testing.T) {
 		assert.NotEmpty(t, d.ClampFuture(now), back)
 		assert.Empty(t, d.ClampFuture(now), "once is enough")
 		got := &d.Attempts[0]
-		assert.True(t, got.InProgress(now.Plus(length-1)), back)
-		assert.False(t, got.InProgress(now.Plus(length)), back)
-		assert.Equal(t, now.Plus(length), got.LeaseEnd(), back)
+		until := func(length time.Duration, end timeline.Instant) timeline.Instant {
+			if now.Plus(length) >= t0 && back < Hour {
+				return end // the clock has come to the start again: the end is its own
+			}
+			return now.Plus(length)
+		}
+		assert.True(t, got.InProgress(until(length, a.End)-1), back)
+		assert.False(t, got.InProgress(until(length, a.End)), back)
+		assert.Equal(t, now.Plus(length), got.LeaseEnd(now), back)
 		if back <= 25*Hour-length {
 			assert.Equal(t, a.End, got.End, back)
 		}
 		assert.GreaterOrEqual(t, got.End, now.Plus(length), back)
 		assert.GreaterOrEqual(t, got.End, got.Start, back)
 		l := d.Tokens["a"].Identity.Lease
-		assert.Equal(t, Lease{ID: "l", Start: now, End: now.Plus(minute)}, l, back)
+		assert.True(t, l.Holds(until(minute, in(minute))-1), back)
+		assert.False(t, l.Holds(until(minute, in(minute))), back)
+		assert.Equal(t, now.Plus(minute), l.EndsAt(now), back)
 
 		again := now.Plus(-Hour)
 		assert.NotEmpty(t, d.ClampFuture(again), "each step back")
-		assert.Equal(t, again.Plus(length), d.Attempts[0].LeaseEnd(), back)
+		assert.Equal(t, again.Plus(length), d.Attempts[0].LeaseEnd(again), back)
 
 		require.True(t, d.Complete(rules(), ended(a, again.Plus(second), "")), "its end within its lease is in time")
-		assert.Zero(t, d.Attempts[0].Lease)
+		assert.Zero(t, d.Attempts[0].Behind)
 		assert.False(t, d.Attempts[0].InProgress(again))
 	}
 
 	d := New()
 	d.Charge(rules(), &Start{ID: "1", Scope: "s"}, t0)
 	assert.Empty(t, d.ClampFuture(in(-leaseSlack)), "a clock that is set by a little is none worth telling")
-	assert.Zero(t, d.Attempts[0].Lease)
+	assert.Zero(t, d.Attempts[0].Behind)
 	d.Prune(rules(), in(-leaseSlack))
 	assert.True(t, d.Attempts[0].Running)
 	d.ClampFuture(in(-Hour))
