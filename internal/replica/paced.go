@@ -23,8 +23,9 @@ func paceOf(about About) About {
 func (r *Replica) CommitPaced(caller context.Context, c Change, about About) (timeline.Reading, error) {
 	if wait := r.paceLeft(about); wait > 0 {
 		at := r.ApplyReport(c, about)
-		r.flushAfter(wait)
-		return at, nil
+		if r.flushAfter(wait) {
+			return at, nil
+		}
 	}
 	at, err := r.Commit(caller, c)
 	if err != nil { // the next one asks the store, too, and hears that it is away
@@ -57,13 +58,15 @@ func (r *Replica) paceLeft(about About) time.Duration {
 	return 0
 }
 
-// flushAfter commits what waits after this time, if nothing else has until then.
-func (r *Replica) flushAfter(wait time.Duration) {
+// flushAfter commits what waits after this time, if nothing else has until then. It reports whether it will: after Close
+// nothing runs.
+func (r *Replica) flushAfter(wait time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.pacer == nil && r.life.Err() == nil {
 		r.pacer = time.AfterFunc(wait, r.flushPaced)
 	}
+	return r.life.Err() == nil
 }
 
 // FlushComes reports whether what waits is about to be committed without anybody's doing.

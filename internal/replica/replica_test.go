@@ -477,6 +477,11 @@ func TestCommitPaced(t *testing.T) {
 		assert.Equal(t, updates, s.updated())
 		assert.Equal(t, 1, r.Unsaved())
 		assert.LessOrEqual(t, len(r.paced), 2)
+		_, err = r.CommitPaced(t.Context(), mark(14), About{Token: "c"})
+		require.NoError(t, err)
+		_, err = r.CommitPaced(t.Context(), mark(15), About{Token: "c"})
+		require.NoError(t, err)
+		assert.Contains(t, marks(t, s), 15, "what nobody would store later is stored at once")
 	})
 }
 
