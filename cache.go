@@ -183,12 +183,15 @@ func (c *tokenCache) first(t *table, scope string) *entry {
 			c.add(t, e)
 			return e
 		}
-		if t.other == nil {
-			e := &entry{scope: scope, until: t.delta} // it is over: the scope has to ask
-			e.hits.Store(&c.usage.others)
-			t.add(e)
+		if o := t.other; o != nil {
+			e := &entry{scope: scope, grant: o.grant, until: o.until, use: o.use, sort: o.sort}
+			c.add(t, e)
 			return e
 		}
+		e := &entry{scope: scope, until: t.delta} // it is over: the scope has to ask
+		e.hits.Store(&c.usage.others)
+		t.add(e)
+		return e
 	}
 	if t.other != nil && len(scope) <= maxScope && utf8.ValidString(scope) {
 		return t.other

@@ -131,6 +131,21 @@ func TestHotPersonalToken(t *testing.T) {
 }
 
 // A personal token of one scope says nothing of another.
+// Also a scope that has anonymous tokens of its own: it takes no lock to say that the personal one goes first.
+func TestHotPersonalTokenBeforeAnonymousOnes(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		require.NoError(t, r.Adopt(t.Context(), NewTokenIn("anonymous", allDay).WithScope("a")))
+		for range 3 {
+			require.Equal(t, SourcePersonal, r.must(Request{Scope: "a"}).Source)
+		}
+		r.cache.mu.Lock()
+		defer r.cache.mu.Unlock()
+		e := r.cache.lookup("a", "")
+		require.NotNil(t, e)
+		require.Equal(t, SourcePersonal, e.grant.Source)
+	}, WithPersonalToken(func(context.Context) (Token, error) { return NewTokenIn("personal", 2*time.Hour), nil }))
+}
+
 func TestHotPersonalTokenOfAScope(t *testing.T) {
 	source := func(context.Context) (Token, error) {
 		return NewTokenIn("personal", time.Hour).WithScope("a"), nil
