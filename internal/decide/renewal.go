@@ -52,10 +52,13 @@ func (in *Input) DueAt(r *ledger.Token, t timeline.Instant) timeline.Instant {
 // HitUntil is until when a token is handed out without a decision: past DueAt, until its renewal could be begun.
 func (in *Input) HitUntil(r *ledger.Token, t timeline.Instant) timeline.Instant {
 	due := in.DueAt(r, t)
-	if t < due || !in.renews(r, t) {
+	if t < due {
 		return due
 	}
 	counts, _ := in.Policy.Expiry(r)
+	if !in.renews(r, t) {
+		return min(counts, max(due, in.Gate(t).Until)) // while the next is being acquired
+	}
 	if d := in.Renewal(t); d.Answer == AnswerWait || d.Answer == AnswerRefuse {
 		return min(counts, d.Until)
 	}

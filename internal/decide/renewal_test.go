@@ -169,3 +169,17 @@ func TestHitUntil(t *testing.T) {
 	assert.Equal(t, counts, i.HitUntil(r, t0), "the backoff ends after it")
 	assert.Equal(t, in(-minute), i.HitUntil(r, in(-10*minute)), "from when it is due")
 }
+
+// In its last stretch a token is a hit while the next one is being acquired, and for no longer.
+func TestHitUntilOfALastStretch(t *testing.T) {
+	i := asked()
+	r := i.token("a", day-minute)
+	i.Policy.RefreshAhead = 2 * minute
+	assert.LessOrEqual(t, i.HitUntil(r, t0), t0, "this call acquires the next")
+	i.Doc.Charge(i.Policy, &ledger.Start{ID: "1", Scope: "s"}, t0)
+	lease := in(i.Policy.Lease())
+	assert.Equal(t, lease, i.HitUntil(r, t0))
+	assert.Equal(t, i.Decide(t0).Token, i.Decide(lease-1).Token, "as a call is answered")
+	assert.Equal(t, AnswerServe, i.Decide(lease-1).Answer)
+	assert.LessOrEqual(t, i.HitUntil(r, lease), lease)
+}

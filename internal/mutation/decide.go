@@ -146,6 +146,7 @@ var decideFaults = []fault{
 	// How long an answer holds.
 	{decideDir + "stable.go", "limit(d.Until)", "_ = d", "an answer holds until its rule opens"},
 	{decideDir + "stable.go", "limit(in.DueAt(rec, r.Now))", "_ = rec", "an answer holds until a token is due for a refresh"},
+	{decideDir + "renewal.go", "max(due, in.Gate(t).Until)", "counts", "in its last stretch a token is a hit only while the next is acquired"},
 	{decideDir + "renewal.go", "!in.Policy.Renews && !in.Doc.Renewals.Known", "false", "renewal: where nobody renews, accounts mean nothing"},
 	{decideDir + "renewal.go", "if in.living(r, t) && !in.spentFor(r, t) {", "if in.living(r, t) {", "renewal: a spent account is not renewed before its reset"},
 	{decideDir + "renewal.go", "!(r.Private && in.Unreadable[r.ID])", "true", "renewal: an account that only a dead process could read is replaced"},
