@@ -155,7 +155,7 @@ var decideFaults = []fault{
 	{decideDir + "renewal.go", "t < in.DueAt(r, t) && in.Usable(r, t) && !refused", "t < in.DueAt(r, t) && in.Usable(r, t)", "renewal: a refused value is renewed"},
 	{decideDir + "decide.go", "in.Outage.MayStart && d.Step != StepRenewal", "in.Outage.MayStart", "renewal: without a store nothing is renewed"},
 	{decideDir + "renewal.go", "slices.Contains(i.Refused, op)", "slices.Contains(i.Refused, \"?\")", "renewal: an operation that is refused with a value and its renewal causes no more"},
-	{decideDir + "renewal.go", "l.ID != \"\" && t < l.End {\n\t\td := out", "l.ID != \"\" && t <= l.End {\n\t\td := out", "renewal: a lease ends"},
+	{decideDir + "renewal.go", "l.Holds(t) {\n\t\td := out", "l.Holds(t-1) {\n\t\td := out", "renewal: a lease ends"},
 	{decideDir + "renewal.go", "if !in.Policy.Renews || in.Unreadable[r.ID] {\n\t\tif t >= replace", "if !in.Policy.Renews || in.Unreadable[r.ID] {\n\t\tif t > replace.Plus(1)", "renewal: elsewhere: replaced after ReplaceAfter"},
 	{decideDir + "renewal.go", "bar.Answer == AnswerRefuse { // rows", "false { // rows", "renewal: rows 1 to 3 hold for renewals"},
 	{decideDir + "renewal.go", "if d := in.renewalLimit(r, t); d.Answer == AnswerRefuse {\n\t\tif t >= replace {\n\t\t\treturn pass\n\t\t}", "if d := in.renewalLimit(r, t); d.Answer == AnswerRefuse {", "renewal: what cannot be renewed is replaced in the end"},
