@@ -314,6 +314,7 @@ func (n *normaliser) dropWord() {
 		n.out = n.out[:len(n.out)-1]
 	}
 	n.prev = 0
+	n.wideBefore = len(n.out) > 1 && n.out[len(n.out)-2] >= utf8.RuneSelf
 }
 
 // skipLink moves to the end of a link or address.
