@@ -10,6 +10,54 @@ import (
 
 // What an acquisition leaves in the document: the charge before RequestFunc is called, and its end.
 
+// Attempt is one started acquisition. While it runs, End is its lease's deadline.
+type Attempt struct {
+	ID        string           `json:"id"`
+	Seq       uint64           `json:"seq"`
+	Scope     string           `json:"scope,omitempty"`
+	Owner     string           `json:"owner,omitempty"`
+	Start     timeline.Instant `json:"start"`
+	End       timeline.Instant `json:"end"`
+	Running   bool             `json:"running,omitempty"`
+	Adopted   bool             `json:"adopted,omitempty"`
+	Operation string           `json:"op,omitempty"`        // that led to it
+	Named     bool             `json:"named,omitempty"`     // Scope and Operation are known, also where they are empty
+	Solo      bool             `json:"solo,omitempty"`      // on its own word, while others had a token that works
+	Contested bool             `json:"contested,omitempty"` // another one has since gone on with an older token
+	New       bool             `json:"new,omitempty"`       // for a scope that had never worked
+	Landed    bool             `json:"landed,omitempty"`    // its end is known, not only its lease
+	Behind    timeline.Instant `json:"behind,omitempty"`    // its end while the clock is behind Start; End still counts for the windows
+	Failed    bool             `json:"failed,omitempty"`
+}
+
+// InProgress reports whether somebody may still be asking the upstream.
+func (a *Attempt) InProgress(now timeline.Instant) bool { return a.Running && now < a.LeaseEnd(now) }
+
+// LeaseEnd is until when an attempt that runs may ask the upstream.
+func (a *Attempt) LeaseEnd(now timeline.Instant) timeline.Instant {
+	return leaseEnd(a.Start, a.End, a.Behind, now)
+}
+
+// leaseEnd is when what began at start is over at the latest. After a step back of the clock that is another instant, until
+// the clock has come to the start again: a clock that swings back and forth frees nothing early.
+func leaseEnd(start, end, behind, now timeline.Instant) timeline.Instant {
+	if behind != 0 && now < start {
+		return behind
+	}
+	return end
+}
+
+// Charged enters an attempt.
+func (d *Document) Charged(a Attempt) {
+	d.Attempts = append(d.Attempts, a)
+	d.sortAttempts()
+}
+
+// sortAttempts keeps the log in the order of ends, which is what the windows count by.
+func (d *Document) sortAttempts() {
+	slices.SortStableFunc(d.Attempts, func(a, b Attempt) int { return -cmpDesc(a.End, b.End) })
+}
+
 // Start is what is known of an acquisition before it runs.
 type Start struct {
 	ID, Owner, Scope string

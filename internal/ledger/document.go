@@ -1,9 +1,6 @@
 package ledger
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -38,9 +35,6 @@ const (
 	Personal  = "personal"  // the account's own
 )
 
-// errNewer is a document written by a later version.
-var errNewer = errors.New("the state was written by a newer version of tokenguard: update this program; the state was left as it is")
-
 // Document is all that outlives a process. Values are immutable once published: changes go to a clone, and there to
 // records that Edit returned.
 type Document struct {
@@ -72,43 +66,6 @@ type Document struct {
 	from   *Document // the published one that it is a clone of, until it is published itself
 	ids    []string  // of the tokens, sorted, as of the published document that it comes from; nil: from none
 	size   int       // of that one, encoded
-}
-
-// Attempt is one started acquisition. While it runs, End is its lease's deadline.
-type Attempt struct {
-	ID        string           `json:"id"`
-	Seq       uint64           `json:"seq"`
-	Scope     string           `json:"scope,omitempty"`
-	Owner     string           `json:"owner,omitempty"`
-	Start     timeline.Instant `json:"start"`
-	End       timeline.Instant `json:"end"`
-	Running   bool             `json:"running,omitempty"`
-	Adopted   bool             `json:"adopted,omitempty"`
-	Operation string           `json:"op,omitempty"`        // that led to it
-	Named     bool             `json:"named,omitempty"`     // Scope and Operation are known, also where they are empty
-	Solo      bool             `json:"solo,omitempty"`      // on its own word, while others had a token that works
-	Contested bool             `json:"contested,omitempty"` // another one has since gone on with an older token
-	New       bool             `json:"new,omitempty"`       // for a scope that had never worked
-	Landed    bool             `json:"landed,omitempty"`    // its end is known, not only its lease
-	Behind    timeline.Instant `json:"behind,omitempty"`    // its end while the clock is behind Start; End still counts for the windows
-	Failed    bool             `json:"failed,omitempty"`
-}
-
-// InProgress reports whether somebody may still be asking the upstream.
-func (a *Attempt) InProgress(now timeline.Instant) bool { return a.Running && now < a.LeaseEnd(now) }
-
-// LeaseEnd is until when an attempt that runs may ask the upstream.
-func (a *Attempt) LeaseEnd(now timeline.Instant) timeline.Instant {
-	return leaseEnd(a.Start, a.End, a.Behind, now)
-}
-
-// leaseEnd is when what began at start is over at the latest. After a step back of the clock that is another instant, until
-// the clock has come to the start again: a clock that swings back and forth frees nothing early.
-func leaseEnd(start, end, behind, now timeline.Instant) timeline.Instant {
-	if behind != 0 && now < start {
-		return behind
-	}
-	return end
 }
 
 // Streak are the consecutive failed acquisitions and the last of them.
@@ -199,97 +156,12 @@ func New() *Document {
 	return &Document{Version: firstVersion, Scopes: map[string]*Scope{}, Tokens: map[string]*Token{}}
 }
 
-// Decode reads a document. It never panics, whatever the bytes are.
-func Decode(data []byte) (*Document, error) {
-	d := New()
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if err := dec.Decode(d); err != nil {
-		return nil, fmt.Errorf("the state does not decode: %w", err)
-	}
-	if d.Version > documentVersion {
-		return nil, errNewer
-	}
-	if d.Version < 1 {
-		return nil, fmt.Errorf("the state names version %d: not a state of tokenguard", d.Version)
-	}
-	if d.Scopes == nil {
-		d.Scopes = map[string]*Scope{}
-	}
-	if d.Tokens == nil {
-		d.Tokens = map[string]*Token{}
-	}
-	maps.DeleteFunc(d.Scopes, func(_ string, k *Scope) bool { return k == nil })
-	maps.DeleteFunc(d.Tokens, func(_ string, r *Token) bool { return r == nil })
-	for id, r := range d.Tokens {
-		r.ID = id
-		r.migrate()
-	}
-	d.shortenScopes()
-	d.Index()
-	return d, nil
-}
-
-// migrate turns what documents without evidence by operation say of an anonymous token's quota into that of callers
-// without a name. A rejection in one stays what it was, for everybody.
-func (r *Token) migrate() {
-	if r.Kind != Anonymous || r.Suspect == 0 && r.Spent == 0 {
-		return
-	}
-	e := r.byFor("", max(r.Suspect, r.Spent))
-	e.Quota, e.QuotaLast, e.Spent, e.Reset, e.Refusals = max(r.Suspect, 1), max(r.Suspect, r.Heard), r.Spent != 0, r.Reset, 1
-	r.Suspect, r.Spent, r.Reset, r.Heard = 0, 0, 0, 0
-}
-
-// Index derives byScope.
-func (d *Document) Index() {
-	d.ByScope = make(map[string][]*Token, len(d.Tokens))
-	for _, r := range d.Tokens {
-		if r.Kind == Anonymous {
-			for scope := range r.scopes {
-				d.ByScope[scope] = append(d.ByScope[scope], r)
-			}
-		}
-	}
-	for _, rs := range d.ByScope {
-		slices.SortFunc(rs, func(a, b *Token) int {
-			if a.Seq != b.Seq {
-				return cmpDesc(a.Seq, b.Seq)
-			}
-			if a.Acquired != b.Acquired {
-				return cmpDesc(a.Acquired, b.Acquired)
-			}
-			return cmpDesc(a.ID, b.ID)
-		})
-	}
-}
-
-func cmpDesc[T uint64 | timeline.Instant | string](a, b T) int {
-	if a > b {
-		return -1
-	}
-	if a < b {
-		return 1
-	}
-	return 0
-}
-
 // Newest is the key's newest known anonymous token, or nil.
 func (d *Document) Newest(scope string) *Token {
 	if rs := d.ByScope[scope]; len(rs) > 0 {
 		return rs[0]
 	}
 	return nil
-}
-
-// Charged enters an attempt.
-func (d *Document) Charged(a Attempt) {
-	d.Attempts = append(d.Attempts, a)
-	d.sortAttempts()
-}
-
-// sortAttempts keeps the log in the order of ends, which is what the windows count by.
-func (d *Document) sortAttempts() {
-	slices.SortStableFunc(d.Attempts, func(a, b Attempt) int { return -cmpDesc(a.End, b.End) })
 }
 
 // Prune drops what no rule looks at any more. It is part of every commit that changes something.

@@ -5,11 +5,11 @@ const ledgerDir = "internal/ledger/"
 // ledgerFaults break what enters the document and what leaves it.
 var ledgerFaults = []fault{
 	// The codec.
-	{ledgerDir + "document.go", "if d.Version > documentVersion {", "if d.Version > documentVersion+1 {", "a document of a newer version is refused"},
-	{ledgerDir + "document.go", "if d.Version < 1 {", "if d.Version < 0 {", "a document without a version is refused"},
-	{ledgerDir + "document.go", "r.Spent != 0, r.Reset, 1", "false, r.Reset, 1", "an old document's confirmed quota stays confirmed"},
-	{ledgerDir + "document.go", "	r.Suspect, r.Spent, r.Reset, r.Heard = 0, 0, 0, 0", "	r.Heard = 0", "an old document's quota is that of callers without a name alone"},
-	{ledgerDir + "document.go", "if r.Kind != Anonymous || r.Suspect", "if r.Kind == \"\" || r.Suspect", "the personal token's suspicion is not migrated"},
+	{ledgerDir + "codec.go", "if d.Version > documentVersion {", "if d.Version > documentVersion+1 {", "a document of a newer version is refused"},
+	{ledgerDir + "codec.go", "if d.Version < 1 {", "if d.Version < 0 {", "a document without a version is refused"},
+	{ledgerDir + "codec.go", "r.Spent != 0, r.Reset, 1", "false, r.Reset, 1", "an old document's confirmed quota stays confirmed"},
+	{ledgerDir + "codec.go", "	r.Suspect, r.Spent, r.Reset, r.Heard = 0, 0, 0, 0", "	r.Heard = 0", "an old document's quota is that of callers without a name alone"},
+	{ledgerDir + "codec.go", "if r.Kind != Anonymous || r.Suspect", "if r.Kind == \"\" || r.Suspect", "the personal token's suspicion is not migrated"},
 	{ledgerDir + "frozen.go", "	v := r.clone()\n	d.Tokens[r.ID] = v", "	v := r\n	d.Tokens[r.ID] = v", "a published record is never changed"},
 	{ledgerDir + "frozen.go", "list := slices.Clone(d.ByScope[scope])", "list := d.ByScope[scope]", "a published index is never changed"},
 	{ledgerDir + "frozen.go", "			if from != nil && from.Tokens[id] == nil {", "			if from != nil && id == \"\" {", "a document with another token has other values"},
@@ -17,8 +17,8 @@ var ledgerFaults = []fault{
 	{ledgerDir + "frozen.go", "v.Usage, v.Evidence = r.Usage.Clone(), slices.Clone(r.Evidence)", "v.Usage = r.Usage.Clone()", "a clone shares no evidence"},
 
 	// Order and bounds of the document.
-	{ledgerDir + "document.go", "return cmpDesc(a.Seq, b.Seq)", "return -cmpDesc(a.Seq, b.Seq)", "the newest token comes first"},
-	{ledgerDir + "document.go", "-cmpDesc(a.End, b.End)", "-cmpDesc(a.Start, b.Start)", "attempts are in the order of their ends"},
+	{ledgerDir + "codec.go", "return cmpDesc(a.Seq, b.Seq)", "return -cmpDesc(a.Seq, b.Seq)", "the newest token comes first"},
+	{ledgerDir + "attempts.go", "-cmpDesc(a.End, b.End)", "-cmpDesc(a.Start, b.Start)", "attempts are in the order of their ends"},
 	{ledgerDir + "document.go", "d.Attempts[0].End <= now-timeline.Instant(Day)", "d.Attempts[0].End <= now-timeline.Instant(Hour)", "attempts stay for a day"},
 	{ledgerDir + "document.go", "len(d.Attempts) > policy.RateLimit.MaxRequestsPerDay &&", "len(d.Attempts) > 0 &&", "the last attempts stay whatever the clock says"},
 	{ledgerDir + "document.go", "a.Running && !a.InProgress(now)", "a.Running && now > a.End.Plus(Hour)", "an attempt whose lease has passed is over"},
@@ -35,7 +35,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "policy.go", "share.RateLimit.MaxRequestsPerHour /= n", "share.RateLimit.MaxRequestsPerHour /= 1", "a share has 1/n of the hour"},
 	{ledgerDir + "policy.go", "share.RateLimit.MaxRequestsPerDay /= n", "share.RateLimit.MaxRequestsPerDay /= 1", "a share has 1/n of the day"},
 	{ledgerDir + "policy.go", "MinInterval *= time.Duration(n)", "MinInterval *= 1", "a share has n times the interval"},
-	{ledgerDir + "document.go", "behind != 0 && now < start", "behind != 0", "a clock that swings back and forth frees no lease"},
+	{ledgerDir + "attempts.go", "behind != 0 && now < start", "behind != 0", "a clock that swings back and forth frees no lease"},
 	{ledgerDir + "policy.go", "const LeaseMargin = 5 * time.Second", "const LeaseMargin = 6 * time.Second", "a lease is the request timeout and 5 s"},
 	{ledgerDir + "policy.go", "const lastStretch = 10 * time.Second", "const lastStretch = 11 * time.Second", "a token counts as expired 10 s early"},
 	{ledgerDir + "policy.go", "r.Expiry.Sub(r.Acquired)/10, 0", "r.Expiry.Sub(r.Acquired)/2, 0", "the last stretch is at most a tenth of the lifetime"},

@@ -3,6 +3,7 @@ package replica
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/meter"
@@ -162,3 +163,30 @@ func keepsSecrets(cur *Revision, changed []*ledger.Token) bool {
 
 // SameSecrets reports whether the revisions have the same values, of the same tokens.
 func (rev *Revision) SameSecrets(other *Revision) bool { return rev.set == other.set }
+
+// accept takes over what the store gave, whose clock it read at these ticks of the meter or later.
+func (r *Replica) accept(snap Snapshot, began time.Duration) error {
+	l, err := r.load(snap, r.basis())
+	if err != nil {
+		return err
+	}
+	for _, text := range l.notices {
+		r.AddNotice(text)
+	}
+	r.follow(snap, l.doc, began)
+	rev := l.known
+	if rev == nil {
+		rev = r.open(&Revision{Doc: l.doc, Rev: snap.Rev, Epoch: snap.Epoch, Dirty: l.dirty, kept: l.kept}, l.at)
+	}
+	r.publish(rev)
+	return nil
+}
+
+// follow sets the meter by what was read.
+func (r *Replica) follow(snap Snapshot, doc *ledger.Document, began time.Duration) {
+	if !snap.Now.IsZero() {
+		r.Meter.Follow(snap.Now, began)
+		return
+	}
+	r.Meter.Agree(doc.Clock)
+}

@@ -129,3 +129,61 @@ func (r *Replica) Close() {
 	case <-patience.C: // the store does not honour its context
 	}
 }
+
+// catchUp reads the store if what is known is too old.
+func (r *Replica) catchUp(ctx context.Context) error {
+	r.mu.Lock()
+	rev, checked := r.current, r.checked
+	r.mu.Unlock()
+	switch {
+	case rev != nil && (!r.store.Shared || !r.EachCall && r.Meter.Mono()-checked < r.Freshness):
+		return nil
+	case r.EachCall || !r.store.Shared:
+		return r.Reread(ctx)
+	}
+	return r.sharedRefresh(ctx, rev)
+}
+
+// Reread reads the store, and reports what it found.
+func (r *Replica) Reread(ctx context.Context) error {
+	defer r.flushNotices()
+	return r.fetch(ctx, r.Newest())
+}
+
+// fetch reads the store, its revision alone if that tells enough.
+func (r *Replica) fetch(caller context.Context, rev *Revision) error {
+	r.Meter.Rebase()
+	ctx, cancel := context.WithTimeout(caller, StoreTimeout)
+	defer cancel()
+	if r.store.Revision != nil && rev != nil && !r.Meter.Remote() {
+		n, err := r.store.Revision(ctx)
+		if err != nil {
+			r.markAway(caller, err)
+			return err
+		}
+		if n == rev.Rev {
+			r.touch()
+			r.markBack()
+			return nil
+		}
+	}
+	snap, err := r.store.View(ctx)
+	if err == nil {
+		r.touch()
+		err = r.accept(snap, r.Meter.Ticks()) // no lease hangs on a look
+	}
+	if err != nil {
+		r.markAway(caller, err)
+		return err
+	}
+	r.markBack()
+	return nil
+}
+
+// touch notes that the store was just read.
+func (r *Replica) touch() {
+	now := r.Meter.Mono()
+	r.mu.Lock()
+	r.checked = now
+	r.mu.Unlock()
+}

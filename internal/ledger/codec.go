@@ -3,11 +3,91 @@ package ledger
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"sync/atomic"
+
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
+
+// errNewer is a document written by a later version.
+var errNewer = errors.New("the state was written by a newer version of tokenguard: update this program; the state was left as it is")
+
+// Decode reads a document. It never panics, whatever the bytes are.
+func Decode(data []byte) (*Document, error) {
+	d := New()
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if err := dec.Decode(d); err != nil {
+		return nil, fmt.Errorf("the state does not decode: %w", err)
+	}
+	if d.Version > documentVersion {
+		return nil, errNewer
+	}
+	if d.Version < 1 {
+		return nil, fmt.Errorf("the state names version %d: not a state of tokenguard", d.Version)
+	}
+	if d.Scopes == nil {
+		d.Scopes = map[string]*Scope{}
+	}
+	if d.Tokens == nil {
+		d.Tokens = map[string]*Token{}
+	}
+	maps.DeleteFunc(d.Scopes, func(_ string, k *Scope) bool { return k == nil })
+	maps.DeleteFunc(d.Tokens, func(_ string, r *Token) bool { return r == nil })
+	for id, r := range d.Tokens {
+		r.ID = id
+		r.migrate()
+	}
+	d.shortenScopes()
+	d.Index()
+	return d, nil
+}
+
+// migrate turns what documents without evidence by operation say of an anonymous token's quota into that of callers
+// without a name. A rejection in one stays what it was, for everybody.
+func (r *Token) migrate() {
+	if r.Kind != Anonymous || r.Suspect == 0 && r.Spent == 0 {
+		return
+	}
+	e := r.byFor("", max(r.Suspect, r.Spent))
+	e.Quota, e.QuotaLast, e.Spent, e.Reset, e.Refusals = max(r.Suspect, 1), max(r.Suspect, r.Heard), r.Spent != 0, r.Reset, 1
+	r.Suspect, r.Spent, r.Reset, r.Heard = 0, 0, 0, 0
+}
+
+// Index derives byScope.
+func (d *Document) Index() {
+	d.ByScope = make(map[string][]*Token, len(d.Tokens))
+	for _, r := range d.Tokens {
+		if r.Kind == Anonymous {
+			for scope := range r.scopes {
+				d.ByScope[scope] = append(d.ByScope[scope], r)
+			}
+		}
+	}
+	for _, rs := range d.ByScope {
+		slices.SortFunc(rs, func(a, b *Token) int {
+			if a.Seq != b.Seq {
+				return cmpDesc(a.Seq, b.Seq)
+			}
+			if a.Acquired != b.Acquired {
+				return cmpDesc(a.Acquired, b.Acquired)
+			}
+			return cmpDesc(a.ID, b.ID)
+		})
+	}
+}
+
+func cmpDesc[T uint64 | timeline.Instant | string](a, b T) int {
+	if a > b {
+		return -1
+	}
+	if a < b {
+		return 1
+	}
+	return 0
+}
 
 // CheckForms has Encode write every record anew and compare: a frozen record that was changed panics. For tests.
 var CheckForms bool

@@ -1,0 +1,121 @@
+package tokenguard
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+	"time"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/replica"
+	"github.com/tokenguard/tokenguard/internal/timeline"
+)
+
+// table is an immutable picture of the tokens that may be handed out without a question.
+type table struct {
+	term   atomic.Pointer[term]
+	delta  timeline.Instant // meter instant = delta + monotonic nanoseconds
+	scopes scopes           // what a plain request of a scope gets
+	plain  *entry           // that of the scope "", without the search
+	other  *entry           // the personal token, where it is good for any scope
+	uses   map[string]*lastUse
+	rev    *replica.Revision
+}
+
+// entry is a grant that is ready to be handed out.
+type entry struct {
+	scope  string
+	grant  Grant
+	until  timeline.Instant // then it needs a decision again
+	barred bool             // some operation is to have another token, or none: a named caller has to ask
+	loan
+	use  *lastUse
+	hits atomic.Pointer[usageCount] // counts them
+	sort int                        // of hits
+}
+
+// newTableLocked begins the table of a revision, carrying the uses over. foreign reports whether a token is from another
+// process. c.mu is held. mono was read before now, so that no token seems to last longer than it does.
+func (c *tokenCache) newTableLocked(rev *replica.Revision, mono time.Duration, now timeline.Instant, foreign func(*ledger.Token) bool) *table {
+	t := &table{delta: now - timeline.Instant(mono), scopes: newScopes(len(rev.Doc.ByScope) + 1), rev: rev}
+	old := c.table.Load()
+	if old != nil && old.rev.SameSecrets(rev) {
+		t.uses = old.uses
+		return t
+	}
+	t.uses = make(map[string]*lastUse, len(rev.Secrets))
+	for id := range rev.Secrets {
+		if old != nil && old.uses[id] != nil {
+			t.uses[id] = old.uses[id]
+			continue
+		}
+		rec, u := rev.Doc.Tokens[id], &lastUse{}
+		u.at.Store(int64(rec.Used))
+		u.foreign.Store(foreign(rec))
+		t.uses[id] = u
+	}
+	return t
+}
+
+// add enters an entry into a table, and has its hits counted for its scope.
+func (c *tokenCache) add(t *table, e *entry) {
+	e.hits.Store(c.usage.scope(e.scope))
+	t.add(e)
+}
+
+// displaced has the hits of a scope that lost its place counted with the others, until its next table. One whose table is
+// just being made may count for the place's new name in that table.
+func (c *tokenCache) displaced(scope string, place *usageCount) {
+	t := c.table.Load()
+	if t == nil {
+		return
+	}
+	e := t.plain
+	if scope != "" {
+		e = t.scopes.find(scope)
+	}
+	if e != nil {
+		e.hits.CompareAndSwap(place, &c.usage.others)
+	}
+}
+
+func (t *table) add(e *entry) {
+	e.ends = int64(e.until - t.delta)
+	if e.scope == "" {
+		t.plain = e
+	} else {
+		t.scopes.add(e)
+	}
+}
+
+// scopes finds the entry of a scope with one hash and mostly one comparison, which a map does not: it is at most a
+// quarter full, and open-addressed, so that a collision costs a step and not a miss.
+type scopes struct {
+	slots []atomic.Pointer[entry] // a power of two of them
+}
+
+var scopeSeed = maphash.MakeSeed()
+
+func newScopes(n int) scopes {
+	size := 4
+	for size < 4*n {
+		size *= 2
+	}
+	return scopes{make([]atomic.Pointer[entry], size)}
+}
+
+// find returns the entry of a scope, or nil.
+func (s scopes) find(scope string) *entry { return s.slots[s.place(scope)].Load() }
+
+// add enters an entry, of a scope that has none. It needs the room that newScopes was asked for. One adds at a time; a
+// find meanwhile may miss what is being added.
+func (s scopes) add(e *entry) { s.slots[s.place(e.scope)].Store(e) }
+
+// place is where the entry of a scope stands, or would.
+func (s scopes) place(scope string) uint64 {
+	mask := uint64(len(s.slots) - 1)
+	for i := maphash.String(scopeSeed, scope); ; i++ {
+		if e := s.slots[i&mask].Load(); e == nil || e.scope == scope {
+			return i & mask
+		}
+	}
+}
