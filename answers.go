@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/counts"
 	"github.com/tokenguard/tokenguard/internal/journal"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/replica"
@@ -51,7 +52,7 @@ type cachedAnswer struct {
 // count counts one more call, as add of the counts does.
 func (a *cachedAnswer) count(answers *answerCounts) int64 {
 	if a.err == nil {
-		return a.asker.scope.hit(hitCached)
+		return a.asker.scope.Hit(counts.Cached)
 	}
 	a.asker.refused()
 	return answers.add(a.answer)
@@ -60,7 +61,7 @@ func (a *cachedAnswer) count(answers *answerCounts) int64 {
 // undo takes back what count counted.
 func (a *cachedAnswer) undo(answers *answerCounts) {
 	if a.err == nil {
-		a.asker.scope.undo(hitCached)
+		a.asker.scope.UndoHit(counts.Cached)
 		return
 	}
 	a.asker.unrefused()

@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/tokenguard/tokenguard/internal/counts"
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/replica"
@@ -99,13 +100,13 @@ func (c *tokenCache) lookup(scope, caller string) *entry {
 		return nil
 	}
 	hits := e.hits.Load()
-	if n := hits.hit(e.sort); e.lent(n) {
+	if n := hits.Hit(e.sort); e.lent(n) {
 		return e
 	}
 	now := int64(time.Since(c.base))
 	m := t.term.Load()
 	if !e.good(m, now) {
-		hits.undo(e.sort)
+		hits.UndoHit(e.sort)
 		return nil
 	}
 	e.use.touch(t.delta + timeline.Instant(now))
@@ -127,12 +128,12 @@ func (c *tokenCache) look(rev *replica.Revision, now timeline.Instant, scope, ca
 	switch {
 	case e == nil, e.barred && caller != "", now >= e.until, e.use == nil: // without a use it was over when it was made
 		return nil
-	case e.sort == hitPersonal: // the wall clock may end it
+	case e.sort == counts.Personal: // the wall clock may end it
 		return nil
 	}
 	c.confirm(rev, c.trusted())
 	c.used(e.use, now)
-	e.hits.Load().hit(e.sort)
+	e.hits.Load().Hit(e.sort)
 	return e
 }
 

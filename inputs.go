@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tokenguard/tokenguard/internal/counts"
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/replica"
@@ -73,7 +74,7 @@ func (i *inputs) entry(t *table, scope string, now timeline.Instant) *entry {
 	if until = min(until, in.HitUntil(rec, now)); until <= now || use.foreign.Load() {
 		return nil
 	}
-	return &entry{scope: scope, until: until, use: use, barred: in.Differs(now), sort: hitCached,
+	return &entry{scope: scope, until: until, use: use, barred: in.Differs(now), sort: counts.Cached,
 		grant: granted(token, SourceCache, verdictOf(in, in.ServedBy(rec), t.rev.At, 0))}
 }
 
@@ -88,7 +89,7 @@ func (i *inputs) personalEntry(t *table, now timeline.Instant) *entry {
 		return nil
 	}
 	in := i.on(&decide.Request{Kind: ledger.Anonymous, Scope: ledger.ScopeKey(token.Scope()), Personal: pv}, t.rev, now)
-	return &entry{scope: token.Scope(), until: pv.Until, use: new(lastUse), sort: hitPersonal,
+	return &entry{scope: token.Scope(), until: pv.Until, use: new(lastUse), sort: counts.Personal,
 		grant: granted(token, SourcePersonal, verdictOf(in, in.Decide(now), t.rev.At, 0))}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tokenguard/tokenguard/internal/classify"
+	"github.com/tokenguard/tokenguard/internal/counts"
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/predict"
@@ -74,7 +75,7 @@ func failedVerdict(v *decide.Input, f *ledger.Streak, r timeline.Reading) Verdic
 func (g *Guard) serve(c *acquireCall, d decide.Decision) (Grant, error) {
 	defer g.cache.confirm(c.rev, g.cache.trusted())
 	if d.Reason == decide.ReasonPersonal {
-		g.counters.usage.scope(c.q.Scope).hit(hitPersonal)
+		g.counters.usage.scope(c.q.Scope).Hit(counts.Personal)
 		return granted(g.personal.current(), SourcePersonal, verdictOf(c.in, d, c.at, 0)), nil
 	}
 	token, _ := tokenIn(c.rev, d.Token.ID, c.q.Named)
@@ -93,7 +94,7 @@ func (g *Guard) serve(c *acquireCall, d decide.Decision) (Grant, error) {
 	var who asker
 	if d.Reason == decide.ReasonCached {
 		who.scope = g.counters.usage.scope(c.q.Scope)
-		who.scope.hit(hitCached)
+		who.scope.Hit(counts.Cached)
 	} else {
 		g.counters.answered(Reason(d.Reason))
 	}

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tokenguard/tokenguard/internal/counts"
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/replica"
@@ -86,7 +87,7 @@ func (g *Guard) Stats() Stats {
 	v := g.inputs.on(q, st, r.Now)
 	v.Outage = decide.Outage{Away: err != nil, MayStart: g.replica.MayStart(st)}
 	s := Stats{Guard: g.opt.name, At: r.Wall, Calls: g.counters.calls()}
-	s.Calls.Minutes = g.counters.minutes.stats(r.Wall, g.counters.sums)
+	s.Calls.Minutes = minuteStats(g.counters.minutes.Last(r.Wall, g.counters.sums))
 	s.Usage = g.counters.usage.stats(v, r.Now)
 	s.Calls.Waiting = g.inputs.waiting.Load()
 	s.Store = StoreStats{Revision: st.Rev, LostAt: r.Time(st.Doc.Lost)}
@@ -180,16 +181,16 @@ type counters struct {
 	outcomes [len(classes) + 1]atomic.Int64 // the last: successes
 	left     atomic.Int64
 	own      atomic.Int64 // answered calls that started an acquisition
-	minutes  minuteLog
+	minutes  counts.Minutes
 }
 
 // sums are the calls that were served, refused, and failed.
-func (c *counters) sums() (out [3]int64) {
+func (c *counters) sums() (out counts.Sums) {
 	for i, k := range answerKeys {
 		out[kindOf(k.reason)] += c.answers.sum(i)
 	}
 	for sort, reason := range hitReasons {
-		out[kindOf(reason)] += c.usage.hits(sort)
+		out[kindOf(reason)] += c.usage.hits(counts.Sort(sort))
 	}
 	return out
 }
@@ -257,7 +258,7 @@ func (c *counters) calls() CallStats {
 	for i, k := range answerKeys {
 		n := c.answers.sum(i)
 		if sort := slices.Index(hitReasons[:], k.reason); sort >= 0 {
-			n = c.usage.hits(sort)
+			n = c.usage.hits(counts.Sort(sort))
 		}
 		if out.Answers[k.step] == nil {
 			out.Answers[k.step] = map[Reason]int64{}

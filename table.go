@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tokenguard/tokenguard/internal/counts"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/timeline"
@@ -29,8 +30,8 @@ type entry struct {
 	barred bool             // some operation is to have another token, or none: a named caller has to ask
 	loan
 	use  *lastUse
-	hits atomic.Pointer[usageCount] // counts them
-	sort int                        // of hits
+	hits atomic.Pointer[counts.Place] // counts them
+	sort counts.Sort
 }
 
 // newTableLocked begins the table of a revision, carrying the uses over. foreign reports whether a token is from another
@@ -64,7 +65,7 @@ func (c *tokenCache) add(t *table, e *entry) {
 
 // displaced has the hits of a scope that lost its place counted with the others, until its next table. One whose table is
 // just being made may count for the place's new name in that table.
-func (c *tokenCache) displaced(scope string, place *usageCount) {
+func (c *tokenCache) displaced(scope string, place *counts.Place) {
 	t := c.table.Load()
 	if t == nil {
 		return

@@ -2,13 +2,10 @@ package tokenguard
 
 import (
 	"cmp"
-	"math"
 	"slices"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/tokenguard/tokenguard/internal/counts"
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/striped"
@@ -42,222 +39,58 @@ type Usage struct {
 	Hits int64 `json:"hits,omitempty"`
 }
 
-const (
-	usageKept  = 64 // names that are counted apart
-	usageShown = 10
-)
+const usageShown = 10
 
 // usage counts by scope and by operation.
 type usage struct {
-	scopes, operations usageTable
-	others             usageCount // hits of scopes without a place of their own
+	scopes, operations counts.Table
+	others             counts.Place // hits of scopes without a place of their own
 	// displaced, if set, is told of a scope that lost its place.
-	displaced func(scope string, place *usageCount)
+	displaced func(scope string, place *counts.Place)
 }
 
 // asker is whom a call counts for.
-type asker struct{ scope, operation *usageCount }
+type asker struct{ scope, operation *counts.Place }
 
 func (u *usage) of(q *decide.Request) asker {
-	return asker{u.scope(q.Scope), u.operation(q.Operation)}
+	operation, _ := u.operations.Of(q.Operation)
+	return asker{u.scope(q.Scope), operation}
 }
 
-func (u *usage) scope(name string) *usageCount {
-	c, displaced := u.scopes.of(name)
+func (u *usage) scope(name string) *counts.Place {
+	p, displaced := u.scopes.Of(name)
 	if displaced != nil && u.displaced != nil {
-		u.displaced(*displaced, c)
+		u.displaced(*displaced, p)
 	}
-	return c
-}
-
-func (u *usage) operation(name string) *usageCount {
-	c, _ := u.operations.of(name)
-	return c
+	return p
 }
 
 // renewing counts a renewal that was begun.
 func (u *usage) renewing(q *decide.Request) {
 	a := u.of(q)
-	a.scope.renewals.Add(1)
-	a.operation.renewals.Add(1)
+	a.scope.Renewing()
+	a.operation.Renewing()
 }
 
 // hits are the calls that the cache answered with a token of the sort.
-func (u *usage) hits(sort int) int64 {
-	return u.scopes.hits(sort) + u.others.now().hits[sort]
+func (u *usage) hits(sort counts.Sort) int64 {
+	return u.scopes.Hits(sort) + u.others.Now().Hits[sort]
 }
 
 // refused counts a refusal.
 func (a asker) refused() {
 	here := striped.Here()
-	a.scope.cells[here].refused.Add(1)
-	a.operation.cells[here].refused.Add(1)
+	a.scope.Refused(here, 1)
+	a.operation.Refused(here, 1)
 }
 
 // unrefused takes back what refused counted.
 func (a asker) unrefused() {
-	a.scope.cells[0].refused.Add(-1)
-	a.operation.cells[0].refused.Add(-1)
+	a.scope.Refused(0, -1)
+	a.operation.Refused(0, -1)
 }
 
-// Sorts of hits.
-const (
-	hitCached = iota
-	hitPersonal
-	hitSorts
-)
-
-var hitReasons = [hitSorts]Reason{ReasonCached, ReasonPersonal}
-
-// uses is what a name counts.
-type uses struct {
-	refused, renewals int64
-	hits              [hitSorts]int64
-}
-
-// plus adds n times another.
-func (t uses) plus(n int64, o uses) uses {
-	t.refused, t.renewals = t.refused+n*o.refused, t.renewals+n*o.renewals
-	for sort := range t.hits {
-		t.hits[sort] += n * o.hits[sort]
-	}
-	return t
-}
-
-func (t uses) total() int64 { return t.refused + t.renewals + t.hits[hitCached] + t.hits[hitPersonal] }
-
-func (t uses) usage(name string, acquisitions int) Usage {
-	return Usage{Name: name, Acquisitions: acquisitions, Renewals: t.renewals, Refused: t.refused, Hits: t.hits[hitCached] + t.hits[hitPersonal]}
-}
-
-// usageTable counts by name for a bounded number of names. One that comes when the table is full takes the place of the
-// name that counts least, whose count goes to the rest: a flood of names that come once pushes out none that come often.
-type usageTable struct {
-	mu     sync.Mutex // guards what follows
-	byName map[string]*usageCount
-	rest   uses
-	last   string // the name that came last into a full table
-	floor  int64  // at least what every other name counts
-}
-
-// usageCount is the place of a name. It is not emptied for the next name but counts on from what it held: a call that still
-// counts for the one before must not lose its count.
-type usageCount struct {
-	cells [striped.Stripes]struct {
-		refused atomic.Int64
-		hits    [hitSorts]atomic.Int64
-		_       [104]byte // two cache lines each: processors fetch them in pairs
-	}
-	renewals atomic.Int64
-	held     uses // by the names before; guarded by usageTable.mu
-}
-
-// hit counts a call that the cache answered, and returns how many of its sort the stripe has counted.
-func (c *usageCount) hit(sort int) int64 { return c.cells[striped.Here()].hits[sort].Add(1) }
-
-// undo takes back what hit counted.
-func (c *usageCount) undo(sort int) { c.cells[0].hits[sort].Add(-1) }
-
-func (c *usageCount) now() uses {
-	t := uses{renewals: c.renewals.Load()}
-	for i := range c.cells {
-		t.refused += c.cells[i].refused.Load()
-		for sort := range t.hits {
-			t.hits[sort] += c.cells[i].hits[sort].Load()
-		}
-	}
-	return t.plus(-1, c.held)
-}
-
-// of returns the place of a name, if need be that of another, which it names.
-func (t *usageTable) of(name string) (place *usageCount, displaced *string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if c := t.placeLocked(name); c != nil {
-		return c, nil
-	}
-	least := t.leastLocked()
-	c := t.byName[least]
-	delete(t.byName, least)
-	name = strings.Clone(name)
-	t.byName[name], t.last = c, name
-	count := c.now()
-	t.rest, c.held = t.rest.plus(1, count), c.held.plus(1, count)
-	return c, &least
-}
-
-// leastLocked returns the name that counts least. Counts grow, so it is the one that came last as long as that counts no
-// more than the second least did when all were looked at: in a flood of names only the first looks at all. t.mu is held.
-func (t *usageTable) leastLocked() (least string) {
-	if c := t.byName[t.last]; c != nil && c.now().total() <= t.floor {
-		return t.last
-	}
-	used := int64(math.MaxInt64)
-	t.floor = used
-	for name, c := range t.byName {
-		n := c.now().total()
-		if n < used {
-			least, used, n = name, n, used
-		}
-		t.floor = min(t.floor, n)
-	}
-	return least
-}
-
-// placeLocked returns the place of a name that has one, or a free one; nil: there is none. t.mu is held.
-func (t *usageTable) placeLocked(name string) *usageCount {
-	c := t.byName[name]
-	if c == nil && len(t.byName) < usageKept {
-		if t.byName == nil {
-			t.byName = map[string]*usageCount{}
-		}
-		c = new(usageCount)
-		t.byName[strings.Clone(name)] = c
-	}
-	return c
-}
-
-func (t *usageTable) hits(sort int) int64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n := t.rest.hits[sort]
-	for _, c := range t.byName {
-		n += c.now().hits[sort]
-	}
-	return n
-}
-
-// stats merges the counts with the acquisitions that the state knows. others belongs to the rest.
-func (t *usageTable) stats(acquisitions map[string]int, unnamed int, others uses) []Usage {
-	t.mu.Lock()
-	all, rest := make([]Usage, 0, len(t.byName)), t.rest.plus(1, others).usage("", unnamed)
-	for name, c := range t.byName {
-		all = append(all, c.now().usage(name, acquisitions[name]))
-	}
-	for name, n := range acquisitions {
-		if t.byName[name] == nil {
-			all = append(all, Usage{Name: name, Acquisitions: n})
-		}
-	}
-	t.mu.Unlock()
-	slices.SortFunc(all, func(a, b Usage) int {
-		return cmp.Or(cmp.Compare(b.Acquisitions, a.Acquisitions), cmp.Compare(b.Renewals, a.Renewals), cmp.Compare(b.Refused, a.Refused), cmp.Compare(b.Hits, a.Hits), cmp.Compare(a.Name, b.Name))
-	})
-	for len(all) > usageShown {
-		rest.add(all[len(all)-1])
-		all = all[:len(all)-1]
-	}
-	if rest != (Usage{}) {
-		rest.Rest = true
-		all = append(all, rest)
-	}
-	return all
-}
-
-// add adds what another asks for.
-func (u *Usage) add(o Usage) {
-	u.Acquisitions, u.Renewals, u.Refused, u.Hits = u.Acquisitions+o.Acquisitions, u.Renewals+o.Renewals, u.Refused+o.Refused, u.Hits+o.Hits
-}
+var hitReasons = [counts.Sorts]Reason{ReasonCached, ReasonPersonal}
 
 // stats says who uses the budget.
 func (u *usage) stats(v *decide.Input, now timeline.Instant) UsageStats {
@@ -272,7 +105,42 @@ func (u *usage) stats(v *decide.Input, now timeline.Instant) UsageStats {
 			operations[a.Operation]++
 		}
 	}
-	return UsageStats{Scopes: u.scopes.stats(scopes, unnamed, u.others.now()), Operations: u.operations.stats(operations, unnamed, uses{})}
+	return UsageStats{Scopes: usageOf(&u.scopes, u.others.Now(), scopes, unnamed), Operations: usageOf(&u.operations, counts.Counts{}, operations, unnamed)}
+}
+
+// usageOf merges what a table counted with the acquisitions that the state knows. others belongs to the rest.
+func usageOf(t *counts.Table, others counts.Counts, acquisitions map[string]int, unnamed int) []Usage {
+	byName, remainder := t.Now()
+	all, rest := make([]Usage, 0, len(byName)), usageCounted("", remainder.Plus(1, others), unnamed)
+	for name, c := range byName {
+		all = append(all, usageCounted(name, c, acquisitions[name]))
+	}
+	for name, n := range acquisitions {
+		if _, known := byName[name]; !known {
+			all = append(all, Usage{Name: name, Acquisitions: n})
+		}
+	}
+	slices.SortFunc(all, func(a, b Usage) int {
+		return cmp.Or(cmp.Compare(b.Acquisitions, a.Acquisitions), cmp.Compare(b.Renewals, a.Renewals), cmp.Compare(b.Refused, a.Refused), cmp.Compare(b.Hits, a.Hits), cmp.Compare(a.Name, b.Name))
+	})
+	for len(all) > usageShown {
+		rest.add(all[len(all)-1])
+		all = all[:len(all)-1]
+	}
+	if rest != (Usage{}) {
+		rest.Rest = true
+		all = append(all, rest)
+	}
+	return all
+}
+
+func usageCounted(name string, c counts.Counts, acquisitions int) Usage {
+	return Usage{Name: name, Acquisitions: acquisitions, Renewals: c.Renewals, Refused: c.Refused, Hits: c.AllHits()}
+}
+
+// add adds what another asks for.
+func (u *Usage) add(o Usage) {
+	u.Acquisitions, u.Renewals, u.Refused, u.Hits = u.Acquisitions+o.Acquisitions, u.Renewals+o.Renewals, u.Refused+o.Refused, u.Hits+o.Hits
 }
 
 // MinuteStats are the answers of this process in one minute, to about a second.
@@ -283,50 +151,10 @@ type MinuteStats struct {
 	Failed  int64     `json:"failed"`
 }
 
-const minutesKept = 120
-
-// minuteLog counts by the minute without a timer and without a word of the hot path: the first call of a minute that takes
-// the slow path, which is at most hotLife after its begin, notes what was counted until then.
-type minuteLog struct {
-	over atomic.Int64 // Unix seconds: when the present minute ends
-
-	mu      sync.Mutex // guards what follows
-	minutes []MinuteStats
-	start   int64    // Unix seconds of the present minute
-	before  [3]int64 // served, refused and failed calls before it
-}
-
-// note begins a new minute if the present one is over. sums are the calls so far.
-func (m *minuteLog) note(wall time.Time, sums func() [3]int64) {
-	if wall.Unix() < m.over.Load() {
-		return
+func minuteStats(minutes []counts.Minute) []MinuteStats {
+	out := make([]MinuteStats, 0, len(minutes))
+	for _, m := range minutes {
+		out = append(out, MinuteStats{m.Start, m.Calls[answerServed], m.Calls[answerRefused], m.Calls[answerFailed]})
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if wall.Unix() < m.over.Load() {
-		return
-	}
-	now := sums()
-	m.minutes = m.withLocked(now, wall)
-	m.minutes = m.minutes[max(0, len(m.minutes)-minutesKept):]
-	m.start, m.before = wall.Truncate(time.Minute).Unix(), now
-	m.over.Store(m.start + 60)
-}
-
-// withLocked returns the minutes and the present one, if there was a call in it.
-func (m *minuteLog) withLocked(now [3]int64, wall time.Time) []MinuteStats {
-	if now == m.before {
-		return m.minutes
-	}
-	return append(m.minutes[:len(m.minutes):len(m.minutes)], MinuteStats{time.Unix(m.start, 0).In(wall.Location()), now[0] - m.before[0], now[1] - m.before[1], now[2] - m.before[2]})
-}
-
-// stats returns the minutes of the last two hours in which there was a call, oldest first.
-func (m *minuteLog) stats(wall time.Time, sums func() [3]int64) []MinuteStats {
-	m.note(wall, sums)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	out := m.withLocked(sums(), wall)
-	from, _ := slices.BinarySearchFunc(out, wall.Add(-minutesKept*time.Minute), func(s MinuteStats, edge time.Time) int { return s.Start.Compare(edge) })
-	return slices.Clone(out[from:])
+	return out
 }

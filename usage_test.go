@@ -3,7 +3,6 @@ package tokenguard
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/tokenguard/tokenguard/internal/counts"
 )
 
 // Who used the budget: acquisitions of the day by scope and operation, also of other processes; refusals and hits of this one.
@@ -110,7 +110,7 @@ func TestHitsOfThePersonalToken(t *testing.T) {
 
 // More scopes than have places: those that are asked for often keep theirs, in whatever order all come, and no hit is lost.
 func TestHitsOfManyScopes(t *testing.T) {
-	const scopes, often = 3 * usageKept, 8
+	const scopes, often = 3 * counts.Kept, 8
 	synctest.Test(t, func(t *testing.T) {
 		g, err := New(func(_ context.Context, req Request) (Token, error) {
 			return NewTokenIn("secret of "+req.Scope, 10*time.Hour), nil
@@ -137,14 +137,19 @@ func TestHitsOfManyScopes(t *testing.T) {
 			require.NoError(t, g.Clear(t.Context(), Clear{Backoff: true})) // another table
 			time.Sleep(time.Second)
 		}
-		hits, rest, sum := UsageStats{Scopes: g.counters.usage.scopes.stats(nil, 0, g.counters.usage.others.now())}.hits()
+		byName, rest := g.counters.usage.scopes.Now()
+		rest = rest.Plus(1, g.counters.usage.others.Now())
+		assert.Positive(t, rest.AllHits())
+		sum := rest.AllHits()
+		for _, c := range byName {
+			sum += c.AllHits()
+		}
 		assert.Equal(t, calls, sum)
 		assert.Equal(t, calls, g.Stats().Cache.Hits)
-		assert.Positive(t, rest)
 		for i := scopes - often; i < scopes; i++ {
-			assert.Contains(t, hits, fmt.Sprint("scope ", i), "%v", hits)
+			assert.Contains(t, byName, fmt.Sprint("scope ", i))
 		}
-		assert.Len(t, g.counters.usage.scopes.byName, usageKept)
+		assert.Len(t, byName, counts.Kept)
 	})
 }
 
@@ -153,12 +158,13 @@ func TestHitsGoWithTheirScope(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.must(Request{Scope: "eu"})
 		r.must(Request{Scope: "eu"})
-		for i := range usageKept { // refused, which makes no table
+		for i := range counts.Kept { // refused, which makes no table
 			for range 3 {
 				r.no(ReasonMinInterval, Request{Scope: fmt.Sprint("other ", i)})
 			}
 		}
-		require.Nil(t, r.counters.usage.scopes.byName["eu"])
+		byName, _ := r.counters.usage.scopes.Now()
+		require.NotContains(t, byName, "eu")
 		for range 100 {
 			r.must(Request{Scope: "eu"})
 		}
@@ -215,76 +221,4 @@ func TestUsageOfRenewals(t *testing.T) {
 		assert.Equal(t, []Usage{{Name: "eu", Acquisitions: 1, Renewals: 3}}, s.Usage.Scopes)
 		assert.Equal(t, []Usage{{Name: "billing", Acquisitions: 1}, {Name: "search", Renewals: 3}}, s.Usage.Operations)
 	}, WithRenewal(renew))
-}
-
-// A flood of names that come once takes the place of none that comes often, and nothing is lost from the sums.
-func TestUsageSurvivesAFlood(t *testing.T) {
-	var u usage
-	beside := u.operation("beside")
-	for i := range 10_000 {
-		asker{u.scope(fmt.Sprint("flood ", i)), beside}.refused()
-		if i%3 == 0 {
-			asker{u.scope("often"), beside}.refused()
-		}
-	}
-	out := u.scopes.stats(map[string]int{"elsewhere": 2}, 1, uses{})
-	assert.Equal(t, Usage{Name: "elsewhere", Acquisitions: 2}, out[0])
-	assert.Equal(t, "often", out[1].Name)
-	assert.EqualValues(t, 3334, out[1].Refused)
-	require.Len(t, out, usageShown+1)
-	assert.True(t, out[usageShown].Rest)
-	var sum int64
-	for _, u := range out {
-		sum += u.Refused
-	}
-	assert.EqualValues(t, 13_334, sum)
-	assert.Len(t, u.scopes.byName, usageKept)
-}
-
-// A name that lost its place counts no more for itself, and its call that is under way is not lost.
-func TestUsagePlaceIsHandedOn(t *testing.T) {
-	var u usage
-	beside := u.operation("beside")
-	old := u.scope("old")
-	asker{old, beside}.refused()
-	for i := range usageKept {
-		one := asker{u.scope(fmt.Sprint(i)), beside}
-		one.refused()
-		one.refused()
-	}
-	assert.Nil(t, u.scopes.byName["old"])
-	assert.EqualValues(t, 1, u.scopes.rest.refused)
-	asker{old, beside}.refused() // by an answer that was remembered
-	sum := u.scopes.rest.refused
-	for _, c := range u.scopes.byName {
-		sum += c.now().refused
-	}
-	assert.EqualValues(t, 2*usageKept+2, sum)
-}
-
-// The name that is displaced is one that counts least, also where that is known without a look at all.
-func TestUsageDisplacesTheLeast(t *testing.T) {
-	var u usage
-	counts, displaced := map[string]int64{}, 0
-	u.displaced = func(name string, _ *usageCount) {
-		displaced++
-		for other, n := range counts {
-			require.LessOrEqual(t, counts[name], n, "%s was displaced, not %s", name, other)
-		}
-		delete(counts, name)
-	}
-	random := rand.New(rand.NewPCG(1, 2))
-	for range 5000 {
-		name := fmt.Sprint(int(random.ExpFloat64() * usageKept))
-		place := u.scope(name)
-		for range random.IntN(3) {
-			place.hit(hitCached)
-			counts[name]++
-		}
-		if _, ok := counts[name]; !ok {
-			counts[name] = 0
-		}
-		require.Len(t, u.scopes.byName, len(counts))
-	}
-	assert.Greater(t, displaced, 100)
 }
