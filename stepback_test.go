@@ -115,6 +115,11 @@ func stepsBack(t *testing.T, back time.Duration, remote, warm bool) {
 		assert.LessOrEqual(t, refused.Verdict.RetryAt.Sub(refusedAt), back+testLease)
 		assert.Zero(t, up.count())
 	} else {
+		if errors.As(err, &refused) { // it was looking at that very instant, which is within the millisecond of the interval
+			require.Equal(t, ReasonMinInterval, refused.Verdict.Reason)
+			time.Sleep(time.Millisecond)
+			_, err = other.Token(t.Context())
+		}
 		require.NoError(t, err)
 		assert.GreaterOrEqual(t, time.Since(begin), testLease-time.Second, "nobody asks beside it: it may still be running")
 		assert.Equal(t, 1, up.count())
