@@ -57,7 +57,7 @@ func (f *flights) perform(ctx context.Context, j *job) result {
 	patience := time.NewTimer(left + ledger.LeaseMargin/2)
 	defer patience.Stop()
 	var suspends <-chan time.Time
-	if f.meter.Boots() {
+	if f.meter.CountsSuspends() {
 		suspends = time.Tick(time.Second)
 	}
 	for waits := true; waits; {

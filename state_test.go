@@ -7,10 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -248,24 +246,6 @@ func requireNowhere(t *testing.T, dir, secret string) {
 		require.NoError(t, err)
 		require.NotContains(t, string(b), secret)
 	}
-}
-
-// A suspend in the middle of an acquisition: its context ends soon after the resume, as its lease has.
-func TestSuspendEndsTheRequest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		begin := time.Now()
-		var suspended atomic.Int64
-		g := newTestGuard(t, func(ctx context.Context, _ Request) (Token, error) {
-			time.Sleep(time.Second)
-			suspended.Add(int64(time.Hour))
-			<-ctx.Done()
-			return Token{}, ctx.Err()
-		})
-		g.meter.Simulate(time.Now, "boot", func() int64 { return int64(time.Since(begin)) + suspended.Load() })
-		_, err := g.Acquire(t.Context(), Request{})
-		require.Error(t, err)
-		require.LessOrEqual(t, time.Since(begin), 3*time.Second)
-	})
 }
 
 // A user's clock that was wrong blocks for at most 25 h more, and that is said once.

@@ -15,7 +15,8 @@ type Clock interface{ Now() time.Time }
 
 // Meter tells the instant at which decisions are made.
 //
-// With a user-supplied clock, or the store's, that clock is the meter. Otherwise, on Linux, the meter is the clock
+// With a user-supplied clock, or the store's, that clock is the meter; between two answers of the store this machine's
+// clock carries its clock on, through a suspend as well. Otherwise, on Linux, the meter is the clock
 // since boot plus an offset that the document fixes for each boot and time namespace, so that all processes of a boot agree and a step
 // of the wall clock changes nothing. Elsewhere it is the wall clock at the start of the process plus Go's monotonic
 // clock. In both cases it never falls behind the last instant that the document has seen.
@@ -29,6 +30,7 @@ type Meter struct {
 	ticks  func() int64           // the boot clock
 	offset atomic.Int64           // meter = offset + progress of the boot clock, or of Go's monotonic clock since base
 	remote atomic.Bool            // the store's clock decides: offset follows it
+	ahead  atomic.Int64           // by how much that clock was ahead of the wall clock
 	agreed atomic.Bool            // a document has fixed the offset; from then on it only grows
 }
 
@@ -50,6 +52,9 @@ func (m *Meter) Base() time.Time { return m.base }
 // Mono is Go's monotonic clock since Base. It stands still while the machine is suspended.
 func (m *Meter) Mono() time.Duration { return time.Since(m.base) }
 
+// CountsSuspends reports whether time goes on by Read while the machine is suspended, as Go's timers do not.
+func (m *Meter) CountsSuspends() bool { return m.clock == nil && *m.boot.Load() != "" }
+
 // Boots reports whether the clock since boot is the meter.
 func (m *Meter) Boots() bool { return m.clock == nil && *m.boot.Load() != "" && !m.remote.Load() }
 
@@ -60,7 +65,7 @@ func (m *Meter) Kind() ledger.ClockKind { return m.kind }
 func (m *Meter) Remote() bool { return m.remote.Load() }
 
 func (m *Meter) progress() int64 {
-	if *m.boot.Load() != "" && !m.remote.Load() {
+	if *m.boot.Load() != "" {
 		return m.ticks()
 	}
 	return int64(time.Since(m.base))
@@ -124,9 +129,10 @@ func (m *Meter) Read() timeline.Reading {
 
 // Rebase notices that the boot clock counts from something else than before: the process was restored from a checkpoint,
 // in another time namespace or on another machine. Until a document names the new base, the wall clock is believed, and
-// Agree keeps it from falling behind what was committed.
+// Agree keeps it from falling behind what was committed. The clock of a store is taken to differ from it by as much as
+// before, until the store answers.
 func (m *Meter) Rebase() {
-	if m.bases == nil || m.remote.Load() {
+	if m.bases == nil {
 		return
 	}
 	boot := m.bases()
@@ -136,7 +142,7 @@ func (m *Meter) Rebase() {
 	}
 	m.boot.Store(&boot)
 	m.agreed.Store(false)
-	m.offset.Store(int64(timeline.UnixNano(m.wall())) - m.progress())
+	m.offset.Store(int64(timeline.UnixNano(m.wall())) + m.ahead.Load() - m.progress())
 }
 
 // Ticks is time of the machine, to measure how long a call takes: suspends count, where the machine tells.
@@ -159,8 +165,10 @@ func (m *Meter) Follow(now time.Time, began time.Duration) {
 	if took < slowAnswer {
 		took = 0
 	}
+	at := int64(timeline.UnixNano(now)) + int64(took)
 	m.remote.Store(true)
-	m.offset.Store(int64(timeline.UnixNano(now)) + int64(took) - m.progress())
+	m.ahead.Store(at - int64(timeline.UnixNano(m.wall())))
+	m.offset.Store(at - m.progress())
 }
 
 // Agree brings the meter in line with what the document says of this boot and of the last instant.

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // meterOf is a machine's meter with clocks that the test moves.
@@ -85,4 +86,28 @@ func TestRebase(t *testing.T) {
 	ticks = 5*time.Hour + time.Minute
 	other.Agree(doc)
 	require.Equal(t, before.Plus(time.Minute), other.Read().Now)
+}
+
+// Between two answers of a store that has a clock its clock is carried on as this machine's boot clock counts: through a
+// suspend, past any step of the wall clock, and by that alone where a checkpoint was restored.
+func TestFollowedClockGoesOn(t *testing.T) {
+	wall, ticks := time.Unix(1.8e9, 0), 5*time.Hour
+	m := meterOf("boot", &wall, &ticks)
+	base := "boot"
+	m.bases = func() string { return base }
+	m.Follow(wall.Add(5*time.Minute), m.Ticks())
+	now := m.Read().Now
+	require.Equal(t, timeline.UnixNano(wall.Add(5*time.Minute)), now)
+
+	ticks, wall = ticks+2*time.Hour, wall.Add(2*time.Hour)
+	require.Equal(t, now.Plus(2*time.Hour), m.Read().Now, "a suspend")
+	wall = wall.Add(-30 * time.Hour)
+	m.Rebase()
+	require.Equal(t, now.Plus(2*time.Hour), m.Read().Now, "a step of the wall clock")
+
+	m.Follow(wall.Add(6*time.Minute), m.Ticks())
+	now = m.Read().Now
+	base, ticks, wall = "boot+1h", time.Minute, wall.Add(time.Hour)
+	m.Rebase()
+	require.Equal(t, now.Plus(time.Hour), m.Read().Now, "a restored checkpoint")
 }

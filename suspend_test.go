@@ -1,0 +1,172 @@
+package tokenguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// laptop is a machine that is suspended: its boot clock and the world go on, Go's timers do not.
+type laptop struct {
+	begin     time.Time
+	suspended atomic.Int64
+	step      atomic.Int64 // of the wall clock
+}
+
+func (l *laptop) suspend(d time.Duration) { l.suspended.Add(int64(d)) }
+
+func (l *laptop) now() time.Time { return time.Now().Add(time.Duration(l.suspended.Load())) }
+
+func (l *laptop) wall() time.Time { return l.now().Add(time.Duration(l.step.Load())) }
+
+func (l *laptop) open(t *testing.T, fetch RequestFunc, opts ...Option) *Guard {
+	g := newTestGuard(t, fetch, opts...)
+	g.meter.Simulate(l.wall, "boot", func() int64 { return int64(l.now().Sub(l.begin) + 100*time.Hour) })
+	return g
+}
+
+// remoteStore is a store that a process may be cut off from, with a clock 5 minutes ahead of the machine's, or none.
+type remoteStore struct {
+	Store
+	clock func() time.Time
+	away  *atomic.Bool
+}
+
+func (s remoteStore) stamp(snap Snapshot) Snapshot {
+	if s.clock != nil {
+		snap.Now = s.clock().Add(5 * time.Minute)
+	}
+	return snap
+}
+
+var errCutOff = errors.New("no route to the store")
+
+func (s remoteStore) View(ctx context.Context, name string) (Snapshot, error) {
+	if s.away.Load() {
+		return Snapshot{}, errCutOff
+	}
+	snap, err := s.Store.View(ctx, name)
+	return s.stamp(snap), err
+}
+
+func (s remoteStore) Update(ctx context.Context, name string, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
+	if s.away.Load() {
+		return Snapshot{}, errCutOff
+	}
+	snap, err := s.Store.Update(ctx, name, func(snap Snapshot) ([]byte, error) { return fn(s.stamp(snap)) })
+	return s.stamp(snap), err
+}
+
+// A suspend is time in which a token ends, whatever store the guard has, whether or not that answers after the resume, and
+// wherever the wall clock is set then. The second after the resume, for which docs/state.md allows the token, is over.
+func TestNoTokenOutlivesASuspend(t *testing.T) {
+	for _, kind := range []string{"memory", "file", "store", "store with a clock"} {
+		for _, away := range []bool{false, true} {
+			for _, fresh := range []bool{false, true} {
+				for _, step := range []time.Duration{0, -3 * time.Hour, 3 * time.Hour} {
+					if away && (fresh || kind == "memory" || kind == "file") { // a new process that reads nothing knows no token
+						continue
+					}
+					if fresh && kind == "memory" {
+						continue
+					}
+					t.Run(fmt.Sprintf("%s/away %v/fresh %v/step %v", kind, away, fresh, step), func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) { suspends(t, kind, away, fresh, step) })
+					})
+				}
+			}
+		}
+	}
+}
+
+func suspends(t *testing.T, kind string, away, fresh bool, step time.Duration) {
+	l := &laptop{begin: time.Now()}
+	cut := &atomic.Bool{}
+	var opts []Option
+	switch kind {
+	case "file":
+		opts = []Option{WithStateFile(filepath.Join(t.TempDir(), "state"))}
+	case "store":
+		opts = []Option{WithStore(remoteStore{NewMemoryStore(), nil, cut}), WithName("n")}
+	case "store with a clock":
+		opts = []Option{WithStore(remoteStore{NewMemoryStore(), l.now, cut}), WithName("n")}
+	}
+	asked := 0
+	fetch := func(context.Context, Request) (Token, error) {
+		if asked++; asked > 1 {
+			return Token{}, errors.New("503")
+		}
+		return NewTokenIn("of an hour", time.Hour), nil
+	}
+	own := 0
+	opts = append(opts, WithPersonalToken(func(context.Context) (Token, error) {
+		if own++; own > 1 {
+			return Token{}, errors.New("not signed in")
+		}
+		return NewTokenIn("personal", 10*time.Minute), nil
+	}))
+	g := l.open(t, fetch, opts...)
+	_, err := g.Acquire(t.Context(), Request{Kind: Personal})
+	require.NoError(t, err)
+	time.Sleep(15 * time.Minute)
+	before, err := g.Acquire(t.Context(), Request{})
+	require.NoError(t, err)
+	require.Equal(t, "of an hour", before.Token.Value())
+
+	l.suspend(2 * time.Hour)
+	l.step.Add(int64(step))
+	cut.Store(away)
+	time.Sleep(2 * time.Second)
+	if fresh {
+		g = l.open(t, fetch, opts...)
+	}
+	e, err := g.Explain(t.Context(), Request{})
+	if err == nil {
+		assert.NotEqual(t, ReasonCached, e.Verdict.Reason)
+	}
+	for _, kind := range []Kind{Anonymous, Personal} {
+		_, err = g.Acquire(t.Context(), Request{Kind: kind})
+		assert.Error(t, err, kind)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		_, err = g.Wait(ctx, Request{Kind: kind})
+		cancel()
+		assert.Error(t, err, kind)
+	}
+	_, err = g.Token(t.Context())
+	assert.Error(t, err)
+	assert.Zero(t, g.Stats().Cache.Usable)
+}
+
+// A suspend in the middle of an acquisition: its context ends soon after the resume, as its lease has, also by the clock of
+// a store.
+func TestSuspendEndsTheRequest(t *testing.T) {
+	for name, opts := range map[string]func(*laptop) []Option{
+		"memory": func(*laptop) []Option { return nil },
+		"store with a clock": func(l *laptop) []Option {
+			return []Option{WithStore(remoteStore{NewMemoryStore(), l.now, &atomic.Bool{}}), WithName("n")}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := &laptop{begin: time.Now()}
+				g := l.open(t, func(ctx context.Context, _ Request) (Token, error) {
+					time.Sleep(time.Second)
+					l.suspend(time.Hour)
+					<-ctx.Done()
+					return Token{}, ctx.Err()
+				}, opts(l)...)
+				_, err := g.Acquire(t.Context(), Request{})
+				require.Error(t, err)
+				require.LessOrEqual(t, time.Since(l.begin), 3*time.Second)
+			})
+		})
+	}
+}
