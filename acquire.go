@@ -9,6 +9,7 @@ import (
 
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/meter"
 	"github.com/tokenguard/tokenguard/internal/predict"
 	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/timeline"
@@ -50,6 +51,9 @@ func (g *Guard) acquire(ctx context.Context, c *acquireCall) (Grant, error) {
 		}
 		switch d.Answer {
 		case decide.AnswerServe:
+			if c.outlived(g.meter, g.replica, g.personal, d) {
+				continue
+			}
 			return g.serve(c, d)
 		case decide.AnswerRefuse:
 			return g.refuse(c, d)
@@ -159,6 +163,17 @@ func (g *Guard) decide(ctx context.Context, c *acquireCall) (decide.Decision, er
 		d = c.in.Decide(c.at.Now) // from the cache now
 	}
 	return d, nil
+}
+
+// outlived reports whether the token of a decision has ended since. The call may have waited in between, for the store, the
+// source of the personal token or a classifier, and the machine or the process may have been stopped.
+func (c *acquireCall) outlived(m *meter.Meter, r *replica.Replica, p *personal, d decide.Decision) bool {
+	at := m.Read()
+	if d.Reason == decide.ReasonPersonal {
+		own, _ := p.view(c.in.Doc, c.q.Scope, at.Now)
+		return !own.Usable
+	}
+	return r.TokenEnded(d.Token, at)
 }
 
 // takeTurn has a call of the operation try a spent token whose quota should be full again. It reports whether the call has

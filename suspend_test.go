@@ -145,6 +145,51 @@ func suspends(t *testing.T, kind string, away, fresh bool, step time.Duration) {
 	assert.Zero(t, g.Stats().Cache.Usable)
 }
 
+// A token that ends while a call waits for what is user-supplied does not go out any more.
+func TestNoTokenOutlivesTheCallForIt(t *testing.T) {
+	classifier := func(wait func(context.Context)) Option {
+		return WithClassifier(func(Failure) Class { wait(context.Background()); return ClassTransient })
+	}
+	personal := func(wait func(context.Context)) Option {
+		return WithPersonalToken(func(ctx context.Context) (Token, error) { wait(ctx); return Token{}, errors.New("not signed in") })
+	}
+	slowly := func(context.Context, *laptop) { time.Sleep(time.Second) }
+	for name, c := range map[string]struct {
+		door func(wait func(context.Context)) Option
+		wait func(context.Context, *laptop)
+		req  Request
+	}{
+		"a slow classifier":                      {classifier, slowly, Request{Failure: broken}},
+		"a slow personal source":                 {personal, slowly, Request{}},
+		"a personal source that hangs":           {personal, func(ctx context.Context, _ *laptop) { <-ctx.Done() }, Request{}},
+		"a suspend beside the personal source":   {personal, func(_ context.Context, l *laptop) { l.suspend(time.Hour) }, Request{}},
+		"a suspend in the middle of classifying": {classifier, func(_ context.Context, l *laptop) { l.suspend(time.Hour) }, Request{Failure: broken}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, waits, asked := &laptop{begin: time.Now()}, false, 0
+				g := l.open(t, func(context.Context, Request) (Token, error) {
+					if asked++; asked > 1 {
+						return Token{}, errors.New("503")
+					}
+					return NewTokenIn("of 2 minutes", 2*time.Minute), nil
+				}, c.door(func(ctx context.Context) {
+					if waits {
+						c.wait(ctx, l)
+					}
+				}))
+				_, err := g.Acquire(t.Context(), Request{})
+				require.NoError(t, err)
+				time.Sleep(2*time.Minute - time.Second/2) // it is in its last stretch, and no other may be acquired
+				waits = true
+				grant, err := g.Acquire(t.Context(), c.req)
+				assert.Error(t, err, "%v", grant.Token)
+				time.Sleep(time.Minute) // so that what hangs ends
+			})
+		})
+	}
+}
+
 // A suspend in the middle of an acquisition: its context ends soon after the resume, as its lease has, also by the clock of
 // a store.
 func TestSuspendEndsTheRequest(t *testing.T) {

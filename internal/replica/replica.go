@@ -233,6 +233,12 @@ func (rev *Revision) endsByWall(at timeline.Reading) bool {
 	return wall >= rev.wallExpiry && wall >= rev.Doc.WallExpiry(at.Now) // most have ended by the meter, too
 }
 
+// TokenEnded reports whether a token has ended, also by the wall clock where that may end it.
+func (r *Replica) TokenEnded(t *ledger.Token, at timeline.Reading) bool {
+	_, ends := r.Policy.Expiry(t)
+	return at.Now >= ends || t.WallExpiry != 0 && !r.OwnClock && !r.Meter.Remote() && timeline.UnixNano(at.Wall) >= t.WallExpiry
+}
+
 // clampFuture moves what lies too far ahead after a step back of the clock, also where no revision is new.
 func (r *Replica) clampFuture(rev *Revision, at timeline.Reading) *Revision {
 	if rev == nil || at.Now >= rev.Doc.Clock.Last {
