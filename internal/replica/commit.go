@@ -126,7 +126,11 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 		doc := draft.Doc
 		doc.Prune(r.Policy, l.at.Now)
 		doc.NotePeer(r.Policy.RateLimit, l.at.Now)
-		r.Meter.Stamp(&doc.Clock, known.sample, l.at.Now)
+		if snap.Now.IsZero() {
+			r.Meter.Stamp(&doc.Clock, known.sample, l.at.Now)
+		} else { // also in a commit before the first look
+			doc.Clock.Last = max(doc.Clock.Last, l.at.Now)
+		}
 		doc.SetLineage(lineageOf(snap))
 		next = doc
 		return doc.Encode()

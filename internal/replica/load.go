@@ -73,7 +73,9 @@ func (r *Replica) load(snap Snapshot, b basis) (loaded, error) {
 	}
 	l.notices = l.doc.Recover(lineageOf(snap), anew, b.charged, last, l.at.Now)
 	l.dirty = len(l.notices) > 0
-	l.dirty = r.endByWall(l.doc, l.at) || l.dirty
+	if snap.Now.IsZero() { // the first look has not told the meter yet that the store has a clock
+		l.dirty = r.endByWall(l.doc, l.at) || l.dirty
+	}
 	l.kept = lastKept(b.unsaved)
 	draft := r.draft(l.doc, l.at, b)
 	for _, u := range b.unsaved {
