@@ -21,7 +21,7 @@ func (f *flights) adopt(ctx context.Context, t Token, q *decide.Request, at time
 	if away != nil {
 		return Token{}, at, fmt.Errorf("%w: %w", ErrStore, away)
 	}
-	rec, received, err := f.accept(t, q, 0, at.Now, at)
+	rec, received, err := f.accept(t, q, 0, at.Least(), at)
 	if err != nil {
 		return Token{}, at, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
@@ -66,7 +66,7 @@ func (f *flights) adoptSuccessor(ctx context.Context, t Token, q *decide.Request
 		if identity == "" {
 			return Token{}, at, false, nil
 		}
-		rec, received, err := f.accept(whole, q, 0, taken.Now, taken)
+		rec, received, err := f.accept(whole, q, 0, taken.Least(), taken)
 		if err != nil {
 			return Token{}, at, true, fmt.Errorf("%w: %w", ErrRequest, err)
 		}

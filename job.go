@@ -31,8 +31,9 @@ func (f *flights) perform(ctx context.Context, j *job) result {
 	// A process that was stopped after the charge must not ask once its lease may have passed to another.
 	// The deadline is fixed before the meter is read: a stop in between must not move it.
 	before := time.Now()
-	j.began = f.meter.Read().Now
-	left := j.timeout - j.began.Sub(j.start)
+	began := f.meter.Read()
+	j.began = began.Least()
+	left := j.timeout - began.Now.Sub(j.start)
 	if left <= 0 {
 		return j.finish(Token{}, fmt.Errorf("tokenguard: this process was stopped for longer than the timeout of %v: %w", j.timeout, context.DeadlineExceeded))
 	}

@@ -191,7 +191,7 @@ func (p *personal) once(ctx context.Context, seen uint64) error {
 	bounded, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	answers := make(chan answer, 1)
-	began := p.read().Now
+	began := p.read().Least()
 	p.mu.Lock()
 	asking := p.asking
 	p.mu.Unlock()

@@ -71,3 +71,78 @@ func TestANewProcessGoesByTheStoresClock(t *testing.T) {
 		}
 	}
 }
+
+// laggingStore is a store with a clock whose calls take a while on the way there, or back.
+type laggingStore struct {
+	remoteStore
+	view, update [2]time.Duration
+}
+
+func (s *laggingStore) View(ctx context.Context, name string) (Snapshot, error) {
+	there, back := s.view[0], s.view[1]
+	time.Sleep(there)
+	defer func() { time.Sleep(back) }()
+	return s.remoteStore.View(ctx, name)
+}
+
+func (s *laggingStore) Update(ctx context.Context, name string, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
+	there, back := s.update[0], s.update[1]
+	time.Sleep(there)
+	defer func() { time.Sleep(back) }()
+	return s.remoteStore.Update(ctx, name, fn)
+}
+
+// Whichever way a slow call of the store took its time, no token goes out after its expiry, however that was stated.
+func TestASlowStoreLengthensNoToken(t *testing.T) {
+	const slow = 5 * time.Second
+	for name, slows := range map[string]func(s *laggingStore) (early, late *time.Duration){
+		"commit, there": func(s *laggingStore) (early, late *time.Duration) { return &s.update[0], new(time.Duration) },
+		"commit, back":  func(s *laggingStore) (early, late *time.Duration) { return &s.update[1], new(time.Duration) },
+		"look, there":   func(s *laggingStore) (early, late *time.Duration) { return new(time.Duration), &s.view[0] },
+		"look, back":    func(s *laggingStore) (early, late *time.Duration) { return new(time.Duration), &s.view[1] },
+	} {
+		for how, stated := range map[string]func(*laptop) Token{
+			"lifetime": func(*laptop) Token { return NewTokenIn("the first", time.Minute) },
+			"expiry":   func(l *laptop) Token { return NewToken("the first", l.wall().Add(time.Minute)) },
+		} {
+			for _, door := range []string{"Acquire", "Adopt", "personal"} {
+				t.Run(name+"/"+how+"/"+door, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						l := &laptop{begin: time.Now()}
+						s := &laggingStore{remoteStore: remoteStore{NewMemoryStore(), l.now, &atomic.Bool{}}}
+						early, late := slows(s) // until the token is there, and from then on
+						*early = slow
+						var ended time.Time
+						fetch := func() (Token, error) {
+							if !ended.IsZero() {
+								return Token{}, errors.New("503")
+							}
+							ended = time.Now().Add(time.Minute)
+							return stated(l), nil
+						}
+						opts := []Option{WithStore(s), WithName("n"), WithFreshness(0)}
+						kind := Anonymous
+						if door == "personal" {
+							kind = Personal
+							opts = append(opts, WithPersonalToken(func(context.Context) (Token, error) { return fetch() }))
+						}
+						g := l.open(t, func(context.Context, Request) (Token, error) { return fetch() }, opts...)
+						if door == "Adopt" {
+							token, _ := fetch()
+							require.NoError(t, g.Adopt(t.Context(), token))
+						}
+						_, err := g.Acquire(t.Context(), Request{Kind: kind})
+						require.NoError(t, err)
+						*early, *late = 0, slow
+						for time.Now().Before(ended.Add(20 * time.Second)) {
+							if _, err := g.Acquire(t.Context(), Request{Kind: kind}); err == nil && !time.Now().Before(ended) {
+								t.Fatalf("handed out %v after its expiry", time.Since(ended))
+							}
+							time.Sleep(300 * time.Millisecond)
+						}
+					})
+				})
+			}
+		}
+	}
+}

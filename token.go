@@ -130,7 +130,7 @@ func (e ending) over(r timeline.Reading) bool {
 	return e.meter != 0 && (r.Now >= e.meter || timeline.UnixNano(r.Wall) >= e.wall)
 }
 
-// ends is when a token that was just received ends. Its fetch began at began.
+// ends is when a token that was just received ends. Its fetch began at began, or later.
 func (t Token) ends(began timeline.Instant, r timeline.Reading) ending {
 	b := t.read()
 	if b.lifetime != 0 {
@@ -138,14 +138,14 @@ func (t Token) ends(began timeline.Instant, r timeline.Reading) ending {
 		age := max(r.Now.Sub(began), time.Since(b.made).Truncate(time.Second))
 		left := max(b.lifetime, 0)
 		return ending{ // stated, however far away
-			min((r.Now - timeline.Instant(age)).Plus(left), timeline.Never-1),
+			min((r.Now-timeline.Instant(age)).Plus(left), timeline.Never-1) - timeline.Instant(r.Doubt),
 			min((timeline.UnixNano(r.Wall) - timeline.Instant(age)).Plus(left), timeline.Never-1),
 		}
 	}
 	if b.expiry.IsZero() {
 		return ending{}
 	}
-	return ending{r.Instant(b.expiry), timeline.UnixNano(b.expiry)}
+	return ending{r.Instant(b.expiry) - timeline.Instant(r.Doubt), timeline.UnixNano(b.expiry)}
 }
 
 var errEmptyToken = errors.New("tokenguard: the token is empty")
@@ -163,7 +163,7 @@ func (t Token) fault(ends ending, r timeline.Reading) error {
 		return fmt.Errorf("tokenguard: the token %s holds the control byte 0x%02X at byte %d of %d: no header takes it", b.secret.ID, b.secret.Value[i], i+1, len(b.secret.Value))
 	case 0 < b.lifetime && b.lifetime < time.Second:
 		return fmt.Errorf("tokenguard: the token %s states a lifetime of %v: NewTokenIn takes a time.Duration, such as 3600*time.Second", b.secret.ID, b.lifetime)
-	case ends.over(r):
+	case ends.over(timeline.Reading{Now: r.Least(), Wall: r.Wall}):
 		return fmt.Errorf("tokenguard: the token %s has expired already (where the upstream states no expiry, use a zero one)", b.secret.ID)
 	}
 	return nil

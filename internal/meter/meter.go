@@ -31,6 +31,7 @@ type Meter struct {
 	offset atomic.Int64           // meter = offset + progress of the boot clock, or of Go's monotonic clock since base
 	remote atomic.Bool            // the store's clock decides: offset follows it
 	ahead  atomic.Int64           // by how much that clock was ahead of the wall clock
+	doubt  atomic.Int64           // how long the store took for the answer that was followed last, if long
 	agreed atomic.Bool            // a document has fixed the offset; from then on it only grows
 }
 
@@ -124,7 +125,7 @@ func (m *Meter) Read() timeline.Reading {
 	if m.clock != nil {
 		return timeline.Reading{Now: timeline.UnixNano(s.wall), Wall: s.wall}
 	}
-	return timeline.Reading{Now: timeline.Instant(s.offset + s.progress), Wall: s.wall}
+	return timeline.Reading{Now: timeline.Instant(s.offset + s.progress), Wall: s.wall, Doubt: time.Duration(m.doubt.Load())}
 }
 
 // Rebase notices that the boot clock counts from something else than before: the process was restored from a checkpoint,
@@ -156,10 +157,14 @@ func (m *Meter) Ticks() time.Duration {
 // slowAnswer is how long a store may take to answer for its clock to count as that of the moment.
 const slowAnswer = time.Second
 
-// Follow takes over the clock of a store, which it read at these Ticks or later. The answer to a commit that was long on its
-// way, or that a process had when it was stopped, tells an instant of long ago, by which a lease would last that has passed:
-// the store is then taken to have read its clock at once. Commits are decided by the store's instant itself, so that being
-// ahead opens nothing, and the next look sets it right.
+// Slow reports whether a call of the store that began at these Ticks took so long that its answer leaves a Doubt.
+func (m *Meter) Slow(began time.Duration) bool { return m.Ticks()-began >= slowAnswer }
+
+// Follow takes over the clock of a store, which it read at these Ticks or later. The answer to a call that was long on its
+// way, or that a process had when it was stopped, tells an instant of long ago, by which a lease or a token would last that
+// has ended: the store is then taken to have read its clock at once. Commits are decided by the store's instant itself, so
+// that being ahead opens nothing, and the next look sets it right. But the answer may have been long in coming instead, and
+// the meter is ahead by as much: what is to last from now on counts that as the reading's Doubt.
 func (m *Meter) Follow(now time.Time, began time.Duration) {
 	took := m.Ticks() - began
 	if took < slowAnswer {
@@ -168,6 +173,7 @@ func (m *Meter) Follow(now time.Time, began time.Duration) {
 	at := int64(timeline.UnixNano(now)) + int64(took)
 	m.remote.Store(true)
 	m.ahead.Store(at - int64(timeline.UnixNano(m.wall())))
+	m.doubt.Store(int64(took))
 	m.offset.Store(at - m.progress())
 }
 

@@ -167,10 +167,17 @@ func (r *Replica) fetch(caller context.Context, rev *Revision) error {
 			return nil
 		}
 	}
+	began := r.Meter.Ticks()
 	snap, err := r.store.View(ctx)
+	if err == nil && !snap.Now.IsZero() && r.Meter.Slow(began) { // as after a suspend in the middle: the next may tell the time
+		again := r.Meter.Ticks()
+		if newer, err := r.store.View(ctx); err == nil {
+			snap, began = newer, again
+		}
+	}
 	if err == nil {
 		r.touch()
-		err = r.accept(snap, r.Meter.Ticks()) // no lease hangs on a look
+		err = r.accept(snap, began)
 	}
 	if err != nil {
 		r.markAway(caller, err)

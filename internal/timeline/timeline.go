@@ -38,9 +38,13 @@ func UnixNano(t time.Time) Instant {
 
 // Reading is one look at the clock, taken once per call by a public method.
 type Reading struct {
-	Now  Instant   // on the meter
-	Wall time.Time // the same instant for people
+	Now   Instant       // on the meter
+	Wall  time.Time     // the same instant for people
+	Doubt time.Duration // Now may be so much too late; it is never too early
 }
+
+// Least is the earliest that it may be on the meter.
+func (r Reading) Least() Instant { return r.Now - Instant(r.Doubt) }
 
 // Time converts a meter instant for people, in the location of the clock.
 func (r Reading) Time(t Instant) time.Time {
