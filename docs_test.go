@@ -1,6 +1,7 @@
 package tokenguard_test
 
 import (
+	"encoding/json"
 	"errors"
 	"go/ast"
 	"go/parser"
@@ -241,6 +242,39 @@ func TestReasonsPage(t *testing.T) {
 		for name, sentinel := range sentinels {
 			assert.Equal(t, errors.Is(refused, sentinel), strings.Contains(cells[2], "`"+name+"`"), "%s: %s", reason, name)
 		}
+	}
+}
+
+// Each reason is what a step of some scenario must lead to, in the answer or in what Explain says of a step.
+func TestEachReasonHasAScenario(t *testing.T) {
+	scenarios, err := filepath.Glob("testdata/scenarios/*.json")
+	require.NoError(t, err)
+	wanted := map[string]bool{}
+	for _, path := range scenarios {
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		var scenario struct {
+			Steps []struct {
+				Want struct {
+					Reason  string
+					Reasons map[string]int
+					Steps   map[string]string
+				}
+			}
+		}
+		require.NoError(t, json.Unmarshal(data, &scenario), path)
+		for _, step := range scenario.Steps {
+			wanted[step.Want.Reason] = true
+			for reason := range step.Want.Reasons {
+				wanted[reason] = true
+			}
+			for _, reason := range step.Want.Steps {
+				wanted[reason] = true
+			}
+		}
+	}
+	for _, reason := range reasonsDeclared(t) {
+		assert.True(t, wanted[reason], "no scenario leads to %s", reason)
 	}
 }
 
