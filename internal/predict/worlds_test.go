@@ -87,6 +87,7 @@ func busyHours() upstream {
 
 // world is an upstream and how its users call it.
 type world struct {
+	row     string // its name in docs/prediction.md; empty: it has none there
 	name    string
 	up      func() upstream
 	replace bool          // a token is replaced half an hour after its first refusal
@@ -214,34 +215,36 @@ func always(share float64) func() upstream { return func() upstream { return ran
 func fortyUses() upstream { return perToken(40) }
 
 var worlds = []world{
-	{name: "fixed daily quota", up: daily(60), skill: 0.9},
-	{name: "quota cut in half", up: halved, skill: 0.85},
-	{name: "rolling day quota", up: func() upstream { return rollingQuota(60) }, skill: 0.4},
-	{name: "outages", up: outages, skill: 0.35},
-	{name: "busy hours", up: busyHours, skill: 0.55},
-	{name: "daily, reset stated", up: daily(60), skill: 0.95, tell: func(_ int, at int64, o *Outcome) {
+	{name: "fixed daily quota", row: "fixed daily quota", up: daily(60), skill: 0.9},
+	{name: "quota cut in half", row: "daily quota that is halved after 10 days", up: halved, skill: 0.85},
+	{name: "rolling day quota", row: "rolling quota of 24 hours", up: func() upstream { return rollingQuota(60) }, skill: 0.4},
+	{name: "outages", row: "outages of 40 minutes in the mean", up: outages, skill: 0.35},
+	{name: "busy hours", row: "busy hours", up: busyHours, skill: 0.55},
+	{name: "daily, reset stated", row: "the same, its reset stated", up: daily(60), skill: 0.95, tell: func(_ int, at int64, o *Outcome) {
 		o.ResetAt = (at/day + 1) * day
 	}},
-	{name: "40 uses a token", up: fortyUses, replace: true, skill: 0.8},
-	{name: "40 uses, stated", up: fortyUses, replace: true, skill: 0.85, tell: func(served int, _ int64, o *Outcome) {
+	{name: "40 uses a token", row: "40 uses a token", up: fortyUses, replace: true, skill: 0.8},
+	{name: "40 uses, stated", row: "the same, stated", up: fortyUses, replace: true, skill: 0.85, tell: func(served int, _ int64, o *Outcome) {
 		o.Remaining, o.Limit = int64(40-served), 40
 	}},
-	{name: "40 uses, in batches", up: fortyUses, replace: true, gap: time.Minute, batch: 3 * time.Minute, skill: 0.8},
-	{name: "credits, stated", up: credits(bank{quota: 300, period: perDay}), says: true, skill: 0.9},
-	{name: "credits, not stated", up: credits(bank{quota: 300, period: perDay}), skill: 0.87},
-	{name: "credits, overdrawn", up: credits(bank{quota: 300, period: perDay, spare: true}), says: true, skill: 0.9},
-	{name: "weekly reset", up: calendarQuota(500, perWeek), days: 60, skill: 0.95},
-	{name: "monthly reset, UTC-8", up: calendarQuota(2500, perMonth), days: 120, skill: 0.97},
-	{name: "the upstream lies", up: always(0.05), skill: -0.05, tell: func(_ int, at int64, o *Outcome) {
+	{name: "40 uses, in batches", row: "the same, learned in batches of 3 minutes", up: fortyUses, replace: true, gap: time.Minute, batch: 3 * time.Minute, skill: 0.8},
+	{name: "credits, stated", row: "credits, a call costs 1 to 9, stated", up: credits(bank{quota: 300, period: perDay}), says: true, skill: 0.9},
+	{name: "credits, not stated", row: "the same, not stated", up: credits(bank{quota: 300, period: perDay}), skill: 0.87},
+	{name: "credits, overdrawn", row: "the same, the last call may overdraw", up: credits(bank{quota: 300, period: perDay, spare: true}), says: true, skill: 0.9},
+	{name: "weekly reset", row: "weekly quota, resets on Mondays", up: calendarQuota(500, perWeek), days: 60, skill: 0.95},
+	{name: "monthly reset, UTC-8", row: "monthly quota, resets at midnight of UTC-8", up: calendarQuota(2500, perMonth), days: 120, skill: 0.97},
+	{name: "the upstream lies", row: "says that nothing remains, which is not so", up: always(0.05), skill: -0.05, tell: func(_ int, at int64, o *Outcome) {
 		o.Remaining, o.Limit, o.RetryAt = 0, 40, at+hour
 	}},
-	{name: "5 % at random", up: always(0.05), skill: -0.05},
-	{name: "30 % at random", up: always(0.3), skill: -0.05},
+	{name: "5 % at random", row: "refusals at random, 5 %", up: always(0.05), skill: -0.05},
+	{name: "30 % at random", row: "refusals at random, 30 %", up: always(0.3), skill: -0.05},
 	{name: "no quota", up: always(0), skill: -0.05},
 }
 
+// The forecasts are as good as docs/prediction.md says.
 func TestSkillInSimulatedWorlds(t *testing.T) {
 	const seeds = 3
+	page, rows := skillTable(t), 0
 	t.Logf("%-21s %6s %8s   skill over the base rate of: %7s %7s %7s   %5s %5s", "world", "calls", "refused", "mix", "last", "30 %", "right", "off by")
 	for _, w := range worlds {
 		var calls, refused, right, brier, base, last, rule, off float64
@@ -263,7 +266,21 @@ func TestSkillInSimulatedWorlds(t *testing.T) {
 			}
 		}
 		t.Logf("%-21s %6.0f %7.1f%% %37.3f %7.3f %7.3f   %.3f %.3f", w.name, calls, 100*refused/calls, 1-brier/base, 1-last/base, 1-rule/base, right/calls, off)
+		if w.row == "" {
+			continue
+		}
+		rows++
+		said := page[w.row]
+		if !assert.Len(t, said, 4, "docs/prediction.md: no row %q", w.row) {
+			continue
+		}
+		// A machine that multiplies and adds at once may round the last place otherwise.
+		assert.InDelta(t, 100*refused/calls, said[0], 0.11, "docs/prediction.md: %s: refused", w.row)
+		for i, is := range []float64{1 - brier/base, 1 - last/base, 1 - rule/base} {
+			assert.InDelta(t, is, said[1+i], 0.0011, "docs/prediction.md: %s: skill, column %d", w.row, 1+i)
+		}
 	}
+	assert.Len(t, page, rows, "docs/prediction.md has a row that nothing computes")
 }
 
 // miscalibration is the mean distance of a forecast from what came of those in
