@@ -2,14 +2,44 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
 )
 
+// rows names the stories as docs/renewal.md does.
+var rows = map[string]string{
+	"all is well":                     "all is well",
+	"deleted on day 3":                "the account is deleted on day 3",
+	"banned on day 3":                 "it is banned on day 3",
+	"endpoint down for 6 h":           "renewals fail for 6 h",
+	"the same, ReplaceAfter 1 h":      "the same, `ReplaceAfter: time.Hour`",
+	"one process without WithRenewal": "one of the processes has no `WithRenewal`",
+}
+
+// documented is the row of docs/renewal.md that the figures make.
+func documented(s *story, f figures) string {
+	number := message.NewPrinter(language.English).Sprint
+	without := number(f.without)
+	switch {
+	case f.without > 0 && s.ends > 0:
+		without += fmt.Sprintf(", the last %.0f min after they work again", f.last.Minutes())
+	case f.without > 0:
+		without += ", from the end of its value"
+	}
+	return fmt.Sprintf("| %s | %d | %s | %s | %d | %d | %d |\n", rows[s.name], s.days, number(f.calls), without, f.signUps, f.renewals, f.twice)
+}
+
 func TestStories(t *testing.T) {
+	page, err := os.ReadFile("../../docs/renewal.md")
+	require.NoError(t, err)
+	assert.Len(t, rows, len(stories))
 	for i := range stories {
 		s := &stories[i]
 		t.Run(s.name, func(t *testing.T) {
@@ -17,6 +47,7 @@ func TestStories(t *testing.T) {
 			f, err := s.run()
 			require.NoError(t, err)
 			t.Logf("%+v", f)
+			assert.Contains(t, string(page), documented(s, f))
 			assert.Zero(t, f.ended, "tokens handed out past their end")
 			assert.Zero(t, f.twice, "refresh tokens presented twice")
 			switch s.name {
