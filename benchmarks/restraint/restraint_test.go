@@ -1,6 +1,11 @@
 package restraint
 
-import "testing"
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
 
 // The figures of the worlds without chance are promises of the rules: who changes a rule changes them knowingly.
 func TestWorldsWithoutChance(t *testing.T) {
@@ -42,5 +47,46 @@ func TestWorldsWithoutChance(t *testing.T) {
 	}
 	if seen != len(want) {
 		t.Errorf("%d of %d worlds found", seen, len(want))
+	}
+}
+
+// docs/performance.md has the table that the command prints, less three of its columns. The worlds of chance take 20 seeds
+// each, and are compared with TOKENGUARD_LONG.
+func TestTableOfThePage(t *testing.T) {
+	text, err := os.ReadFile("../../docs/performance.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := map[string][]string{}
+	for line := range strings.Lines(string(text)) {
+		if cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|"); len(cells) > 1 {
+			for i := range cells {
+				cells[i] = strings.TrimSpace(cells[i])
+			}
+			page[cells[0]] = cells[1:]
+		}
+	}
+	left := []int{slices.Index(Columns, None), slices.Index(Columns, "to the hard limits"), slices.Index(Columns, "to the planner")}
+	shown := func(cells []string) (out []string) {
+		for i, cell := range cells {
+			if !slices.Contains(left, i) {
+				out = append(out, cell)
+			}
+		}
+		return out
+	}
+	if said, is := page["share served, acquisitions"], shown(Columns); !slices.Equal(said, is) {
+		t.Errorf("columns:\n%q on the page\n%q printed", said, is)
+	}
+	for _, w := range Worlds("../../testdata/incident-97.jsonl") {
+		if w.Random && os.Getenv("TOKENGUARD_LONG") == "" {
+			if page[w.Name] == nil {
+				t.Errorf("%s: not on the page", w.Name)
+			}
+			continue
+		}
+		if said, is := page[w.Name], shown(Row(w, Run(w, Seeds))); !slices.Equal(said, is) {
+			t.Errorf("%s:\n%q on the page\n%q printed", w.Name, said, is)
+		}
 	}
 }

@@ -16,6 +16,9 @@ type Result struct {
 	Refused      map[tokenguard.Reason]float64 // refusals by reason; tokenguard alone
 }
 
+// Seeds are as many as docs/performance.md takes the means over.
+const Seeds = 20
+
 // Run replays a world through every way.
 func Run(w World, seeds int) []Result {
 	if !w.Random {
