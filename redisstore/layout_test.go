@@ -1,20 +1,25 @@
 package redisstore
 
 import (
+	"context"
 	"fmt"
+	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard"
 )
 
 func TestKeyLayout(t *testing.T) {
 	engines(t, func(t *testing.T, addr string) {
 		ctx := t.Context()
 		client := newClient(t, addr)
-		s := newStore(t, client, WithPrefix("app:"), WithTTL(72*time.Hour))
+		s := newStore(t, client, WithPrefix("app:"), WithTTL(33*24*time.Hour))
 		data := string([]byte{0, 255, '\r', '\n'}) + "}{"
 		snap, err := s.Update(ctx, "up/account", write(data))
 		require.NoError(t, err)
@@ -28,7 +33,7 @@ func TestKeyLayout(t *testing.T) {
 		require.Equal(t, snap.Epoch, fields["epoch"])
 		left, err := client.PTTL(ctx, keys[0]).Result()
 		require.NoError(t, err)
-		require.InDelta(t, float64(72*time.Hour), float64(left), float64(time.Minute))
+		require.InDelta(t, float64(33*24*time.Hour), float64(left), float64(time.Minute))
 	})
 }
 
@@ -73,8 +78,8 @@ func TestEndOfLife(t *testing.T) {
 	server.SetTime(now)
 	old := newStore(t, newClient(t, server.Addr()))
 	before := update(t, old, increment)
-	server.SetTime(now.Add(9 * 24 * time.Hour))
-	server.FastForward(9 * 24 * time.Hour)
+	server.SetTime(now.Add(41 * 24 * time.Hour))
+	server.FastForward(41 * 24 * time.Hour)
 	require.Zero(t, view(t, newStore(t, newClient(t, server.Addr()))).Rev)
 	after := view(t, old)
 	require.Equal(t, before.Rev, after.Rev)
@@ -82,6 +87,32 @@ func TestEndOfLife(t *testing.T) {
 	next := update(t, old, increment)
 	require.Equal(t, "2", string(next.Data))
 	require.Equal(t, before.Epoch, next.Epoch)
+}
+
+// Nothing is committed while a Retry-After closes the guard: the longest outlives a fleet that stands still, and is there
+// for a process that comes last.
+func TestLongestRetryAfterOutlivesTheFleet(t *testing.T) {
+	const day = 24 * time.Hour
+	server := miniredis.RunT(t)
+	now := time.Now()
+	server.SetTime(now)
+	starts := 0
+	opened := func() *tokenguard.Guard {
+		g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+			starts++
+			return tokenguard.Token{}, tokenguard.Failed(tokenguard.Failure{StatusCode: 429, Header: http.Header{"Retry-After": {strconv.Itoa(31 * 86400)}}})
+		}, tokenguard.WithStore(newStore(t, newClient(t, server.Addr()))), tokenguard.WithName("n"))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = g.Close() })
+		return g
+	}
+	_, err := opened().Token(t.Context())
+	require.Error(t, err)
+	server.SetTime(now.Add(31*day - time.Hour))
+	server.FastForward(31*day - time.Hour)
+	_, err = opened().Token(t.Context())
+	require.ErrorIs(t, err, tokenguard.ErrBackoff)
+	require.Equal(t, 1, starts)
 }
 
 // Revisions grow also where the server's clock steps back.

@@ -19,10 +19,10 @@ type config struct {
 	replicaWait time.Duration
 }
 
-// The bounds of what the options take. A key must outlive all that it forbids: the day window, and a Retry-After of
-// a day that begins at its end.
+// The bounds of what the options take. A key must outlive all that it forbids, and nothing is committed while calls are
+// refused: the longest is a Retry-After of 31 days.
 const (
-	minTTL     = 48 * time.Hour
+	minTTL     = 32 * 24 * time.Hour
 	maxTTL     = 366 * 24 * time.Hour
 	minTimeout = 10 * time.Millisecond
 	maxTimeout = time.Minute
@@ -31,7 +31,7 @@ const (
 func defaults() config {
 	return config{
 		prefix:  "tokenguard:",
-		ttl:     8 * 24 * time.Hour,
+		ttl:     40 * 24 * time.Hour,
 		timeout: 2 * time.Second,
 	}
 }
@@ -42,8 +42,8 @@ func WithPrefix(prefix string) Option {
 	return func(c *config) { c.prefix = prefix }
 }
 
-// WithTTL sets how long a document lives after its last commit: 48 h to 366 days, default 8 days. A document that
-// ends this way is forgotten whole, which is harmless: every limit of it is over by then.
+// WithTTL sets how long a document lives after its last commit: 32 to 366 days, default 40 days. A document that ends
+// this way is forgotten whole, with the accounts in it, which frees nothing: every limit of it is over by then.
 func WithTTL(ttl time.Duration) Option {
 	return func(c *config) { c.ttl = ttl }
 }
