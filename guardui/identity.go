@@ -38,7 +38,7 @@ func newAccount(i tokenguard.IdentityStats) account {
 	case "closed":
 		say("bad", "renewal closed", "the renewal was refused at %s and is not repeated soon (%s): %s", stamp(i.StateSince), i.Class, i.Failure)
 	case "spent":
-		say("warn", "spent", "its quota is spent since %s; it is not renewed before its reset", stamp(i.StateSince))
+		say("warn", "spent", "its quota has been spent since %s; it is not renewed before its reset", stamp(i.StateSince))
 	case "expired":
 		say("bad", "dead", "its refresh token expired at %s", stamp(i.StateSince))
 		a.Dead = true
@@ -84,13 +84,13 @@ func aboutAccount(all []account, v tokenguard.Verdict, scope string, now time.Ti
 }
 
 func (a account) headline(v tokenguard.Verdict, now time.Time) headline {
-	h := headline{Question: "Does the account live?", Mood: a.Mood, Rule: "renewal: " + a.State, Detail: a.ID + " is " + span(now.Sub(a.Since)) + " old"}
+	h := headline{Question: "Is the account alive?", Mood: a.Mood, Rule: "renewal: " + a.State, Detail: a.ID + " is " + span(now.Sub(a.Since)) + " old"}
 	if a.Why != "" {
 		h.Detail += "; " + a.Why
 	}
 	switch {
 	case a.Dead:
-		h.Answer, h.At = "No: it is dead since", a.StateSince
+		h.Answer, h.At = "No: dead since", a.StateSince
 		if v.Answer == tokenguard.AnswerServe && v.Evidence.TokenID == a.TokenID {
 			h.Detail += "; its token serves until " + stamp(a.Expiry) + "; after that another account is acquired, as soon as an acquisition may start"
 		} else {

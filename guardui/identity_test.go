@@ -57,7 +57,7 @@ func TestAccountVerdicts(t *testing.T) {
 			clock.Advance(10 * time.Minute)
 		},
 			"Yes, at once", "Yes; its next renewal is due 1 Jan 00:55:00 UTC",
-			[]string{"1 living renewals begun in the last hour: 0 of 60", "in 45 min, by the next call that needs it", "is 10 min old"}},
+			[]string{"1 account not known to be dead; renewals begun in the last hour: 0 of 60", "in 45 min, by the next call that needs it", "is 10 min old"}},
 		{"due", func(g *tokenguard.Guard, clock *tokenguardtest.Clock, _ *atomic.Pointer[tokenguard.Failure]) {
 			clock.Advance(2 * time.Hour)
 		},
@@ -88,20 +88,20 @@ func TestAccountVerdicts(t *testing.T) {
 			fail.Store(&gone)
 			clock.Advance(56 * time.Minute)
 			_, _ = g.Token(t.Context())
-		}, "Yes, at once", "No: it is dead since 1 Jan 00:56:00 UTC",
-			[]string{"the upstream no longer knew it: 400:", "invalid_grant", "its token serves until 1 Jan 01:00:00 UTC; after that another account is acquired, as soon as an acquisition may start", "0 living", "1 account ended", "never"}},
+		}, "Yes, at once", "No: dead since 1 Jan 00:56:00 UTC",
+			[]string{"the upstream no longer knew it: 400:", "invalid_grant", "its token serves until 1 Jan 01:00:00 UTC; after that another account is acquired, as soon as an acquisition may start", "0 accounts not known to be dead", "1 account ended", "never"}},
 		{"dead, its token too", func(g *tokenguard.Guard, clock *tokenguardtest.Clock, fail *atomic.Pointer[tokenguard.Failure]) {
 			fail.Store(&gone)
 			clock.Advance(56 * time.Minute)
 			_, _ = g.Token(t.Context())
 			clock.Advance(5 * time.Minute)
-		}, "No, not before 1 Jan 01:56:00 UTC", "No: it is dead since 1 Jan 00:56:00 UTC", []string{"another account is acquired as soon as an acquisition may start"}},
+		}, "No, not before 1 Jan 01:56:00 UTC", "No: dead since 1 Jan 00:56:00 UTC", []string{"another account is acquired as soon as an acquisition may start"}},
 		{"cleared", func(g *tokenguard.Guard, clock *tokenguardtest.Clock, fail *atomic.Pointer[tokenguard.Failure]) {
 			fail.Store(&down)
 			clock.Advance(56 * time.Minute)
 			_, _ = g.Token(t.Context())
 			_ = g.Clear(t.Context(), tokenguard.Clear{Identity: g.Stats().Renewals.Identities[0].ID})
-		}, "Yes: the next call acquires one", "No: it is dead since 1 Jan 00:56:00 UTC", []string{"an operator cleared it at 1 Jan 00:56:00 UTC"}},
+		}, "Yes: the next call acquires one", "No: dead since 1 Jan 00:56:00 UTC", []string{"an operator cleared it at 1 Jan 00:56:00 UTC"}},
 		{"spent", func(g *tokenguard.Guard, clock *tokenguardtest.Clock, _ *atomic.Pointer[tokenguard.Failure]) {
 			id := g.Stats().Cache.Tokens[0].ID
 			f := tokenguard.Failure{StatusCode: 402, Message: "quota exhausted"}
@@ -109,7 +109,7 @@ func TestAccountVerdicts(t *testing.T) {
 			_ = g.Report(t.Context(), tokenguard.Outcome{TokenID: id, Failure: f})
 			clock.Advance(2 * time.Minute)
 			_ = g.Report(t.Context(), tokenguard.Outcome{TokenID: id, Failure: f})
-		}, "No, not before 1 Jan 00:30:00 UTC", "Yes, but its quota is spent", []string{"its quota is spent since 1 Jan 00:20:00 UTC; it is not renewed before its reset"}},
+		}, "No, not before 1 Jan 00:30:00 UTC", "Yes, but its quota is spent", []string{"its quota has been spent since 1 Jan 00:20:00 UTC; it is not renewed before its reset"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -139,7 +139,7 @@ func TestNoAccounts(t *testing.T) {
 	s := newScene(t, tokenguardtest.Reply{Lifetime: time.Hour})
 	s.acquire()
 	body := ask(guardui.New(s.Guard), "/").Body.String()
-	assert.NotContains(t, body, "Does the account live?")
+	assert.NotContains(t, body, "Is the account alive?")
 	assert.NotContains(t, body, "Accounts and their renewals")
 }
 

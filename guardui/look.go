@@ -24,7 +24,9 @@ type view struct {
 	Headlines []headline
 	Elsewhere []elsewhere // what callers of other scopes are told
 	Budgets   []budget
+	Refusals  string // of the scope, where they close it and nothing else
 	Unread    bool   // the state cannot be read now: what is of it is as of the last look
+	Starts    bool   // acquisitions may start all the same
 	Windows   []plot // none if so
 	Minutes   *plot
 	Lifetimes *lifetimes
@@ -57,6 +59,10 @@ func (h *handler) look(r *http.Request) *view {
 	}
 	v.Accounts = accounts(v.Renewals)
 	v.Verdict, v.Headlines = e.Verdict, headlines(e, v)
+	if e.Opening.Reason == tokenguard.ReasonBackoff && v.Limiter.ConsecutiveFailures == 0 {
+		v.Refusals = e.Opening.Detail
+	}
+	v.Starts = e.Opening.Reason != tokenguard.ReasonStoreUnavailable
 	v.Elsewhere = h.elsewhere(r.Context(), v)
 	v.Evidence = evidenceWords(e.Evidence, v.Cache.Tokens, v.Scope)
 	v.Untold = err != nil

@@ -51,6 +51,11 @@ type scene struct {
 
 func newScene(t *testing.T, replies ...tokenguardtest.Reply) *scene {
 	t.Helper()
+	return newSceneWith(t, nil, replies...)
+}
+
+func newSceneWith(t *testing.T, opts []tokenguard.Option, replies ...tokenguardtest.Reply) *scene {
+	t.Helper()
 	clock := tokenguardtest.NewClock(time.Time{})
 	store := &breakable{Store: tokenguard.NewMemoryStore()}
 	s, script := &scene{T: t, clock: clock, store: store}, tokenguardtest.NewScript(clock, replies...)
@@ -59,7 +64,7 @@ func newScene(t *testing.T, replies ...tokenguardtest.Reply) *scene {
 			<-*hold
 		}
 		return script.Request(ctx, req)
-	}, tokenguard.WithClock(clock), tokenguard.WithStore(store), tokenguard.WithName("scene"))
+	}, append(opts, tokenguard.WithClock(clock), tokenguard.WithStore(store), tokenguard.WithName("scene"))...)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = guard.Close() })
 	s.Guard = guard
@@ -179,7 +184,7 @@ func TestOneVerdictInEveryState(t *testing.T) {
 			assert.NotRegexp(t, `\d{4}-\d\d-\d\dT`, text(body), "one form of instants")
 			assert.NotContains(t, text(body), "since the state was lost", "it was not")
 			unread := strings.Contains(body, "the state cannot be read")
-			assert.Equal(t, unread, strings.Contains(body, "When the budgets were used is not known"))
+			assert.Equal(t, unread, strings.Contains(body, "While the state cannot be read there are no plots"))
 			assert.Equal(t, unread, !strings.Contains(body, "The hour: "))
 			if tt.name == "closed" {
 				assert.NotContains(t, text(body), "Advice", "nobody can follow it")
@@ -187,6 +192,30 @@ func TestOneVerdictInEveryState(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A refusal closes its scope and holds nothing else back: the page does not call that no failure.
+func TestRefusalsOfAScope(t *testing.T) {
+	s := newScene(t, tokenguardtest.Reply{Failure: tokenguard.Failure{StatusCode: 400, Message: `{"error":"invalid_grant"}`}})
+	s.tried()
+	body := text(ask(guardui.New(s.Guard), "/").Body.String())
+	assert.Contains(t, body, "limiter: backoff refusals of this scope in a row: 1")
+	assert.Contains(t, body, "Failures in a row 0 that would hold back the whole guard The default scope alone refusals of this scope in a row: 1")
+	body = text(ask(guardui.New(s.Guard), "/?scope=eu").Body.String())
+	assert.Contains(t, body, "Failures in a row 0 that would hold back the whole guard Last failure")
+}
+
+// Where a process keeps to its share of the limits in an outage, the page does not say that nothing may start.
+func TestOutageWithAShare(t *testing.T) {
+	s := newSceneWith(t, []tokenguard.Option{tokenguard.WithFailOpenToLocalShare(1)}, tokenguardtest.Reply{Lifetime: 10 * time.Minute})
+	s.acquire()
+	s.clock.Advance(2 * time.Hour)
+	s.store.away.Store(true)
+	body := text(ask(guardui.New(s.Guard), "/").Body.String())
+	assert.Contains(t, body, "Can a caller have a token now? Yes: the next call acquires one")
+	assert.Contains(t, body, "Could a new acquisition start? Yes, now")
+	assert.Contains(t, body, "it keeps to its share of the limits")
+	assert.NotContains(t, body, "nothing new is acquired")
 }
 
 // What was saved are acquisitions of callers that got a token: an outage saves nothing.
@@ -240,7 +269,7 @@ func TestOtherScopes(t *testing.T) {
 	assert.Contains(t, body, "Can a caller have a token now? (scope eu ) Yes, at once")
 	assert.Contains(t, body, "The other scope in use: us & them : No, not before")
 	assert.Contains(t, body, "Since the state was made: 1 acquisition, 1 succeeded.")
-	assert.Contains(t, body, "Nobody waits now. Of 1 cached token 1 can be used (at most 100 are).")
+	assert.Contains(t, body, "Nobody waits now. 1 token is cached (at most 100 are kept); 1 can go to operations that are not barred from it.")
 
 	require.NoError(t, s.Close())
 	assert.NotContains(t, text(ask(page, "/").Body.String()), "in use:", "a closed guard answers for none")

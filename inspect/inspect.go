@@ -101,7 +101,7 @@ func accountState(v *decide.Input, rec *ledger.Token, r timeline.Reading) string
 	case "backing_off", "failing":
 		return fmt.Sprintf("%d renewals failed in a row, the last at %s: %s", a.Failures, since, i.Last.Summary())
 	case "spent":
-		return "its quota is spent since " + since
+		return "its quota has been spent since " + since
 	}
 	return "in use"
 }

@@ -153,9 +153,9 @@ func TestStates(t *testing.T) {
 			_, _ = s.Token(t.Context()) // fails at this instant
 		}, []string{"No, not before", "it cannot be renewed before"}, []string{"dead"}},
 		{"account-dead", true, func(s *stage) { s.calls(hour); s.fails(400, `{"error":"invalid_grant"}`, nil); s.calls(118 * minute) },
-			[]string{"Yes, at once", "No: it is dead since 1 Mar 14:56:00 UTC", "its token serves until 1 Mar 15:00:00 UTC"}, nil},
+			[]string{"Yes, at once", "No: dead since 1 Mar 14:56:00 UTC", "its token serves until 1 Mar 15:00:00 UTC"}, nil},
 		{"account-and-token-dead", true, func(s *stage) { s.calls(hour); s.fails(400, `{"error":"invalid_grant"}`, nil); s.calls(125 * minute) },
-			[]string{"No, not before", "No: it is dead since 1 Mar 14:56:00 UTC"}, []string{"Yes,"}},
+			[]string{"No, not before", "No: dead since 1 Mar 14:56:00 UTC"}, []string{"Yes,"}},
 		{"closed", false, func(s *stage) { s.calls(hour); require.NoError(t, s.Close()) }, []string{"No: this guard is closed"}, []string{"Yes,", "keep current"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -223,7 +223,7 @@ func TestStatesWithoutJavaScript(t *testing.T) {
 		return err
 	}), chromedp.Navigate(s.server.URL), chromedp.WaitReady(chromedp.CSS("#windows svg")))
 	body := get(ctx, t, chromedp.OuterHTML(chromedp.CSS("body")))
-	for _, want := range []string{"No: it is dead since", "Load again", "<title>1 Mar 12:00:00 UTC to 1 Mar 13:00:00 UTC: 1 of 3 used</title>",
+	for _, want := range []string{"No: dead since", "Load again", "<title>1 Mar 12:00:00 UTC to 1 Mar 13:00:00 UTC: 1 of 3 used</title>",
 		"<title>1 Mar 13:00:00 UTC: 2 served, 0 refused, 0 failed</title>", "1 Mar UTC</text>"} {
 		assert.True(t, strings.Contains(body, want), want)
 	}
