@@ -11,8 +11,9 @@ func inspectCommand() *cobra.Command {
 	var asJSON bool
 	var p place
 	cmd := &cobra.Command{
-		Use:   "inspect [FILE]",
-		Short: "Explain a state: what is charged, which limits are closed until when, and why",
+		SuggestFor: []string{"explain", "show", "status"},
+		Use:        "inspect [FILE]",
+		Short:      "Explain a state: what is charged, which limits are closed until when, and why",
 		Long: `Inspect reads a state without changing it or disturbing the guards on it: a FILE, else the one in your state folder under
 --name, or the one under --name in the Redis or Valkey of --redis. Tokens are shown by their IDs alone.`,
 		Example: `  tokenguard inspect --name my-api

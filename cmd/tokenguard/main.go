@@ -41,17 +41,16 @@ func root() *cobra.Command {
 			if len(args) == 0 {
 				return cmd.Help()
 			}
-			hint := ""
-			cmd.SuggestionsMinimumDistance = 2
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				hint = "; did you mean " + near[0] + "?"
-			}
-			return usage("unknown command %q%s (see tokenguard --help)", args[0], hint)
+			return unknownCommand(cmd, args[0])
 		},
 		Args: cobra.ArbitraryArgs,
 	}
 	cmd.SetVersionTemplate("{{.Version}}\n")
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		// The flags behind a command that does not exist are looked for among the program's own.
+		if c == cmd && c.Flags().NArg() > 0 {
+			return unknownCommand(cmd, c.Flags().Arg(0))
+		}
 		return usage("%w (see %s --help)", err, c.CommandPath())
 	})
 	addGroup(cmd, "Tokens for scripts:", getCommand(), execCommand(), reportCommand())
@@ -67,6 +66,15 @@ func root() *cobra.Command {
 	keepConventions(cmd)
 	tellEndings(cmd)
 	return cmd
+}
+
+func unknownCommand(root *cobra.Command, name string) error {
+	hint := ""
+	root.SuggestionsMinimumDistance = 2
+	if near := root.SuggestionsFor(name); len(near) > 0 {
+		hint = "; did you mean " + near[0] + "?"
+	}
+	return usage("unknown command %q%s (see tokenguard --help)", name, hint)
 }
 
 // addGroup adds commands that help lists under a title, in this order.
