@@ -51,7 +51,7 @@ func (w *windows) suspects(text []byte, r *scratch, encodings int) bool {
 func (w *windows) inEncoded(text []byte, r *scratch, encodings int) bool {
 	for from, to := nextRun(text, 0); from < to; from, to = nextRun(text, to) {
 		run := text[from:to]
-		for skip := range 4 {
+		for skip := range min(4, len(run)-leastBase64+1) { // later ones hold fewer than the 8 bytes of any beginning
 			if found, nested := w.inBase64(run[skip:], &r.decoded[encodings]); found || nested && w.suspects(r.decoded[encodings], r, encodings) {
 				return true
 			}
@@ -93,7 +93,7 @@ func (w *windows) inBase64(run []byte, to *[]byte) (found, nested bool) {
 		if c = folding[c]; c == 0 {
 			continue
 		}
-		if last = last<<8 | uint64(c); w.starts.has(last) {
+		if last = last<<8 | uint64(c); last>>56 != 0 && w.starts.has(last) {
 			*to = out
 			return true, nested
 		}
@@ -156,10 +156,13 @@ func (w *windows) holds(text []byte, encodings int) string {
 
 // nextRun returns where the next run from i on begins that may be base64, and where it ends: at once if there is none.
 func nextRun(text []byte, i int) (from, to int) {
-	for i < len(text) {
-		if sextets[text[i]] == noSextet {
-			i++
-			continue
+search:
+	for len(text)-i >= leastBase64 {
+		for j := i + leastBase64 - 1; j >= i; j-- { // from the end: most words are too short, and so passed by at a glance
+			if sextets[text[j]] == noSextet {
+				i = j + 1
+				continue search
+			}
 		}
 		from, line := i, i
 		for i < len(text) {
@@ -173,9 +176,7 @@ func nextRun(text []byte, i int) (from, to int) {
 			}
 			i, line = next, next
 		}
-		if i-from >= leastBase64 {
-			return from, i
-		}
+		return from, i
 	}
 	return len(text), len(text)
 }
@@ -190,7 +191,7 @@ func lineEnd(text []byte, i int) int {
 
 // nextHex is nextRun for hexadecimal digits.
 func nextHex(text []byte, i int) (from, to int) {
-	for i < len(text) {
+	for len(text)-i >= leastHex {
 		for from = i; i < len(text) && digitOf[text[i]] < 16; i++ {
 		}
 		if i-from >= leastHex {

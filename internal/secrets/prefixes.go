@@ -17,13 +17,16 @@ const prefixLength = windowLeast
 type prefixes struct {
 	key1, key2 uint64
 	slots      []uint32 // at most half of them taken; 0: free
+	sieve      []uint64 // a bit for each that is in slots, at most one in 64: what it lets through is nearly always there
 	n          int
 }
 
 const leastSlots = 256
 
 func newPrefixes() prefixes {
-	return prefixes{key1: rand.Uint64(), key2: rand.Uint64() | 1, slots: make([]uint32, leastSlots)}
+	p := prefixes{key1: rand.Uint64(), key2: rand.Uint64() | 1}
+	p.reset(0)
+	return p
 }
 
 // mark is the keyed hash of a prefix.
@@ -46,6 +49,8 @@ func (p *prefixes) add(mark uint64) bool {
 		return false
 	}
 	p.slots[i] = tag
+	n := p.bit(mark)
+	p.sieve[n/64] |= 1 << (n % 64)
 	p.n++
 	return true
 }
@@ -58,14 +63,24 @@ func (p *prefixes) reset(adding int) {
 	}
 	if len(p.slots) == size {
 		clear(p.slots)
+		clear(p.sieve)
 	} else {
-		p.slots = make([]uint32, size)
+		p.slots, p.sieve = make([]uint32, size), make([]uint64, size/2)
 	}
 	p.n = 0
 }
 
+// bit is that of a mark in the sieve.
+func (p *prefixes) bit(mark uint64) uint64 { return mark >> 24 & uint64(64*len(p.sieve)-1) }
+
 func (p *prefixes) has(prefix uint64) bool {
 	mark := p.mark(prefix)
+	n := p.bit(mark)
+	return p.sieve[n/64]>>(n%64)&1 != 0 && p.holds(mark)
+}
+
+// holds is has without the sieve.
+func (p *prefixes) holds(mark uint64) bool {
 	slots := p.slots
 	for i := mark; ; i++ {
 		slot := slots[i&uint64(len(slots)-1)]
@@ -93,7 +108,7 @@ func (p *prefixes) inText(text []byte) bool {
 		if c = folding[c]; c == 0 {
 			continue
 		}
-		if last = last<<8 | uint64(c); p.has(last) {
+		if last = last<<8 | uint64(c); last>>56 != 0 && p.has(last) {
 			return true
 		}
 	}
