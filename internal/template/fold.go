@@ -99,8 +99,8 @@ func isCJK(r rune) bool {
 	return false
 }
 
-func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
-func isDigit(c byte) bool  { return c >= '0' && c <= '9' }
+func isLetter(c byte) bool { return (c|0x20)-'a' < 26 }
+func isDigit(c byte) bool  { return c-'0' < 10 }
 func isAlnum(c byte) bool  { return isLetter(c) || isDigit(c) }
 
 func isHex(c byte) bool { return isDigit(c) || c|0x20 >= 'a' && c|0x20 <= 'f' }
@@ -111,6 +111,14 @@ func lower(c byte) byte {
 	}
 	return c
 }
+
+// lowers is lower of each byte: to look it up takes no branch.
+var lowers = func() (of [256]byte) {
+	for c := range of {
+		of[c] = lower(byte(c))
+	}
+	return of
+}()
 
 // maxKeyword bounds the words that the rules know by name.
 const maxKeyword = 16

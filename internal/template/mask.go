@@ -86,7 +86,7 @@ func (m *scanner) write(w string) {
 	}
 	out := m.out[m.n : m.n+len(w)]
 	for i := range out {
-		out[i] = lower(w[i])
+		out[i] = lowers[w[i]]
 	}
 	m.n += len(w)
 }

@@ -25,8 +25,12 @@ func (m *scanner) scan() {
 	for m.pos < len(m.src) && !m.full {
 		c := m.src[m.pos]
 		switch {
+		case c == ' ':
+			m.pos++
 		case isAlnum(c):
-			m.run()
+			if !m.plainWord() {
+				m.run()
+			}
 		case isHan(m.src, m.pos):
 			w := m.src[m.pos : m.pos+3]
 			m.pos += 3
@@ -116,6 +120,37 @@ func isJoiner(c byte) bool {
 	}
 	return false
 }
+
+// plainWord is run for a word of letters that nothing follows which could make it a part of more, as most are.
+func (m *scanner) plainWord() bool {
+	start, end := m.pos, m.pos
+	for end < len(m.src) && isLetter(m.src[end]) {
+		end++
+	}
+	if end < len(m.src) && goesOn[m.src[end]] {
+		return false
+	}
+	w := m.src[start:end]
+	m.pos = end
+	switch {
+	case len(w) > maxWord:
+		m.word(start, end, 0, false)
+	case len(w) >= 8 && (allHex(w) || strings.EqualFold(w, "localhost") || redact.Random(w)): // isVarying, of letters alone
+		m.pushMask()
+	default:
+		m.push(w)
+	}
+	return true
+}
+
+// goesOn are the bytes that may follow a word of letters in a run, or make an address of it.
+var goesOn = func() (set [256]bool) {
+	for c := range set {
+		b := byte(c)
+		set[c] = b >= utf8.RuneSelf || isDigit(b) || isJoiner(b) || b == '\'' || b == ':'
+	}
+	return set
+}()
 
 // run reads the stretch of joined words that begins at pos.
 func (m *scanner) run() {

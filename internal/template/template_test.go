@@ -142,3 +142,61 @@ func TestTemplatesAreTheirOwn(t *testing.T) {
 		}
 	}
 }
+
+// A comparison goes on from what the last one read. Whatever that was, the answer is that of two texts read anew.
+func TestComparingDoesNotDependOnWhatWasComparedBefore(t *testing.T) {
+	var all []Template
+	for _, p := range readPairs(t)[:60] {
+		all = append(all, Of(p.A), Of(p.B))
+	}
+	all = append(all, Template{}, Of("a"))
+	fresh := func(a, b Template) (float64, bool) {
+		p := pair{new(words), new(words)}
+		p.a.read(a)
+		p.b.read(b)
+		return jaccard(p.a, p.b), vetoed(p.a, p.b)
+	}
+	used := pair{new(words), new(words)}
+	r := rand.New(rand.NewPCG(1, 2))
+	a, b := all[0], all[1]
+	for range 20_000 {
+		switch r.IntN(4) { // often one of them stays, on its side or on the other
+		case 0:
+			a = all[r.IntN(len(all))]
+		case 1:
+			b = all[r.IntN(len(all))]
+		case 2:
+			a, b = b, all[r.IntN(len(all))]
+		default:
+			a, b = all[r.IntN(len(all))], a
+		}
+		if a == b {
+			continue // nobody reads these
+		}
+		used.read(a, b)
+		like, veto := fresh(a, b)
+		require.Equal(t, like, jaccard(used.a, used.b), "%s\n%s", a, b)
+		require.Equal(t, veto, vetoed(used.a, used.b), "%s\n%s", a, b)
+	}
+}
+
+// A word that stands alone is read as it is read in a run.
+func TestAWordAloneReadsAsARunOfOne(t *testing.T) {
+	for _, w := range []string{"a", "Rate", "deadbeef", "cafebabe", "facade", "localhost", "LocalHost", "seconds", "qwzxkjvbqpqzxjkvwqqz",
+		"organization", strings.Repeat("long", 16), strings.Repeat("long", 20), strings.Repeat("deadbeef", 9)} {
+		for _, before := range []string{"", "in ", "5 ", "model "} {
+			alone := scanner{src: before + w}
+			alone.scan()
+			run := scanner{src: before + w}
+			for run.pos < len(before) {
+				if run.src[run.pos] == ' ' {
+					run.pos++
+					continue
+				}
+				run.run()
+			}
+			run.run()
+			require.Equal(t, string(run.out[:run.n]), string(alone.out[:alone.n]), "%q", before+w)
+		}
+	}
+}
