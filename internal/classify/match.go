@@ -28,6 +28,8 @@ type matcher struct {
 	sorted []phrase
 	nodes  []node
 	root   [256]int32 // the node of each first byte, 0 if there is none
+
+	begin sieve // how the phrases begin, by which most words of a text are told apart from all of them at once
 }
 
 // node stands for the phrases that share their bytes up to a depth.
@@ -73,6 +75,7 @@ func newMatcher(list []phrase) *matcher {
 			continue
 		}
 		m.sorted = append(m.sorted, p)
+		m.begin.add(p.text)
 	}
 	first, n := m.branch(0, len(m.sorted), 0)
 	for i := first; i < first+n; i++ {
@@ -111,6 +114,9 @@ func (m *matcher) branch(low, high, depth int) (first, n int32) {
 
 // longest returns the longest phrase that text starts with, nil if none does.
 func (m *matcher) longest(text []byte) *phrase {
+	if !m.begin.mayHold(text) {
+		return nil
+	}
 	at := m.root[text[0]]
 	if at == 0 {
 		return nil

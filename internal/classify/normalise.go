@@ -80,6 +80,11 @@ func (n *normaliser) step() {
 		return
 	}
 	n.pos++
+	if c == ' ' {
+		n.dot = false
+		n.separate(' ')
+		return
+	}
 	if isLower(c) && (n.prev == 'a' || n.prev == 0) { // a word in small letters, most of any text
 		start := n.pos - 1
 		for n.pos < len(n.src) && isLower(n.src[n.pos]) {
@@ -191,7 +196,7 @@ func (n *normaliser) punctuation(c byte) {
 		}
 		n.separate(clauseEnd)
 	default:
-		if c == ' ' {
+		if c == ' ' { // that was escaped
 			n.dot = false
 		}
 		n.separate(' ')
@@ -353,7 +358,7 @@ func hexRune(s string) (rune, bool) {
 	return r, true
 }
 
-func isLower(c byte) bool { return 'a' <= c && c <= 'z' }
-func isUpper(c byte) bool { return 'A' <= c && c <= 'Z' }
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
-func isAlnum(c byte) bool { return isLower(c) || isUpper(c) || isDigit(c) }
+func isLower(c byte) bool { return c-'a' < 26 }
+func isUpper(c byte) bool { return c-'A' < 26 }
+func isDigit(c byte) bool { return c-'0' < 10 }
+func isAlnum(c byte) bool { return c|0x20-'a' < 26 || c-'0' < 10 }

@@ -48,7 +48,7 @@ func nextTime(text string, i int) int {
 				continue
 			}
 			n := wordLength(text[i:])
-			if timeShapes[shape(text[i:], n)] && startsTimeWord(text[i:]) || b == 'P' && startsISO(text[i:]) {
+			if words := shapedWords[shape(text[i:], n)]; words != nil && oneStarts(text[i:], n, words) || b == 'P' && startsISO(text[i:]) {
 				return i
 			}
 			i += n

@@ -35,23 +35,6 @@ var timeWords = func() (by [256][]timeWord) {
 	return by
 }()
 
-// timeShapes are the beginnings and lengths of the first words of timeWords, by
-// which nearly every other word is told apart at once.
-var timeShapes = func() (shapes [1 << 12]bool) {
-	for first := range timeWords {
-		for _, w := range timeWords[first] {
-			if w.text[0] >= utf8.RuneSelf {
-				continue
-			}
-			shapes[shape(w.text, w.first)] = true
-			if w.first > 1 && w.text[1] >= utf8.RuneSelf { // in capitals, too
-				shapes[shape(strings.ToUpper(w.text), w.first)] = true
-			}
-		}
-	}
-	return shapes
-}()
-
 func shape(s string, length int) int {
 	second := byte(' ')
 	if length > 1 {
@@ -81,10 +64,30 @@ func wordLength(s string) (n int) {
 	return n
 }
 
+// shapedWords are those of timeWords that begin in ASCII, by the beginnings and lengths of their first words, by which
+// nearly every other word is told apart at once.
+var shapedWords = func() (by [1 << 12][]timeWord) {
+	for first := range timeWords {
+		for _, w := range timeWords[first] {
+			if w.text[0] >= utf8.RuneSelf {
+				continue
+			}
+			at := shape(w.text, w.first)
+			by[at] = append(by[at], w)
+		}
+	}
+	return by
+}()
+
 // startsTimeWord reports that the word that s begins with may begin a time.
 func startsTimeWord(s string) bool {
-	first := wordLength(s)
-	for _, w := range timeWords[lowerByte(s[0])] {
+	return oneStarts(s, wordLength(s), timeWords[lowerByte(s[0])])
+}
+
+// oneStarts is startsTimeWord for some of the words, and the length of the first of s.
+func oneStarts(s string, first int, words []timeWord) bool {
+	for i := range words {
+		w := &words[i]
 		if w.first != first || first > 1 && w.text[1] < utf8.RuneSelf && lowerByte(s[1]) != w.text[1] {
 			continue
 		}
