@@ -325,6 +325,9 @@ func trim(s string, n int) string {
 		}
 		s = s[:n]
 	}
+	if utf8.ValidString(s) { // nearly all are, and this sees it many bytes at a time
+		return s
+	}
 	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
