@@ -158,7 +158,7 @@ func (w *windows) holds(text []byte, encodings int) string {
 func nextRun(text []byte, i int) (from, to int) {
 search:
 	for len(text)-i >= leastBase64 {
-		for j := i + leastBase64 - 1; j >= i; j-- { // from the end: most words are too short, and so passed by at a glance
+		for j := i + leastBase64 - 1; j >= i; j-- { // from the end: most words are too short, and few of their bytes are looked at
 			if sextets[text[j]] == noSextet {
 				i = j + 1
 				continue search
