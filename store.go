@@ -1,6 +1,7 @@
 package tokenguard
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,7 @@ type Revisioner interface {
 
 // storeOf is a store as the replica uses it, under one name.
 func storeOf(s Store, name string, shared bool) replica.Store {
+	update, foreign := s.Update, false
 	out := replica.Store{
 		Shared: shared,
 		View: func(ctx context.Context) (replica.Snapshot, error) {
@@ -61,15 +63,23 @@ func storeOf(s Store, name string, shared bool) replica.Store {
 			return replica.Snapshot(snap), err
 		},
 		Update: func(ctx context.Context, fn func(replica.Snapshot) ([]byte, error)) (replica.Snapshot, error) {
-			snap, err := s.Update(ctx, name, func(snap Snapshot) ([]byte, error) { return fn(replica.Snapshot(snap)) })
+			snap, err := update(ctx, name, func(snap Snapshot) ([]byte, error) {
+				data, err := fn(replica.Snapshot(snap))
+				if foreign {
+					data = bytes.Clone(data) // it may do with it what it likes, and the next document takes from it what did not change
+				}
+				return data, err
+			})
 			return replica.Snapshot(snap), err
 		},
 	}
 	switch s := s.(type) {
 	case *memoryStore:
+		update = s.keep
 	case *fileStore:
 		out.Place = "the state file " + s.path
 	default:
+		foreign = true
 		out.Place = fmt.Sprintf("the state %q in the store", name)
 	}
 	if r, ok := s.(Revisioner); ok {
@@ -107,6 +117,14 @@ func (s *memoryStore) Revision(ctx context.Context, name string) (uint64, error)
 }
 
 func (s *memoryStore) Update(ctx context.Context, name string, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
+	return s.keep(ctx, name, func(snap Snapshot) ([]byte, error) {
+		data, err := fn(snap)
+		return bytes.Clone(data), err
+	})
+}
+
+// keep is Update for an fn whose bytes nobody will modify.
+func (s *memoryStore) keep(ctx context.Context, name string, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
 	if err := ctx.Err(); err != nil {
 		return Snapshot{}, err
 	}
@@ -120,7 +138,7 @@ func (s *memoryStore) Update(ctx context.Context, name string, fn func(Snapshot)
 	if err != nil || data == nil {
 		return snap, err
 	}
-	snap = Snapshot{Data: append([]byte(nil), data...), Rev: snap.Rev + 1}
+	snap = Snapshot{Data: data, Rev: snap.Rev + 1}
 	s.docs[name] = snap
 	if s.changed != nil {
 		close(s.changed)

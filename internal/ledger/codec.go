@@ -58,6 +58,7 @@ func (r *Token) migrate() {
 
 // Index derives byScope.
 func (d *Document) Index() {
+	d.text = nil // tokens came or went
 	d.ByScope = make(map[string][]*Token, len(d.Tokens))
 	for _, r := range d.Tokens {
 		if r.Kind == Anonymous {
@@ -107,7 +108,8 @@ func (k *Scope) shared() *form { return k.form }
 // Encode writes a document. What would be escaped for a page of HTML is written as it is: foreign text can then take at
 // most two bytes for each of its own, but for control characters, which no part of a document holds more than a few of.
 //
-// The bytes are those that encoding/json makes of d; those of frozen records are made once.
+// The bytes are those that encoding/json makes of d; those of frozen records are made once. They must not be modified: the
+// next document takes from them what did not change.
 func (d *Document) Encode() ([]byte, error) {
 	frame := *d
 	if len(d.Scopes) > 0 {
@@ -124,7 +126,7 @@ func (d *Document) Encode() ([]byte, error) {
 	if out, rest, err = put(out, rest, noScopesText, d.Scopes, slices.Sorted(maps.Keys(d.Scopes))); err != nil {
 		return nil, err
 	}
-	if out, rest, err = put(out, rest, noTokensText, d.Tokens, d.sortedIDs()); err != nil {
+	if out, rest, err = d.putTokens(out, rest); err != nil {
 		return nil, err
 	}
 	out = append(out, rest...)

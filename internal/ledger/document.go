@@ -66,6 +66,7 @@ type Document struct {
 	from   *Document // the published one that it is a clone of, until it is published itself
 	ids    []string  // of the tokens, sorted, as of the published document that it comes from; nil: from none
 	size   int       // of that one, encoded
+	text   *tokensText
 }
 
 // Streak are the consecutive failed acquisitions and the last of them.

@@ -27,6 +27,7 @@ func (d *Document) Freeze() (changed []*Token, from *Document) {
 			}
 		}
 	}
+	d.noteStale(changed)
 	if d.from = nil; gone > 0 {
 		from = nil
 	}

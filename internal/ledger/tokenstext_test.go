@@ -1,0 +1,71 @@
+package ledger
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Whatever was done to a document and its ancestors, encoded or not, its bytes are those that encoding/json makes of it.
+func TestEncodeTakesFromTheLastTextOnlyWhatDidNotChange(t *testing.T) {
+	CheckForms = false // it would compare, and then write anew
+	defer func() { CheckForms = true }()
+	r := rand.New(rand.NewPCG(1, 2))
+	value := func() string { return fmt.Sprintf("%0*d", 1+r.IntN(9), r.IntN(1000)) }
+	next, short := 0, 0
+	d := New()
+	add := func() {
+		next++
+		id := fmt.Sprintf("%03d %d", r.IntN(1000), next)
+		d.Tokens[id] = &Token{ID: id, Kind: Anonymous, Scope: id, Value: value(), Seq: uint64(next)}
+		d.Index()
+	}
+	edit := func() {
+		ids := d.sortedIDs()
+		d.Edit(d.Tokens[ids[r.IntN(len(ids))]]).Value = value()
+	}
+	for range 60 {
+		add()
+	}
+	d.Freeze()
+	for round := range 3000 {
+		d = d.Clone()
+		for range r.IntN(4) {
+			edit()
+		}
+		switch r.IntN(12) {
+		case 0:
+			add()
+		case 1:
+			d.forget(&Policy{}, d.Tokens[slices.Min(d.sortedIDs())])
+			d.Index()
+			add()
+		case 2: // one goes and a published one comes, so that there are as many as before
+			gone := d.Tokens[slices.Max(d.sortedIDs())]
+			own := *gone
+			own.ID, own.Kind, own.form = fmt.Sprint("own ", round), Personal, &form{}
+			d.forget(&Policy{}, gone)
+			d.Report(&Policy{}, &Report{}, "", &own, 0)
+			d.Index()
+		}
+		if d.text != nil {
+			if _, took, err := d.stretches(nil); took != nil {
+				require.NoError(t, err)
+				short++
+			}
+		}
+		for range r.IntN(3) { // not at all, as what an unreachable store could not take; and twice, with a change after
+			require.Equal(t, plainly(t, d), encodedAs(t, d), "round %d", round)
+			if r.IntN(2) == 0 {
+				edit()
+			}
+		}
+		d.Freeze()
+	}
+	require.Equal(t, plainly(t, d), encodedAs(t, d))
+	assert.Greater(t, short, 1000, "rounds in which most of the text was taken over")
+}
