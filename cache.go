@@ -234,6 +234,7 @@ const usedStep = time.Millisecond
 // lastUse follows a token through the tables.
 type lastUse struct {
 	at      atomic.Int64 // meter instant
+	noted   atomic.Int64 // at, where a document had it already
 	foreign atomic.Bool  // from another process, and not handed out yet
 }
 
@@ -276,7 +277,16 @@ func (c *tokenCache) stamp(d *ledger.Document, now timeline.Instant) (changed bo
 		return false
 	}
 	for id, u := range t.uses {
-		if r := d.Tokens[id]; r != nil {
+		at := u.at.Load()
+		if at == u.noted.Load() {
+			continue
+		}
+		r := d.Tokens[id]
+		switch {
+		case r == nil:
+		case int64(r.Used) >= at: // and not by this, whose commit may fail
+			u.noted.Store(at)
+		default:
 			changed = d.Use(r, u.used(now)) || changed
 		}
 	}

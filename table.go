@@ -46,7 +46,9 @@ func (c *tokenCache) newTableLocked(rev *replica.Revision, mono time.Duration, n
 	t.uses = make(map[string]*lastUse, len(rev.Secrets))
 	for id := range rev.Secrets {
 		if old != nil && old.uses[id] != nil {
-			t.uses[id] = old.uses[id]
+			if t.uses[id] = old.uses[id]; old.rev.Epoch != rev.Epoch { // an older document came back, which may not have it
+				t.uses[id].noted.Store(-1)
+			}
 			continue
 		}
 		rec, u := rev.Doc.Tokens[id], &lastUse{}
