@@ -177,6 +177,27 @@ func (c *tokenCache) first(t *table, scope string) *entry {
 	return nil
 }
 
+// ours enters a token of another process that was handed out for the first time into the table, unless it serves more than
+// one scope. A new table would make each of the others ask anew, and after a restart each of thousands brings such a token.
+func (c *tokenCache) ours(rec *ledger.Token, scope string) bool {
+	if scope == "" || rec.Scope != scope || len(rec.Also) > 0 {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.table.Load()
+	if t == nil {
+		return false
+	}
+	if old := t.scopes.find(scope); ledger.IsHashed(scope) || old != nil && old.use != nil { // else it is the one that has the scope ask
+		return true
+	}
+	if e := c.entry(t, scope, c.replica.Meter.Read().Now); e != nil {
+		c.add(t, e)
+	}
+	return true
+}
+
 // clear empties the cache for good, once the guard is closed.
 func (c *tokenCache) clear() {
 	c.mu.Lock()

@@ -275,3 +275,56 @@ func TestEntriesAreMadeWhenAskedFor(t *testing.T) {
 		assert.Nil(t, g.cache.first(old, "9"), "nothing is entered in a table that was replaced")
 	})
 }
+
+// After a restart each scope brings a token that the former process acquired. Its first call makes a hit of it, and nothing of
+// the others is made anew, unless they share it.
+func TestAFirstUseOfAnotherProcesssTokenLeavesTheOthersAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, store := context.Background(), NewMemoryStore()
+		process := func() *Guard {
+			g, err := New(func(_ context.Context, req Request) (Token, error) {
+				if strings.HasPrefix(req.Scope, "shared") {
+					return NewTokenIn("a token of several scopes", time.Hour), nil
+				}
+				return NewTokenIn("a token of "+req.Scope, time.Hour), nil
+			}, WithStore(store), WithName("n"), WithRateLimits(RateLimits{MaxRequestsPerHour: 100, MaxRequestsPerDay: 100, MinInterval: time.Nanosecond}))
+			require.NoError(t, err)
+			return g
+		}
+		former := process()
+		scopes := []string{"a", "b", "c", "shared 1", "shared 2", ""}
+		for _, scope := range scopes {
+			time.Sleep(time.Second)
+			_, err := former.Acquire(ctx, Request{Scope: scope})
+			require.NoError(t, err)
+		}
+		require.NoError(t, former.Close())
+
+		g := process()
+		defer g.Close()
+		get := func(scope string) Source {
+			t.Helper()
+			grant, err := g.Acquire(ctx, Request{Scope: scope})
+			require.NoError(t, err)
+			return grant.Source
+		}
+		require.Equal(t, SourceShared, get("a"))
+		require.NotNil(t, g.cache.lookup("a", ""))
+		for _, scope := range scopes[1:] {
+			require.Nil(t, g.cache.lookup(scope, ""), "nobody of this process was told of it yet")
+		}
+		table := g.cache.table.Load()
+		for _, scope := range []string{"b", "c"} {
+			require.Equal(t, SourceShared, get(scope))
+			require.NotNil(t, g.cache.lookup(scope, ""), "%q is a hit from now on", scope)
+			require.Equal(t, SourceCache, get(scope))
+		}
+		require.NotNil(t, g.cache.lookup("a", ""), "and stays one")
+		require.True(t, table == g.cache.table.Load(), "the table is not made anew")
+		require.Equal(t, SourceShared, get(g.replica.Newest().Doc.Tokens[TokenID("a token of several scopes")].Scope))
+		require.NotNil(t, g.cache.lookup("shared 1", ""))
+		require.NotNil(t, g.cache.lookup("shared 2", ""), "the same token, which is ours now")
+		require.Equal(t, SourceShared, get(""))
+		require.NotNil(t, g.cache.lookup("", ""))
+	})
+}

@@ -87,7 +87,7 @@ func (g *Guard) serve(c *acquireCall, d decide.Decision) (Grant, error) {
 	if first || c.joined {
 		source = SourceShared
 	}
-	if first {
+	if first && !g.cache.ours(d.Token, c.q.Scope) {
 		g.publish() // from now on it is one of ours
 	}
 	grant := granted(token, source, verdictOf(c.in, d, c.at, 0))
