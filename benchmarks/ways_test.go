@@ -2,6 +2,7 @@ package benchmarks
 
 import (
 	"context"
+	"math/rand/v2"
 	"path/filepath"
 	"testing"
 	"time"
@@ -44,6 +45,27 @@ func BenchmarkHitOtherwise(b *testing.B) {
 			each(b, "Token", func() { taken2(g.Token(ctx)) })
 		})
 	}
+	b.Run("10000-scopes-zipf", func(b *testing.B) {
+		const n = 10_000
+		store := tokenguard.NewMemoryStore()
+		fill(ctx, store, time.Now(), n)
+		g, err := tokenguard.New(mint, tokenguard.WithStore(store), tokenguard.WithName("benchmark"), tokenguard.WithCache(tokenguard.CacheConfig{MaxTokens: n}))
+		works(err)
+		b.Cleanup(func() { _ = g.Close() })
+		scopes, zipf := scopeNames(n), rand.NewZipf(rand.New(rand.NewPCG(1, 2)), 1.1, 1, n-1)
+		var turn [1 << 16]uint16 // drawn before: the draw would cost more than the hit
+		for i := range turn {
+			turn[i] = uint16(zipf.Uint64())
+		}
+		for _, scope := range scopes {
+			grant, err := g.Acquire(ctx, tokenguard.Request{Scope: scope})
+			taken(grant.Token.Value(), err)
+		}
+		turns(b, "Acquire", func(i int) {
+			grant, err := g.Acquire(ctx, tokenguard.Request{Scope: scopes[turn[i%len(turn)]]})
+			taken(grant.Token.Value(), err)
+		})
+	})
 	b.Run("another-operation-is-barred", func(b *testing.B) {
 		g := made(b)
 		held, err := g.Token(ctx)

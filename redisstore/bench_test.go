@@ -2,7 +2,9 @@ package redisstore
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,6 +51,56 @@ func BenchmarkView(b *testing.B) {
 		if _, err := s.View(b.Context(), "n"); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkHit gets a token that is there, from a guard with Redis behind it and from one with nothing. Its floor is an
+// atomic load, a monotonic reading and a compare.
+func BenchmarkHit(b *testing.B) {
+	request := func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+		return tokenguard.NewTokenIn("a token of the benchmark", time.Hour), nil
+	}
+	each := func(name string, f func() (string, error)) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if value, err := f(); err != nil || value[len(value)-1] == 0 {
+						panic(err)
+					}
+				}
+			})
+		})
+	}
+	base := time.Now()
+	var floor atomic.Pointer[string]
+	value := "a token of the benchmark"
+	floor.Store(&value)
+	each("floor-monotonic", func() (string, error) {
+		value := floor.Load()
+		if time.Since(base) >= time.Hour {
+			return "", context.DeadlineExceeded
+		}
+		return *value, nil
+	})
+	for _, behind := range []struct {
+		name string
+		opts []tokenguard.Option
+	}{
+		{"memory", nil},
+		{"Redis", []tokenguard.Option{tokenguard.WithStore(newStore(b, startServer(b).client())), tokenguard.WithName("n")}},
+	} {
+		g, err := tokenguard.New(request, behind.opts...)
+		require.NoError(b, err)
+		b.Cleanup(func() { _ = g.Close() })
+		each(behind.name+"/Token", func() (string, error) {
+			t, err := g.Token(b.Context())
+			return t.Value(), err
+		})
+		each(behind.name+"/Acquire", func() (string, error) {
+			grant, err := g.Acquire(b.Context(), tokenguard.Request{Caller: "caller"})
+			return grant.Token.Value(), err
+		})
 	}
 }
 
