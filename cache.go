@@ -35,7 +35,7 @@ type CacheStats struct {
 	HitRate float64 `json:"hit_rate"` // of the answered calls, in [0,1]
 	Size    int     `json:"size"`     // tokens in the shared state
 	Limit   int     `json:"limit"`    // CacheConfig.MaxTokens
-	Usable  int     `json:"usable"`   // of Size: not expired; one that operations are barred from counts, others may still have it
+	Usable  int     `json:"usable"`   // of Size: not expired and readable here; operations may be barred from one all the same
 	// Expiry is when the last of the usable ones ends; zero: none is usable.
 	Expiry time.Time `json:"expiry,omitzero"`
 	// Tokens are the newest anonymous ones that the state knows, newest first: at most 20, ended ones included.

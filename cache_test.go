@@ -130,8 +130,7 @@ func TestHotPersonalToken(t *testing.T) {
 	}, WithPersonalToken(source), WithCandidate(Moderate()))
 }
 
-// A personal token of one scope says nothing of another.
-// Also a scope that has anonymous tokens of its own: it takes no lock to say that the personal one goes first.
+// A scope that has anonymous tokens of its own takes no lock to find out that the personal one goes first.
 func TestHotPersonalTokenBeforeAnonymousOnes(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		require.NoError(t, r.Adopt(t.Context(), NewTokenIn("anonymous", allDay).WithScope("a")))
@@ -146,6 +145,7 @@ func TestHotPersonalTokenBeforeAnonymousOnes(t *testing.T) {
 	}, WithPersonalToken(func(context.Context) (Token, error) { return NewTokenIn("personal", 2*time.Hour), nil }))
 }
 
+// A personal token of one scope says nothing of another.
 func TestHotPersonalTokenOfAScope(t *testing.T) {
 	source := func(context.Context) (Token, error) {
 		return NewTokenIn("personal", time.Hour).WithScope("a"), nil

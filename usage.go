@@ -35,7 +35,7 @@ type Usage struct {
 	Refused int64 `json:"refused"`
 	// Hits are the calls of a scope that the cache answered; over all scopes they are CacheStats.Hits. They are counted by
 	// scope alone, so that a hit has one thing to count: of an operation they are zero. What a personal token that is good
-	// for any scope answers without a question is among the others.
+	// for any scope answers is among the others where the scope has no token of its own.
 	Hits int64 `json:"hits,omitempty"`
 }
 
