@@ -27,11 +27,14 @@ import (
 // act does one random thing.
 func (w *simWorld) act(n int) error {
 	ready := w.pending()
+	if w.faults != nil && w.random.IntN(6) == 0 {
+		return w.actFault(n)
+	}
 	p := w.procs[w.random.IntN(len(w.procs))]
 	switch roll := w.random.IntN(100); {
 	case roll < 60 && len(ready) > 0:
 		g, out := ready[w.random.IntN(len(ready))], simOutcome{roll: w.random.IntN(1 << 20)}
-		if g.what != "ask" && g.what != "answer" && w.random.IntN(20) == 0 {
+		if g.what != "ask" && g.what != "answer" && (g.proc.away || w.random.IntN(20) == 0) {
 			out.err = errSimFault // before the commit, or after it: the answer is lost
 		}
 		w.note("p%d %s %v (roll %d)", g.proc.id, g.what, out.err, out.roll%20)
@@ -43,7 +46,7 @@ func (w *simWorld) act(n int) error {
 		req := Request{Scope: simScopes[w.random.IntN(len(simScopes))]}
 		w.note("p%d calls for %q", p.id, req.Scope)
 		w.ask(p, n, req)
-	case roll < 93:
+	case roll < 93, w.blames && roll < 99:
 		w.report(p, n)
 	case roll < 95:
 		p.stopped = !p.stopped
@@ -74,6 +77,9 @@ func (w *simWorld) report(p *simProc, n int) {
 		return
 	}
 	class := []Class{ClassAuthInvalid, ClassQuotaExhausted, ClassTransient, ClassNone}[w.random.IntN(4)]
+	if w.blames {
+		class = ClassAuthInvalid
+	}
 	o := Outcome{TokenID: id}
 	if class != ClassNone {
 		o.Failure = Failure{StatusCode: 400, Message: string(class)}
@@ -120,8 +126,9 @@ func (w *simWorld) run(steps int) error {
 
 // calm is I5 and I6: once nothing interferes any more, every call ends within the lease and a little.
 func (w *simWorld) calm() error {
+	w.faults.calm()
 	for _, p := range w.procs {
-		p.stopped = false
+		p.stopped, p.away = false, false
 	}
 	if err := w.birth(); err != nil { // it meets whatever the killed left behind
 		return err
@@ -148,11 +155,14 @@ func (w *simWorld) calm() error {
 		ready := w.pending()
 		busy++
 		for _, g := range ready {
+			if g.what == "personal" { // it hangs on
+				continue
+			}
 			w.note("calm: p%d %s for call %d", g.proc.id, g.what, g.call)
 			w.release(g, simOutcome{roll: 19}) // a token of an hour
 			synctest.Wait()
 		}
-		if len(ready) == 0 {
+		if !slices.ContainsFunc(ready, func(g *simGate) bool { return g.what != "personal" }) {
 			busy = 0
 			time.Sleep(100 * time.Millisecond)
 		}
@@ -165,6 +175,11 @@ func simulate(t *testing.T, seed uint64, steps int, change func(*simWorld)) (w *
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	synctest.Test(t, func(*testing.T) {
 		w = &simWorld{random: rand.New(rand.NewPCG(seed, 97)), begin: time.Now()}
+		w.first = w.now()
+		w.check = simCheck{tokens: map[string]simToken{}, adoptable: map[string]simAdopted{}, personal: map[string]bool{}}
+		if seed%2 == 1 {
+			w.mix()
+		}
 		if change != nil {
 			change(w)
 		}
@@ -174,7 +189,7 @@ func simulate(t *testing.T, seed uint64, steps int, change func(*simWorld)) (w *
 }
 
 func TestSimulation(t *testing.T) {
-	first, count := uint64(0), uint64(300)
+	first, count := uint64(0), uint64(120)
 	if os.Getenv("TOKENGUARD_LONG") != "" {
 		count = 5000
 	}
@@ -223,7 +238,16 @@ func TestSimulationCatchesWrongRules(t *testing.T) {
 				}
 			}
 		},
+		"its own clock for the store's": func(w *simWorld) {
+			w.mix()
+			w.faults.remote, w.faults.ownClocks = true, true
+		},
+		"a suspend is no time": func(w *simWorld) {
+			w.mix()
+			w.faults.remote, w.faults.noSuspend = false, true
+		},
 		"forget rejections": func(w *simWorld) {
+			w.blames, w.faults = true, nil
 			w.mutate = func(d *ledger.Document, _ timeline.Instant) {
 				for _, r := range d.Tokens {
 					r.Rejected, r.Evidence = 0, nil

@@ -18,9 +18,12 @@ type simCheck struct {
 	tokens map[string]simToken
 	ids    []string
 	offset timeline.Instant // document time minus true time, once known
+	reboot timeline.Instant // true time of a reboot after which nothing was committed yet; 0: there was none
 
-	failed   int // in a row, by the totals that the document keeps
-	failedAt timeline.Instant
+	adoptable map[string]simAdopted // what processes are adopting
+	personal  map[string]bool       // personal tokens that were handed to processes
+	failed    int                   // in a row, by the totals that the document keeps
+	failedAt  timeline.Instant
 }
 
 type simToken struct {
@@ -29,14 +32,14 @@ type simToken struct {
 	ends   timeline.Instant // and if it counts from when the fetch began: from then on nobody need be handed it
 }
 
-// issue hands out a new secret.
-func (c *simCheck) issue(scope string, began, now timeline.Instant, life time.Duration) string {
+// issue hands out a new secret. A process that doubts what time it is by the store may have it end as much earlier.
+func (c *simCheck) issue(scope string, began, now timeline.Instant, life time.Duration, doubt time.Duration, noText bool) string {
 	secret := fmt.Sprintf("secret %d", len(c.tokens))
-	if c.tokens == nil {
-		c.tokens = map[string]simToken{}
+	if noText {
+		secret += "\xff\xfe"
 	}
 	id := TokenID(secret)
-	c.tokens[id] = simToken{scope, now.Plus(life), began.Plus(life)}
+	c.tokens[id] = simToken{scope, now.Plus(life), began.Plus(life - doubt)}
 	c.ids = append(c.ids, id)
 	return secret
 }
@@ -47,6 +50,51 @@ func (c *simCheck) stepped(by time.Duration) {
 		t.ends -= timeline.Instant(by)
 		c.tokens[id] = t
 	}
+}
+
+// boots is a reboot with the wall clock set right, which is believed where it goes forward: it may end tokens early.
+func (c *simCheck) boots(now, wall timeline.Instant) {
+	if c.doc == nil {
+		return
+	}
+	c.reboot = now
+	forward := max(wall, c.doc.Clock.Last) - now - c.offset
+	for id, t := range c.tokens {
+		t.ends -= max(forward, 0)
+		c.tokens[id] = t
+	}
+	c.guesses(now, wall)
+}
+
+// guesses is a process that has nothing but its wall clock to tell what time it is after a reboot. One that is behind goes on
+// from the last commit, whatever time that is by now, and so do the tokens.
+func (c *simCheck) guesses(now, wall timeline.Instant) {
+	if c.reboot == 0 || wall >= now+c.offset {
+		return
+	}
+	for id, t := range c.tokens {
+		t.expiry = timeline.Never
+		c.tokens[id] = t
+	}
+}
+
+// rebooted is I8 for the first commit after a reboot.
+func (c *simCheck) rebooted(w *simWorld, p *simProc, last, next *ledger.Document, began timeline.Instant) error {
+	if c.reboot == 0 {
+		return nil
+	}
+	at, guess := next.Clock.Last, p.guess
+	if least, most := max(last.Clock.Last, began+guess), max(w.now()+guess, last.Clock.Last+w.now()-c.reboot); at < least || at > most {
+		return fmt.Errorf("I8: after a reboot the meter is at %v, not within %v of it", time.Duration(at-least), time.Duration(most-least))
+	}
+	forward := at - began - c.offset
+	c.offset, c.reboot = at-began, 0
+	if forward > 0 {
+		for i := range c.asks { // so much longer ago by the clock that counts
+			c.asks[i] -= forward
+		}
+	}
+	return nil
 }
 
 func (c *simCheck) someToken(roll int) string {
@@ -78,19 +126,28 @@ func (c *simCheck) asked(now timeline.Instant) error {
 }
 
 // committed is I2 and I7: what each commit may not do.
-func (c *simCheck) committed(w *simWorld, data []byte, began timeline.Instant) error {
+func (c *simCheck) committed(w *simWorld, p *simProc, data []byte, began timeline.Instant) error {
 	next, err := ledger.Decode(data)
 	if err != nil {
 		return fmt.Errorf("I7: %w", err)
 	}
 	last := c.doc
 	c.doc = next
+	c.adopts(next, w.step.Load())
 	if last == nil {
-		c.offset = next.Clock.Last - began
+		if c.offset = next.Clock.Last - began; w.faults != nil && w.faults.remote { // the store's clock, when it commits
+			c.offset = next.Clock.Last - w.now()
+		}
 		return nil
+	}
+	if err := c.bounded(data); err != nil {
+		return err
 	}
 	if next.Clock.Last < last.Clock.Last {
 		return fmt.Errorf("I8: the meter went back by %v", last.Clock.Last.Sub(next.Clock.Last))
+	}
+	if err := c.rebooted(w, p, last, next, began); err != nil {
+		return err
 	}
 	// A commit is at the instant at which it was asked for, or at that of a later one that came before it.
 	if at := next.Clock.Last - c.offset; at < began || at > w.now() {
@@ -98,7 +155,7 @@ func (c *simCheck) committed(w *simWorld, data []byte, began timeline.Instant) e
 	}
 	for _, a := range last.Attempts {
 		i := slices.IndexFunc(next.Attempts, func(b ledger.Attempt) bool { return a.ID == b.ID })
-		if i < 0 && a.End > next.Clock.Last-timeline.Instant(24*time.Hour) {
+		if i < 0 && !a.Adopted && a.End > next.Clock.Last-timeline.Instant(24*time.Hour) { // those are counted by the hour
 			return fmt.Errorf("I7: attempt %s is gone", a.ID)
 		}
 	}
@@ -111,6 +168,12 @@ func (c *simCheck) committed(w *simWorld, data []byte, began timeline.Instant) e
 	for _, a := range next.Attempts {
 		if slices.ContainsFunc(last.Attempts, func(b ledger.Attempt) bool { return a.ID == b.ID }) {
 			continue
+		}
+		if a.Adopted {
+			continue
+		}
+		if err := c.adoptedBefore(&a, last); err != nil {
+			return err
 		}
 		if c.failed > 0 && a.Start < c.failedAt.Plus(min(600*time.Second<<min(c.failed-1, 3), 3600*time.Second)) {
 			return fmt.Errorf("I2: %s started in the backoff", a.ID)
@@ -146,7 +209,7 @@ func (c *simCheck) count(last, next *ledger.Document) {
 func (c *simCheck) deadNow(now timeline.Instant) map[string]bool {
 	now += c.offset // on the meter
 	dead := map[string]bool{}
-	if c.doc != nil {
+	if c.doc != nil && c.reboot == 0 {
 		for id, r := range c.doc.Tokens {
 			e := r.By("")
 			dead[id] = e != nil && e.Refused != 0 && now < e.RefusedLast.Plus(time.Minute)
@@ -175,6 +238,8 @@ func (c *simCheck) answered(now timeline.Instant, req Request, before []string, 
 	if err == nil {
 		id := grant.Token.ID()
 		switch t := c.tokens[id]; {
+		case c.personal[id]:
+			return nil
 		case t.scope != req.Scope:
 			return fmt.Errorf("I3: the token %s of scope %q went to scope %q", id, t.scope, req.Scope)
 		case dead[id] && c.deadNow(now)[id]: // when it called, and when it was answered
@@ -184,7 +249,7 @@ func (c *simCheck) answered(now timeline.Instant, req Request, before []string, 
 		}
 		return nil
 	}
-	if errors.Is(err, ErrStore) || errors.Is(err, ErrClosed) || errors.Is(err, errSimCrash) {
+	if req.Kind == Personal || errors.Is(err, ErrStore) || errors.Is(err, ErrClosed) || errors.Is(err, errSimCrash) {
 		return nil
 	}
 	for _, id := range c.usable(now, req.Scope) {

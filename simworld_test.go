@@ -19,9 +19,12 @@ import (
 type simWorld struct {
 	random  *rand.Rand
 	begin   time.Time
-	step    atomic.Int64 // of the wall clock
+	first   timeline.Instant // true time of begin
+	faults  *simFaults       // nil: the story has none of those
+	step    atomic.Int64     // of the wall clock
 	mutate  func(d *ledger.Document, now timeline.Instant)
 	noBoot  bool // the wall clock alone
+	blames  bool // all that is reported is that tokens are dead
 	nextID  int
 	procs   []*simProc // alive
 	all     []*simProc
@@ -58,8 +61,12 @@ type simProc struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	calls   sync.WaitGroup
+	skew    time.Duration    // of its wall clock
+	guess   timeline.Instant // of the meter, minus true time, before it has read a document
+	away    bool             // cut off from the store
 	stopped bool
-	dead    bool // under world.mu
+	dead    bool             // under world.mu
+	passed  timeline.Instant // when it last came through a gate; under world.mu
 }
 
 type simCall struct{}
@@ -84,9 +91,20 @@ func (p *simProc) pass(ctx context.Context, what string) simOutcome {
 	return <-g.open
 }
 
-func (w *simWorld) ticks() int64 { return int64(time.Since(w.begin)) + int64(1000*time.Hour) }
+func (w *simWorld) ticks() int64 {
+	return int64(time.Since(w.begin)) + int64(1000*time.Hour) + w.slept()
+}
+
+// slept is how long the machine was suspended.
+func (w *simWorld) slept() int64 {
+	if w.faults == nil {
+		return 0
+	}
+	return w.faults.suspended.Load()
+}
+
 func (w *simWorld) wall() time.Time {
-	return time.Now().Add(time.Duration(w.step.Load())).AddDate(26, 0, 0)
+	return time.Now().Add(time.Duration(w.step.Load()+w.slept())).AddDate(26, 0, 0)
 }
 func (w *simWorld) now() timeline.Instant { return timeline.Instant(w.ticks()) }
 
@@ -100,7 +118,7 @@ func (s simStore) View(ctx context.Context, _ string) (Snapshot, error) {
 	w := s.proc.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.snap, nil
+	return w.faults.stamp(s.proc, w.snap), nil
 }
 
 func (s simStore) Update(ctx context.Context, _ string, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
@@ -115,15 +133,15 @@ func (s simStore) Update(ctx context.Context, _ string, fn func(Snapshot) ([]byt
 	w := s.proc.world
 	w.mu.Lock()
 	if out.roll%8 == 0 { // an optimistic store that has to try again
-		_, _ = fn(w.older)
+		_, _ = fn(w.faults.stamp(s.proc, w.older))
 	}
-	snap := w.snap
+	snap := w.faults.stamp(s.proc, w.snap)
 	data, err := fn(snap)
 	if err == nil && data != nil {
 		data = w.mutated(data)
-		w.older, snap = snap, Snapshot{Data: data, Rev: snap.Rev + 1}
-		w.snap = snap
-		w.fail(w.check.committed(w, data, began))
+		w.older, w.snap = w.snap, Snapshot{Data: data, Rev: snap.Rev + 1}
+		snap = w.faults.stamp(s.proc, w.snap)
+		w.fail(w.check.committed(w, s.proc, data, began))
 	}
 	w.mu.Unlock()
 	if err != nil || data == nil {
@@ -161,16 +179,25 @@ func (w *simWorld) birth() error {
 	w.nextID++
 	p := &simProc{world: w, id: w.nextID}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	g, err := New(p.request, WithStore(simStore{p}), WithName("sim"), WithFreshness(0),
-		WithClassifier(func(f Failure) Class { return Class(f.Message) }))
+	opts := []Option{WithStore(simStore{p}), WithName("sim"), WithFreshness(0), WithClassifier(func(f Failure) Class { return Class(f.Message) })}
+	if w.faults != nil {
+		if w.faults.remote {
+			p.skew = w.someSkew()
+		}
+		if w.random.IntN(3) == 0 {
+			opts = append(opts, WithPersonalToken(p.personal))
+		}
+	}
+	g, err := New(p.request, opts...)
 	if err != nil {
 		return err
 	}
-	boot := "this boot"
-	if w.noBoot {
-		boot = ""
-	}
-	g.meter.Simulate(w.wall, boot, w.ticks)
+	boot, ticks := w.boot()
+	g.meter.Simulate(p.wall, boot, ticks)
+	p.guess = timeline.UnixNano(p.wall()) - w.now()
+	w.mu.Lock()
+	w.check.guesses(w.now(), w.now()+p.guess)
+	w.mu.Unlock()
 	g.flights.owner = fmt.Sprintf("p%d", p.id)
 	g.replica.Jitter = func(d time.Duration) time.Duration { return d / 2 }
 	p.guard = g
@@ -207,6 +234,15 @@ func (p *simProc) request(ctx context.Context, req Request) (Token, error) {
 	if err := ctx.Err(); err != nil {
 		return Token{}, err
 	}
+	if w.now().Sub(began) >= 30*time.Second {
+		// Go's timers stood still in a suspend. In the second after the resume it may be asked for all the same.
+		if time.Since(w.faults.resumed) > time.Second {
+			w.mu.Lock()
+			w.fail(fmt.Errorf("I1: a function goes on %v after its deadline", w.now().Sub(began)-30*time.Second))
+			w.mu.Unlock()
+		}
+		return Token{}, context.DeadlineExceeded
+	}
 	w.mu.Lock()
 	w.fail(w.check.asked(w.now()))
 	w.mu.Unlock()
@@ -234,35 +270,49 @@ func (p *simProc) request(ctx context.Context, req Request) (Token, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	life := []time.Duration{30 * time.Second, 2 * time.Minute, 10 * time.Minute, time.Hour}[out.roll/20%4]
-	return NewTokenIn(w.check.issue(req.Scope, began, w.now(), life), life), nil
+	value := w.check.issue(req.Scope, began, w.now(), life, p.guard.meter.Read().Doubt, w.faults != nil && out.roll%7 == 0)
+	if w.faults != nil && out.roll%3 == 0 { // an expiry that the upstream states by the time of day, which this process knows
+		return NewToken(value, p.wall().Add(life)), nil
+	}
+	return NewTokenIn(value, life), nil
 }
 
 // ask has a process call Acquire.
 func (w *simWorld) ask(p *simProc, n int, req Request) {
 	ctx := context.WithValue(p.ctx, simCall{}, n)
 	p.calls.Go(func() {
-		w.mu.Lock()
-		before := w.check.usable(w.now(), req.Scope)
-		dead := w.check.deadNow(w.now())
-		w.mu.Unlock()
-		grant, err := p.guard.Acquire(ctx, req)
-		own := p.guard.replica.Newest() // a success that this process has heard disproves a refusal before it is stored
-		pending := p.guard.replica.AllPending()
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if id := grant.Token.ID(); len(pending[id].Successes) > 0 || own != nil && own.Doc.Tokens[id] != nil && !own.Doc.Tokens[id].By("").Stands() {
-			delete(dead, id)
-		}
-		if err == nil {
-			w.stats.served++
-		} else {
-			w.stats.refused++
-		}
-		private := p.guard.replica.Unsaved() > 0 // it knows more than the shared state
-		if !p.dead && !(err != nil && private) {
-			w.fail(w.check.answered(w.now(), req, before, dead, grant, err))
-		}
+		w.called(ctx, p, req, func() (Grant, error) { return p.guard.Acquire(ctx, req) })
 	})
+}
+
+// called checks the answer to a call.
+func (w *simWorld) called(ctx context.Context, p *simProc, req Request, call func() (Grant, error)) {
+	w.mu.Lock()
+	before := w.check.usable(w.now(), req.Scope)
+	dead := w.check.deadNow(w.now())
+	w.mu.Unlock()
+	grant, err := call()
+	own := p.guard.replica.Newest() // a success that this process has heard disproves a refusal before it is stored
+	pending := p.guard.replica.AllPending()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if id := grant.Token.ID(); len(pending[id].Successes) > 0 || own != nil && own.Doc.Tokens[id] != nil && !own.Doc.Tokens[id].By("").Stands() {
+		delete(dead, id)
+	}
+	if err == nil {
+		w.stats.served++
+	} else {
+		w.stats.refused++
+	}
+	private := p.guard.replica.Unsaved() > 0 // it knows more than the shared state
+	// A caller that leaves while its process waits for the store, or for the source of the personal token, has asked for less
+	// than an answer.
+	left := ctx.Err() != nil && (p.stopped || p.passed == w.now() || slices.ContainsFunc(w.gates, func(g *simGate) bool { return g.proc == p }))
+	// Where the store took long to answer, its clock may be earlier by as much, and tokens end that may have ended.
+	doubts := p.guard.meter.Read().Doubt > 0
+	if !p.dead && !(err != nil && (private || left || doubts)) {
+		w.fail(w.check.answered(w.now(), req, before, dead, grant, err))
+	}
 }
 
 func (w *simWorld) pending() (ready []*simGate) {
@@ -282,6 +332,7 @@ func (w *simWorld) pending() (ready []*simGate) {
 func (w *simWorld) release(g *simGate, out simOutcome) {
 	w.mu.Lock()
 	w.gates = slices.DeleteFunc(w.gates, func(other *simGate) bool { return other == g })
+	g.proc.passed = w.now()
 	w.mu.Unlock()
 	g.open <- out
 }
