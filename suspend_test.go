@@ -215,3 +215,71 @@ func TestSuspendEndsTheRequest(t *testing.T) {
 		})
 	}
 }
+
+// The wall clock is set back, and then a new process tells something before it has asked for anything. It goes by the clock
+// of the document, as the others do: what it tells is of now.
+func TestWhatANewProcessTellsFirstIsOfNow(t *testing.T) {
+	for name, c := range map[string]struct {
+		tell   func(context.Context, *Guard, Token) error
+		served string // to the first process, by its next acquisition; "": it is refused
+	}{
+		"Report a rejection": {func(ctx context.Context, g *Guard, dead Token) error {
+			return g.Report(ctx, Outcome{TokenID: dead.ID(), Failure: unauth})
+		}, ""},
+		"Report a Retry-After": {func(ctx context.Context, g *Guard, token Token) error {
+			wait := Failure{StatusCode: 429, Message: "too many requests", Header: map[string][]string{"Retry-After": {"120"}}}
+			if err := g.Report(ctx, Outcome{TokenID: token.ID(), Failure: wait}); err != nil {
+				return err
+			}
+			until, err := g.Paused(ctx, Request{})
+			if d := until.Sub(g.meter.Read().Wall); err == nil && d != 2*time.Minute {
+				return fmt.Errorf("paused for %v", d)
+			}
+			return err
+		}, "value-1"},
+		"Acquire with a rejection": {func(ctx context.Context, g *Guard, dead Token) error {
+			if _, err := g.Acquire(ctx, Request{Failing: dead.ID(), Failure: unauth}); err == nil {
+				return errors.New("served")
+			}
+			return nil
+		}, ""},
+		"Wait with a rejection": {func(ctx context.Context, g *Guard, dead Token) error {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			if _, err := g.Wait(ctx, Request{Failing: dead.ID(), Failure: unauth}); err == nil {
+				return errors.New("served")
+			}
+			return nil
+		}, ""},
+		"Adopt": {func(ctx context.Context, g *Guard, _ Token) error {
+			return g.Adopt(ctx, NewToken("adopted", g.meter.Read().Wall.Add(10*time.Minute)))
+		}, "adopted"},
+	} {
+		for _, kind := range []string{"file", "store", "store with a clock"} {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					l, up := &laptop{begin: time.Now()}, &upstream{}
+					opts := map[string][]Option{
+						"file":               {WithStateFile(filepath.Join(t.TempDir(), "state"))},
+						"store":              {WithStore(remoteStore{NewMemoryStore(), nil, &atomic.Bool{}}), WithName("n")},
+						"store with a clock": {WithStore(remoteStore{NewMemoryStore(), l.now, &atomic.Bool{}}), WithName("n")},
+					}[kind]
+					first := l.open(t, up.request, opts...)
+					token, err := first.Token(t.Context())
+					require.NoError(t, err)
+					time.Sleep(2 * time.Minute)
+					l.step.Add(-int64(2 * time.Hour))
+					require.NoError(t, c.tell(t.Context(), l.open(t, up.request, opts...), token))
+					time.Sleep(2 * time.Second)
+					now, err := first.Token(t.Context())
+					if c.served == "" {
+						require.Error(t, err, "%v", now)
+					} else {
+						require.NoError(t, err)
+						require.Equal(t, c.served, now.Value())
+					}
+				})
+			})
+		}
+	}
+}
