@@ -9,6 +9,9 @@ import (
 	"os/exec"
 )
 
+// dieOf ends this program.
+func dieOf(os.Signal) { os.Exit(exitInterrupted) }
+
 // runGroup runs the command. Here only the command itself ends with its context, not what it started.
 func runGroup(_ context.Context, cmd *exec.Cmd) error { return cmd.Run() }
 

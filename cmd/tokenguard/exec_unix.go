@@ -8,10 +8,25 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
+
+// groups are the commands that run, by their groups' numbers.
+var groups sync.Map
+
+// dieOf ends this program as the signal does. What its commands have started ends first: each has a group of its own, which
+// no signal of the terminal's or a supervisor's reaches, and would ask the upstream after the attempt's recorded end.
+func dieOf(s os.Signal) {
+	groups.Range(func(number, _ any) bool {
+		_ = syscall.Kill(-number.(int), syscall.SIGKILL)
+		return true
+	})
+	signal.Reset(s)
+	_ = syscall.Kill(os.Getpid(), s.(syscall.Signal))
+}
 
 // runGroup runs the command in a process group of its own. When its context ends, or the command fails, all processes
 // of the group are killed; what a command that succeeds leaves behind, an agent for instance, lives on. A process that
@@ -31,6 +46,8 @@ func runGroup(ctx context.Context, cmd *exec.Cmd) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	groups.Store(cmd.Process.Pid, nil)
+	defer groups.Delete(cmd.Process.Pid)
 	// Not cmd.Cancel alone, which is not called where the command has left its children behind.
 	stop := context.AfterFunc(ctx, func() { _ = killGroup(cmd) })
 	err := cmd.Wait()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -80,6 +81,35 @@ func TestAllOfTheCommandEnds(t *testing.T) {
 			require.ErrorIs(t, err, io.EOF, "the child outlives the command's time")
 			require.Error(t, <-done)
 		})
+	}
+}
+
+// The first signal ends the wait, and leaves the command its time: its cost is spent. The second one ends the program, and
+// all that the command has started with it.
+func TestTheSecondSignalEndsTheCommand(t *testing.T) {
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		for name, script := range map[string]string{"in front": child, "behind": child + `& wait`, "deaf": `trap "" INT TERM HUP; ` + child} {
+			t.Run(s.String()+"/"+name, func(t *testing.T) {
+				r := alive(t)
+				cmd := exec.Command("tokenguard", "get", "--state", filepath.Join(t.TempDir(), "state"), "--", "sh", "-c", script)
+				var said strings.Builder
+				cmd.Stderr = &said
+				require.NoError(t, cmd.Start())
+				defer cmd.Process.Kill()
+				started(t, r)
+				require.NoError(t, cmd.Process.Signal(s))
+				require.NoError(t, r.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+				_, err := r.Read(make([]byte, 1))
+				require.ErrorIs(t, err, os.ErrDeadlineExceeded, "the command has its time: %s", &said)
+				require.NoError(t, cmd.Process.Signal(s))
+				require.NoError(t, r.SetReadDeadline(time.Now().Add(5*time.Second)))
+				_, err = r.Read(make([]byte, 1))
+				require.ErrorIs(t, err, io.EOF, "the child outlives the program")
+				var exit *exec.ExitError
+				require.ErrorAs(t, cmd.Wait(), &exit)
+				require.Equal(t, s, exit.Sys().(syscall.WaitStatus).Signal())
+			})
+		}
 	}
 }
 

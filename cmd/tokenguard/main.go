@@ -11,6 +11,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	_ "time/tzdata" // quota periods name zones, and a container has none
 
@@ -22,11 +23,32 @@ func main() { os.Exit(run()) }
 func run() int { return tell(os.Stderr, root().ExecuteContext(context.Background())) }
 
 // untilSignal is for commands that have something to bring to an end: the first signal ends ctx, the second one the
-// program. All others are ended by the first, also where they wait for their input.
+// program, with the commands that it runs. All others are ended by the first, also where they wait for their input.
 func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
-	return ctx, stop
+	ctx, cancel := context.WithCancel(ctx)
+	signals, over := make(chan os.Signal, 2), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	go func() {
+		select {
+		case <-signals:
+			cancel()
+		case <-over:
+			return
+		}
+		select {
+		case s := <-signals:
+			dieOf(s)
+		case <-over:
+		}
+	}()
+	return ctx, sync.OnceFunc(func() {
+		signal.Stop(signals)
+		close(over)
+		cancel()
+	})
 }
 
 func root() *cobra.Command {
