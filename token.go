@@ -135,10 +135,10 @@ func (t Token) ends(began timeline.Instant, r timeline.Reading) ending {
 	b := t.read()
 	if b.lifetime != 0 {
 		// Whole seconds: two statements in a row are no time, also beside a user's clock that stands still.
-		age := max(r.Now.Sub(began), time.Since(b.made).Truncate(time.Second))
+		age := max(r.Least().Sub(began), time.Since(b.made).Truncate(time.Second))
 		left := max(b.lifetime, 0)
 		return ending{ // stated, however far away
-			min((r.Now-timeline.Instant(age)).Plus(left), timeline.Never-1) - timeline.Instant(r.Doubt),
+			min((r.Least() - timeline.Instant(age)).Plus(left), timeline.Never-1),
 			min((timeline.UnixNano(r.Wall) - timeline.Instant(age)).Plus(left), timeline.Never-1),
 		}
 	}
