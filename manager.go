@@ -285,7 +285,9 @@ func (g *Guard) remember(c *acquireCall, d decide.Decision, a *cachedAnswer) {
 		return // the token cache has it
 	case d.LastResort(), d.Tries:
 		return // it ends when something may be started
-	case d.Step != decide.StepDedup && d.Step != decide.StepManager && d.Step != decide.StepLimiter && d.Reason != decide.ReasonCached:
+	case d.Reason == decide.ReasonTooManyWaiters:
+		return // how many wait, the revision does not say
+	case d.Step != decide.StepDedup && d.Step != decide.StepManager && d.Step != decide.StepLimiter && d.Step != decide.StepRenewal && d.Reason != decide.ReasonCached:
 		return
 	}
 	text, ok := question(c.req, g.opt.classifier != nil)

@@ -213,6 +213,9 @@ func (in *Input) renewalTurns(f func(timeline.Instant), t timeline.Instant) {
 	if _, first := in.renewing(t); first != timeline.Never {
 		f(first)
 	}
+	if until := in.Doc.ReplacingUntil(t); until != 0 { // of another scope, too
+		f(until)
+	}
 }
 
 // Account is what can be done with the identity of a record.

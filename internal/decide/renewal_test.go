@@ -59,6 +59,12 @@ func TestRenewal(t *testing.T) {
 			i.account("a", 25*hour)
 			i.Policy.Renews, i.Doc.Renewals.Known, i.Doc.Renewals.Replaced = false, true, true
 		}, AnswerRefuse, ReasonRenewalElsewhere, timeline.Never},
+		"another scope's is being replaced": {func(i *Input) {
+			i.account("a", 25*hour)
+			i.Policy.Renews, i.Doc.Renewals.Known = false, true
+			i.attempt(second, running("another"))
+			i.Doc.Renewals.Replaced, i.Doc.Renewals.Replacing = true, i.Doc.Attempts[0].ID
+		}, AnswerRefuse, ReasonRenewalElsewhere, timeline.Never},
 		"banned": {func(i *Input) {
 			i.account("a", 25*hour).Identity.Banned = true
 			i.Policy.Renews, i.Doc.Renewals.Known = false, true
@@ -151,6 +157,14 @@ func TestRenewal(t *testing.T) {
 			}
 			if d.Reason != ReasonStoreUnavailable { // its words are the store's
 				assert.NotEmpty(t, i.Detail(d, timeline.Reading{Now: t0, Wall: time.Unix(0, int64(t0))}))
+			}
+			if d.Step == StepRenewal && d.Answer == AnswerRefuse { // it may be remembered
+				until := min(i.StableUntil(d, timeline.Reading{Now: t0}), in(40*day))
+				for n := range timeline.Instant(1000) {
+					at := t0 + (until-1-t0)*n/999
+					later := i.Decide(at)
+					assert.Equal(t, []any{d.Answer, d.Reason, d.Until}, []any{later.Answer, later.Reason, later.Until}, "%v later", time.Duration(at-t0))
+				}
 			}
 		})
 	}

@@ -54,8 +54,16 @@ func (d *Document) Replaced(t timeline.Instant) bool {
 	if !d.Renewals.Replaced || d.Renewals.Replacing == "" {
 		return d.Renewals.Replaced
 	}
+	return d.ReplacingUntil(t) != 0
+}
+
+// ReplacingUntil is when the attempt that replaces an identity is over at the latest; 0: none is in progress.
+func (d *Document) ReplacingUntil(t timeline.Instant) timeline.Instant {
 	i := slices.IndexFunc(d.Attempts, func(a Attempt) bool { return a.ID == d.Renewals.Replacing })
-	return i >= 0 && d.Attempts[i].InProgress(t)
+	if d.Renewals.Replacing == "" || i < 0 || !d.Attempts[i].InProgress(t) {
+		return 0
+	}
+	return d.Attempts[i].LeaseEnd(t)
 }
 
 // replace notes that another account has taken the place of those of the scope: when that one ends in its turn, they keep
