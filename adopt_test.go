@@ -230,3 +230,59 @@ func TestTokenOfAnotherAccountIsNoSuccessor(t *testing.T) {
 		assert.NotEqual(t, token.Identity(), got.Identity())
 	})
 }
+
+// A value that is given again with another further secret is handed out with that one, in every process and however it is
+// stored: no refresh token tells the two apart.
+func TestTheSameValueWithAnotherSecret(t *testing.T) {
+	for name, opts := range map[string][]tokenguard.Option{
+		"plain":     nil,
+		"encrypted": {tokenguard.WithEncryption([]byte("0123456789abcdef0123456789abcdef"))},
+		"not kept":  {tokenguard.WithoutTokenPersistence()},
+	} {
+		for _, refresh := range []string{"", "what renews the guest"} {
+			t.Run(fmt.Sprint(name, ", a refresh token: ", refresh != ""), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store, cookie := tokenguard.NewMemoryStore(), "the first"
+					issue := func() tokenguard.Token {
+						token := tokenguard.NewTokenIn("value of a guest", time.Hour).WithSecret("cookie", cookie)
+						if refresh != "" {
+							token = token.WithRefreshToken(refresh, time.Time{})
+						}
+						return token
+					}
+					process := func() *tokenguard.Guard {
+						g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) { return issue(), nil },
+							append([]tokenguard.Option{tokenguard.WithStore(store), tokenguard.WithName("guests"), tokenguard.WithRenewal(func(context.Context, tokenguard.Token) (tokenguard.Token, error) { return issue(), nil })}, opts...)...)
+						require.NoError(t, err)
+						return g
+					}
+					g, other := process(), process()
+					defer func() { assert.NoError(t, g.Close()); assert.NoError(t, other.Close()) }()
+					holders := []*tokenguard.Guard{g, other}
+					if name == "not kept" {
+						holders = holders[:1]
+					}
+					has := func(secret string) {
+						t.Helper()
+						for _, p := range holders {
+							got, err := p.Token(t.Context())
+							require.NoError(t, err)
+							assert.Equal(t, secret, got.Secret("cookie"))
+						}
+					}
+					has("the first")
+					if refresh != "" { // else a known value that is adopted changes nothing
+						time.Sleep(time.Minute)
+						cookie = "adopted"
+						require.NoError(t, g.Adopt(t.Context(), issue().WithPredecessor(tokenguard.TokenID("value of a guest"))))
+						time.Sleep(2 * time.Second)
+						has("adopted")
+					}
+					time.Sleep(time.Hour)
+					cookie = "acquired or renewed"
+					has("acquired or renewed")
+				})
+			})
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/tokenguard/tokenguard/internal/classify"
@@ -62,6 +63,11 @@ type Parts struct {
 }
 
 func (p *Parts) isZero() bool { return p.Plain == nil && p.Sealed == nil }
+
+// Same reports whether they are the same bytes.
+func (p *Parts) Same(other *Parts) bool {
+	return bytes.Equal(p.Plain, other.Plain) && bytes.Equal(p.Sealed, other.Sealed)
+}
 
 // IsZero leaves them out of JSON.
 func (p Parts) IsZero() bool { return p.isZero() }

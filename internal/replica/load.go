@@ -121,7 +121,7 @@ func lineageOf(snap Snapshot) ledger.Lineage {
 func (r *Replica) open(rev *Revision, at timeline.Reading) *Revision {
 	cur := r.Newest()
 	rev.At = at
-	if changed, from := rev.Doc.Freeze(); cur != nil && from == cur.Doc && keepsSecrets(cur, changed) {
+	if changed, from := rev.Doc.Freeze(); cur != nil && from == cur.Doc && r.keepsSecrets(cur, changed) {
 		rev.Secrets, rev.set, rev.Unreadable, rev.wallExpiry = cur.Secrets, cur.set, nil, cur.wallExpiry
 		for _, rec := range changed {
 			if rec.WallExpiry != 0 {
@@ -138,7 +138,7 @@ func (r *Replica) open(rev *Revision, at timeline.Reading) *Revision {
 		}
 		s, ok := (*secrets.Secret)(nil), false
 		if cur != nil {
-			s, ok = cur.Secrets[id], cur.Secrets[id] != nil && secrets.Fits(rec, cur.Secrets[id])
+			s, ok = cur.Secrets[id], r.keepsSecret(cur, rec)
 		}
 		if !ok {
 			s, ok = r.Keeper.Open(rec)
@@ -156,11 +156,17 @@ func (r *Replica) open(rev *Revision, at timeline.Reading) *Revision {
 }
 
 // keepsSecrets reports whether the values of cur are those of its tokens also after these changes.
-func keepsSecrets(cur *Revision, changed []*ledger.Token) bool {
+func (r *Replica) keepsSecrets(cur *Revision, changed []*ledger.Token) bool {
 	return len(cur.Unreadable) == 0 && !slices.ContainsFunc(changed, func(rec *ledger.Token) bool {
-		s := cur.Secrets[rec.ID]
-		return rec.HasSecret() != (s != nil) || s != nil && !secrets.Fits(rec, s)
+		return rec.HasSecret() != (cur.Secrets[rec.ID] != nil) || rec.HasSecret() && !r.keepsSecret(cur, rec)
 	})
+}
+
+// keepsSecret reports whether the secret that cur has for the record's value is still the one. A value may have been given
+// again with other further secrets.
+func (r *Replica) keepsSecret(cur *Revision, rec *ledger.Token) bool {
+	s, known := cur.Secrets[rec.ID], cur.Doc.Tokens[rec.ID]
+	return s != nil && secrets.Fits(rec, s) && (known == nil || known.Parts.Same(&rec.Parts) || rec.Identity != nil && rec.Identity.Ended != 0) && r.Keeper.Holds(rec, s)
 }
 
 // SameSecrets reports whether the revisions have the same values, of the same tokens.

@@ -124,7 +124,7 @@ type Keeper struct {
 	name       string
 	seals      []cipher.AEAD               // the first seals, all open
 	local      *lru.Cache[string, *Secret] // by ID: values that stay in this process; nil: none do
-	fresh      *lru.Cache[string, *Secret] // by ID: values that were sealed a moment ago, so that Open need not decrypt them
+	fresh      *lru.Cache[string, sealed]  // by ID: values that were sealed a moment ago, so that Open need not decrypt them
 	seen       *lru.Cache[string, *Secret] // by ID: values that Hide takes out of texts, beside those of the sources
 	windows    *windows                    // of the secrets that it has met
 	sources    []iter.Seq[*Secret]
@@ -142,7 +142,7 @@ const freshKept = 16
 // once if a stored value cannot be opened.
 func NewKeeper(name string, keys [][]byte, inProcess int, alarm func(string)) (*Keeper, error) {
 	k := &Keeper{name: name, alarm: alarm, windows: newWindows()}
-	k.fresh, _ = lru.New[string, *Secret](freshKept)
+	k.fresh, _ = lru.New[string, sealed](freshKept)
 	k.seen, _ = lru.New[string, *Secret](seenKept)
 	for _, key := range keys {
 		block, err := aes.NewCipher(key)
@@ -188,7 +188,7 @@ func (k *Keeper) Seal(r *ledger.Token, s *Secret) {
 			r.Parts = ledger.Parts{Plain: text}
 		}
 	}
-	k.fresh.Add(r.ID, s)
+	k.fresh.Add(r.ID, sealed{s, r.Parts})
 }
 
 // partsOf binds sealed parts to their refresh token: they move from one value's record to the next.
@@ -221,8 +221,8 @@ func (k *Keeper) open(r *ledger.Token) (*Secret, bool) {
 	if !r.HasSecret() {
 		return nil, false
 	}
-	if s, ok := k.fresh.Get(r.ID); ok && !r.Private && Fits(r, s) {
-		return s, true
+	if s, ok := k.fresh.Get(r.ID); ok && !r.Private && Fits(r, s.Secret) && s.parts.Same(&r.Parts) {
+		return s.Secret, true
 	}
 	if r.Private {
 		if k.local == nil {
@@ -255,6 +255,21 @@ func (k *Keeper) open(r *ledger.Token) (*Secret, bool) {
 		p.read(s)
 	}
 	return s, Fits(r, s)
+}
+
+// sealed is a secret, and what it was sealed as beside its value.
+type sealed struct {
+	*Secret
+	parts ledger.Parts
+}
+
+// Holds reports whether a secret is the newest of its record, as far as the store does not say that.
+func (k *Keeper) Holds(r *ledger.Token, s *Secret) bool {
+	if !r.Private || k.local == nil {
+		return true
+	}
+	newest, ok := k.local.Peek(r.ID)
+	return !ok || newest == s
 }
 
 // Fits reports whether a secret is the one that the record speaks of: its refresh token may have been replaced.
