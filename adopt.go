@@ -55,6 +55,22 @@ func (f *flights) succeeding(t Token) (whole Token, identity, from string) {
 	return b.token(), rec.Identity.ID, from
 }
 
+// bringsSecrets reports whether the token states further secrets that its value is not known with.
+func (f *flights) bringsSecrets(t Token) bool {
+	b := t.read()
+	rev := f.replica.Newest()
+	if rev == nil || rev.Secrets[b.secret.Key()] == nil {
+		return len(b.secret.Further) > 0
+	}
+	known := rev.Secrets[b.secret.Key()].Further
+	for name, value := range b.secret.Further {
+		if known[name] != value {
+			return true
+		}
+	}
+	return false
+}
+
 // adoptSuccessor stores a value that its caller renewed elsewhere. It reports whether it is one: the predecessor is a value
 // of an account that lives. Facts are refused neither for their number nor for a store that is away, which the error says:
 // they count in this process at once.
@@ -73,8 +89,8 @@ func (f *flights) adoptSuccessor(ctx context.Context, t Token, q *decide.Request
 		predecessor := t.read().predecessor
 		change := func(d *replica.Draft) bool {
 			fresh, before := *rec, predecessor
-			if known := d.Doc.Tokens[rec.ID]; known != nil && known.Acquired == rec.Acquired && known.Expiry == rec.Expiry {
-				return false // by this call
+			if known := d.Doc.Tokens[rec.ID]; known != nil && (known.Acquired == rec.Acquired && known.Expiry == rec.Expiry || !f.bringsSecrets(t) && known.Says(rec)) {
+				return false // by this call, or by one that said the same
 			}
 			if d.Doc.Tokens[before] == nil { // it waited, too, and gave way to this one
 				before = d.Doc.ValueOf(identity, q.Scope, d.At.Now)

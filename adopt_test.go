@@ -231,6 +231,48 @@ func TestTokenOfAnotherAccountIsNoSuccessor(t *testing.T) {
 	})
 }
 
+// A value that is adopted once more has not been renewed once more, however often it is said, and in whichever process.
+func TestTheSameSuccessorCountsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u, store := newAccounts(), &countedStore{Store: tokenguard.NewMemoryStore()}
+		g, other := u.open(t, store), u.open(t, store)
+		defer func() { assert.NoError(t, g.Close()); assert.NoError(t, other.Close()) }()
+		token, err := g.Token(t.Context())
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		succeeded := func() uint64 {
+			time.Sleep(2 * time.Second) // what is paced is stored, and the other process has seen it
+			require.Equal(t, g.Stats().Renewals.Succeeded, other.Stats().Renewals.Succeeded)
+			return g.Stats().Renewals.Succeeded
+		}
+		next := tokenguard.NewTokenIn("renewed elsewhere", time.Hour).WithPredecessor(token.ID())
+		require.NoError(t, g.Adopt(t.Context(), next))
+		require.NoError(t, g.Adopt(t.Context(), next), "at once")
+		require.NoError(t, other.Adopt(t.Context(), next))
+		time.Sleep(300 * time.Millisecond)
+		again := tokenguard.NewTokenIn("renewed elsewhere", time.Hour-300*time.Millisecond).WithPredecessor(token.ID())
+		require.NoError(t, g.Adopt(t.Context(), again))
+		assert.EqualValues(t, 1, succeeded())
+		commits := store.commits.Load()
+		require.NoError(t, g.Adopt(t.Context(), next), "seconds later")
+		assert.EqualValues(t, 1, succeeded())
+		assert.Equal(t, commits, store.commits.Load(), "nor is it stored again")
+
+		require.NoError(t, g.Adopt(t.Context(), next.WithSecret("device", "a further secret")))
+		assert.EqualValues(t, 2, succeeded(), "what is new is taken")
+		got, err := g.Token(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "a further secret", got.Secret("device"))
+		time.Sleep(10 * time.Minute)
+		require.NoError(t, g.Adopt(t.Context(), tokenguard.NewTokenIn("renewed elsewhere", time.Hour).WithPredecessor(token.ID())))
+		assert.EqualValues(t, 3, succeeded(), "a session that slides")
+		got, err = g.Token(t.Context())
+		require.NoError(t, err)
+		assert.Greater(t, time.Until(got.Expiry()), 59*time.Minute)
+		assert.Equal(t, 1, u.signups)
+	})
+}
+
 // A value that is given again with another further secret is handed out with that one, in every process and however it is
 // stored: no refresh token tells the two apart.
 func TestTheSameValueWithAnotherSecret(t *testing.T) {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"slices"
+	"time"
 
 	"github.com/tokenguard/tokenguard/internal/classify"
 	"github.com/tokenguard/tokenguard/internal/timeline"
@@ -310,6 +311,17 @@ func (d *Document) ValueOf(identity, scope string, now timeline.Instant) string 
 		}
 	}
 	return ""
+}
+
+// Says reports whether a value of an account says what the next would say again: that it has been taken in twice does not
+// count as two renewals. Its end may differ by what the two calls were apart.
+func (r *Token) Says(next *Token) bool {
+	apart := max(next.Expiry, r.Expiry).Sub(min(next.Expiry, r.Expiry))
+	if !r.HasValue() || r.ID != next.ID || apart >= time.Second || r.Identity == nil {
+		return false
+	}
+	stated := next.Identity
+	return stated == nil || (stated.Hash == "" || stated.Hash == r.Identity.Hash) && (stated.Expiry == 0 || stated.Expiry == r.Identity.Expiry) && (stated.Account == "" || stated.Account == r.Identity.Account)
 }
 
 // AdoptSuccessor stores a value that its caller renewed elsewhere, if it is one: the predecessor is a value of a living
