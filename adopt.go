@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/secrets"
 	"github.com/tokenguard/tokenguard/internal/timeline"
@@ -96,6 +97,14 @@ func (f *flights) adoptSuccessor(ctx context.Context, t Token, q *decide.Request
 				before = d.Doc.ValueOf(identity, q.Scope, d.At.Now)
 			}
 			adopted, behind := d.Doc.AdoptSuccessor(f.policy, &fresh, before, from, d.At.Now)
+			if behind && later.Load() && len(t.read().secret.Further) == 0 { // nobody comes again: the value alone is new
+				fresh = *rec
+				fresh.Parts = ledger.Parts{}
+				if fresh.Identity != nil {
+					fresh.Identity = &ledger.Identity{Account: fresh.Identity.Account}
+				}
+				adopted, behind = d.Doc.AdoptSuccessor(f.policy, &fresh, before, "", d.At.Now)
+			}
 			stale.Store(behind)
 			switch {
 			case adopted, behind:

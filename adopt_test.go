@@ -273,6 +273,36 @@ func TestTheSameSuccessorCountsOnce(t *testing.T) {
 	})
 }
 
+// A value that waits for its commit while another process brings the account's next refresh token keeps its place: it is
+// taken in with that one.
+func TestASuccessorThatWaitsIsNotLostToANewRefreshToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u, store := newAccounts(), &countedStore{Store: tokenguard.NewMemoryStore()}
+		g, other := u.open(t, store), u.open(t, store)
+		defer func() { assert.NoError(t, g.Close()); assert.NoError(t, other.Close()) }()
+		token, err := g.Token(t.Context())
+		require.NoError(t, err)
+		_, err = other.Token(t.Context())
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		token = adopting(t, g, token, 0, 2) // the second waits
+		require.NoError(t, other.Adopt(t.Context(), tokenguard.NewTokenIn("rotated elsewhere", time.Hour).WithRefreshToken("refresh token of elsewhere", time.Time{}).WithPredecessor(tokenguard.TokenID("renewed elsewhere 0"))))
+		u.live["refresh token of elsewhere"] = "account 1"
+		time.Sleep(3 * time.Second)
+		for _, p := range []*tokenguard.Guard{g, other} {
+			got, err := p.Token(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, token.Value(), got.Value())
+			assert.Equal(t, token.Identity(), got.Identity())
+		}
+		time.Sleep(time.Hour)
+		_, err = g.Token(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, 1, u.shown["refresh token of elsewhere"], "which renews it")
+		assert.Equal(t, 1, u.signups)
+	})
+}
+
 // A value that is given again with another further secret is handed out with that one, in every process and however it is
 // stored: no refresh token tells the two apart.
 func TestTheSameValueWithAnotherSecret(t *testing.T) {
