@@ -185,15 +185,24 @@ func (in *Input) refusedLate(r *ledger.Token) bool {
 	return at >= in.Policy.FreshUntil(r)
 }
 
-// heardBefore reports whether the operation has said something of another token of the scope, a while ago, that the
-// others have not gone on with. Who only reports failures shows by that that it is no name made up for the purpose; who
-// refuses what works for others has only shown that the next token would meet the same.
+// heardBefore reports whether the operation has said something of another token of the scope, a while ago, and of none that
+// the others have then gone on with. Who only reports failures shows by that that it is no name made up for the purpose; who
+// refuses what works for others has only shown that the next token would meet the same, also where it has refused a dead one
+// besides. A success of its own shows more.
 func (in *Input) heardBefore(of *ledger.Token, t timeline.Instant) bool {
+	heard, contradicted := false, false
 	for _, r := range in.Doc.ByScope[in.Request.Scope] {
 		e := r.By(in.Request.Operation)
-		if first := e.First(); r != of && first != 0 && t >= first.Plus(acquainted) && (e.Success != 0 || !r.Contradicted(e)) {
+		first := e.First()
+		switch {
+		case r == of || first == 0:
+		case e.Success != 0 && t >= first.Plus(acquainted):
 			return true
+		case e.Success == 0 && r.Contradicted(e):
+			contradicted = true
+		default:
+			heard = heard || t >= first.Plus(acquainted)
 		}
 	}
-	return false
+	return heard && !contradicted
 }

@@ -137,7 +137,7 @@ var decideFaults = []fault{
 	{decideDir + "sharing.go", "if (unproven || succeeded || worked && in.heardBefore(refused, t)) && in.spare(t) {", "if in.spare(t) {", "what is spare is for operations that a token worked for"},
 	{decideDir + "sharing.go", "if (unproven || succeeded || worked && in.heardBefore(refused, t)) && in.spare(t) {", "if false {", "a start comes out of what is spare"},
 	{decideDir + "sharing.go", "worked && in.heardBefore(refused, t)", "worked", "but not for a name that nobody has heard before"},
-	{decideDir + "sharing.go", "e.Success != 0 || !r.Contradicted(e)", "true", "nor for one that has only refused what works for others"},
+	{decideDir + "sharing.go", "contradicted = true", "_ = e", "nor for one that has refused what works for others"},
 	{decideDir + "sharing.go", "add(r.Evidence[i].First().Plus(acquainted))", "", "RetryAt knows when a name is known"},
 	{decideDir + "belief.go", "inUseFor       = time.Hour", "inUseFor       = 2 * time.Hour", "a scope is in use for an hour after its token"},
 	{decideDir + "sharing.go", "if a.End <= t-timeline.Instant(ledger.Day) {", "if false {", "a contested start counts for a day"},
