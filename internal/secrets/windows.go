@@ -209,10 +209,13 @@ func (r *reading) plain(text string) {
 
 // folded is what is left of a value.
 func folded(value string) []byte {
-	var whole, f reading
-	whole.plain(value)
-	f.fold(&whole)
-	return f.text
+	text := make([]byte, 0, len(value))
+	for i := range len(value) {
+		if c := folding[value[i]]; c != 0 {
+			text = append(text, c)
+		}
+	}
+	return text
 }
 
 // unescape reads of without the escapes of one layer, and reports whether there are any.
