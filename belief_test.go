@@ -355,7 +355,7 @@ func anyWorld(seed uint64) *beliefWorld {
 
 // In worlds that nobody chose, attackers take little from the others, and the limits hold.
 func TestAnyBeliefWorld(t *testing.T) {
-	worlds, lasts, long := uint64(6), 4*time.Hour, os.Getenv("TOKENGUARD_LONG") != ""
+	worlds, lasts, long := uint64(3), 4*time.Hour, os.Getenv("TOKENGUARD_LONG") != ""
 	if long {
 		worlds, lasts = 20, day
 	}

@@ -217,7 +217,7 @@ func TestWaitComesBackWhenATokenHasSpread(t *testing.T) {
 func TestAHostileCaller(t *testing.T) {
 	for _, f := range []tokenguard.Failure{tokenDead, usedUp, {StatusCode: 429, Message: "slow down", Header: map[string][]string{"Retry-After": {"21600"}}}} {
 		inWorld(t, time.Hour, func(w *tokenWorld) {
-			for range 24 * 60 {
+			for range amount(12, 24) * 60 {
 				w.call("honest")
 				if grant, err := w.Acquire(w.t.Context(), tokenguard.Request{Caller: "hostile"}); err == nil {
 					_ = w.Report(w.t.Context(), tokenguard.Outcome{TokenID: grant.Token.ID(), Caller: "hostile", Failure: f})

@@ -2,6 +2,9 @@ package tokenguard
 
 import "time"
 
+// Amount is amount.
+var Amount = amount
+
 // OpenStateFile opens the store behind WithStateFile, for the conformance suite.
 func OpenStateFile(path string) (Store, error) {
 	o, err := newOptions([]Option{WithStateFile(path)})

@@ -13,6 +13,8 @@ import (
 	"github.com/tokenguard/tokenguard"
 )
 
+var amount = tokenguard.Amount
+
 // The acceptance tests see what a user sees: the exported names and a clock that only tells the time. They are
 // ordered as the promises are: steps, limits, names, state.
 

@@ -21,7 +21,7 @@ func TestAccountsBeyondTheBoundOfAState(t *testing.T) {
 		"file":   {tokenguard.WithStateFile(t.TempDir() + "/state"), tokenguard.WithName("guests")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			const accounts, more = 100, 20
+			const accounts, more = 40, 12
 			clock := &handClock{now: oddStart}
 			starts, renewals := map[string]int{}, 0
 			dropped := map[string]tokenguard.Event{} // by identity
@@ -29,8 +29,8 @@ func TestAccountsBeyondTheBoundOfAState(t *testing.T) {
 				return fmt.Sprintf("%s %d ", kind, n) + strings.Repeat("x", size)
 			}
 			issue := func(n int) tokenguard.Token {
-				return tokenguard.NewTokenIn(part("value", n, 20<<10), time.Hour).WithScope(fmt.Sprint("key ", n)).
-					WithRefreshToken(part("refresh", n, 10<<10), time.Time{}).WithAccount(fmt.Sprint("account ", n))
+				return tokenguard.NewTokenIn(part("value", n, 36<<10), time.Hour).WithScope(fmt.Sprint("key ", n)).
+					WithRefreshToken(part("refresh", n, 24<<10), time.Time{}).WithAccount(fmt.Sprint("account ", n))
 			}
 			process := func() *tokenguard.Guard {
 				g, err := tokenguard.New(func(_ context.Context, req tokenguard.Request) (tokenguard.Token, error) {
@@ -39,7 +39,7 @@ func TestAccountsBeyondTheBoundOfAState(t *testing.T) {
 				}, append([]tokenguard.Option{tokenguard.WithClock(clock),
 					tokenguard.WithRenewal(func(_ context.Context, old tokenguard.Token) (tokenguard.Token, error) {
 						renewals++
-						return tokenguard.NewTokenIn(part("renewed", renewals, 20<<10), time.Hour), nil
+						return tokenguard.NewTokenIn(part("renewed", renewals, 36<<10), time.Hour), nil
 					}),
 					tokenguard.WithRenewalLimits(tokenguard.RenewalLimits{MaxPerHour: 10000}),
 					tokenguard.WithRateLimits(tokenguard.RateLimits{MaxRequestsPerHour: 500, MaxRequestsPerDay: 500, MinInterval: time.Second}),

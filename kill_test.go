@@ -107,10 +107,7 @@ func TestKilledProcesses(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
-	kills := 20
-	if os.Getenv("TOKENGUARD_LONG") != "" {
-		kills = 340
-	}
+	kills := int(amount(10, 340))
 	dir := t.TempDir()
 	procs := make([]*exec.Cmd, 4)
 	for i := range procs {

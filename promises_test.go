@@ -314,7 +314,7 @@ func TestI8(t *testing.T) {
 // I9: to see it fail, make MaxScopes or maxTombstones large, or keep reports of tokens that are unknown. See bounds_test.go.
 func TestI9(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		for i := range 2000 {
+		for i := range amount(600, 2000) { // beyond maxTombstones
 			f := quota
 			f.Message += fmt.Sprint(" number ", i, strings.Repeat("x", 2000))
 			_, _ = r.Acquire(t.Context(), Request{Caller: fmt.Sprint("caller", i), Failing: fmt.Sprint("stranger", i), Failure: f, Scope: fmt.Sprint("s", i)})

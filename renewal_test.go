@@ -113,10 +113,7 @@ func (u *accounts) open(t *testing.T, store tokenguard.Store, opts ...tokenguard
 
 // I11. A fortnight of calls in two processes that are restarted every ten minutes, with strict rotation: one sign-up.
 func TestI11(t *testing.T) {
-	days := 14
-	if testing.Short() {
-		days = 2
-	}
+	days := int(amount(2, 14))
 	synctest.Test(t, func(t *testing.T) {
 		u, store := newAccounts(), tokenguard.NewMemoryStore()
 		processes := []*tokenguard.Guard{u.open(t, store), u.open(t, store)}

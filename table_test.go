@@ -223,7 +223,7 @@ func TestRetryAtIsExact(t *testing.T) {
 	pick := func(from, to float64) timeline.Instant { return at(from + float64(rnd.IntN(int((to-from)*4)))/4) }
 	chance := func(p float64) bool { return rnd.Float64() < p }
 	refused := map[decide.Reason]int{}
-	for range 60_000 {
+	for range amount(15_000, 120_000) {
 		s := scene{class: []Class{ClassNone, ClassQuotaExhausted, ClassAuthInvalid, ClassTransient, ClassRateLimited, ClassForbidden}[rnd.IntN(6)], failing: chance(0.7)}
 		if chance(0.7) {
 			s.token = aged(0, func(r *ledger.Token) {
@@ -303,7 +303,7 @@ func TestRetryAtIsExact(t *testing.T) {
 	}
 	for _, r := range []decide.Reason{decide.ReasonDuplicate, decide.ReasonUpstreamRateLimited, decide.ReasonForbidden, decide.ReasonPersonalUsable, decide.ReasonNotQuotaFailure, decide.ReasonTokenTooNew,
 		decide.ReasonRecentAcquisition, decide.ReasonResetsSoon, decide.ReasonHourLimit, decide.ReasonMinInterval, decide.ReasonBackoff, decide.ReasonRetryAfter} {
-		assert.Greater(t, refused[r], 20, "%s was hardly met", r)
+		assert.Greater(t, refused[r], 5, "%s was hardly met", r)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
-func init() { CheckForms = true }
+func init() { CheckForms = func() bool { return true } }
 
 // plainly is the document as encoding/json writes it.
 func plainly(t *testing.T, d *Document) string {

@@ -49,7 +49,7 @@ func (d *Document) putTokens(out, rest []byte) (_, after []byte, err error) {
 			return nil, nil, err
 		}
 	}
-	if t == nil || CheckForms {
+	if t == nil || CheckForms != nil && CheckForms() {
 		known := t
 		if out, t, err = d.eachToken(out[:from:from]); err != nil {
 			return nil, nil, err

@@ -20,7 +20,7 @@ import (
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
-func init() { ledger.CheckForms = true }
+func init() { ledger.CheckForms = func() bool { return true } }
 
 // fakeStore is a store in memory that can be slow, fail, and lose what it has.
 type fakeStore struct {
