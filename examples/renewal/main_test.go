@@ -36,25 +36,38 @@ func documented(s *story, f figures) string {
 	return fmt.Sprintf("| %s | %d | %s | %s | %d | %d | %d |\n", rows[s.name], s.days, number(f.calls), without, f.signUps, f.renewals, f.twice)
 }
 
+// In an ordinary run each story is told in two days, and what happens on day 3 happens on day 1; under TOKENGUARD_LONG as
+// the program and docs/renewal.md tell it.
 func TestStories(t *testing.T) {
 	page, err := os.ReadFile("../../docs/renewal.md")
 	require.NoError(t, err)
 	assert.Len(t, rows, len(stories))
-	for i := range stories {
-		s := &stories[i]
+	long := os.Getenv("TOKENGUARD_LONG") != ""
+	for _, s := range stories {
+		if !long {
+			s.days = 2
+			if s.at > 0 {
+				s.at -= 2 * day
+			}
+			if s.ends > 0 {
+				s.ends -= 2 * day
+			}
+		}
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			f, err := s.run()
 			require.NoError(t, err)
 			t.Logf("%+v", f)
-			assert.Contains(t, string(page), documented(s, f))
+			if long {
+				assert.Contains(t, string(page), documented(&s, f))
+			}
 			assert.Zero(t, f.ended, "tokens handed out past their end")
 			assert.Zero(t, f.twice, "refresh tokens presented twice")
 			switch s.name {
 			case "all is well", "one process without WithRenewal":
 				assert.Equal(t, 1, f.signUps)
 				assert.Zero(t, f.without)
-				assert.LessOrEqual(t, f.renewals, 375)
+				assert.LessOrEqual(t, f.renewals, 375*s.days/14)
 			case "deleted on day 3":
 				assert.Equal(t, 2, f.signUps)
 				assert.Zero(t, f.without)
