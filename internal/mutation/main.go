@@ -1,6 +1,6 @@
 // Command mutation plants one fault after another in the rules, each of them the breach of one rule or bound, and runs
 // the tests that stand beside the rule. A fault that no test notices is a rule that nobody holds: it is named, and the
-// command fails. The working tree is not touched: each fault is an overlay.
+// command fails. The working tree is not touched: faults are overlays.
 //
 //	go run ./internal/mutation [-j 2] [-run REGEXP]
 package main
@@ -39,6 +39,10 @@ func (f *fault) apply(source string) (string, error) {
 		return "", fmt.Errorf("%s: %q stays as it is (%s)", f.file, f.old, f.rule)
 	}
 	return strings.Replace(source, f.old, f.new, 1), nil
+}
+
+func (f *fault) survived() string {
+	return fmt.Sprintf("SURVIVED %s: %s\n\t- %s\n\t+ %s", f.file, f.rule, f.old, f.new)
 }
 
 // timeout is far beyond what the tests of a package take: a fault may make a rule loop.
@@ -107,7 +111,7 @@ func try(ctx context.Context, f *fault) (problem string, err error) {
 	case err != nil:
 		return "", err
 	case !failed:
-		return fmt.Sprintf("SURVIVED %s: %s\n\t- %s\n\t+ %s", f.file, f.rule, f.old, f.new), nil
+		return f.survived(), nil
 	}
 	return "", nil
 }
@@ -119,18 +123,38 @@ func run(ctx context.Context, list []fault, parallel int) error {
 		dirs = append(dirs, filepath.Dir(list[i].file))
 	}
 	slices.Sort(dirs)
-	for _, dir := range slices.Compact(dirs) { // else every fault would look caught
-		failed, output, err := caught(ctx, dir, "")
+	packages := map[string]*together{}
+	for _, dir := range slices.Compact(dirs) {
+		into, err := os.MkdirTemp("", "mutation")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(into)
+		t, err := build(ctx, list, dir, into)
+		if err != nil {
+			return err
+		}
+		failed, output, err := t.caught(ctx, 0) // else every fault would look caught
 		if err != nil || failed {
 			return fmt.Errorf("the tests of %s fail without a fault: %w\n%s", dir, cmp.Or(err, errors.New("see below")), output)
 		}
+		packages[dir] = t
 	}
 	problems := make([]string, len(list))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for i := range list {
 		group.Go(func() (err error) {
-			problems[i], err = try(ctx, &list[i])
+			f := &list[i]
+			t := packages[filepath.Dir(f.file)]
+			if !t.woven[i+1] {
+				problems[i], err = try(ctx, f)
+				return err
+			}
+			failed, _, err := t.caught(ctx, i+1)
+			if err == nil && !failed {
+				problems[i] = f.survived()
+			}
 			return err
 		})
 	}
