@@ -76,6 +76,9 @@ var oldWords = []struct {
 	{regexp.MustCompile(`(?i)\bas ever\b`), "as usual"},
 	{regexp.MustCompile(`(?i)\bof its own account\b`), "by itself"},
 	{regexp.MustCompile(`(?i)\bcannot be meant\b`), "invalid"},
+	{regexp.MustCompile(`(?i)\basks the store\b`), "reads the store"},
+	{regexp.MustCompile(`(?i)\btakes in what\b`), "applies, stores"},
+	{regexp.MustCompile(`(?i)\b(brings|brought) a token\b`), "returns, succeeded"},
 
 	{regexp.MustCompile(`(?i)\b(which|every) gate\b`), "limit: the gate is step 3"},
 	{regexp.MustCompile(`(?i)\bstands on (standard|the page|their)`), "is on"},
@@ -168,7 +171,7 @@ func TestOldWordsAreGone(t *testing.T) {
 // Each pattern finds the word that it is for.
 func TestOldWordsAreFound(t *testing.T) {
 	text := "The shelf took a glance at what had flown: a ruling, a diary and a tally. Suppose that nothing of the user's heeds " +
-		"it, whoever came the long way, as ever, of its own account. It cannot be meant: every gate stands on the page.\n" +
+		"it, whoever came the long way, as ever, of its own account. It asks the store, takes in what brings a token, and cannot be meant: every gate stands on the page.\n" +
 		"The token is of noon and is not replaced before one; it is like none of the last starts. The failure names no token, so it marks none, and " +
 		"the window counts as full until then.\nWait is as Acquire. The default is nowhere. When this very rule ends, Who writes a store names who asks; " +
 		"changes wait for a commit that works, which lasts at one in ten.\nOwn record: it is wrong towards spent; mend the store, next row but one. " +

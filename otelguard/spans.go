@@ -79,7 +79,7 @@ func (s *Spans) Renewal(renew tokenguard.RenewalFunc) tokenguard.RenewalFunc {
 	}
 }
 
-// fetched runs what brings a token, in a span.
+// fetched runs what returns a token, in a span.
 func (s *Spans) fetched(ctx context.Context, name string, fetch func(context.Context) (tokenguard.Token, error), about ...attribute.KeyValue) (tok tokenguard.Token, err error) {
 	ctx, span := s.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(append(about, s.guard)...))
 	returned := false

@@ -71,7 +71,7 @@ const (
 	priorUses = 4
 )
 
-// learn takes in what a batch added to a token's cost.
+// learn applies what a batch added to a token's cost.
 func (p *price) learn(before, after Cost) {
 	over := float64(after.Over - before.Over)
 	if over <= 0 {

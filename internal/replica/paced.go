@@ -28,7 +28,7 @@ func (r *Replica) CommitPaced(caller context.Context, c Change, about About) (ti
 		}
 	}
 	at, err := r.Commit(caller, c)
-	if err != nil { // the next one asks the store, too, and hears that it is away
+	if err != nil { // the next one reads the store, too, and finds that it is away
 		r.mu.Lock()
 		delete(r.paced, paceOf(about))
 		r.mu.Unlock()
