@@ -276,7 +276,7 @@ func TestEntriesAreMadeWhenAskedFor(t *testing.T) {
 	})
 }
 
-// After a restart each scope brings a token that the former process acquired. Its first call makes a hit of it, and nothing of
+// After a restart each scope has a token that the former process acquired. Its first call makes a hit of it, and nothing of
 // the others is made anew, unless they share it.
 func TestAFirstUseOfAnotherProcesssTokenLeavesTheOthersAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

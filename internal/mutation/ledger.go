@@ -188,7 +188,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "renewals.go", "changed = d.pauseRenewals(l.Pause)", "changed = false", "renewal: a Retry-After counts whatever has become of the account"},
 	{ledgerDir + "renewals.go", "if f.Class == classify.Forbidden {", "if f.Class == classify.Forbidden && false {", "renewal: no other account answers a ban"},
 	{ledgerDir + "renewals.go", "if stated.Hash != i.Hash || stated.Expiry != 0 {", "if true {", "renewal: what a renewal leaves out stays as it was"},
-	{ledgerDir + "renewals.go", "return i >= 0 && d.Attempts[i].InProgress(t)", "return i >= 0 || t > 0", "renewal: an attempt that never ended replaced no account"},
+	{ledgerDir + "renewals.go", "i < 0 || !d.Attempts[i].InProgress(t)", "i < 0 || t < 0", "renewal: an attempt that never ended replaced no account"},
 	{ledgerDir + "attempts.go", "d.Renewals.Replaced && l.Token != nil, \"\"", "true, \"\"", "renewal: an attempt that failed replaced no account"},
 	{ledgerDir + "attempts.go", "d.replace(l.Attempt.Scope)", "", "renewal: an account that another took the place of is known as such"},
 	{ledgerDir + "renewals.go", "i.Banned = true\n", "", "renewal: a ban is remembered"},
