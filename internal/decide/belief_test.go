@@ -315,7 +315,9 @@ func TestSharing(t *testing.T) {
 	older := i.Doc.Tokens["older"]
 	older.Evidence = append(older.Evidence, worked("another", in(-minute)))
 	assert.Equal(t, ReasonNotShared, i.sharing(t0).Reason, "but others went on with that one")
-	dead := i.token("dead", 3*hour, refused("op", in(-10*minute), 1))
+	dead := i.token("dead", 4*hour, refused("op", in(-10*minute), 1))
+	dead.Seq = 0
+	i.Doc.Index()
 	assert.Equal(t, ReasonNotShared, i.sharing(t0).Reason, "also where it has refused one that works for nobody")
 	dead.Evidence = nil
 	older.By("op").Success = in(-11 * minute)
