@@ -99,16 +99,15 @@ func suspends(t *testing.T, kind string, away, fresh bool, step time.Duration) {
 	case "store with a clock":
 		opts = []Option{WithStore(remoteStore{NewMemoryStore(), l.now, cut}), WithName("n")}
 	}
-	asked := 0
+	var asked, own atomic.Int64 // a call that was left may still be running
 	fetch := func(context.Context, Request) (Token, error) {
-		if asked++; asked > 1 {
+		if asked.Add(1) > 1 {
 			return Token{}, errors.New("503")
 		}
 		return NewTokenIn("of an hour", time.Hour), nil
 	}
-	own := 0
 	opts = append(opts, WithPersonalToken(func(context.Context) (Token, error) {
-		if own++; own > 1 {
+		if own.Add(1) > 1 {
 			return Token{}, errors.New("not signed in")
 		}
 		return NewTokenIn("personal", 10*time.Minute), nil
