@@ -80,8 +80,9 @@ func (w *simWorld) boot() (name string, ticks func() int64) {
 	case f == nil:
 		return "this boot", w.ticks
 	default:
-		from, suspended := f.booted, int64(0)
+		from := f.booted
 		return fmt.Sprint("boot ", f.boots), func() int64 {
+			suspended := int64(0)
 			if f.noSuspend {
 				suspended = f.suspended.Load()
 			}
