@@ -258,7 +258,7 @@ func (g *Guard) deliver(ctx context.Context, c *acquireCall, res result, leader 
 		// A token that is in its last stretch is better than none.
 		c.rev = g.replica.Newest()
 		if c.in = g.inputs.on(c.q, c.rev, c.at.Now); c.rev != nil {
-			if t := c.in.Pick(c.at.Now); t != nil && !t.By(c.q.Operation).Due(c.at.Now) {
+			if t := c.in.Pick(c.at.Now); t != nil && !t.By(c.q.Operation).Due(c.at.Now) && !g.replica.TokenEnded(t, c.at) {
 				c.joined = false
 				grant, err := g.serve(c, c.in.ServedBy(t))
 				if failed != nil {
@@ -278,7 +278,7 @@ func (g *Guard) deliver(ctx context.Context, c *acquireCall, res result, leader 
 		return Grant{}, res.err, true
 	case leader && !res.token.isZero():
 		in := g.inputs.newest(c.q, c.at.Now)
-		if rec := in.Doc.Tokens[res.token.ID()]; rec == nil || !in.Usable(rec, c.at.Now) || rec.By(c.q.Operation).Due(c.at.Now) {
+		if rec := in.Doc.Tokens[res.token.ID()]; rec == nil || !in.Usable(rec, c.at.Now) || g.replica.TokenEnded(rec, c.at) || rec.By(c.q.Operation).Due(c.at.Now) {
 			return Grant{}, nil, false // this process was stopped until the token had ended; or it needs the turn to try its account
 		}
 		if res.renewal {

@@ -77,7 +77,7 @@ func (f *flights) bringsSecrets(t Token) bool {
 // they count in this process at once.
 func (f *flights) adoptSuccessor(ctx context.Context, t Token, q *decide.Request, id string, at timeline.Reading, away error) (received Token, _ timeline.Reading, succeeds bool, err error) {
 	var stale, foreign, later atomic.Bool // a newer refresh token is known: take that; it is no successor; the call is over
-	taken := at
+	taken, brings := at, f.bringsSecrets(t) // before it is known by this call
 	for range maxRounds {
 		whole, identity, from := f.succeeding(t)
 		if identity == "" {
@@ -90,7 +90,7 @@ func (f *flights) adoptSuccessor(ctx context.Context, t Token, q *decide.Request
 		predecessor := t.read().predecessor
 		change := func(d *replica.Draft) bool {
 			fresh, before := *rec, predecessor
-			if known := d.Doc.Tokens[rec.ID]; known != nil && (known.Acquired == rec.Acquired && known.Expiry == rec.Expiry || !f.bringsSecrets(t) && known.Says(rec)) {
+			if known := d.Doc.Tokens[rec.ID]; known != nil && (known.Acquired == rec.Acquired && known.Expiry == rec.Expiry || !brings && known.Says(rec)) {
 				return false // by this call, or by one that said the same
 			}
 			if d.Doc.Tokens[before] == nil { // it waited, too, and gave way to this one

@@ -189,6 +189,34 @@ func TestNoTokenOutlivesTheCallForIt(t *testing.T) {
 	}
 }
 
+// The host pauses the machine in the middle of an acquisition, and its boot clock with it. The wall clock alone tells then
+// that the token has ended which would serve in place of the one that was not to be had.
+func TestNoTokenOutlivesAPauseOfTheHost(t *testing.T) {
+	for name, second := range map[string]func(*laptop) (Token, error){
+		"the acquisition fails": func(*laptop) (Token, error) { return Token{}, errors.New("connection reset") },
+		"its token has ended":   func(l *laptop) (Token, error) { return NewToken("another", l.wall().Add(-time.Minute)), nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, asked := &laptop{begin: time.Now()}, 0
+				g := l.open(t, func(context.Context, Request) (Token, error) {
+					if asked++; asked > 1 {
+						l.step.Add(int64(time.Hour))
+						return second(l)
+					}
+					return NewToken("of 10 minutes", l.wall().Add(10*time.Minute)), nil
+				})
+				_, err := g.Acquire(t.Context(), Request{})
+				require.NoError(t, err)
+				time.Sleep(10*time.Minute - 5*time.Second)
+				grant, err := g.Acquire(t.Context(), Request{})
+				require.Equal(t, 2, asked)
+				assert.Error(t, err, "%v", grant.Token)
+			})
+		})
+	}
+}
+
 // A suspend in the middle of an acquisition: its context ends soon after the resume, as its lease has, also by the clock of
 // a store.
 func TestSuspendEndsTheRequest(t *testing.T) {
