@@ -90,8 +90,8 @@ func (f *flights) adoptSuccessor(ctx context.Context, t Token, q *decide.Request
 		predecessor := t.read().predecessor
 		change := func(d *replica.Draft) bool {
 			fresh, before := *rec, predecessor
-			if known := d.Doc.Tokens[rec.ID]; known != nil && (known.Acquired == rec.Acquired && known.Expiry == rec.Expiry || !brings && known.Says(rec)) {
-				return false // by this call, or by one that said the same
+			if known := d.Doc.Tokens[rec.ID]; known != nil && (!brings && known.Says(rec) || known.Acquired == rec.Acquired && known.Expiry == rec.Expiry && (!brings || known.Parts.Same(&rec.Parts))) {
+				return false // by one that said the same, or by this call
 			}
 			if d.Doc.Tokens[before] == nil { // it waited, too, and gave way to this one
 				before = d.Doc.ValueOf(identity, q.Scope, d.At.Now)

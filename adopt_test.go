@@ -273,6 +273,31 @@ func TestTheSameSuccessorCountsOnce(t *testing.T) {
 	})
 }
 
+// A further secret that waits for its commit is stored, also if another process commits in between.
+func TestASecretThatWaitsIsNotLostToAnotherCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u, store := newAccounts(), &countedStore{Store: tokenguard.NewMemoryStore()}
+		g, other := u.open(t, store), u.open(t, store)
+		defer func() { assert.NoError(t, g.Close()); assert.NoError(t, other.Close()) }()
+		token, err := g.Token(t.Context())
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		next := tokenguard.NewTokenIn("renewed elsewhere", time.Hour).WithPredecessor(token.ID())
+		require.NoError(t, g.Adopt(t.Context(), next))
+		commits := store.commits.Load()
+		require.NoError(t, g.Adopt(t.Context(), next.WithSecret("device", "a further secret")))
+		require.Equal(t, commits, store.commits.Load(), "it waits")
+		require.NoError(t, other.Report(t.Context(), tokenguard.Outcome{TokenID: next.ID(), Failure: tooFast}))
+		require.Greater(t, store.commits.Load(), commits)
+		time.Sleep(2 * time.Second)
+		for _, p := range []*tokenguard.Guard{g, other} {
+			got, err := p.Token(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, "a further secret", got.Secret("device"))
+		}
+	})
+}
+
 // A value that waits for its commit while another process brings the account's next refresh token keeps its place: it is
 // taken in with that one.
 func TestASuccessorThatWaitsIsNotLostToANewRefreshToken(t *testing.T) {
