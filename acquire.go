@@ -37,7 +37,7 @@ type acquireCall struct {
 // time it is read would keep it for ever.
 const maxRounds = 64
 
-var errUnsettled = fmt.Errorf("the document changed in each of %d rounds", maxRounds)
+var errUnsettled = fmt.Errorf("no answer held in any of %d rounds: the document went on changing, or tokens ended", maxRounds)
 
 // acquire walks the call through the steps until one answers.
 func (g *Guard) acquire(ctx context.Context, c *acquireCall) (Grant, error) {

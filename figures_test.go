@@ -41,7 +41,7 @@ func figures() []figure {
 	even := 24 * time.Hour / time.Duration(day)
 	lent := []any{lendCheck, striped.Stripes}
 	return []figure{
-		{"README.md", `more than (\d+) starts in any 60 minutes, (\d+) in any 24 hours, two within (\d+ s)`, []any{hour, day, apart}},
+		{"README.md", `more than (\d+) starts in any 60 minutes, (\d+) in any 24 hours, and never two within (\d+ s)`, []any{hour, day, apart}},
 		{"docs/promises.md", `In any 60 minutes at most (\d+) acquisitions start, in any 24 hours at most (\d+), and none within (\d+ s)`, []any{hour, day, apart}},
 		{"docs/promises.md", `min\((\d+ s) \* 2\^\(n-1\), (\d+ h)\)`, []any{usual.RateLimit.FailureBackoffBase, usual.RateLimit.MaxBackoff}},
 		{"docs/promises.md", `at most (\d+ days)`, []any{retryAfterMost}},
@@ -64,7 +64,7 @@ func figures() []figure {
 		{"docs/state.md", `\| scopes without a token \| ([0-9,]+), and (\d+) KB`, []any{ledger.MaxScopes, 256}},
 		{"docs/state.md", `a scope's name \| (\d+) bytes`, []any{constantOf{"internal/ledger/bounds.go", "maxScope"}}},
 		{"docs/state.md", `cut short after (\d+) characters`, []any{constantOf{"internal/secrets/windows.go", "windowMost"}}},
-		{"docs/state.md", `of the last ([0-9,]+) secrets; of one with fewer than (\d+) letters`, []any{constantOf{"internal/secrets/windows.go", "windowsKept"}, constantOf{"internal/secrets/windows.go", "windowLeast"}}},
+		{"docs/state.md", `of the last ([0-9,]+) secrets, and no values. Only a secret with fewer than (\d+) letters`, []any{constantOf{"internal/secrets/windows.go", "windowsKept"}, constantOf{"internal/secrets/windows.go", "windowLeast"}}},
 		{"docs/statefile.md", `at most (\d+ MiB)`, []any{statefile.MaxData}},
 		{"docs/reasons.md", `started in the last (\d+ min), and no token`, []any{usual.Dedup.Window}},
 		{"docs/reasons.md", `the end of the (\d+ min), or later`, []any{usual.Dedup.Window}},

@@ -11,7 +11,8 @@ import (
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
-// table is an immutable picture of the tokens that may be handed out without a question.
+// table is a picture of one revision's tokens, of those that may be handed out without a question. Entries come in as their
+// scopes are asked for.
 type table struct {
 	term   atomic.Pointer[term]
 	delta  timeline.Instant // meter instant = delta + monotonic nanoseconds
