@@ -76,7 +76,7 @@ func (f *flights) bringsSecrets(t Token) bool {
 // of an account that lives. Facts are refused neither for their number nor for a store that is away, which the error says:
 // they count in this process at once.
 func (f *flights) adoptSuccessor(ctx context.Context, t Token, q *decide.Request, id string, at timeline.Reading, away error) (received Token, _ timeline.Reading, succeeds bool, err error) {
-	var stale, foreign, later atomic.Bool // a newer refresh token is known: take that; it is no successor; the call is over
+	var stale, foreign, later atomic.Bool   // a newer refresh token is known: take that; it is no successor; the call is over
 	taken, brings := at, f.bringsSecrets(t) // before it is known by this call
 	for range maxRounds {
 		whole, identity, from := f.succeeding(t)
