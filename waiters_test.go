@@ -122,7 +122,8 @@ func (w *waitWorld) change(n int) {
 }
 
 // overslept is the first of those who sleep that would be answered otherwise now if it asked, or could be sooner than it
-// is going to ask. Explain knows nothing of who sleeps.
+// is going to ask. Explain knows nothing of who sleeps. What waits for a commit wakes with it: a use from the cache, which
+// proves its token, wakes nobody by itself.
 func (w *waitWorld) overslept() error {
 	var asleep []*waiter
 	w.guard.waiters.mu.Lock()
@@ -130,7 +131,7 @@ func (w *waitWorld) overslept() error {
 		asleep = append(asleep, s)
 	}
 	w.guard.waiters.mu.Unlock()
-	at := w.guard.meter.Read()
+	view := w.guard.waiters.view()
 	for _, s := range asleep {
 		w.mu.Lock()
 		req := w.asks[s.q.Caller]
@@ -139,11 +140,14 @@ func (w *waitWorld) overslept() error {
 		if err != nil {
 			return err
 		}
-		v := x.Verdict
+		v, at := x.Verdict, view.at
+		if committed := w.guard.inputs.on(s.q, view.rev, at.Now); view.waits && committed.Decide(at.Now).Answer == decide.AnswerRefuse && committed.RetryAt(at.Now) >= s.until {
+			continue
+		}
 		switch {
 		case v.Answer != AnswerRefuse, v.RetryAt.IsZero():
 			return fmt.Errorf("%q sleeps, and would be answered: %s %s, %s", s.q.Caller, v.Answer, v.Reason, v.Detail)
-		case s.until != timeline.Never && v.RetryAt.Before(at.Time(s.until)) && !w.guard.waiters.view().waits: // what waits for a commit wakes with it
+		case s.until != timeline.Never && v.RetryAt.Before(at.Time(s.until)):
 			return fmt.Errorf("%q sleeps until %v, and could be served at %v", s.q.Caller, at.Time(s.until), v.RetryAt)
 		}
 	}
