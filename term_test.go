@@ -81,7 +81,8 @@ func TestClockOnEachHit(t *testing.T) {
 }
 
 // At the very instant at which the freshness ends the store is read: a fake clock lets a call and a timer that are due at
-// once run in either order.
+// once run in either order. The commit of the use that proves the token is due then, too, and what it has just read counts as
+// fresh no sooner than it is known.
 func TestFreshnessEndsToTheNanosecond(t *testing.T) {
 	for range 60 {
 		synctest.Test(t, func(t *testing.T) {

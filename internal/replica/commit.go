@@ -145,7 +145,6 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 		return r.Meter.Read(), err
 	}
 	r.markBack()
-	r.touch()
 	if next == nil {
 		r.restorePending(usage)
 		// The newest document is known now, though nothing was written. A caller that went on deciding on an older one
@@ -165,7 +164,7 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 		r.dropped = r.dropped && len(r.unsaved) > 0
 	}
 	r.mu.Unlock()
-	r.publish(r.open(&Revision{Doc: next, Rev: snap.Rev, Epoch: snap.Epoch, kept: lastKept(known.unsaved)}, l.at))
+	r.publish(r.open(&Revision{Doc: next, Rev: snap.Rev, Epoch: snap.Epoch, kept: lastKept(known.unsaved)}, l.at), true)
 	return l.at, nil
 }
 

@@ -186,7 +186,7 @@ func (r *Replica) accept(snap Snapshot, began time.Duration) error {
 	if rev == nil {
 		rev = r.open(&Revision{Doc: l.doc, Rev: snap.Rev, Epoch: snap.Epoch, Dirty: l.dirty, kept: l.kept}, l.at)
 	}
-	r.publish(rev)
+	r.publish(rev, true)
 	return nil
 }
 

@@ -76,10 +76,23 @@ func (r *Replica) FlushComes() bool {
 	return r.pacer != nil
 }
 
+// SaveSoon commits within a second what the next commit would carry, also if that is but a use. While the store is away it
+// does nothing: a use is not worth a question to it.
+func (r *Replica) SaveSoon() {
+	r.mu.Lock()
+	away := r.offline.away
+	r.usesWait = !away
+	r.mu.Unlock()
+	if !away {
+		r.flushAfter(pace)
+	}
+}
+
 func (r *Replica) flushPaced() {
 	r.mu.Lock()
 	r.pacer = nil
-	waits := len(r.unsaved) > 0 && r.life.Err() == nil // Close flushes by itself
+	waits := (len(r.unsaved) > 0 || r.usesWait) && r.life.Err() == nil // Close flushes by itself
+	r.usesWait = false
 	if waits {
 		now := r.Meter.Mono()
 		for _, u := range r.unsaved { // it is the next second's commit

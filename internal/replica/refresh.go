@@ -162,7 +162,7 @@ func (r *Replica) fetch(caller context.Context, rev *Revision) error {
 			return err
 		}
 		if n == rev.Rev {
-			r.touch()
+			r.touch(rev)
 			r.markBack()
 			return nil
 		}
@@ -176,7 +176,6 @@ func (r *Replica) fetch(caller context.Context, rev *Revision) error {
 		}
 	}
 	if err == nil {
-		r.touch()
 		err = r.accept(snap, began)
 	}
 	if err != nil {
@@ -187,10 +186,12 @@ func (r *Replica) fetch(caller context.Context, rev *Revision) error {
 	return nil
 }
 
-// touch notes that the store was just read.
-func (r *Replica) touch() {
-	now := r.Meter.Mono()
+// touch notes that the store has just said that this is its newest revision. If a later one is known meanwhile, that is not
+// news of it.
+func (r *Replica) touch(rev *Revision) {
 	r.mu.Lock()
-	r.checked = now
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	if r.current.Epoch == rev.Epoch && r.current.Rev == rev.Rev {
+		r.checked = r.Meter.Mono()
+	}
 }

@@ -104,6 +104,7 @@ type Replica struct {
 	dropped    bool                      // something found no room since all was saved
 	paced      map[About]time.Duration   // on the meter's Mono: when facts about this were committed, within the last second
 	pacer      *time.Timer               // commits those that wait; nil: none does
+	usesWait   bool                      // it commits the uses even where nothing else waits
 	pending    map[string]ledger.Pending // outcomes by token ID that wait for a commit
 	counters   []*Counter                // successes that are counted apart
 	committing bool                      // a commit is in progress
@@ -224,7 +225,7 @@ func (r *Replica) endTokens(rev *Revision, at timeline.Reading) *Revision {
 	if !r.endByWall(next.Doc, at) {
 		return rev
 	}
-	return r.publish(r.open(&next, at))
+	return r.publish(r.open(&next, at), false)
 }
 
 // endsByWall reports whether the wall clock may have ended a token that lasts by the meter.
@@ -251,22 +252,29 @@ func (r *Replica) clampFuture(rev *Revision, at timeline.Reading) *Revision {
 		return rev
 	}
 	r.Notice(text)
-	return r.publish(r.open(&next, at))
+	return r.publish(r.open(&next, at), false)
 }
 
 // publish makes a revision the newest, unless a newer one is known, and returns the newest. What has come to wait for the
-// store since the revision was read goes on to count.
-func (r *Replica) publish(next *Revision) *Revision {
+// store since the revision was read goes on to count. If the store has just given it, what is known is fresh from the moment
+// at which it is published: a moment earlier, calls would trust the one before it.
+func (r *Replica) publish(next *Revision, given bool) *Revision {
 	for {
 		r.mu.Lock()
 		cur := r.current
 		// Do not wake waiters for a known revision: they would re-read and wake each other forever.
 		if cur != nil && (cur == next || cur.Epoch == next.Epoch && cur.Rev > next.Rev) {
+			if given && cur.Rev == next.Rev {
+				r.checked = r.Meter.Mono()
+			}
 			r.mu.Unlock()
 			return cur
 		}
 		if lastKept(r.unsaved) <= next.kept {
 			r.current = next
+			if given {
+				r.checked = r.Meter.Mono()
+			}
 			r.mu.Unlock()
 			r.published()
 			return next
