@@ -132,7 +132,7 @@ func (c *tokenCache) look(rev *replica.Revision, now timeline.Instant, scope, ca
 		return nil
 	}
 	c.confirm(rev, c.trusted())
-	c.used(e.use, now)
+	c.used(e.use, rev.Doc.Tokens[e.grant.Token.ID()], now)
 	e.hits.Load().Hit(e.sort)
 	return e
 }
@@ -271,23 +271,27 @@ func (u *lastUse) used(now timeline.Instant) timeline.Instant {
 	return min(timeline.Instant(u.at.Load()), now.Plus(time.Second))
 }
 
-// used notes a use on the slow path.
-func (c *tokenCache) used(u *lastUse, now timeline.Instant) {
+// used notes a use on the slow path. What proves the token is committed soon: its scope counts as one in use from then on,
+// for others and after a restart, and somebody who waits may start.
+func (c *tokenCache) used(u *lastUse, r *ledger.Token, now timeline.Instant) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.last = max(now, c.last+1)
 	u.at.Store(int64(c.last))
+	c.mu.Unlock()
+	if r != nil && proves(r, now) {
+		c.replica.SaveSoon()
+	}
 }
 
 // use notes that a token was handed out on the slow path, and reports whether it is from another process and went out
 // for the first time.
-func (c *tokenCache) use(id string, now timeline.Instant) (first bool) {
+func (c *tokenCache) use(r *ledger.Token, now timeline.Instant) (first bool) {
 	t := c.table.Load()
-	if t == nil || t.uses[id] == nil {
+	if t == nil || t.uses[r.ID] == nil {
 		return false
 	}
-	c.used(t.uses[id], now)
-	return t.uses[id].foreign.CompareAndSwap(true, false)
+	c.used(t.uses[r.ID], r, now)
+	return t.uses[r.ID].foreign.CompareAndSwap(true, false)
 }
 
 // stamp carries the uses into the document. It reports whether a decision may be another one now: whether a token has
@@ -314,6 +318,13 @@ func (c *tokenCache) stamp(d *ledger.Document, now timeline.Instant) (changed bo
 	return changed
 }
 
+// proves reports whether a use now proves the token, which the document does not know yet.
+func proves(r *ledger.Token, now timeline.Instant) bool {
+	used := *r
+	used.Used = max(used.Used, now)
+	return used.Proved() && !r.Proved()
+}
+
 // tells reports whether a use that is not in the document yet can change a decision: it proves its token, or shows that
 // it served beyond its fresh time.
 func (c *tokenCache) tells(p *ledger.Policy, d *ledger.Document, now timeline.Instant) bool {
@@ -326,9 +337,7 @@ func (c *tokenCache) tells(p *ledger.Policy, d *ledger.Document, now timeline.In
 		if r == nil || at <= r.Used {
 			continue
 		}
-		used := *r
-		used.Used = at
-		if fresh := p.FreshUntil(r); used.Proved() != r.Proved() || (at > fresh) != (r.Used > fresh) {
+		if fresh := p.FreshUntil(r); proves(r, at) || (at > fresh) != (r.Used > fresh) {
 			return true
 		}
 	}

@@ -80,7 +80,7 @@ func (g *Guard) serve(c *acquireCall, d decide.Decision) (Grant, error) {
 	}
 	token, _ := tokenIn(c.rev, d.Token.ID, c.q.Named)
 	source := SourceCache
-	first := g.cache.use(d.Token.ID, c.at.Now)
+	first := g.cache.use(d.Token, c.at.Now)
 	if c.joined {
 		d.Step, d.Reason = decide.StepGate, decide.ReasonJoined
 	}

@@ -116,14 +116,33 @@ func TestAUseInMemoryCountsWhereATokenIsDueForARefresh(t *testing.T) {
 		r.up.replies = []func(context.Context, Request) (Token, error){gives("short", 10*time.Minute), gives("next", time.Hour)}
 		r.up.calls = nil
 		short := r.must(Request{})
-		time.Sleep(2 * time.Minute)
+		time.Sleep(59900 * time.Millisecond)
+		r.must(Request{})
+		time.Sleep(200 * time.Millisecond) // a hit, of which the slow path hears nothing
 		require.Equal(t, short.Token.ID(), r.must(Request{}).Token.ID())
-		time.Sleep(4 * time.Minute) // past the refresh, before the expiry; the hour has one start left
+		time.Sleep(5 * time.Minute) // past the refresh, before the expiry; the hour has one start left
+		require.False(t, r.replica.Newest().Doc.Tokens[short.Token.ID()].Proved())
 		foreseen, err := r.Explain(t.Context(), Request{})
 		require.NoError(t, err)
 		require.Equal(t, AnswerStart, foreseen.Verdict.Answer, "%+v", foreseen.Verdict)
 		require.Equal(t, SourceRequest, r.must(Request{}).Source)
 	}, WithRefreshAhead(5*time.Minute))
+}
+
+// A token that is asked for again a minute after it came proves that its scope is in use. That is saved within a second, once,
+// so that it wakes who waits for it, and a killed process takes it to no grave.
+func TestAUseThatProvesItsTokenIsSaved(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		id := r.must(Request{}).Token.ID()
+		time.Sleep(time.Minute)
+		saved := r.Stats().Store.Revision
+		for range 20 {
+			time.Sleep(500 * time.Millisecond)
+			require.Equal(t, id, r.must(Request{}).Token.ID())
+		}
+		assert.True(t, r.replica.Newest().Doc.Tokens[id].Proved())
+		assert.Equal(t, saved+1, r.Stats().Store.Revision)
+	})
 }
 
 func TestClosedGuardServesNothingFromTheHotPath(t *testing.T) {
