@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -184,7 +186,7 @@ type simAdopted struct {
 
 // adopts registers what was adopted since. A step of the clock before that makes another expiry of it.
 func (c *simCheck) adopts(next *ledger.Document, step int64) {
-	for id := range next.Tokens {
+	for _, id := range slices.Sorted(maps.Keys(next.Tokens)) { // the same story has one order
 		t, ok := c.adoptable[id]
 		if !ok {
 			continue
