@@ -129,7 +129,7 @@ func (f *flights) accept(t Token, q *decide.Request, seq uint64, began timeline.
 		return nil, t, err
 	}
 	id := b.secret.Key()
-	rec := &ledger.Token{ID: id, Kind: ledger.Anonymous, Scope: q.Scope, Acquired: r.Now, Seq: seq, Used: r.Now, Expiry: ends.meter, WallExpiry: ends.wall}
+	rec := &ledger.Token{ID: id, Kind: ledger.Anonymous, Scope: q.Scope, Acquired: r.Now, Doubt: r.Doubt, Seq: seq, Used: r.Now, Expiry: ends.meter, WallExpiry: ends.wall}
 	var old *ledger.Token
 	if rev := f.replica.Newest(); rev != nil {
 		old = rev.Doc.Tokens[id]
@@ -143,7 +143,7 @@ func (f *flights) accept(t Token, q *decide.Request, seq uint64, began timeline.
 		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that failed", id)
 	}
 	if b.secret.Refresh != "" {
-		rec.Identity = &ledger.Identity{ID: t.Identity(), Account: b.account, Since: r.Now, Hash: secrets.Hash("refresh", b.secret.Refresh), Expiry: r.Instant(b.refreshExpiry)}
+		rec.Identity = &ledger.Identity{ID: t.Identity(), Account: b.account, Since: r.Now, Hash: secrets.Hash("refresh", b.secret.Refresh), Expiry: r.End(b.refreshExpiry)}
 	}
 	f.keeper.Seal(rec, b.secret)
 	return rec, t.received(Anonymous, q.Named, r.Time(rec.Acquired), r.Time(rec.Expiry)), nil

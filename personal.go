@@ -35,6 +35,7 @@ type personal struct {
 	mu      sync.Mutex // guards what follows
 	token   Token
 	taken   timeline.Instant
+	doubt   time.Duration // of taken
 	ends    ending
 	failed  timeline.Instant // when fetch failed last
 	why     string           // it failed, masked
@@ -62,7 +63,7 @@ func (p *personal) view(doc *ledger.Document, scope string, now timeline.Instant
 		pv.Note = "the personal token is for another scope, so an anonymous one is used"
 		return pv, false
 	}
-	rec := &ledger.Token{Acquired: p.taken, Expiry: p.ends.meter}
+	rec := &ledger.Token{Acquired: p.taken, Doubt: p.doubt, Expiry: p.ends.meter}
 	expired, _ := p.policy.Expiry(rec)
 	if now >= expired || p.ends.over(p.read()) {
 		return pv, true
@@ -222,7 +223,7 @@ func (p *personal) once(ctx context.Context, seen uint64) error {
 		return ans.err
 	}
 	p.asked = asking
-	p.taken, p.ends, p.failed, p.why = r.Now, ends, 0, ""
+	p.taken, p.doubt, p.ends, p.failed, p.why = r.Now, r.Doubt, ends, 0, ""
 	p.keeper.Register(ans.token.read().secret)
 	p.token = ans.token.received(Personal, ans.token.Scope(), r.Time(p.taken), r.Time(p.ends.meter))
 	return nil
@@ -238,7 +239,7 @@ func (p *personal) record(id string) *ledger.Token {
 	if id == "" || p.token.ID() != id {
 		return nil
 	}
-	return &ledger.Token{ID: id, Kind: ledger.Personal, Scope: ledger.ScopeKey(p.token.Scope()), Acquired: p.taken, Expiry: p.ends.meter}
+	return &ledger.Token{ID: id, Kind: ledger.Personal, Scope: ledger.ScopeKey(p.token.Scope()), Acquired: p.taken, Doubt: p.doubt, Expiry: p.ends.meter}
 }
 
 func (p *personal) current() Token {

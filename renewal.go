@@ -270,8 +270,8 @@ func (f *flights) successor(t Token, j *renewalJob, began timeline.Instant, r ti
 	case again && (known.Rejected != 0 || known.By(j.q.Operation) != nil && known.By(j.q.Operation).Refused != 0):
 		return nil, fmt.Errorf("tokenguard: the renewal returned the token %s, which was rejected", b.secret.ID)
 	}
-	rec := &ledger.Token{ID: whole.ID, Kind: ledger.Anonymous, Scope: j.q.Scope, Acquired: r.Now, Used: r.Now, Expiry: ends.meter, WallExpiry: ends.wall,
-		Identity: &ledger.Identity{Hash: secrets.Hash("refresh", whole.Refresh), Expiry: r.Instant(b.refreshExpiry), Account: b.account}}
+	rec := &ledger.Token{ID: whole.ID, Kind: ledger.Anonymous, Scope: j.q.Scope, Acquired: r.Now, Doubt: r.Doubt, Used: r.Now, Expiry: ends.meter, WallExpiry: ends.wall,
+		Identity: &ledger.Identity{Hash: secrets.Hash("refresh", whole.Refresh), Expiry: r.End(b.refreshExpiry), Account: b.account}}
 	f.keeper.Seal(rec, whole)
 	return rec, nil
 }

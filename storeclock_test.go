@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tokenguard/tokenguard/internal/ledger"
+	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
 // A new process whose own clock is wrong joins others on a store that has a clock. Whatever it does first, it ends no
@@ -76,12 +77,16 @@ func TestANewProcessGoesByTheStoresClock(t *testing.T) {
 type laggingStore struct {
 	remoteStore
 	view, update [2]time.Duration
+	viewed       time.Time // when the last View returned
 }
 
 func (s *laggingStore) View(ctx context.Context, name string) (Snapshot, error) {
 	there, back := s.view[0], s.view[1]
 	time.Sleep(there)
-	defer func() { time.Sleep(back) }()
+	defer func() {
+		time.Sleep(back)
+		s.viewed = time.Now()
+	}()
 	return s.remoteStore.View(ctx, name)
 }
 
@@ -96,14 +101,17 @@ func (s *laggingStore) Update(ctx context.Context, name string, fn func(Snapshot
 func TestASlowStoreLengthensNoToken(t *testing.T) {
 	const slow = 5 * time.Second
 	for name, slows := range map[string]func(s *laggingStore) (early, late *time.Duration){
-		"commit, there": func(s *laggingStore) (early, late *time.Duration) { return &s.update[0], new(time.Duration) },
-		"commit, back":  func(s *laggingStore) (early, late *time.Duration) { return &s.update[1], new(time.Duration) },
-		"look, there":   func(s *laggingStore) (early, late *time.Duration) { return new(time.Duration), &s.view[0] },
-		"look, back":    func(s *laggingStore) (early, late *time.Duration) { return new(time.Duration), &s.view[1] },
+		"commit, there":     func(s *laggingStore) (early, late *time.Duration) { return &s.update[0], new(time.Duration) },
+		"commit, back":      func(s *laggingStore) (early, late *time.Duration) { return &s.update[1], new(time.Duration) },
+		"first look, there": func(s *laggingStore) (early, late *time.Duration) { return &s.view[0], new(time.Duration) },
+		"first look, back":  func(s *laggingStore) (early, late *time.Duration) { return &s.view[1], new(time.Duration) },
+		"look, there":       func(s *laggingStore) (early, late *time.Duration) { return new(time.Duration), &s.view[0] },
+		"look, back":        func(s *laggingStore) (early, late *time.Duration) { return new(time.Duration), &s.view[1] },
 	} {
 		for how, stated := range map[string]func(*laptop) Token{
 			"lifetime": func(*laptop) Token { return NewTokenIn("the first", time.Minute) },
 			"expiry":   func(l *laptop) Token { return NewToken("the first", l.wall().Add(time.Minute)) },
+			"nowhere":  func(*laptop) Token { return NewToken("the first", time.Time{}) },
 		} {
 			for _, door := range []string{"Acquire", "Adopt", "personal"} {
 				t.Run(name+"/"+how+"/"+door, func(t *testing.T) {
@@ -120,7 +128,7 @@ func TestASlowStoreLengthensNoToken(t *testing.T) {
 							ended = time.Now().Add(time.Minute)
 							return stated(l), nil
 						}
-						opts := []Option{WithStore(s), WithName("n"), WithFreshness(0)}
+						opts := []Option{WithStore(s), WithName("n"), WithFreshness(0), WithCache(CacheConfig{TTL: time.Minute})}
 						kind := Anonymous
 						if door == "personal" {
 							kind = Personal
@@ -130,6 +138,9 @@ func TestASlowStoreLengthensNoToken(t *testing.T) {
 						if door == "Adopt" {
 							token, _ := fetch()
 							require.NoError(t, g.Adopt(t.Context(), token))
+							if how == "nowhere" { // the TTL begins with the reading after the look
+								ended = s.viewed.Add(time.Minute)
+							}
 						}
 						_, err := g.Acquire(t.Context(), Request{Kind: kind})
 						require.NoError(t, err)
@@ -140,6 +151,83 @@ func TestASlowStoreLengthensNoToken(t *testing.T) {
 							}
 							time.Sleep(300 * time.Millisecond)
 						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// What a process takes in while it does not know how late it is lasts no longer than was stated of it, or than the TTL,
+// whichever way it came; so does its refresh token.
+func TestASlowStoreLengthensNothingThatItKeeps(t *testing.T) {
+	const ttl = 10 * time.Minute
+	refreshUntil := time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC)
+	issued := func() Token { return NewToken("the value", time.Time{}).WithRefreshToken("the second", refreshUntil) }
+	for door, lived := range map[string]func(t *testing.T, g *Guard) error{
+		"Acquire": func(t *testing.T, g *Guard) error { _, err := g.Token(t.Context()); return err },
+		"late answer": func(t *testing.T, g *Guard) error {
+			if _, err := g.Token(t.Context()); err == nil {
+				return errors.New("it came in time")
+			}
+			time.Sleep(2 * time.Minute)
+			return nil
+		},
+		"Adopt": func(t *testing.T, g *Guard) error { return g.Adopt(t.Context(), issued()) },
+		"renewal": func(t *testing.T, g *Guard) error {
+			if err := g.Adopt(t.Context(), NewTokenIn("of before", 30*time.Second).WithRefreshToken("the first", time.Time{})); err != nil {
+				return err
+			}
+			time.Sleep(30 * time.Second)
+			_, err := g.Token(t.Context())
+			return err
+		},
+		"a value again": func(t *testing.T, g *Guard) error {
+			if err := g.Adopt(t.Context(), NewTokenIn("the value", time.Hour).WithRefreshToken("the first", time.Time{})); err != nil {
+				return err
+			}
+			return g.Adopt(t.Context(), issued().WithPredecessor(NewToken("the value", time.Time{}).ID()))
+		},
+		"a successor": func(t *testing.T, g *Guard) error {
+			if err := g.Adopt(t.Context(), NewTokenIn("of before", time.Hour).WithRefreshToken("the first", time.Time{})); err != nil {
+				return err
+			}
+			return g.Adopt(t.Context(), issued().WithPredecessor(NewToken("of before", time.Time{}).ID()))
+		},
+	} {
+		for _, back := range []int{0, 1} {
+			for _, slow := range []string{"look", "commit"} {
+				t.Run(fmt.Sprintf("%s/%s/%d", door, slow, back), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						l := &laptop{begin: time.Now()}
+						s := &laggingStore{remoteStore: remoteStore{NewMemoryStore(), l.now, &atomic.Bool{}}}
+						var came time.Time
+						give := func() (Token, error) {
+							if door == "late answer" {
+								time.Sleep(50 * time.Second)
+							}
+							came = time.Now()
+							return issued(), nil
+						}
+						g := l.open(t, func(context.Context, Request) (Token, error) { return give() }, WithStore(s), WithName("n"), WithFreshness(0), WithCache(CacheConfig{TTL: ttl}),
+							WithRenewal(func(context.Context, Token) (Token, error) { return give() }))
+						_, err := g.Explain(t.Context(), Request{}) // the clock of the store is known
+						require.NoError(t, err)
+						if slow == "look" {
+							s.view[back] = 5 * time.Second
+						} else {
+							s.update[back] = 5 * time.Second
+						}
+						require.NoError(t, lived(t, g))
+						synctest.Wait()
+						if came.IsZero() { // the reading after the look
+							came = s.viewed
+						}
+						rec := g.replica.Newest().Doc.Tokens[issued().ID()]
+						require.NotNil(t, rec)
+						_, ends := g.opt.policy.Expiry(rec)
+						assert.LessOrEqual(t, ends, timeline.UnixNano(came.Add(5*time.Minute+ttl)), "the TTL")
+						assert.LessOrEqual(t, rec.Identity.Expiry, timeline.UnixNano(refreshUntil.Add(5*time.Minute)), "the refresh token")
 					})
 				})
 			}

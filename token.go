@@ -145,7 +145,7 @@ func (t Token) ends(began timeline.Instant, r timeline.Reading) ending {
 	if b.expiry.IsZero() {
 		return ending{}
 	}
-	return ending{r.Instant(b.expiry) - timeline.Instant(r.Doubt), timeline.UnixNano(b.expiry)}
+	return ending{r.End(b.expiry), timeline.UnixNano(b.expiry)}
 }
 
 var errEmptyToken = errors.New("tokenguard: the token is empty")

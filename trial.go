@@ -141,7 +141,7 @@ func (t *trial) bypass(ctx context.Context, req Request, refused *RefusedError) 
 	own := req
 	own.Kind, own.Caller, own.Failing = Anonymous, trim(req.Caller, maxCaller), normalID(req.Failing)
 	answers := make(chan answer, 1)
-	began := g.meter.Read().Now
+	began := g.meter.Read().Least()
 	go call("RequestFunc", func() (Token, error) { return g.flights.fetch(bounded, own) }, func(ans answer) { answers <- ans })
 	var ans answer
 	select {

@@ -86,6 +86,7 @@ type Token struct {
 	Kind          string           `json:"kind"`
 	Scope         string           `json:"scope,omitempty"`
 	Acquired      timeline.Instant `json:"acquired"`
+	Doubt         time.Duration    `json:"doubt,omitempty"`       // Acquired may be so much too late; it is never too early
 	Expiry        timeline.Instant `json:"expiry,omitempty"`      // 0: not stated
 	WallExpiry    timeline.Instant `json:"wall_expiry,omitempty"` // Expiry, by the wall clock of the machine that received it
 	Seq           uint64           `json:"seq,omitempty"`

@@ -176,7 +176,7 @@ func (c *changes) id() string { return c.one("a", "b", "c", "d", "e", "f", "g", 
 
 func (c *changes) token() *Token {
 	r := &Token{ID: c.id(), Kind: Anonymous, Scope: c.one("", "s", "t"), Acquired: c.now, Expiry: c.now.Plus(time.Duration(1+c.IntN(300)) * minute), Value: "value"}
-	r.WallExpiry = r.Expiry
+	r.WallExpiry, r.Doubt = r.Expiry, time.Duration(c.IntN(2)*5)*second
 	if c.IntN(3) == 0 {
 		r.Identity = &Identity{ID: "i" + r.ID, Since: c.now, Hash: c.one("x", "y", "z"), Expiry: c.now.Plus(2 * Hour)}
 		r.Parts = Parts{Plain: []byte("refresh")}

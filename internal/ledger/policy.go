@@ -95,7 +95,7 @@ const lastStretch = 10 * time.Second
 // Expiry returns when a token counts as expired, and when it really ends. They differ in the last stretch before a
 // stated expiry, in which it still answers if nothing may be started.
 func (p *Policy) Expiry(r *Token) (counts, ends timeline.Instant) {
-	ttl := r.Acquired.Plus(p.Cache.TTL)
+	ttl := (r.Acquired - timeline.Instant(r.Doubt)).Plus(p.Cache.TTL)
 	if r.Expiry == 0 {
 		return ttl, ttl
 	}

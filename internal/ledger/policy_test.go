@@ -39,6 +39,21 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
+// The TTL counts from the earliest that the token may have come.
+func TestTTLOfATokenThatMayHaveComeEarlier(t *testing.T) {
+	for _, strict := range []bool{false, true} {
+		policy := rules()
+		policy.Cache.Strict = strict
+		r := &Token{Acquired: t0, Doubt: 5 * second}
+		if strict {
+			r.Expiry = in(2 * Hour)
+		}
+		counts, ends := policy.Expiry(r)
+		assert.Equal(t, in(Hour-5*second), counts)
+		assert.Equal(t, in(Hour-5*second), ends)
+	}
+}
+
 func TestRefreshAt(t *testing.T) {
 	policy := rules()
 	r := &Token{Acquired: t0}

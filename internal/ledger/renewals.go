@@ -251,7 +251,7 @@ func (d *Document) succeed(policy *Policy, r, next *Token, generation uint64, no
 	d.Renewals.Replaced, d.Renewals.Replacing = false, ""
 	d.Renewals.Succeeded++
 	if next.ID == r.ID { // the upstream gave the value again
-		r.Identity, r.Parts, r.Expiry, r.WallExpiry, r.Acquired = &i, next.Parts, next.Expiry, next.WallExpiry, next.Acquired
+		r.Identity, r.Parts, r.Expiry, r.WallExpiry, r.Acquired, r.Doubt = &i, next.Parts, next.Expiry, next.WallExpiry, next.Acquired, next.Doubt
 		r.Value, r.Bytes, r.Sealed, r.Private, r.Dropped = next.Value, next.Bytes, next.Sealed, next.Private, false
 		d.Index()
 		return

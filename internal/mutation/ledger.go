@@ -39,6 +39,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "policy.go", "const LeaseMargin = 5 * time.Second", "const LeaseMargin = 6 * time.Second", "a lease is the request timeout and 5 s"},
 	{ledgerDir + "policy.go", "const lastStretch = 10 * time.Second", "const lastStretch = 11 * time.Second", "a token counts as expired 10 s early"},
 	{ledgerDir + "policy.go", "r.Expiry.Sub(r.Acquired)/10, 0", "r.Expiry.Sub(r.Acquired)/2, 0", "the last stretch is at most a tenth of the lifetime"},
+	{ledgerDir + "policy.go", "(r.Acquired - timeline.Instant(r.Doubt)).Plus(p.Cache.TTL)", "r.Acquired.Plus(p.Cache.TTL)", "the TTL counts from the earliest that a token may have come"},
 	{ledgerDir + "policy.go", "if p.Cache.Strict && ttl < counts {", "if ttl < counts {", "a stated expiry goes before the TTL, unless it is strict"},
 	{ledgerDir + "policy.go", "counts.Sub(r.Acquired)/2))", "counts.Sub(r.Acquired)))", "a refresh comes after half the lifetime at the earliest"},
 	{ledgerDir + "policy.go", "for ; n > 1 && base < most; n-- {", "for ; n > 0 && base < most; n-- {", "the first wait is the base"},

@@ -46,6 +46,14 @@ type Reading struct {
 // Least is the earliest that it may be on the meter.
 func (r Reading) Least() Instant { return r.Now - Instant(r.Doubt) }
 
+// End is Instant for what must not last any longer than until t: the least that it may be. Zero: it was not stated.
+func (r Reading) End(t time.Time) Instant {
+	if t.IsZero() {
+		return 0
+	}
+	return max(r.Instant(t)-Instant(r.Doubt), 1)
+}
+
 // Time converts a meter instant for people, in the location of the clock.
 func (r Reading) Time(t Instant) time.Time {
 	if t == 0 || t == Never {

@@ -47,3 +47,12 @@ func TestReading(t *testing.T) {
 	assert.Less(t, r.Instant(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)), Never, "far away is not never")
 	assert.Less(t, Reading{Now: 2000e9, Wall: time.Unix(1000, 0)}.Instant(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)), Never)
 }
+
+// What must not last any longer ends as much earlier as the reading may be too late.
+func TestEnd(t *testing.T) {
+	r := Reading{Now: 1000e9, Wall: time.Unix(2000, 0), Doubt: 5 * time.Second}
+	assert.Equal(t, Instant(995e9), r.Least())
+	assert.Equal(t, Instant(1055e9), r.End(time.Unix(2060, 0)))
+	assert.Equal(t, Instant(0), r.End(time.Time{}), "what was not stated stays so")
+	assert.Equal(t, Instant(1), r.End(time.Unix(1002, 0)), "and what was stated does not become that")
+}
