@@ -2,6 +2,7 @@
 package meter
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,29 +22,36 @@ type Clock interface{ Now() time.Time }
 // of the wall clock changes nothing. Elsewhere it is the wall clock at the start of the process plus Go's monotonic
 // clock. In both cases it never falls behind the last instant that the document has seen.
 type Meter struct {
-	clock  Clock                  // nil: the machine's
-	kind   ledger.ClockKind       // whose clock it is, unless a store's decides
-	wall   func() time.Time       // the machine's wall clock
-	base   time.Time              // with a monotonic reading
-	boot   atomic.Pointer[string] // what the boot clock counts from: the boot, and the time namespace; empty: there is none
-	bases  func() string          // reads it anew; nil: it stays
-	ticks  func() int64           // the boot clock
-	offset atomic.Int64           // meter = offset + progress of the boot clock, or of Go's monotonic clock since base
-	remote atomic.Bool            // the store's clock decides: offset follows it
-	ahead  atomic.Int64           // by how much that clock was ahead of the wall clock
-	doubt  atomic.Int64           // how long the store took for the answer that was followed last, if long
-	agreed atomic.Bool            // a document has fixed the offset; from then on it only grows
+	clock Clock            // nil: the machine's
+	kind  ledger.ClockKind // whose clock it is, unless a store's decides
+	wall  func() time.Time // the machine's wall clock
+	base  time.Time        // with a monotonic reading
+	bases func() string    // reads anew what the boot clock counts from; nil: it stays
+	ticks func() int64     // the boot clock
+
+	set    atomic.Pointer[setting] // as one, so that a reading has the offset and the doubt of the same answer
+	change sync.Mutex              // held while it is replaced; a leaf: no clock is read under it
+}
+
+// setting is what documents and answers of a store have made of the clocks. It does not change.
+type setting struct {
+	boot   string        // what the boot clock counts from: the boot, and the time namespace; empty: there is none
+	offset int64         // meter = offset + progress of the boot clock, or of Go's monotonic clock since base
+	agreed bool          // a document has fixed the offset; from then on it only grows
+	remote bool          // the store's clock decides: offset follows it
+	ahead  int64         // by how much that clock was ahead of the wall clock
+	doubt  time.Duration // how long the store took for the answer that was followed last, if long
 }
 
 // New makes a meter on clock, or on the machine's clocks if that is nil.
 func New(clock Clock) *Meter {
 	m := &Meter{clock: clock, wall: time.Now, base: time.Now(), ticks: func() int64 { return int64(bootclock.Now()) }}
-	boot := ""
+	var first setting
 	if m.kind = ledger.SimulatedClock; clock == nil && !bootclock.InBubble() { // testing/synctest fakes Go's clocks alone
-		m.kind, boot, m.bases = ledger.MachineClock, bootclock.Base(), bootclock.Base
+		m.kind, first.boot, m.bases = ledger.MachineClock, bootclock.Base(), bootclock.Base
 	}
-	m.boot.Store(&boot)
-	m.offset.Store(int64(timeline.UnixNano(m.base)) - m.progress())
+	first.offset = int64(timeline.UnixNano(m.base)) - m.progress(first.boot)
+	m.set.Store(&first)
 	return m
 }
 
@@ -54,19 +62,22 @@ func (m *Meter) Base() time.Time { return m.base }
 func (m *Meter) Mono() time.Duration { return time.Since(m.base) }
 
 // CountsSuspends reports whether time goes on by Read while the machine is suspended, as Go's timers do not.
-func (m *Meter) CountsSuspends() bool { return m.clock == nil && *m.boot.Load() != "" }
+func (m *Meter) CountsSuspends() bool { return m.clock == nil && m.set.Load().boot != "" }
 
 // Boots reports whether the clock since boot is the meter.
-func (m *Meter) Boots() bool { return m.clock == nil && *m.boot.Load() != "" && !m.remote.Load() }
+func (m *Meter) Boots() bool {
+	set := m.set.Load()
+	return m.clock == nil && set.boot != "" && !set.remote
+}
 
 // Kind is whose clock moves a document on a store without one.
 func (m *Meter) Kind() ledger.ClockKind { return m.kind }
 
 // Remote reports whether a store's clock is the meter.
-func (m *Meter) Remote() bool { return m.remote.Load() }
+func (m *Meter) Remote() bool { return m.set.Load().remote }
 
-func (m *Meter) progress() int64 {
-	if *m.boot.Load() != "" {
+func (m *Meter) progress(boot string) int64 {
+	if boot != "" {
 		return m.ticks()
 	}
 	return int64(time.Since(m.base))
@@ -76,9 +87,7 @@ func (m *Meter) progress() int64 {
 type Sample struct {
 	wall     time.Time
 	progress int64
-	offset   int64
-	boot     string
-	agreed   bool
+	set      setting
 }
 
 // Sample reads the clocks.
@@ -86,7 +95,8 @@ func (m *Meter) Sample() Sample {
 	if m.clock != nil {
 		return Sample{wall: m.clock.Now().Round(0)}
 	}
-	return Sample{wall: m.wall().Round(0), progress: m.progress(), offset: m.offset.Load(), agreed: m.agreed.Load(), boot: *m.boot.Load()}
+	set := *m.set.Load()
+	return Sample{wall: m.wall().Round(0), progress: m.progress(set.boot), set: set}
 }
 
 // At is the instant of a sample by a document's clock. It reads no clock, so that a store may ask it again.
@@ -96,7 +106,7 @@ func (m *Meter) At(s Sample, c ledger.Clock) timeline.Reading {
 	}
 	offset, _ := m.agreedOffset(s, c)
 	now := timeline.Instant(offset + s.progress)
-	if !m.remote.Load() {
+	if !m.Remote() {
 		now = max(now, c.Last) // the sample may be older than another process's commit
 	}
 	return timeline.Reading{Now: now, Wall: s.wall}
@@ -111,9 +121,9 @@ func (s Sample) Remotely(now time.Time) timeline.Reading {
 // agreedOffset is the offset that a document asks for, and whether it names this boot. Until it does, the offset is this
 // process's guess from the wall clock, which another process may have read before a step.
 func (m *Meter) agreedOffset(s Sample, c ledger.Clock) (offset int64, named bool) {
-	offset = s.offset
-	o, named := c.Boots[s.boot]
-	if named = named && s.boot != "" && !m.remote.Load(); named && (!s.agreed || o > offset) {
+	offset = s.set.offset
+	o, named := c.Boots[s.set.boot]
+	if named = named && s.set.boot != "" && !m.Remote(); named && (!s.set.agreed || o > offset) {
 		offset = o
 	}
 	return offset, named
@@ -125,7 +135,7 @@ func (m *Meter) Read() timeline.Reading {
 	if m.clock != nil {
 		return timeline.Reading{Now: timeline.UnixNano(s.wall), Wall: s.wall}
 	}
-	return timeline.Reading{Now: timeline.Instant(s.offset + s.progress), Wall: s.wall, Doubt: time.Duration(m.doubt.Load())}
+	return timeline.Reading{Now: timeline.Instant(s.set.offset + s.progress), Wall: s.wall, Doubt: s.set.doubt}
 }
 
 // Rebase notices that the boot clock counts from something else than before: the process was restored from a checkpoint,
@@ -137,21 +147,23 @@ func (m *Meter) Rebase() {
 		return
 	}
 	boot := m.bases()
-	old := m.boot.Load()
-	if boot == *old {
+	if boot == m.set.Load().boot {
 		return
 	}
-	m.boot.Store(&boot)
-	m.agreed.Store(false)
-	m.offset.Store(int64(timeline.UnixNano(m.wall())) + m.ahead.Load() - m.progress())
+	offset := int64(timeline.UnixNano(m.wall())) - m.progress(boot)
+	m.change.Lock()
+	defer m.change.Unlock()
+	next := *m.set.Load()
+	if boot == next.boot { // another call has noticed
+		return
+	}
+	next.boot, next.agreed, next.offset = boot, false, offset+next.ahead
+	m.set.Store(&next)
 }
 
 // Ticks is time of the machine, to measure how long a call takes: suspends count, where the machine tells.
 func (m *Meter) Ticks() time.Duration {
-	if *m.boot.Load() != "" {
-		return time.Duration(m.ticks())
-	}
-	return m.Mono()
+	return time.Duration(m.progress(m.set.Load().boot))
 }
 
 // slowAnswer is how long a store may take to answer for its clock to count as that of the moment.
@@ -166,27 +178,36 @@ func (m *Meter) Slow(began time.Duration) bool { return m.Ticks()-began >= slowA
 // that being ahead opens nothing, and the next look sets it right. But the answer may have been long in coming instead, and
 // the meter is ahead by as much: what is to last from now on counts that as the reading's Doubt.
 func (m *Meter) Follow(now time.Time, began time.Duration) {
-	took := m.Ticks() - began
+	s := m.Sample()
+	took := time.Duration(s.progress) - began
 	if took < slowAnswer {
 		took = 0
 	}
 	at := int64(timeline.UnixNano(now)) + int64(took)
-	m.remote.Store(true)
-	m.ahead.Store(at - int64(timeline.UnixNano(m.wall())))
-	m.doubt.Store(int64(took))
-	m.offset.Store(at - m.progress())
+	m.change.Lock()
+	defer m.change.Unlock()
+	next := *m.set.Load()
+	next.remote, next.doubt = true, took
+	next.offset, next.ahead = at-s.progress, at-int64(timeline.UnixNano(s.wall))
+	m.set.Store(&next)
 }
 
 // Agree brings the meter in line with what the document says of this boot and of the last instant.
 func (m *Meter) Agree(c ledger.Clock) {
-	if m.clock != nil || m.remote.Load() {
+	if m.clock != nil || m.Remote() {
 		return
 	}
 	s := m.Sample()
+	m.change.Lock()
+	defer m.change.Unlock()
+	if s.set = *m.set.Load(); s.set.remote {
+		return
+	}
+	next := s.set
 	offset, named := m.agreedOffset(s, c)
-	m.offset.Store(max(offset, int64(c.Last)-s.progress))
-	if named {
-		m.agreed.Store(true)
+	next.offset, next.agreed = max(offset, int64(c.Last)-s.progress), named || next.agreed
+	if next != s.set {
+		m.set.Store(&next)
 	}
 }
 
@@ -201,14 +222,14 @@ func (m *Meter) Stamp(c *ledger.Clock, s Sample, now timeline.Instant) {
 	}
 	// A document that does not tell stays so beside a simulated clock: a test that opens a service's file must not take it
 	// from the service.
-	if c.Kind == "" && !m.remote.Load() && (c.Last == 0 || m.kind == ledger.MachineClock) {
+	if c.Kind == "" && !m.Remote() && (c.Last == 0 || m.kind == ledger.MachineClock) {
 		c.Kind = m.kind
 	}
 	c.Last = max(c.Last, now)
 	if m.clock != nil {
 		c.Last = now // a user's clock that steps back takes the document along
 	}
-	if !m.Boots() || s.boot == "" {
+	if !m.Boots() || s.set.boot == "" {
 		return
 	}
 	boots := make(map[string]int64, len(c.Boots)+1)
@@ -217,7 +238,7 @@ func (m *Meter) Stamp(c *ledger.Clock, s Sample, now timeline.Instant) {
 			boots[id] = o
 		}
 	}
-	boots[s.boot] = offset
+	boots[s.set.boot] = offset
 	c.Boots = boots
 }
 
@@ -225,9 +246,10 @@ func (m *Meter) Stamp(c *ledger.Clock, s Sample, now timeline.Instant) {
 // and the time since boot in nanoseconds.
 func (m *Meter) Simulate(wall func() time.Time, boot string, ticks func() int64) {
 	m.wall, m.bases = wall, nil
-	m.boot.Store(&boot)
 	if ticks != nil {
 		m.ticks = ticks
 	}
-	m.offset.Store(int64(timeline.UnixNano(wall())) - m.progress())
+	next := *m.set.Load()
+	next.boot, next.offset = boot, int64(timeline.UnixNano(wall()))-m.progress(boot)
+	m.set.Store(&next)
 }

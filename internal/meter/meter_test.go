@@ -1,6 +1,8 @@
 package meter
 
 import (
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -110,4 +112,79 @@ func TestFollowedClockGoesOn(t *testing.T) {
 	base, ticks, wall = "boot+1h", time.Minute, wall.Add(time.Hour)
 	m.Rebase()
 	require.Equal(t, now.Plus(time.Hour), m.Read().Now, "a restored checkpoint")
+}
+
+// Two answers of a store at once, one of which was long on its way: whichever is followed last, a reading has the offset and
+// the doubt of the same one.
+func TestTwoAnswersAtOnce(t *testing.T) {
+	const took = 5 * time.Second
+	for _, slowFirst := range []bool{false, true} {
+		for nth := range 6 { // of the looks at a clock that following the one takes; the other comes in the middle
+			t.Run(fmt.Sprintf("slow first %v/%d", slowFirst, nth), func(t *testing.T) {
+				wall, ticks, looks := time.Unix(1.8e9, 0), 5*time.Hour, -100
+				now := wall.Add(5 * time.Minute) // by the store
+				m := New(nil)
+				var other func()
+				looked := func() {
+					if looks++; looks == nth+1 {
+						other()
+					}
+				}
+				m.Simulate(func() time.Time { defer looked(); return wall }, "boot", func() int64 { defer looked(); return int64(ticks) })
+				quick := func() { m.Follow(now, ticks) }
+				slow := func() { m.Follow(now, ticks-took) } // the answer was as long in coming
+				one := quick
+				if other = slow; slowFirst {
+					one, other = slow, quick
+				}
+				looks = 0
+				one()
+				looks = -100
+				r := m.Read()
+				require.LessOrEqual(t, r.Least(), timeline.UnixNano(now), "%v", r)
+				require.GreaterOrEqual(t, r.Now, timeline.UnixNano(now), "%v", r)
+			})
+		}
+	}
+}
+
+// The same, as it happens, with readings meanwhile.
+func TestAnswersAndReadingsAtOnce(t *testing.T) {
+	wall, ticks := time.Unix(1.8e9, 0), 5*time.Hour
+	now := wall.Add(5 * time.Minute)
+	m := meterOf("boot", &wall, &ticks)
+	m.Follow(now, ticks)
+	var all sync.WaitGroup
+	for _, took := range []time.Duration{0, 3 * time.Second, 5 * time.Second} {
+		all.Go(func() {
+			for range 2000 {
+				m.Follow(now, ticks-took)
+				m.Rebase()
+				m.Agree(ledger.Clock{})
+				if r := m.Read(); r.Least() > timeline.UnixNano(now) || r.Now < timeline.UnixNano(now) {
+					t.Errorf("%v, doubt %v", time.Duration(r.Now-timeline.UnixNano(now)), r.Doubt)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// A document that is agreed on while another is moves the meter to the later of both.
+func TestTwoDocumentsAtOnce(t *testing.T) {
+	wall, ticks := time.Unix(1.8e9, 0), 5*time.Hour
+	m := meterOf("boot", &wall, &ticks)
+	before := m.Read().Now
+	var all sync.WaitGroup
+	for n := range 8 {
+		all.Go(func() { m.Agree(ledger.Clock{Last: before.Plus(time.Duration(n) * time.Second)}) })
+	}
+	all.Wait()
+	require.Equal(t, before.Plus(7*time.Second), m.Read().Now)
+}
+
+func TestReadingAllocatesNothing(t *testing.T) {
+	m := New(nil)
+	require.Zero(t, testing.AllocsPerRun(100, func() { _ = m.Read() }))
 }
