@@ -14,16 +14,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// groups are the commands that run, by their groups' numbers.
-var groups sync.Map
+// groups are the commands that run.
+var groups processGroups
+
+type processGroups struct {
+	starting sync.RWMutex // read-locked by each start, until its group is noted; guards what follows
+	noted    sync.Map     // by number
+	ended    bool
+}
+
+// start runs begin, which starts a command and returns its group.
+func (g *processGroups) start(begin func() (int, error)) (number int, err error) {
+	g.starting.RLock()
+	defer g.starting.RUnlock()
+	if g.ended {
+		return 0, errors.New("tokenguard: interrupted")
+	}
+	if number, err = begin(); err == nil {
+		g.noted.Store(number, nil)
+	}
+	return number, err
+}
+
+// end kills the groups, also those of commands that are just being started, and has no more started.
+func (g *processGroups) end() {
+	g.starting.Lock()
+	defer g.starting.Unlock()
+	g.ended = true
+	g.noted.Range(func(number, _ any) bool {
+		_ = syscall.Kill(-number.(int), syscall.SIGKILL)
+		return true
+	})
+}
 
 // dieOf ends this program as the signal does. What its commands have started ends first: each has a group of its own, which
 // no signal of the terminal's or a supervisor's reaches, and would ask the upstream after the attempt's recorded end.
 func dieOf(s os.Signal) {
-	groups.Range(func(number, _ any) bool {
-		_ = syscall.Kill(-number.(int), syscall.SIGKILL)
-		return true
-	})
+	groups.end()
 	signal.Reset(s)
 	_ = syscall.Kill(os.Getpid(), s.(syscall.Signal))
 }
@@ -43,14 +70,19 @@ func runGroup(ctx context.Context, cmd *exec.Cmd) error {
 		defer tty.Close()
 		cmd.SysProcAttr.Foreground, cmd.SysProcAttr.Ctty = true, int(tty.Fd())
 	}
-	if err := cmd.Start(); err != nil {
+	number, err := groups.start(func() (int, error) {
+		if err := cmd.Start(); err != nil {
+			return 0, err
+		}
+		return cmd.Process.Pid, nil
+	})
+	if err != nil {
 		return err
 	}
-	groups.Store(cmd.Process.Pid, nil)
-	defer groups.Delete(cmd.Process.Pid)
+	defer groups.noted.Delete(number)
 	// Not cmd.Cancel alone, which is not called where the command has left its children behind.
 	stop := context.AfterFunc(ctx, func() { _ = killGroup(cmd) })
-	err := cmd.Wait()
+	err = cmd.Wait()
 	stop()
 	if tty != nil {
 		takeBack(tty, cmd.Process.Pid)

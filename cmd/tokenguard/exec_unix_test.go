@@ -117,6 +117,34 @@ func TestTheSecondSignalEndsTheCommand(t *testing.T) {
 	}
 }
 
+// A second signal that comes while a command is being started ends that, too.
+func TestTheSecondSignalEndsACommandThatIsBeingStarted(t *testing.T) {
+	r := alive(t)
+	var g processGroups
+	ended := make(chan struct{})
+	cmd := exec.Command("sh", "-c", child)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	_, err := g.start(func() (int, error) {
+		require.NoError(t, cmd.Start())
+		started(t, r)
+		go func() { g.end(); close(ended) }()
+		select {
+		case <-ended: // it does not wait for the group
+		case <-time.After(50 * time.Millisecond):
+		}
+		return cmd.Process.Pid, nil
+	})
+	require.NoError(t, err)
+	defer syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	<-ended
+	require.NoError(t, r.SetReadDeadline(time.Now().Add(5*time.Second)))
+	_, err = r.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF, "the command outlives the program")
+	require.Error(t, cmd.Wait())
+	_, err = g.start(func() (int, error) { return 0, errors.New("started") })
+	require.EqualError(t, err, "tokenguard: interrupted")
+}
+
 // What a command that succeeds leaves behind on purpose lives on: an agent with its output closed.
 func TestAgentOfTheCommandLives(t *testing.T) {
 	r := alive(t)
