@@ -25,12 +25,13 @@ type acquireCall struct {
 	away error // why the store could not be read or written; nil: it could
 	in   *decide.Input
 
-	rounds   int  // decisions since the call last waited
-	looked   bool // rev and at are of a moment ago
-	reported bool // what the request reports has been applied
-	joined   bool // it has waited for an acquisition of its key
-	placed   bool // it has waited for a place
-	patient  bool // it has waited for the store to come back
+	rounds   int    // decisions since the call last waited
+	looked   bool   // rev and at are of a moment ago
+	since    uint64 // the mark of g.waiters before that
+	reported bool   // what the request reports has been applied
+	joined   bool   // it has waited for an acquisition of its key
+	placed   bool   // it has waited for a place
+	patient  bool   // it has waited for the store to come back
 }
 
 // maxRounds bounds how often a call is decided without having waited in between: a store whose document changes each
@@ -77,6 +78,7 @@ func (g *Guard) observe(ctx context.Context, c *acquireCall) (err error) {
 		return ErrClosed
 	}
 	if !c.looked {
+		c.since = g.waiters.mark()
 		c.rev, c.at, c.away = g.replica.Look(ctx)
 	}
 	c.looked = false
@@ -203,7 +205,7 @@ func (g *Guard) join(ctx context.Context, c *acquireCall, d decide.Decision) (gr
 	if d.Answer == decide.AnswerWait {
 		c.joined, c.placed = c.joined || !d.Place, c.placed || d.Place
 		if d.Owner != g.flights.owner || d.Place {
-			return g.await(ctx, c, d.Until)
+			return g.await(ctx, c, d)
 		}
 	}
 	if err := ctx.Err(); err != nil { // a caller that has left starts nothing
@@ -218,7 +220,7 @@ func (g *Guard) join(ctx context.Context, c *acquireCall, d decide.Decision) (gr
 		grant, err = g.leave(c, err)
 		return grant, true, err
 	case !res.ran && d.Answer == decide.AnswerWait: // the lease is this process's, but its flight is over: wait for its end
-		return g.await(ctx, c, d.Until)
+		return g.await(ctx, c, d)
 	case !res.ran:
 		return Grant{}, false, nil
 	}
@@ -229,11 +231,15 @@ func (g *Guard) join(ctx context.Context, c *acquireCall, d decide.Decision) (gr
 	return Grant{}, false, nil
 }
 
-// await sleeps until something may have changed, at most until the instant given.
-func (g *Guard) await(ctx context.Context, c *acquireCall, until timeline.Instant) (grant Grant, done bool, err error) {
+// await sleeps until a change may help, at most until the decision says.
+func (g *Guard) await(ctx context.Context, c *acquireCall, d decide.Decision) (grant Grant, done bool, err error) {
 	g.inputs.waiting.Add(1)
 	defer g.inputs.waiting.Add(-1)
-	waited, err := g.replica.Await(ctx, c.rev, until)
+	waited, err := false, ctx.Err()
+	if s := g.waiters.enterGate(c, &d); s != nil {
+		defer g.waiters.leave(s)
+		waited, err = true, g.replica.Await(ctx, d.Until, s.woken)
+	}
 	if err != nil {
 		grant, err := g.leave(c, err)
 		return grant, true, err

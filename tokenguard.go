@@ -167,6 +167,7 @@ func (g *Guard) enforce(ctx context.Context, req *Request, read **decide.Request
 		}
 		return a.grant, nil
 	}
+	since := g.waiters.mark()
 	rev, at, away := g.replica.Look(ctx) // it sets the clock by which the request is read
 	g.counters.minutes.Note(at.Wall, g.counters.sums)
 	if away == nil && req.Failure.none() && req.Kind.plain() {
@@ -175,7 +176,7 @@ func (g *Guard) enforce(ctx context.Context, req *Request, read **decide.Request
 		}
 	}
 	own := *req // apart, so that the answers above allocate nothing
-	c := &acquireCall{req: &own, rev: rev, at: at, away: away, looked: true}
+	c := &acquireCall{req: &own, rev: rev, at: at, away: away, looked: true, since: since}
 	var err error
 	if c.q, err = g.reader.again(&own, c.at, read); err != nil {
 		return Grant{}, err

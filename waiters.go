@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tokenguard/tokenguard/internal/decide"
@@ -14,7 +15,8 @@ import (
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
-// waiters are the callers that sleep in Wait. A change of the document wakes those whom it helps.
+// waiters are the callers that sleep in Wait, and those in Acquire that wait for an acquisition of another process or for a
+// place. A change of the document wakes those whom it helps.
 //
 //	commit ──> Wake ──> changed ──> sweep: decide each question once ──> wake who would be answered otherwise, or sooner
 //
@@ -28,17 +30,21 @@ type waiters struct {
 	flights  *flights
 	all      bool // each change wakes all
 
+	changes atomic.Uint64 // how often Wake ran; it grows under mu
+
 	mu       sync.Mutex // guards what follows
 	asleep   map[*waiter]struct{}
-	changes  uint64 // how often Wake ran
 	sweeping bool
 }
 
-// waiter is one sleep of a call of Wait. It does not change.
+// waiter is one sleep of a call. It does not change.
 type waiter struct {
-	q     *decide.Request
-	until timeline.Instant // when it asks again without being woken
-	woken chan struct{}    // closed when it has to ask
+	q      *decide.Request
+	until  timeline.Instant // when it asks again without being woken
+	woken  chan struct{}    // closed when it has to ask
+	gate   *decide.Decision // of a call in Acquire, that it waits; nil: it is in Wait
+	placed bool             // it has waited for a place
+	always bool             // any change wakes it
 }
 
 // ask is Acquire for a caller that asks again.
@@ -55,17 +61,13 @@ func ask(ctx context.Context, g *Guard, req *Request, read **decide.Request) (Gr
 }
 
 // mark is how many changes there were. A waiter takes it before it asks, so as not to sleep over one that came meanwhile.
-func (w *waiters) mark() uint64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.changes
-}
+func (w *waiters) mark() uint64 { return w.changes.Load() }
 
 // changed has a sweep find out whom the change helps.
 func (w *waiters) changed() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.changes++
+	w.changes.Add(1)
 	if len(w.asleep) > 0 && !w.sweeping {
 		w.sweeping = true
 		go w.sweep()
@@ -77,12 +79,23 @@ func (w *waiters) changed() {
 func (w *waiters) enter(q *decide.Request, retryAt time.Time, since uint64) *waiter {
 	v := w.view()
 	s := &waiter{q: q, until: timeline.Never, woken: make(chan struct{})} // what is not foreseen as it was answered, any change may help
-	if o := v.outlook(q); !o.helps && o.retryAt != timeline.Never && v.at.Time(o.retryAt).Sub(retryAt).Abs() < time.Millisecond {
+	if o := v.outlook(s); !o.helps && o.retryAt != timeline.Never && v.at.Time(o.retryAt).Sub(retryAt).Abs() < time.Millisecond {
 		s.until = o.retryAt
 	}
+	return w.add(s, since)
+}
+
+// enterGate has a call of Acquire sleep, which waits by the decision. It returns nil if something changed since the mark. What
+// a change does to a call that was decided without the store, or that waits for an end of this process' own, is not foreseen.
+func (w *waiters) enterGate(c *acquireCall, d *decide.Decision) *waiter {
+	return w.add(&waiter{q: c.q, until: d.Until, woken: make(chan struct{}), gate: d, placed: c.placed,
+		always: c.away != nil || !d.Place && d.Owner == w.flights.owner}, c.since)
+}
+
+func (w *waiters) add(s *waiter, since uint64) *waiter {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.changes != since {
+	if w.changes.Load() != since {
 		return nil
 	}
 	w.asleep[s] = struct{}{}
@@ -95,12 +108,19 @@ func (w *waiters) leave(s *waiter) {
 	delete(w.asleep, s)
 }
 
-// sweep wakes those whom the changes help that there were, until there are no more.
+// sweep wakes those whom the changes help that there were, until there are no more. The others are due as before.
 func (w *waiters) sweep() {
+	if due := w.wake(); due != timeline.Never {
+		w.replica.LookAt(due)
+	}
+}
+
+// wake is sweep up to when the first of those is due that sleep on in Acquire.
+func (w *waiters) wake() (due timeline.Instant) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for swept := uint64(0); swept != w.changes && len(w.asleep) > 0; {
-		swept = w.changes
+	for swept := uint64(0); swept != w.changes.Load() && len(w.asleep) > 0; {
+		swept = w.changes.Load()
 		asleep := slices.Collect(maps.Keys(w.asleep))
 		w.mu.Unlock()
 		woken := w.view().helped(asleep)
@@ -113,6 +133,13 @@ func (w *waiters) sweep() {
 		}
 	}
 	w.sweeping = false
+	due = timeline.Never
+	for s := range w.asleep {
+		if s.gate != nil {
+			due = min(due, s.until)
+		}
+	}
+	return due
 }
 
 // waitersView is what the questions of waiters are decided on.
@@ -127,12 +154,25 @@ type waitersView struct {
 }
 
 // plainQuestion is what a request asks that reports nothing: many callers ask the same.
-type plainQuestion struct{ kind, scope, operation string }
+type plainQuestion struct {
+	kind, scope, operation string
+	gate, placed           bool // of the waiter
+}
 
 // outlook is what a waiter that asked would learn.
 type outlook struct {
-	helps   bool             // it would not be refused
+	helps   bool             // it would not be refused, nor wait in Acquire where it does now
 	retryAt timeline.Instant // else when it could have a token; Never: it would return
+	gate    decide.Decision  // for one in Acquire, that it goes on waiting
+}
+
+// wakes reports whether the waiter has to ask again, at an instant.
+func (o *outlook) wakes(s *waiter, now timeline.Instant) bool {
+	if s.gate == nil {
+		return o.helps || o.retryAt < s.until || o.retryAt == timeline.Never
+	}
+	d, was := &o.gate, s.gate
+	return o.helps || s.always || now >= s.until || d.Until < s.until || d.Step != was.Step || d.Place != was.Place || d.Owner != was.Owner
 }
 
 func (w *waiters) view() *waitersView {
@@ -158,7 +198,7 @@ func (v *waitersView) helped(asleep []*waiter) []*waiter {
 	}
 	woken := asleep[:0:0]
 	for _, s := range asleep {
-		if o := v.outlook(s.q); o.helps || o.retryAt < s.until || o.retryAt == timeline.Never {
+		if o := v.outlook(s); o.wakes(s, v.at.Now) {
 			woken = append(woken, s)
 		}
 	}
@@ -168,26 +208,34 @@ func (v *waitersView) helped(asleep []*waiter) []*waiter {
 	return woken
 }
 
-func (v *waitersView) outlook(q *decide.Request) outlook {
+func (v *waitersView) outlook(s *waiter) outlook {
+	q := s.q
 	if !v.exact {
 		return outlook{helps: true}
 	}
 	if q.Class != "" || q.Failing != "" {
-		return v.decide(q)
+		return v.decide(s)
 	}
-	key := plainQuestion{q.Kind, q.Scope, q.Operation}
+	key := plainQuestion{q.Kind, q.Scope, q.Operation, s.gate != nil, s.placed}
 	o, known := v.known[key]
 	if !known {
-		o = v.decide(q)
+		o = v.decide(s)
 		v.known[key] = o
 	}
 	return o
 }
 
-func (v *waitersView) decide(q *decide.Request) outlook {
+func (v *waitersView) decide(s *waiter) outlook {
+	q := s.q
 	in, ok := v.input(q)
 	if !ok || q.Class != "" && v.doc.WouldChange(v.inputs.policy, &q.Report, q.Scope, v.personal.record(q.Failing), v.at.Now) {
 		return outlook{helps: true}
+	}
+	if s.gate != nil {
+		in.Placed = s.placed
+		in.Waiters-- // it counts itself
+		d := in.Decide(v.at.Now)
+		return outlook{helps: d.Answer != decide.AnswerWait || d.LiftsSuspicion || d.Tries, gate: d}
 	}
 	if d := in.Decide(v.at.Now); d.Answer != decide.AnswerRefuse || d.LiftsSuspicion {
 		return outlook{helps: true}

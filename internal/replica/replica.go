@@ -77,7 +77,7 @@ type Config struct {
 
 	Ended     <-chan struct{}                               // closed when the guard closes
 	Publish   func()                                        // a new revision is known
-	Woke      func()                                        // those who wait look again: something may have changed; nil: none do
+	Woke      func()                                        // those who wait look again: something may have changed, or one of them is due; nil: none do
 	Stamp     func(*ledger.Document, timeline.Instant) bool // carries the order of use into the document; reports whether that can change a decision; pure
 	Panicked  func(*panics.Error) error                     // the error for callers; nil: as it is
 	Notice    func(text string)                             // for the log
@@ -120,7 +120,6 @@ type Replica struct {
 	notices []string         // for the log, once the store has returned
 	lost    []ledger.Dropped // the same
 
-	changed chan struct{}    // closed and replaced with each new revision
 	waiters int              // callers in Await
 	due     timeline.Instant // when the first of them has to look, if nothing changes
 	polling bool
@@ -128,7 +127,7 @@ type Replica struct {
 
 // New makes a Replica. Nothing is read before the first call.
 func New(c Config, store Store) *Replica {
-	r := &Replica{Config: c, store: store, changed: make(chan struct{}), due: timeline.Never}
+	r := &Replica{Config: c, store: store, due: timeline.Never}
 	if r.Jitter == nil {
 		r.Jitter = rand.N[time.Duration]
 	}

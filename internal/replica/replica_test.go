@@ -301,12 +301,35 @@ func TestShareOfTheLimits(t *testing.T) {
 	})
 }
 
+// alarm wakes all that wait.
+type alarm struct {
+	mu sync.Mutex
+	c  chan struct{}
+}
+
+func (a *alarm) next() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.c == nil {
+		a.c = make(chan struct{})
+	}
+	return a.c
+}
+
+func (a *alarm) ring() {
+	a.next()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	close(a.c)
+	a.c = make(chan struct{})
+}
+
 // Callers that wait see what another process commits; they leave with their context, and when the guard closes.
 func TestAwait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &fakeStore{}
-		ended := make(chan struct{})
-		r, other := open(t, s, func(c *Config) { c.Ended = ended }), open(t, s)
+		ended, woke := make(chan struct{}), new(alarm)
+		r, other := open(t, s, func(c *Config) { c.Ended, c.Woke = ended, woke.ring }), open(t, s)
 		_, _, err := r.Look(t.Context())
 		require.NoError(t, err)
 		go func() {
@@ -315,16 +338,14 @@ func TestAwait(t *testing.T) {
 			assert.NoError(t, err)
 		}()
 		for r.Newest() == nil || len(r.Newest().Doc.Triggers) == 0 {
-			_, err := r.Await(t.Context(), r.Newest(), timeline.Never)
-			require.NoError(t, err)
+			require.NoError(t, r.Await(t.Context(), timeline.Never, woke.next()))
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err = r.Await(ctx, r.Newest(), timeline.Never)
-		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, r.Await(ctx, timeline.Never, woke.next()), context.Canceled)
 		go func() { time.Sleep(time.Millisecond); close(ended) }()
 		for err = nil; err == nil; {
-			_, err = r.Await(t.Context(), r.Newest(), timeline.Never)
+			err = r.Await(t.Context(), timeline.Never, woke.next())
 		}
 		require.ErrorIs(t, err, ErrClosed)
 	})
@@ -334,17 +355,15 @@ func TestAwait(t *testing.T) {
 func TestAwaitWakesForAReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &fakeStore{}
-		ended := make(chan struct{})
+		ended, woke := make(chan struct{}), new(alarm)
 		defer close(ended)
-		r, other := open(t, s, func(c *Config) { c.Ended = ended }), open(t, s)
+		r, other := open(t, s, func(c *Config) { c.Ended, c.Woke = ended, woke.ring }), open(t, s)
 		rev, at, err := r.Look(t.Context())
 		require.NoError(t, err)
 		const long = lookAgain + lookAgain/2 // apart from when they look anyway
 		begin, woken := time.Now(), 0
 		for until := at.Now.Plus(long); r.Meter.Read().Now < until; woken++ {
-			waited, err := r.Await(t.Context(), rev, until)
-			require.NoError(t, err)
-			require.True(t, waited)
+			require.NoError(t, r.Await(t.Context(), until, woke.next()))
 		}
 		assert.Equal(t, 2, woken)
 		assert.Less(t, time.Since(begin), long+2*pollMost)
@@ -352,13 +371,20 @@ func TestAwaitWakesForAReason(t *testing.T) {
 		begin = time.Now()
 		_, err = other.Commit(t.Context(), mark(1))
 		require.NoError(t, err)
-		_, err = r.Await(t.Context(), rev, timeline.Never)
-		require.NoError(t, err)
+		require.NoError(t, r.Await(t.Context(), timeline.Never, woke.next()))
 		assert.Less(t, time.Since(begin), r.Freshness+2*pollMost)
 		require.NotSame(t, rev, r.Newest())
-		waited, err := r.Await(t.Context(), rev, timeline.Never)
-		require.NoError(t, err)
-		assert.False(t, waited, "a revision that came after the decision is not slept over")
+
+		begin = time.Now() // the first is not woken by what the second is: it is due all the same
+		late := make(chan error, 1)
+		go func() { late <- r.Await(t.Context(), timeline.Never, nil) }()
+		synctest.Wait()
+		r.Wake()
+		again := woke.next()
+		r.LookAt(r.Meter.Read().Now.Plus(time.Second))
+		<-again
+		assert.Less(t, time.Since(begin), time.Second+2*pollMost)
+		assert.Empty(t, late)
 	})
 }
 

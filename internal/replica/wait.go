@@ -12,26 +12,20 @@ import (
 // ErrClosed ends the wait of callers when the guard closes.
 var ErrClosed = errors.New("closed")
 
-// Wake lets every waiter look again.
+// Wake has Woke look for those whom what changed helps.
 func (r *Replica) Wake() {
 	r.mu.Lock()
-	close(r.changed)
-	r.changed, r.due = make(chan struct{}), timeline.Never
+	r.due = timeline.Never
 	r.mu.Unlock()
 	if r.Woke != nil {
 		r.Woke()
 	}
 }
 
-// Await sleeps until another revision than seen is known, or the instant until has come. While callers wait, the store is
-// polled for all of them. waited is false if a newer revision was known already.
-func (r *Replica) Await(ctx context.Context, seen *Revision, until timeline.Instant) (waited bool, err error) {
+// Await sleeps until woken is closed, which is up to Woke, at most until the instant given. While callers wait, the store is
+// polled for all of them.
+func (r *Replica) Await(ctx context.Context, until timeline.Instant, woken <-chan struct{}) error {
 	r.mu.Lock()
-	if r.current != seen { // published after the caller decided
-		r.mu.Unlock()
-		return false, ctx.Err()
-	}
-	changed := r.changed
 	r.waiters++
 	r.due = min(r.due, until)
 	if !r.polling {
@@ -45,13 +39,20 @@ func (r *Replica) Await(ctx context.Context, seen *Revision, until timeline.Inst
 		r.mu.Unlock()
 	}()
 	select {
-	case <-changed:
-		return true, nil
+	case <-woken:
+		return nil
 	case <-ctx.Done():
-		return true, ctx.Err()
+		return ctx.Err()
 	case <-r.Ended:
-		return true, ErrClosed
+		return ErrClosed
 	}
+}
+
+// LookAt has the poll run Woke at the instant, for those who were not woken the last time.
+func (r *Replica) LookAt(until timeline.Instant) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.due = min(r.due, until)
 }
 
 // Bounds of the pause between two reads of the store while callers wait for another process.
