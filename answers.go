@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/tokenguard/tokenguard/internal/classify"
@@ -40,7 +41,9 @@ type cachedAnswer struct {
 	trusted int64 // monotonic nanoseconds, until which the slow path vouches for it
 	loan
 	grant  Grant
-	err    *RefusedError // nil: grant
+	err    *RefusedError // nil: grant; see refusal
+	moves  bool          // the instant that err names rests on when the call's own report was made
+	asked  int64         // monotonic nanoseconds, when that of err was
 	answer int           // of a refusal: its index in answerKeys
 	use    *lastUse      // of the grant's token
 	asker  asker
@@ -56,6 +59,13 @@ func (a *cachedAnswer) count(answers *answerCounts) int64 {
 	}
 	a.asker.refused()
 	return answers.add(a.answer)
+}
+
+// refusal is err for a call at the monotonic nanoseconds given.
+func (a *cachedAnswer) refusal(now int64) *RefusedError {
+	own := *a.err
+	own.Verdict.RetryAt = own.Verdict.RetryAt.Add(time.Duration(now - a.asked))
+	return &own
 }
 
 // undo takes back what count counted.

@@ -106,6 +106,26 @@ func TestKnownRefusalsAllocateNothing(t *testing.T) {
 	})
 }
 
+// A refusal that names an instant which moves with each report costs a look-up and its own copy.
+func TestKnownRefusalsThatMove(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		token := r.must(Request{}).Token
+		require.NoError(t, r.Report(t.Context(), Outcome{TokenID: token.ID(), Caller: "c"}))
+		time.Sleep(time.Minute)
+		ask := Request{Caller: "c", Failing: token.ID(), Failure: unauth}
+		var first *RefusedError
+		for range 200 {
+			first = r.no(ReasonMinInterval, ask)
+		}
+		require.NotNil(t, r.again(&ask), "remembered")
+		require.LessOrEqual(t, testing.AllocsPerRun(1000, func() { _, _ = r.Acquire(context.Background(), ask) }), 1.0)
+		time.Sleep(time.Millisecond)
+		later := r.no(ReasonMinInterval, ask)
+		require.Equal(t, time.Millisecond, later.Verdict.RetryAt.Sub(first.Verdict.RetryAt))
+		require.Equal(t, time.Minute, time.Until(later.Verdict.RetryAt))
+	})
+}
+
 // countingStore counts what the guard asks of its store.
 type countingStore struct {
 	Store

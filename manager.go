@@ -266,8 +266,11 @@ func (g *Guard) again(req *Request) *cachedAnswer {
 	case due:
 		e := a.event
 		e.At = g.meter.Read().Wall
+		if a.moves {
+			e.Verdict = a.refusal(now).Verdict
+		}
 		g.events.emit(e)
-	case a.counts == nil && m.ends <= a.trusted: // nothing is to be done for the next ones but to count them
+	case a.counts == nil && !a.moves && m.ends <= a.trusted: // nothing is to be done for the next ones but to count them
 		a.lend(m)
 	}
 	return a
@@ -296,7 +299,17 @@ func (g *Guard) remember(c *acquireCall, d decide.Decision, a *cachedAnswer) {
 	}
 	until := c.in.StableUntil(d, c.at)
 	if a.err != nil && !a.err.Verdict.RetryAt.IsZero() {
-		until = min(until, c.at.Instant(a.err.Verdict.RetryAt))
+		retry := c.at.Instant(a.err.Verdict.RetryAt)
+		until = min(until, retry)
+		if c.q.Class != "" {
+			switch c.in.RetryAtReported(hotLife, c.at.Now).Sub(retry) {
+			case 0:
+			case hotLife: // a report a little later names an instant as much later
+				a.moves, a.asked = true, int64(c.at.Now-t.delta)
+			default:
+				return
+			}
+		}
 	}
 	a.rev, a.ends, a.trusted = c.rev, int64(until-t.delta), int64(g.cache.trusted())
 	if a.err != nil {

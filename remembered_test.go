@@ -19,7 +19,7 @@ import (
 // good. Both must answer alike, whatever is asked and when. To see it fail, remember what a rate_limited report was
 // answered, or forget d.Until in StableUntil.
 func TestRememberedAnswersAreTheDecidedOnes(t *testing.T) {
-	for seed := range amount(30, 40) {
+	for seed := range amount(30, 150) {
 		synctest.Test(t, func(t *testing.T) { compareAnswers(t, seed) })
 		if t.Failed() {
 			t.Fatal("seed", seed)
@@ -113,5 +113,42 @@ func compareAnswers(t *testing.T, seed uint64) {
 			}
 			require.Equal(t, answer(decided, req), answer(remembered, req), "step %d.%d: %+v", step, again, req)
 		}
+	}
+}
+
+// Where the instant that a refusal names rests on when the caller's own report was made, the same report made later names
+// a later one, however soon it comes.
+func TestEachReportNamesItsOwnInstant(t *testing.T) {
+	for name, story := range map[string]struct {
+		failure tokenguard.Failure
+		apart   time.Duration // that a report is held against the token for
+	}{
+		"auth":  {unauthorized, time.Minute},
+		"quota": {outOfQuota, 30*time.Minute + 31*time.Second}, // MinTokenAge is over by then
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+					return tokenguard.NewTokenIn("value", 5*time.Hour), nil
+				}, tokenguard.WithRateLimits(tokenguard.RateLimits{MaxRequestsPerHour: 1, MaxRequestsPerDay: 1}))
+				require.NoError(t, err)
+				defer func() { assert.NoError(t, g.Close()) }()
+				token, err := g.Token(t.Context())
+				require.NoError(t, err)
+				time.Sleep(story.apart)
+				require.NoError(t, g.Report(t.Context(), tokenguard.Outcome{TokenID: token.ID(), Caller: "chat"}))
+				ask := tokenguard.Request{Caller: "chat", Failing: token.ID(), Failure: story.failure}
+				for range 300 { // the events of refusals are sampled by now, and the first ones are remembered
+					_, err = g.Acquire(t.Context(), ask)
+				}
+				for range 20 {
+					var refused *tokenguard.RefusedError
+					_, err = g.Acquire(t.Context(), ask)
+					require.ErrorAs(t, err, &refused)
+					require.Equal(t, time.Minute, time.Until(refused.Verdict.RetryAt), "%v", refused)
+					time.Sleep(90 * time.Millisecond)
+				}
+			})
+		})
 	}
 }

@@ -162,7 +162,10 @@ func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
 // more than once; nil: it does not.
 func (g *Guard) enforce(ctx context.Context, req *Request, read **decide.Request) (Grant, error) {
 	if a := g.again(req); a != nil {
-		if a.err != nil {
+		switch {
+		case a.moves:
+			return Grant{}, a.refusal(int64(g.meter.Mono()))
+		case a.err != nil:
 			return Grant{}, a.err
 		}
 		return a.grant, nil

@@ -1,6 +1,8 @@
 package decide
 
 import (
+	"time"
+
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
@@ -32,4 +34,12 @@ func (in *Input) StableUntil(d Decision, r timeline.Reading) timeline.Instant {
 		}
 	}
 	return until
+}
+
+// RetryAtReported is RetryAt for the same report made so much later: an instant that rests on when it was made moves.
+func (in *Input) RetryAtReported(later time.Duration, now timeline.Instant) timeline.Instant {
+	own, q := *in, *in.Request
+	q.At = q.At.Plus(later)
+	own.Request = &q
+	return own.RetryAt(now)
 }
