@@ -10,18 +10,34 @@ import (
 // Renewal. While the account behind a key's tokens can be renewed, its values come and go and nothing is acquired. A
 // renewal has limits of its own and uses up none of the others.
 
-// Identity is the newest record of the key whose identity can be renewed and is not spent for this operation; nil: there
-// is none. Until a process that can renew has used the document, identities mean nothing.
-func (in *Input) Identity(t timeline.Instant) *ledger.Token {
-	if in.Request.Kind != ledger.Anonymous || !in.Policy.Renews && !in.Doc.Renewals.Known {
-		return nil
-	}
-	for _, r := range in.Doc.ByScope[in.Request.Scope] {
-		if in.living(r, t) && !in.spentFor(r, t) {
+// Identity is the newest record of the key whose identity can be renewed and is not spent for this operation, of those that
+// this process can read if there is one; nil: there is none. Until a process that can renew has used the document, identities
+// mean nothing.
+func (in *Input) Identity(t timeline.Instant) (newest *ledger.Token) {
+	for r := range in.identities(t) {
+		if !in.Unreadable[r.ID] {
 			return r
 		}
+		if newest == nil {
+			newest = r
+		}
 	}
-	return nil
+	return newest
+}
+
+// identities are the records of the key whose identities can be renewed and are not spent for this operation, the newest
+// first.
+func (in *Input) identities(t timeline.Instant) func(yield func(*ledger.Token) bool) {
+	return func(yield func(*ledger.Token) bool) {
+		if in.Request.Kind != ledger.Anonymous || !in.Policy.Renews && !in.Doc.Renewals.Known {
+			return
+		}
+		for _, r := range in.Doc.ByScope[in.Request.Scope] {
+			if in.living(r, t) && !in.spentFor(r, t) && !yield(r) {
+				return
+			}
+		}
+	}
 }
 
 // living reports whether somebody can still renew the record's identity. What only a process that is gone could read cannot
@@ -73,11 +89,26 @@ func (in *Input) renews(r *ledger.Token, t timeline.Instant) bool {
 // Renewal says whether this call renews the key's identity, waits for who does, or is refused a new value; AnswerPass: the
 // steps decide.
 func (in *Input) Renewal(t timeline.Instant) Decision {
-	pass := Decision{Step: StepRenewal, Answer: AnswerPass}
 	r := in.Identity(t)
 	if r == nil {
-		return pass
+		return Decision{Step: StepRenewal, Answer: AnswerPass}
 	}
+	d := in.renewal(r, t)
+	if d.Answer != AnswerPass {
+		return d
+	}
+	for x := range in.identities(t) {
+		if starts := in.startsAt(r, t); x != r && t < starts { // the steps would judge by x, which somebody else can read
+			return Decision{Step: StepRenewal, Answer: AnswerRefuse, Reason: ReasonRenewalElsewhere, Until: starts, TokenID: x.ID, Since: x.Identity.Renewed}
+		}
+		break
+	}
+	return d
+}
+
+// renewal is Renewal by the record's identity.
+func (in *Input) renewal(r *ledger.Token, t timeline.Instant) Decision {
+	pass := Decision{Step: StepRenewal, Answer: AnswerPass}
 	i, op := r.Identity, in.Request.Operation
 	e := r.By(op)
 	refused := e != nil && e.Refused != 0
@@ -90,7 +121,7 @@ func (in *Input) Renewal(t timeline.Instant) Decision {
 		d.Answer, d.Reason, d.Until = AnswerRefuse, reason, until
 		return d
 	}
-	replace := in.replaceAt(r, t)
+	replace := in.startsAt(r, t)
 	if refused && in.Usable(r, t) && slices.Contains(i.Refused, op) { // with the value before, too: another changes nothing
 		d := refuse(ReasonForbidden, timeline.Never)
 		d.operation, d.fineUntil, _ = in.othersFine(t)
@@ -147,10 +178,29 @@ func (in *Input) replaceAt(r *ledger.Token, t timeline.Instant) timeline.Instant
 	return ends.Plus(in.Policy.Renewal.ReplaceAfter)
 }
 
+// startsAt is from when the key may start although r's identity lives, which this process renews, and those do that are
+// newer and that it cannot read.
+func (in *Input) startsAt(r *ledger.Token, t timeline.Instant) (at timeline.Instant) {
+	for x := range in.identities(t) {
+		if at = max(at, in.replaceAt(x, t)); x == r {
+			break
+		}
+	}
+	return at
+}
+
 // Replaces reports whether a start at t is one in place of an identity that cannot be renewed.
 func (in *Input) Replaces(t timeline.Instant) bool {
-	r := in.Identity(t)
-	return r != nil && !r.Identity.Replaced
+	used := in.Identity(t)
+	for x := range in.identities(t) {
+		if !x.Identity.Replaced {
+			return true
+		}
+		if x == used {
+			break
+		}
+	}
+	return false
 }
 
 // renewing counts the renewals in progress, and says when the first of their leases ends.

@@ -22,6 +22,15 @@ func (in *Input) account(id string, age time.Duration, seen ...ledger.Evidence) 
 	return r
 }
 
+// overtaken is an account that this process can read. Another took its place while it could not, of which that holds now.
+func overtaken(i *Input) *ledger.Token {
+	r := i.account("a", 2*hour)
+	i.account("b", 61*minute)
+	r.Identity.Replaced, i.Doc.Renewals.Replaced = true, true
+	i.Unreadable = map[string]bool{"b": true}
+	return r
+}
+
 // Every rule on renewals, and the bounds of each.
 func TestRenewal(t *testing.T) {
 	ended := 61 * minute
@@ -48,9 +57,29 @@ func TestRenewal(t *testing.T) {
 			r.Private = true
 			i.Unreadable = map[string]bool{"a": true}
 		}, AnswerStart, ReasonAcquired, 0},
-		"sealed with another key": {func(i *Input) { i.account("a", ended); i.Unreadable = map[string]bool{"a": true} }, AnswerRefuse, ReasonRenewalElsewhere, in(day - minute)},
-		"elsewhere":               {func(i *Input) { i.account("a", ended); i.Policy.Renews, i.Doc.Renewals.Known = false, true }, AnswerRefuse, ReasonRenewalElsewhere, in(day - minute)},
-		"nobody renews":           {func(i *Input) { i.account("a", ended); i.Policy.Renews = false }, AnswerStart, ReasonAcquired, 0},
+		"sealed with another key":                         {func(i *Input) { i.account("a", ended); i.Unreadable = map[string]bool{"a": true} }, AnswerRefuse, ReasonRenewalElsewhere, in(day - minute)},
+		"sealed with another key, the one before is read": {func(i *Input) { overtaken(i) }, AnswerRenew, ReasonRenewed, 0},
+		"it is backed off": {func(i *Input) {
+			overtaken(i).Identity.Last = ledger.Streak{Count: 1, At: t0}
+		}, AnswerRefuse, ReasonRenewalBackoff, in(5 * second)},
+		"and the newer may be replaced": {func(i *Input) {
+			overtaken(i).Identity.Last = ledger.Streak{Count: 1, At: t0}
+			i.Doc.Tokens["b"].Expiry, i.Doc.Renewals.Replaced = in(-day), false
+		}, AnswerStart, ReasonAcquired, 0},
+		"it lives, the newer one's day is over": {func(i *Input) {
+			r := overtaken(i)
+			r.Identity.Replaced, r.Identity.Last, r.Expiry = false, ledger.Streak{Count: 1, At: t0}, in(-hour)
+			i.Doc.Tokens["b"].Expiry, i.Doc.Renewals.Replaced = in(-day), false
+		}, AnswerRefuse, ReasonRenewalBackoff, in(5 * second)},
+		"its value serves": {func(i *Input) { overtaken(i).Expiry = in(hour) }, AnswerServe, ReasonCached, 0},
+		"its value serves all but this operation": {func(i *Input) {
+			r := overtaken(i)
+			r.Expiry, r.Acquired = in(hour), in(-5*second)
+			r.Evidence = []ledger.Evidence{{Operation: "op", Heard: t0 - 1, Early: true}}
+		}, AnswerRefuse, ReasonRenewalElsewhere, timeline.Never},
+		"the one before has ended": {func(i *Input) { overtaken(i).Identity.Ended = t0 - 1 }, AnswerRefuse, ReasonRenewalElsewhere, timeline.Never},
+		"elsewhere":                {func(i *Input) { i.account("a", ended); i.Policy.Renews, i.Doc.Renewals.Known = false, true }, AnswerRefuse, ReasonRenewalElsewhere, in(day - minute)},
+		"nobody renews":            {func(i *Input) { i.account("a", ended); i.Policy.Renews = false }, AnswerStart, ReasonAcquired, 0},
 		"elsewhere, replaced": {func(i *Input) {
 			i.account("a", 25*hour)
 			i.Policy.Renews, i.Doc.Renewals.Known = false, true
@@ -168,6 +197,17 @@ func TestRenewal(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A start is one in place of an account also where that cannot be read and the one before it can.
+func TestReplaces(t *testing.T) {
+	i := asked()
+	r := overtaken(i)
+	assert.True(t, i.Replaces(t0))
+	i.Doc.Tokens["b"].Identity.Replaced = true
+	assert.False(t, i.Replaces(t0))
+	r.Identity.Replaced = false
+	assert.True(t, i.Replaces(t0))
 }
 
 // Past the time to renew, a token is a hit for as long as no renewal can be begun.
