@@ -98,7 +98,7 @@ func (in *Input) Renewal(t timeline.Instant) Decision {
 		return d
 	}
 	for x := range in.identities(t) {
-		if starts := in.startsAt(r, t); x != r && t < starts { // the steps would judge by x, which somebody else can read
+		if starts := in.startsAt(t); x != r && t < starts { // the steps would judge by x, which somebody else can read
 			return Decision{Step: StepRenewal, Answer: AnswerRefuse, Reason: ReasonRenewalElsewhere, Until: starts, TokenID: x.ID, Since: x.Identity.Renewed}
 		}
 		break
@@ -121,7 +121,7 @@ func (in *Input) renewal(r *ledger.Token, t timeline.Instant) Decision {
 		d.Answer, d.Reason, d.Until = AnswerRefuse, reason, until
 		return d
 	}
-	replace := in.startsAt(r, t)
+	replace := in.startsAt(t)
 	if refused && in.Usable(r, t) && slices.Contains(i.Refused, op) { // with the value before, too: another changes nothing
 		d := refuse(ReasonForbidden, timeline.Never)
 		d.operation, d.fineUntil, _ = in.othersFine(t)
@@ -178,26 +178,20 @@ func (in *Input) replaceAt(r *ledger.Token, t timeline.Instant) timeline.Instant
 	return ends.Plus(in.Policy.Renewal.ReplaceAfter)
 }
 
-// startsAt is from when the key may start although r's identity lives, which this process renews, and those do that are
-// newer and that it cannot read.
-func (in *Input) startsAt(r *ledger.Token, t timeline.Instant) (at timeline.Instant) {
-	for x := range in.identities(t) {
-		if at = max(at, in.replaceAt(x, t)); x == r {
-			break
-		}
+// startsAt is from when the key may start although identities of it live: each of them has to allow it, also one that is
+// older than another which was replaced in its other scope.
+func (in *Input) startsAt(t timeline.Instant) (at timeline.Instant) {
+	for r := range in.identities(t) {
+		at = max(at, in.replaceAt(r, t))
 	}
 	return at
 }
 
 // Replaces reports whether a start at t is one in place of an identity that cannot be renewed.
 func (in *Input) Replaces(t timeline.Instant) bool {
-	used := in.Identity(t)
-	for x := range in.identities(t) {
-		if !x.Identity.Replaced {
+	for r := range in.identities(t) {
+		if !r.Identity.Replaced {
 			return true
-		}
-		if x == used {
-			break
 		}
 	}
 	return false

@@ -77,6 +77,11 @@ func TestRenewal(t *testing.T) {
 			r.Expiry, r.Acquired = in(hour), in(-5*second)
 			r.Evidence = []ledger.Evidence{{Operation: "op", Heard: t0 - 1, Early: true}}
 		}, AnswerRefuse, ReasonRenewalElsewhere, timeline.Never},
+		"an older one lives beside one that was replaced": {func(i *Input) {
+			i.account("a", 2*hour)
+			i.account("b", 61*minute).Identity.Replaced = true
+			i.Policy.Renews, i.Doc.Renewals.Known, i.Doc.Renewals.Replaced = false, true, true
+		}, AnswerRefuse, ReasonRenewalElsewhere, timeline.Never},
 		"the one before has ended": {func(i *Input) { overtaken(i).Identity.Ended = t0 - 1 }, AnswerRefuse, ReasonRenewalElsewhere, timeline.Never},
 		"elsewhere":                {func(i *Input) { i.account("a", ended); i.Policy.Renews, i.Doc.Renewals.Known = false, true }, AnswerRefuse, ReasonRenewalElsewhere, in(day - minute)},
 		"nobody renews":            {func(i *Input) { i.account("a", ended); i.Policy.Renews = false }, AnswerStart, ReasonAcquired, 0},
