@@ -56,28 +56,31 @@ func (f *flights) succeeding(t Token) (whole Token, identity, from string) {
 	return b.token(), rec.Identity.ID, from
 }
 
-// bringsSecrets reports whether the token states further secrets that its value is not known with.
-func (f *flights) bringsSecrets(t Token) bool {
+// bringsSecrets reports whether the token states further secrets that its value is not known with, and of which parts of the
+// value that holds; nil: it is not known.
+func (f *flights) bringsSecrets(t Token) (brings bool, beside *ledger.Parts) {
 	b := t.read()
 	rev := f.replica.Newest()
 	if rev == nil || rev.Secrets[b.secret.Key()] == nil {
-		return len(b.secret.Further) > 0
+		return len(b.secret.Further) > 0, nil
 	}
-	known := rev.Secrets[b.secret.Key()].Further
+	known := rev.Secrets[b.secret.Key()]
 	for name, value := range b.secret.Further {
-		if known[name] != value {
-			return true
+		if known.Further[name] != value {
+			brings = true
 		}
 	}
-	return false
+	if rec := rev.Doc.Tokens[known.ID]; rec != nil {
+		beside = &rec.Parts
+	}
+	return brings, beside
 }
 
 // adoptSuccessor stores a value that its caller renewed elsewhere. It reports whether it is one: the predecessor is a value
 // of an account that lives. Facts are refused neither for their number nor for a store that is away, which the error says:
 // they count in this process at once.
 func (f *flights) adoptSuccessor(ctx context.Context, t Token, q *decide.Request, id string, at timeline.Reading, away error) (received Token, _ timeline.Reading, succeeds bool, err error) {
-	var stale, foreign, later atomic.Bool   // a newer refresh token is known: take that; it is no successor; the call is over
-	taken, brings := at, f.bringsSecrets(t) // before it is known by this call
+	taken := at
 	for range maxRounds {
 		whole, identity, from := f.succeeding(t)
 		if identity == "" {
@@ -87,57 +90,89 @@ func (f *flights) adoptSuccessor(ctx context.Context, t Token, q *decide.Request
 		if err != nil {
 			return Token{}, at, true, fmt.Errorf("%w: %w", ErrRequest, err)
 		}
-		predecessor := t.read().predecessor
-		change := func(d *replica.Draft) bool {
-			fresh, before := *rec, predecessor
-			if known := d.Doc.Tokens[rec.ID]; known != nil && (!brings && known.Says(rec) || known.Acquired == rec.Acquired && known.Expiry == rec.Expiry && (!brings || known.Parts.Same(&rec.Parts))) {
-				return false // by one that said the same, or by this call
-			}
-			if d.Doc.Tokens[before] == nil { // it waited, too, and gave way to this one
-				before = d.Doc.ValueOf(identity, q.Scope, d.At.Now)
-			}
-			adopted, behind := d.Doc.AdoptSuccessor(f.policy, &fresh, before, from, d.At.Now)
-			if behind && later.Load() && len(t.read().secret.Further) == 0 { // nobody comes again: the value alone is new
-				fresh = *rec
-				fresh.Parts = ledger.Parts{}
-				if fresh.Identity != nil {
-					fresh.Identity = &ledger.Identity{Account: fresh.Identity.Account}
-				}
-				adopted, behind = d.Doc.AdoptSuccessor(f.policy, &fresh, before, "", d.At.Now)
-			}
-			stale.Store(behind)
-			switch {
-			case adopted, behind:
-				return adopted
-			case !later.Load():
-				foreign.Store(true)
-				return false
-			}
-			fresh = *rec // its account has ended while it waited
-			fresh.Identity = nil
-			return d.Doc.Adopt(f.policy, &fresh, id, f.owner, d.At.Now)
-		}
+		s := &succession{policy: f.policy, id: id, owner: f.owner, rec: rec, predecessor: t.read().predecessor, identity: identity, from: from, further: len(t.read().secret.Further) > 0}
+		s.brings, s.beside = f.bringsSecrets(t)
 		about := replica.About{Token: identity, Scope: q.Scope, Class: "adopted"}
 		if refresh := t.read().secret.Refresh; refresh != "" { // those after it may leave theirs out
 			about.Brings = secrets.ID(refresh)
 		}
 		if away == nil {
-			at, away = f.replica.CommitPaced(ctx, change, about)
+			at, away = f.replica.CommitPaced(ctx, s.enter, about)
 		}
 		if away != nil {
-			at = f.replica.ApplyReport(change, about)
+			at = f.replica.ApplyReport(s.enter, about)
 		}
 		switch {
-		case foreign.Load():
+		case s.foreign.Load():
 			return Token{}, at, false, nil
-		case stale.Load():
+		case s.again.Load():
 			continue
 		}
-		later.Store(true)
+		s.later.Store(true)
 		if away != nil {
 			return received, at, true, fmt.Errorf("%w: %w", ErrStore, away)
 		}
 		return received, at, true, nil
 	}
 	return Token{}, at, true, fmt.Errorf("%w: %w", ErrStore, errUnsettled)
+}
+
+// succession is a value of an account on its way into the document.
+type succession struct {
+	policy                      *ledger.Policy
+	id, owner                   string // of the attempt, if it turns out to be one
+	rec                         *ledger.Token
+	predecessor, identity, from string
+	further, brings             bool          // it states further secrets; such as its value is not known with
+	beside                      *ledger.Parts // and with what it is; nil: not at all
+	foreign, again              atomic.Bool   // what the last run found: it is no successor; it has to be read anew
+	later                       atomic.Bool   // the call is over
+}
+
+// enter is the change that stores it.
+func (s *succession) enter(d *replica.Draft) bool {
+	s.foreign.Store(false)
+	s.again.Store(false)
+	if known := d.Doc.Tokens[s.rec.ID]; known != nil {
+		same := known.Parts.Same(&s.rec.Parts)
+		switch {
+		case known.Acquired == s.rec.Acquired && known.Expiry == s.rec.Expiry && (!s.brings || same):
+			return false // by this call
+		case !known.Says(s.rec):
+		case !s.brings || same:
+			return false // by one that said the same
+		case !s.later.Load() && (s.beside == nil || !known.Parts.Same(s.beside)): // it may have come with these secrets, or with others
+			s.again.Store(true)
+			return false
+		default:
+			d.Doc.Restate(known, s.rec)
+			return true
+		}
+	}
+	fresh, before := *s.rec, s.predecessor
+	if d.Doc.Tokens[before] == nil { // it waited, too, and gave way to this one
+		before = d.Doc.ValueOf(s.identity, s.rec.Scope, d.At.Now)
+	}
+	adopted, stale := d.Doc.AdoptSuccessor(s.policy, &fresh, before, s.from, d.At.Now)
+	if stale && s.later.Load() && !s.further { // nobody comes again: the value alone is new
+		fresh = *s.rec
+		fresh.Parts = ledger.Parts{}
+		if fresh.Identity != nil {
+			fresh.Identity = &ledger.Identity{Account: fresh.Identity.Account}
+		}
+		adopted, stale = d.Doc.AdoptSuccessor(s.policy, &fresh, before, "", d.At.Now)
+	}
+	switch {
+	case adopted:
+		return true
+	case !s.later.Load():
+		s.again.Store(stale) // a newer refresh token is known: take that
+		s.foreign.Store(!stale)
+		return false
+	case stale:
+		return false
+	}
+	fresh = *s.rec // its account has ended while it waited
+	fresh.Identity = nil
+	return d.Doc.Adopt(s.policy, &fresh, s.id, s.owner, d.At.Now)
 }

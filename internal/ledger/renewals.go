@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"slices"
-	"time"
 
 	"github.com/tokenguard/tokenguard/internal/classify"
 	"github.com/tokenguard/tokenguard/internal/timeline"
@@ -301,56 +300,6 @@ func (r *Token) keepRefusals(before *Token) {
 			e.Refused, e.RefusedLast, e.Refusals, e.Known = x.Refused, x.RefusedLast, x.Refusals, max(e.Known, x.Known)
 		}
 	}
-}
-
-// ValueOf is the ID of the newest value of a living identity for the scope; "": there is none.
-func (d *Document) ValueOf(identity, scope string, now timeline.Instant) string {
-	for _, r := range d.ByScope[scope] {
-		if r.Identity != nil && r.Identity.ID == identity && r.Living(now) {
-			return r.ID
-		}
-	}
-	return ""
-}
-
-// Says reports whether a value of an account says what the next would say again: that it has been taken in twice does not
-// count as two renewals. Its end may differ by what the two calls were apart.
-func (r *Token) Says(next *Token) bool {
-	apart := max(next.Expiry, r.Expiry).Sub(min(next.Expiry, r.Expiry))
-	if !r.HasValue() || r.ID != next.ID || apart >= time.Second || r.Identity == nil {
-		return false
-	}
-	stated := next.Identity
-	return stated == nil || (stated.Hash == "" || stated.Hash == r.Identity.Hash) && (stated.Expiry == 0 || stated.Expiry == r.Identity.Expiry) && (stated.Account == "" || stated.Account == r.Identity.Account)
-}
-
-// AdoptSuccessor stores a value that its caller renewed elsewhere, if it is one: the predecessor is a value of a living
-// identity of the same key, and no other account is stated. from is the hash of the refresh token that completed what the
-// caller left out; "": nothing did. stale: another has come since.
-func (d *Document) AdoptSuccessor(policy *Policy, next *Token, predecessor, from string, now timeline.Instant) (adopted, stale bool) {
-	old := d.Tokens[predecessor]
-	if old == nil {
-		return false, false
-	}
-	r := d.Current(old)
-	if !r.Living(now) || !r.Serves(next.Scope) || next.Identity != nil && next.Identity.Account != "" && r.Identity.Account != "" && next.Identity.Account != r.Identity.Account {
-		return false, false
-	}
-	if other := d.Tokens[next.ID]; other != nil && other.Identity != nil && other.Identity.ID != r.Identity.ID {
-		return false, false // a value of another account
-	}
-	if from != "" && r.Identity.Hash != from {
-		return false, true
-	}
-	fresh := *next
-	if fresh.Identity == nil {
-		fresh.Identity = &Identity{}
-	}
-	if fresh.Parts.isZero() {
-		fresh.Parts = r.Parts
-	}
-	d.succeed(policy, r, &fresh, r.Identity.Generation, now)
-	return true, false
 }
 
 // pruneRenewals drops the starts of more than an hour ago.
