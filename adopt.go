@@ -137,6 +137,9 @@ func (s *succession) enter(d *replica.Draft) bool {
 		same := known.Parts.Same(&s.rec.Parts)
 		switch {
 		case known.Acquired == s.rec.Acquired && known.Expiry == s.rec.Expiry && (!s.brings || same):
+			if s.later.Load() && known.Identity == nil && known.Successor == "" {
+				s.acquired(d) // a look has applied it since
+			}
 			return false // by this call
 		case !known.Says(s.rec):
 		case !s.brings || same:
@@ -170,9 +173,24 @@ func (s *succession) enter(d *replica.Draft) bool {
 		s.foreign.Store(!stale)
 		return false
 	case stale:
+		s.note(d, "was not stored, and neither were its further secrets: another process stored the account's next refresh token while it waited. Adopt it again")
 		return false
 	}
-	fresh = *s.rec // its account has ended while it waited
+	fresh = *s.rec
 	fresh.Identity = nil
-	return d.Doc.Adopt(s.policy, &fresh, s.id, s.owner, d.At.Now)
+	if !d.Doc.Adopt(s.policy, &fresh, s.id, s.owner, d.At.Now) {
+		return false
+	}
+	s.acquired(d)
+	return true
+}
+
+// acquired notes that the value is no successor any more.
+func (s *succession) acquired(d *replica.Draft) {
+	s.note(d, "is charged as an acquisition and is not renewed: while it waited to be stored, the account ended, or another one was named for it")
+}
+
+// note has the log say what became of the value, once that is committed.
+func (s *succession) note(d *replica.Draft, what string) {
+	d.Notices = append(d.Notices, fmt.Sprintf("token %s, adopted for account %s, %s", s.rec.ID, s.identity, what))
 }

@@ -104,8 +104,9 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 		}
 	}()
 	var (
-		next *ledger.Document // of the last run of the function; nil: it changed nothing
-		l    loaded
+		next  *ledger.Document // of the last run of the function; nil: it changed nothing
+		draft *Draft
+		l     loaded
 	)
 	began := r.Meter.Ticks()
 	snap, err := r.store.Update(ctx, func(snap Snapshot) (_ []byte, err error) {
@@ -113,7 +114,7 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 		if l, err = r.load(snap, known); err != nil {
 			return nil, err
 		}
-		draft := r.draft(l.doc.Clone(), l.at, known)
+		draft = r.draft(l.doc.Clone(), l.at, known)
 		changed := l.dirty
 		for _, u := range known.unsaved {
 			changed = u.change(draft) || changed
@@ -145,6 +146,12 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 		return r.Meter.Read(), err
 	}
 	r.markBack()
+	if draft != nil {
+		r.saved(known)
+		for _, text := range draft.Notices {
+			r.AddNotice(text)
+		}
+	}
 	if next == nil {
 		r.restorePending(usage)
 		// The newest document is known now, though nothing was written. A caller that went on deciding on an older one
@@ -158,14 +165,19 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 	lost := next.TakeDropped()
 	r.mu.Lock()
 	r.lost = append(r.lost, lost...)
-	if n := len(known.unsaved); n > 0 {
-		last := known.unsaved[n-1].n
-		r.unsaved = slices.DeleteFunc(slices.Clone(r.unsaved), func(u unsaved) bool { return u.n <= last })
-		r.dropped = r.dropped && len(r.unsaved) > 0
-	}
 	r.mu.Unlock()
 	r.publish(r.open(&Revision{Doc: next, Rev: snap.Rev, Epoch: snap.Epoch, kept: lastKept(known.unsaved)}, l.at), true)
 	return l.at, nil
+}
+
+// saved drops the changes that waited for the commit that is over, also those that changed nothing in it.
+func (r *Replica) saved(known basis) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last := lastKept(known.unsaved); last > 0 {
+		r.unsaved = slices.DeleteFunc(slices.Clone(r.unsaved), func(u unsaved) bool { return u.n <= last })
+		r.dropped = r.dropped && len(r.unsaved) > 0
+	}
 }
 
 // Flush commits what waits, after the commits that are in progress.

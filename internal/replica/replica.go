@@ -58,6 +58,7 @@ type Draft struct {
 	At         timeline.Reading
 	Unreadable map[string]bool
 	Limits     Limits
+	Notices    []string // for the log, once a commit has taken the draft
 }
 
 // Change edits a draft and reports whether it did. It is pure: it may run again, and inside the store. One that reports
