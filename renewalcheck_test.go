@@ -42,6 +42,7 @@ type accountFacts struct {
 	banned     bool      // said so of the last renewal
 	replaced   time.Time // by another account of its scope
 	moved      time.Time // the last committed renewal
+	renewed    time.Time // the last commit of a value that was renewed elsewhere: it ends a row of failures
 	inside     int       // presentations in progress
 	spare      bool
 }
@@ -57,8 +58,9 @@ type handOver struct {
 	returned   time.Time // zero: not yet, or the process is gone
 	value      string    // of a success
 	retryAfter time.Duration
-	committed  bool // its end was
-	good       bool // it was a success whose answer was committed
+	committed  bool      // its end was
+	settled    time.Time // and then
+	good       bool      // it was a success whose answer was committed
 }
 
 type pauseFact struct{ from, until time.Time }
@@ -155,6 +157,7 @@ func (f *renewalFacts) committed(w *renewalWorld, p *renewalProcess, next *ledge
 		a.generation, a.spare = g, r.Identity.SpareHash != ""
 		if v, ok := w.values[r.ID]; ok {
 			if a.ends = v.ends; !v.adopted.IsZero() && v.committed.IsZero() {
+				a.renewed = now
 				if f.succeeded = now; v.adopted.After(a.moved) {
 					a.moved = v.adopted
 				}
@@ -179,8 +182,10 @@ func (f *renewalFacts) settle(p *renewalProcess, h *handOver, next *ledger.Docum
 			h.account.moved = h.returned
 			f.succeeded = now
 		}
+	case h.retryAfter > 0 && r != nil && r.Identity.Ended != 0 && next.Renewals.Pause.Until <= p.world.meter(next):
+		// Another process ended the account, and with it the lease.
 	case !h.committed && (r == nil || r.Identity.Lease.ID != h.lease):
-		h.committed = true
+		h.committed, h.settled = true, now
 		if h.retryAfter > 0 && now.Before(h.leaseEnd) {
 			f.pauses = append(f.pauses, pauseFact{now, h.returned.Add(h.retryAfter)})
 		}
@@ -294,6 +299,9 @@ func (f *renewalFacts) opens(a *accountFacts, prior []*handOver) (at time.Time) 
 	var end time.Time
 	for i := len(prior) - 1; i >= 0 && !prior[i].good && prior[i].began.After(a.moved); i-- {
 		h := prior[i]
+		if h.committed && h.settled.Before(a.renewed) {
+			break
+		}
 		if n++; n == 1 {
 			if end = h.returned; end.IsZero() || h.process.dead && !h.committed {
 				end = h.leaseEnd

@@ -346,7 +346,7 @@ func playRenewals(t *testing.T, seed uint64, steps int, change func(*renewalWorl
 }
 
 func TestRenewalWorlds(t *testing.T) {
-	first, count := uint64(0), amount(10, 400)
+	first, count := uint64(0), amount(10, 800)
 	if s := os.Getenv("TOKENGUARD_SEED"); s != "" {
 		var err error
 		first, err = strconv.ParseUint(s, 10, 64)

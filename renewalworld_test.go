@@ -263,10 +263,9 @@ func (p *renewalProcess) signUp(ctx context.Context, req tokenguard.Request) (to
 		for name, r := range identities(w.document()) {
 			a, v := w.facts.known[name], w.values[r.ID]
 			if a != nil && a.ended.IsZero() && !a.scopes[req.Scope] && time.Now().Before(v.ends) && r.HasValue() {
-				a.scopes[req.Scope] = true
 				w.mu.Unlock()
 				n := strings.TrimPrefix(name, "account-")
-				return v.token.WithRefreshToken(fmt.Sprintf("refresh-%s-%d", n, a.generation), time.Time{}), nil
+				return tokenguard.NewTokenIn(v.token.Value(), time.Until(v.ends)).WithAccount(name).WithRefreshToken(fmt.Sprintf("refresh-%s-%d", n, a.generation), time.Time{}), nil
 			}
 		}
 	}
