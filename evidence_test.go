@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -248,4 +249,46 @@ func TestFalseRefusals(t *testing.T) {
 		assert.GreaterOrEqual(t, w.share("a"), 0.99)
 		assert.LessOrEqual(t, w.starts, 5)
 	})
+}
+
+// What one operation refuses goes on to serve the others, whichever public method told of it, and also in the process after
+// this one; and it is not handed to the one that refused it.
+func TestOthersKeepATokenThatOneRefuses(t *testing.T) {
+	for name, f := range map[string]tokenguard.Failure{"auth": tokenDead, "quota": noneLeft} {
+		for _, byReport := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, told by Report: %v", name, byReport), func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "state")
+				process := func(run func(*tokenWorld)) { inWorld(t, time.Hour, run, tokenguard.WithStateFile(path)) }
+				others := func(w *tokenWorld, id string) {
+					for _, caller := range []string{"b", "c", ""} {
+						grant, err := w.Acquire(w.t.Context(), tokenguard.Request{Caller: caller})
+						require.NoError(t, err, "%q", caller)
+						assert.Equal(t, id, grant.Token.ID(), "%q", caller)
+						assert.NotContains(t, grant.Verdict().Detail, "last resort", "%q: it is an ordinary token for the others", caller)
+					}
+					_, err := w.Acquire(w.t.Context(), tokenguard.Request{Caller: "a"})
+					assert.ErrorIs(t, err, tokenguard.ErrRefused, "not to the one that refused it")
+					assert.Zero(t, w.starts)
+				}
+				var id string
+				process(func(w *tokenWorld) {
+					grant, err := w.Acquire(w.t.Context(), tokenguard.Request{Caller: "b"})
+					require.NoError(t, err)
+					id, w.starts = grant.Token.ID(), 0
+					time.Sleep(time.Minute)
+					if byReport {
+						require.NoError(t, w.Report(w.t.Context(), tokenguard.Outcome{TokenID: id, Caller: "a", Failure: f}))
+					} else {
+						_, err = w.Acquire(w.t.Context(), tokenguard.Request{Caller: "a", Failing: id, Failure: f})
+						require.ErrorIs(t, err, tokenguard.ErrRefused)
+					}
+					others(w, id)
+				})
+				process(func(w *tokenWorld) {
+					time.Sleep(time.Minute) // where the first one's clock stood
+					others(w, id)
+				})
+			})
+		}
+	}
 }
