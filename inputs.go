@@ -1,9 +1,7 @@
 package tokenguard
 
 import (
-	"context"
 	"sync/atomic"
-	"time"
 
 	"github.com/tokenguard/tokenguard/internal/counts"
 	"github.com/tokenguard/tokenguard/internal/decide"
@@ -91,71 +89,4 @@ func (i *inputs) personalEntry(t *table, now timeline.Instant) *entry {
 	in := i.on(&decide.Request{Kind: ledger.Anonymous, Scope: ledger.ScopeKey(token.Scope()), Personal: pv}, t.rev, now)
 	return &entry{scope: token.Scope(), until: pv.Until, use: new(lastUse), sort: counts.Personal,
 		grant: granted(token, SourcePersonal, verdictOf(in, in.Decide(now), t.rev.At, 0))}
-}
-
-// sleeper is a Clock that can sleep, too.
-type sleeper interface {
-	Sleep(ctx context.Context, d time.Duration) error
-}
-
-// Bounds of one sleep of Wait: others may bring a token earlier, and a user-supplied clock may run faster than time.
-const (
-	sleepMost   = 15 * time.Second
-	sleepManual = 5 * time.Millisecond
-)
-
-// sleepUntil sleeps until at on the clock, until changed or ended is closed, or for a bounded time.
-func sleepUntil(ctx context.Context, clock Clock, r *replica.Replica, at time.Time, changed, ended <-chan struct{}) error {
-	if s, ok := clock.(sleeper); ok {
-		return sleepOn(ctx, s, at.Sub(clock.Now()), changed, ended)
-	}
-	for {
-		d := at.Sub(r.Meter.Read().Wall)
-		if d <= 0 {
-			return nil
-		}
-		most := d
-		switch {
-		case clock != nil:
-			most = sleepManual
-		case r.Shared():
-			most = sleepMost
-		}
-		timer := time.NewTimer(min(d, most))
-		select {
-		case <-timer.C:
-			if clock == nil {
-				return nil
-			}
-			_, _, _ = r.Look(ctx) // what another process brought closes changed
-		case <-changed:
-			timer.Stop()
-			return nil
-		case <-ended:
-			timer.Stop()
-			return nil
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		}
-	}
-}
-
-// sleepOn sleeps with the clock's own Sleep, which a change or Close ends early.
-func sleepOn(ctx context.Context, s sleeper, d time.Duration, changed, ended <-chan struct{}) error {
-	sctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		select {
-		case <-changed:
-		case <-ended:
-		case <-sctx.Done():
-		}
-		cancel()
-	}()
-	err := s.Sleep(sctx, d)
-	if ctx.Err() == nil && sctx.Err() != nil {
-		return nil
-	}
-	return err
 }
