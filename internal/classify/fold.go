@@ -1,5 +1,7 @@
 package classify
 
+import "unicode/utf8"
+
 // Letters that mean the same are read as one, so that a lexicon needs one
 // spelling: Latin letters lose their marks, Cyrillic is written in Latin
 // letters, and traditional Chinese characters become the simplified ones
@@ -146,4 +148,77 @@ func digitOf(r rune) byte {
 		}
 	}
 	return 0
+}
+
+// wide writes a character beyond ASCII.
+func (n *normaliser) wide(r rune) {
+	switch {
+	case r >= 0xFF01 && r <= 0xFF5E: // full-width forms of ASCII
+		n.ascii(byte(r - 0xFF01 + '!'))
+	case r == '。' || r == '…':
+		n.separate(clauseEnd)
+	case r == '’':
+		if !n.apostrophe() {
+			n.separate(' ')
+		}
+	case r < firstUnfolded:
+		n.folded(r)
+	case r < lastUnfolded:
+		n.unfolded(r)
+	case r < 0x2E80:
+		n.folded(r)
+	case r == '、' || r == '・' || r == 0x3000 || r == utf8.RuneError:
+		n.dot = false
+		n.separate(' ')
+	default:
+		n.joined(simplified(r))
+	}
+}
+
+// joined writes a letter of a script that is read without word boundaries.
+func (n *normaliser) joined(r rune) {
+	last := len(n.out) - 1
+	switch {
+	case n.prev == 0 && n.wideBefore && n.out[last] == ' ':
+		n.out = n.out[:last] // blanks part no words here
+	case n.prev != 'c' && n.prev != 0:
+		n.separate(' ')
+	}
+	n.dot = false
+	n.out, n.prev = utf8.AppendRune(n.out, r), 'c'
+	n.wideBefore = true
+}
+
+// unfolded writes a letter of Hebrew, Arabic, the scripts of India or Thai, of
+// which Arabic ones that are mixed up in writing are read as one.
+func (n *normaliser) unfolded(r rune) {
+	switch {
+	case digitOf(r) != 0:
+		n.ascii(digitOf(r))
+	case r >= 0x64B && r <= 0x652 || r == 0x640: // vowel marks, and what only stretches a word
+	case r == '؟' || r == '؛' || r == '۔':
+		n.separate(clauseEnd)
+	case r == '،':
+		n.separate(' ')
+	default:
+		n.joined(arabicForm(r))
+	}
+}
+
+// folded writes a letter beyond ASCII in ASCII letters; what is none parts
+// words.
+func (n *normaliser) folded(r rune) {
+	as, capital, ok := fold(r)
+	if !ok {
+		n.dot = false
+		n.separate(' ')
+		return
+	}
+	kind := byte('a')
+	if capital {
+		kind = 'A'
+	}
+	for i := range len(as) {
+		n.letter(as[i], kind)
+	}
 }
