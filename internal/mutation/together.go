@@ -107,12 +107,12 @@ func build(ctx context.Context, list []fault, dir, into string) (*together, erro
 		replace[path] = filepath.Join(into, strconv.Itoa(len(replace))+".go")
 		return os.WriteFile(replace[path], []byte(text), 0o600)
 	}
-	for path, faults := range files {
+	for _, path := range slices.Sorted(maps.Keys(files)) { // in one order, or the overlay's names change and nothing is cached
 		source, err := os.ReadFile(path)
 		if err != nil {
 			return nil, err
 		}
-		text, woven, err := weave(string(source), faults)
+		text, woven, err := weave(string(source), files[path])
 		if err == nil {
 			err = put(path, text)
 		}
