@@ -115,8 +115,11 @@ func stepsBack(t *testing.T, back time.Duration, remote, warm bool) {
 		assert.LessOrEqual(t, refused.Verdict.RetryAt.Sub(refusedAt), back+testLease)
 		assert.Zero(t, up.count())
 	} else {
-		if errors.As(err, &refused) { // it was looking at that very instant, which is within the millisecond of the interval
+		if errors.As(err, &refused) { // it was looking within the millisecond of the interval after that end, and at no other time
 			require.Equal(t, ReasonMinInterval, refused.Verdict.Reason)
+			wait := refused.Verdict.RetryAt.Sub(refusedAt)
+			require.True(t, 0 < wait && wait <= time.Millisecond, "refused for %v", wait)
+			require.Zero(t, up.count())
 			time.Sleep(time.Millisecond)
 			_, err = other.Token(t.Context())
 		}
