@@ -175,7 +175,7 @@ func (in *Input) newestRefused(t timeline.Instant) *ledger.Token {
 	return nil
 }
 
-// refusedLate reports whether the operation refused the token only once it was no longer fresh.
+// refusedLate tells a token that has come to its end from one that never was for this operation, which refuses it at once.
 func (in *Input) refusedLate(r *ledger.Token) bool {
 	e := r.By(in.Request.Operation)
 	at := e.Refused
