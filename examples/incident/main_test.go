@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -16,6 +17,9 @@ import (
 
 	"github.com/tokenguard/tokenguard"
 )
+
+// Tests allocate much and keep little: collecting less often saves a third of what they cost.
+func init() { debug.SetGCPercent(400) }
 
 var update = flag.Bool("update", false, "write docs/incident.txt and docs/incident.svg anew")
 
