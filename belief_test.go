@@ -240,9 +240,7 @@ func beliefCases(t testing.TB) (all []beliefCase) {
 			}
 			return w
 		})
-		if n > 1 {
-			slow()
-		}
+		slow() // TestFalseRefusals has one operation
 		add(fmt.Sprintf("a burst that looks like a quota for 30 s each 20 min, %d operations each 10 s", n), true, []float64{99}, []int{3, 0, 6}[n-1], func(s uint64) *beliefWorld {
 			w := &beliefWorld{lifetime: day, bursts: about(20*time.Minute, s), burst: 30 * time.Second}
 			for i := range n {

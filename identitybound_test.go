@@ -21,6 +21,9 @@ func TestAccountsBeyondTheBoundOfAState(t *testing.T) {
 		"file":   {tokenguard.WithStateFile(t.TempDir() + "/state"), tokenguard.WithName("guests")},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name == "file" && amount(0, 1) == 0 {
+				t.Skip("both keep bytes, and a file costs three times as much: under TOKENGUARD_LONG")
+			}
 			const accounts, more = 40, 12
 			clock := &handClock{now: oddStart}
 			starts, renewals := map[string]int{}, 0

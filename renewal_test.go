@@ -220,7 +220,7 @@ func TestRenewalFails(t *testing.T) {
 					if err == nil && u.works(token) && time.Since(began) > time.Hour && back.IsZero() {
 						back = time.Now()
 					}
-					time.Sleep(30 * time.Second)
+					time.Sleep(time.Minute)
 					if c.ended && time.Since(began) > time.Hour {
 						u.fail = nil // the next account is another one
 					}

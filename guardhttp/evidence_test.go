@@ -84,7 +84,10 @@ func asks(t *testing.T, url, accept string, good func(status int, body string) b
 
 // Four hours behind the proxy of clients that accept gzip and br: as many calls are served as of clients that do not.
 func TestCompressedErrorsCostNothing(t *testing.T) {
-	const least = 235
+	calls, missed := 80, 2
+	if os.Getenv("TOKENGUARD_LONG") != "" {
+		calls, missed = 240, 5
+	}
 	served := map[string]int{}
 	for _, accept := range []string{"identity", "gzip", "gzip, br", "br"} {
 		clock, guard, proxy := worldOf(t, &metered{say: func(w http.ResponseWriter, r *http.Request, over bool) {
@@ -94,17 +97,17 @@ func TestCompressedErrorsCostNothing(t *testing.T) {
 			}
 			encoded(w, r, http.StatusOK, "application/json", `{"result":"ok"}`)
 		}}, func(*guardhttp.Transport) {})
-		for range 240 {
+		for range calls {
 			if asks(t, proxy.URL, accept, func(status int, _ string) bool { return status == http.StatusOK }) {
 				served[accept]++
 			}
 			clock.Advance(time.Minute)
 		}
-		t.Logf("a 429 with its reason in a body, asked for %q: %d of 240 served, %d acquisitions", accept, served[accept], guard.Stats().Acquisitions.Attempts)
+		t.Logf("a 429 with its reason in a body, asked for %q: %d of %d served, %d acquisitions", accept, served[accept], calls, guard.Stats().Acquisitions.Attempts)
 	}
 	for accept, n := range served {
 		require.Equal(t, served["identity"], n, accept)
-		require.GreaterOrEqual(t, n, least, accept)
+		require.GreaterOrEqual(t, n, calls-missed, accept)
 	}
 }
 
