@@ -122,30 +122,29 @@ func compareTokens(a, b inspected) (out []change) {
 	return out
 }
 
+// compareGates tells what closed and what opened. A scope can be closed twice for one reason: a ban closes the guard and the
+// scope's own key.
 func compareGates(a, b inspected) (out []change) {
-	type key struct{ scope, reason string }
+	same := func(x, y inspectedLimit) bool { return x.Scope == y.Scope && x.Reason == y.Reason }
 	running := slices.ContainsFunc(b.Attempts, func(x tokenguard.Attempt) bool { return x.State == tokenguard.AttemptInProgress })
-	before := map[key]inspectedLimit{}
-	for _, g := range a.Closed {
-		before[key{g.Scope, string(g.Reason)}] = g
-	}
+	before := slices.Clone(a.Closed)
 	for _, g := range b.Closed {
-		k := key{g.Scope, string(g.Reason)}
-		was, known := before[k]
-		delete(before, k)
+		// The clock is read anew at each look, so that an end moves a little.
+		was := slices.IndexFunc(before, func(x inspectedLimit) bool { return same(x, g) && g.Until.Sub(x.Until).Abs() < time.Second })
+		if was >= 0 {
+			before = slices.Delete(before, was, was+1)
+			continue
+		}
 		if running && g.Reason == tokenguard.ReasonMinInterval { // it begins when the acquisition ends
 			continue
 		}
-		if moved := g.Until.Sub(was.Until).Abs(); known && moved < time.Second { // the clock is read anew at each look
-			continue
-		}
-		out = append(out, change{At: b.At, Event: "closed", Scope: g.Scope, Reason: k.reason, Until: g.Until,
+		out = append(out, change{At: b.At, Event: "closed", Scope: g.Scope, Reason: string(g.Reason), Until: g.Until,
 			Text: fmt.Sprintf("%s%s until %s: %s", g.Reason, ofScope(g.Scope), g.Until.UTC().Format(time.RFC3339), g.Detail)})
 	}
-	for _, g := range a.Closed {
-		k := key{g.Scope, string(g.Reason)}
-		if _, opened := before[k]; opened {
-			out = append(out, change{At: b.At, Event: "open", Scope: g.Scope, Reason: k.reason, Text: fmt.Sprintf("%s%s no longer refuses", g.Reason, ofScope(g.Scope))})
+	for i, g := range before {
+		alike := func(x inspectedLimit) bool { return same(x, g) }
+		if !slices.ContainsFunc(b.Closed, alike) && !slices.ContainsFunc(before[:i], alike) {
+			out = append(out, change{At: b.At, Event: "open", Scope: g.Scope, Reason: string(g.Reason), Text: fmt.Sprintf("%s%s no longer refuses", g.Reason, ofScope(g.Scope))})
 		}
 	}
 	return out

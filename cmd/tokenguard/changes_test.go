@@ -76,3 +76,27 @@ func TestWatchOutlivesItsServer(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{"watching", "unreadable", "readable"}, said)
 }
+
+// A ban closes the guard and the key of its scope for one reason: each is told once, and that it is over when both are.
+func TestTwoClosingsOfOneReason(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	closed := func(hours ...int) (r inspected) {
+		r = inspected{Exists: true, At: at}
+		for _, n := range hours {
+			r.Closed = append(r.Closed, inspectedLimit{Reason: tokenguard.ReasonBackoff, Until: at.Add(time.Duration(n) * time.Hour), Detail: "as a test wants it"})
+		}
+		return r
+	}
+	said := func(a, b inspected) (out []string) {
+		for _, c := range compare(a, b) {
+			out = append(out, c.Event)
+		}
+		return out
+	}
+	assert.Equal(t, []string{"closed", "closed"}, said(closed(), closed(1, 1)))
+	assert.Empty(t, said(closed(1, 1), closed(1, 1)))
+	assert.Empty(t, said(closed(1, 2), closed(1, 2)))
+	assert.Equal(t, []string{"closed"}, said(closed(1, 2), closed(1, 4)))
+	assert.Empty(t, said(closed(1, 2), closed(2)), "the scope is still closed")
+	assert.Equal(t, []string{"open"}, said(closed(1, 2), closed()))
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,7 +127,10 @@ func lift(cmd *cobra.Command, p *place, what tokenguard.Clear, config tokenguard
 // renewed.
 func standing(r inspected, accounts bool) (out []string) {
 	for _, g := range r.Closed {
-		out = append(out, fmt.Sprintf("%s%s, closed until %s", g.Reason, ofScope(g.Scope), g.Until.UTC().Format(time.RFC3339)))
+		line := fmt.Sprintf("%s%s, closed until %s", g.Reason, ofScope(g.Scope), g.Until.UTC().Format(time.RFC3339))
+		if !slices.Contains(out, line) { // a ban closes the guard and its own key, alike
+			out = append(out, line)
+		}
 	}
 	if r.Failure != "" {
 		out = append(out, "failures: "+r.Failure)
