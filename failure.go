@@ -1,9 +1,14 @@
 package tokenguard
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/classify"
 )
 
 // Class says what a failure means for the token that was used.
@@ -52,6 +57,42 @@ func (f Failure) text() string {
 		return f.Message
 	}
 	return f.Err.Error()
+}
+
+// Classify says what a failure means for the token that was used, from status, headers and text, in twenty
+// languages. It is "" for the zero Failure. When in doubt it names a class that permits no new token.
+//
+// An Err of a file or of a JSON decoder, without a status, is no word of the upstream's, however it is wrapped: it is
+// transient or unknown.
+func Classify(f Failure) Class {
+	if f.IsZero() {
+		return ClassNone
+	}
+	if class, own := ownError(&f); own {
+		return class
+	}
+	return Class(classify.Classify(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: f.text()}))
+}
+
+// ownError is the class of an error that this process made by itself, by its type: of a file, or of JSON that could not be
+// decoded. Its words say nothing of a token, and "failed to read token: permission denied" sounds like a ban.
+func ownError(f *Failure) (class Class, own bool) {
+	if f.StatusCode != 0 || f.Message != "" || f.Err == nil {
+		return "", false
+	}
+	switch {
+	case is[*fs.PathError](f.Err), is[*os.LinkError](f.Err), is[*os.SyscallError](f.Err), errors.Is(f.Err, fs.ErrPermission):
+		return ClassTransient, true
+	case is[*json.SyntaxError](f.Err), is[*json.UnmarshalTypeError](f.Err):
+		return ClassUnknown, true
+	}
+	return "", false
+}
+
+// is reports whether the chain of err holds an error of this type.
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }
 
 // Failed wraps a Failure as an error, for a RequestFunc that knows more than a text: status, headers, the instant.

@@ -241,15 +241,6 @@ func (rd *reader) classified(f Failure, class Class, r timeline.Reading) ledger.
 	return p
 }
 
-// Classify says what a failure means for the token that was used, from status, headers and text, in twenty
-// languages. It is "" for the zero Failure. When in doubt it names a class that permits no new token.
-func Classify(f Failure) Class {
-	if f.IsZero() {
-		return ClassNone
-	}
-	return Class(classify.Classify(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: f.text()}))
-}
-
 // classify asks the user-supplied classifier, if there is one. Its panic must not keep the end of an acquisition from
 // being stored: what it cannot read is unknown.
 func (rd *reader) classify(f Failure) (class Class) {

@@ -2,9 +2,14 @@ package tokenguard_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -51,6 +56,7 @@ func TestACallThatNobodyAnswered(t *testing.T) {
 		`Get "https://api.example.com/me": Unauthorized`, `net/http: invalid header field value for "Authorization"`,
 		"java.net.UnknownHostException: api.example.com", "curl: (56) CONNECT tunnel failed, response 401",
 		"fetch token: invalid character '<' looking for beginning of value", "read token: permission denied",
+		"oauth2: server response missing access_token", "fetch token: gob: unknown type id or corrupted data",
 	} {
 		for name, f := range map[string]tokenguard.Failure{"message": {Message: text}, "error": {Err: errors.New(text)}, "from a proxy": {StatusCode: 407, Message: text}} {
 			u := newUser(t)
@@ -69,3 +75,65 @@ func TestACallThatNobodyAnswered(t *testing.T) {
 		}
 	}
 }
+
+// An answer that could not be read, and a file that could not, close neither the key nor an account: they cost a general
+// failure's backoff, however the error is wrapped.
+func TestAnAnswerThatNobodyCouldRead(t *testing.T) {
+	var answer struct{ Token string }
+	page, text := json.Unmarshal([]byte("<html>"), &answer), json.Unmarshal([]byte(`{"Token":401}`), &answer)
+	_, file := os.Open(filepath.Join(t.TempDir(), "token"))
+	for name, c := range map[string]struct {
+		err   error
+		class tokenguard.Class
+	}{
+		"a page":                  {fmt.Errorf("fetch token: %w", page), tokenguard.ClassUnknown},
+		"a page, in other words":  {quoted{page, "token is invalid"}, tokenguard.ClassUnknown},
+		"another type":            {quoted{text, "the token endpoint returned an invalid token"}, tokenguard.ClassUnknown},
+		"cut short":               {errors.New("fetch token: unexpected end of JSON input"), tokenguard.ClassUnknown},
+		"without a token":         {errors.New("oauth2: server response missing access_token"), tokenguard.ClassUnknown},
+		"XML":                     {errors.New(`fetch token: xml: encoding "iso-8859-1" declared but Decoder.CharsetReader is nil`), tokenguard.ClassUnknown},
+		"gob":                     {errors.New("fetch token: gob: unknown type id or corrupted data"), tokenguard.ClassUnknown},
+		"a bounded reader":        {&http.MaxBytesError{Limit: 4096}, tokenguard.ClassUnknown},
+		"a file":                  {fmt.Errorf("fetch token: %w", file), tokenguard.ClassTransient},
+		"a file, in other words":  {quoted{file, "token expired"}, tokenguard.ClassTransient},
+		"a permission":            {fmt.Errorf("failed to read token: %w", fs.ErrPermission), tokenguard.ClassTransient},
+		"a permission, of a rule": {quoted{fs.ErrPermission, "access is denied"}, tokenguard.ClassTransient},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, c.class, tokenguard.Classify(tokenguard.Failure{Err: c.err}))
+			u := newUser(t)
+			u.up.next = []tokenguard.RequestFunc{func(context.Context, tokenguard.Request) (tokenguard.Token, error) { return tokenguard.Token{}, c.err }, nil}
+			require.Equal(t, c.class, u.fails(plain).Class)
+			u.refusedUntil(oddStart.Add(10*time.Minute), tokenguard.ReasonBackoff, plain)
+			u.clock.move(10 * time.Minute)
+			first := u.served(acquired, plain).Token
+			u.clock.move(10 * time.Minute)
+			u.report(tokenguard.Outcome{TokenID: first.ID(), Failure: tokenguard.Failure{Err: c.err}})
+			require.Equal(t, first.ID(), u.served(tokenguard.ReasonCached, with(tokenguard.Failure{Err: c.err}, first)).Token.ID())
+
+			renewing(t, func(t *testing.T, u *accounts, g *tokenguard.Guard) {
+				u.fail = func() error { return c.err }
+				_, err := g.Token(t.Context())
+				require.NoError(t, err)
+				time.Sleep(56 * time.Minute)
+				_, err = g.Token(t.Context())
+				require.NoError(t, err)
+				account := g.Stats().Renewals.Identities[0]
+				assert.Equal(t, "backing_off", account.State)
+				assert.Equal(t, c.class, account.Class)
+				assert.Equal(t, 5*time.Second, time.Until(account.Next))
+			})
+		})
+	}
+	assert.Equal(t, tokenguard.ClassAuthInvalid, tokenguard.Classify(tokenguard.Failure{StatusCode: 401, Err: quoted{page, "token is invalid"}}), "an answer is an answer")
+	assert.Equal(t, tokenguard.ClassAuthInvalid, tokenguard.Classify(tokenguard.Failure{Message: "token is invalid", Err: page}), "and so is its text")
+}
+
+// quoted is an error in other words.
+type quoted struct {
+	error
+	text string
+}
+
+func (q quoted) Error() string { return q.text }
+func (q quoted) Unwrap() error { return q.error }

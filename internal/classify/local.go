@@ -39,6 +39,8 @@ var unsent = []string{
 	"roxy Authentication Required", "roxy authentication required", "ProxyError", "from proxy after CONNECT", "CONNECT tunnel failed", "Proxy CONNECT", "unnel connection failed",
 	"unneling socket could not be established", "tunnel through proxy", "tunneling failed", "proxy tunnel request", "unsuccessful tunnel",
 
+	"token expired and refresh token is not set", // x/oauth2, which has asked nobody
+
 	"executable file not found", "fork/exec ", "exec: \"", "command not found", "EACCES", "ENOENT", "EPERM: ", "[Errno ", "(os error ", "Access to the path '",
 	"FileNotFoundException", "unrecognized option", "unrecognised option", "invalid option -- ", "illegal option -- ", "unknown option: -",
 }
@@ -145,6 +147,11 @@ var undecoded = []string{
 	"unexpected token ", "Unexpected token", "JsonParseException", "JsonSyntaxException", "JSONException", "JsonException", "JsonReaderException", "ParserError",
 	"is an invalid start of a value", "expected value at line", "missing field `", "invalid type: ", "json_decode", "jq: ", "numeric literal at line",
 	"KeyError:", "Cannot read propert", "has no attribute '",
+	"gob: ", "parse error on line ", ": wrong number of fields", "bufio.Scanner: ", "bufio: ", "xml: ", "unknown type xml.", "cbor: ", "bson: ", "asn1: ", "no PEM data", "base64: ",
+	"protojson: ", "expect { or n, but found", "expects \" or n, but found", "error found in #", "Syntax error at index ", "syntax error near offset ", "Value looks like object, but",
+	"number of segments", "JWS format must have", "server response missing ", "oauth2: cannot parse ", "invalid UTF-8", "invalid checksum", "corrupt input", "magic number", "magic value",
+	"lzw: ", "archive/tar: ", "zip: not a valid", "malformed MIME header", "multipart: ", "net/textproto: ", "net/url: ", "incorrect UUID", "invalid UUID", "time: invalid duration",
+	"time: unknown unit", "time: missing unit", "ersion in ReadMessageBegin", "http: request body too large",
 }
 
 // ownText is the text if no status and no envelope says that an upstream spoke.
@@ -173,10 +180,16 @@ func wrapsErrno(text string) bool {
 	if i := strings.LastIndex(before, ": "); i >= 0 {
 		before = before[i+2:]
 	}
+	for _, words := range [...]string{"failed to ", "could not ", "cannot ", "can't ", "unable to ", "error "} {
+		before = strings.TrimPrefix(before, words)
+	}
 	verb, _, _ := strings.Cut(before, " ")
 	switch verb {
 	case "open", "read", "write", "stat", "lstat", "exec", "start", "run", "load", "create", "mkdir", "remove", "rename", "chdir", "connect", "bind", "listen",
-		"dial", "socket", "readlink", "fork/exec", "lock", "save", "close", "sync", "pipe":
+		"dial", "socket", "readlink", "fork/exec", "lock", "save", "close", "sync", "pipe",
+		"openat", "readfile", "readdir", "readdirent", "fstat", "statat", "mkdirat", "unlink", "unlinkat", "removeall", "link", "symlink", "chmod", "chown", "lchown",
+		"truncate", "ftruncate", "seek", "fsync", "flock", "mmap", "fcntl", "getwd",
+		"opening", "reading", "writing", "loading", "saving", "creating", "locking":
 		return true
 	}
 	return false
