@@ -29,8 +29,8 @@ type DedupConfig struct {
 
 // DedupStats is the dedup filter.
 type DedupStats struct {
-	Duplicates int64 `json:"duplicates"`
-	Records    int   `json:"records"` // of the last starts, against which requests are compared
+	Duplicates int64 `json:"duplicates"` // calls of this process that were refused as duplicates
+	Records    int   `json:"records"`    // of the last starts, against which requests are compared
 }
 
 // ErrReentrant is a call that a user-supplied function (RequestFunc or RenewalFunc) makes to the guard that runs

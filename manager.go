@@ -148,7 +148,8 @@ func (g *Guard) leave(c *acquireCall, err error) (Grant, error) {
 
 // Explain returns what Acquire would answer now, with the verdict of every step. It changes nothing and calls nothing
 // user-supplied but the classifier, so a personal token that was never fetched counts as not usable. The error is the
-// refusal of a guard that is closed or cannot reach its store; the Explanation then holds its verdict alone.
+// refusal of a guard that is closed or cannot reach its store, whose verdict alone the Explanation then holds, or
+// ErrRequest for an invalid req.
 func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 	req.Failing = g.trial.failing(req.Failing)
 	rev, r, away := g.replica.Look(ctx)

@@ -24,14 +24,14 @@ type PredictorConfig struct {
 // Level is the quota predictor's reading of a token.
 type Level string
 
-// The predictor's levels.
+// The predictor's levels, over the calls of the last 5 minutes. The worst that fits counts; docs/prediction.md has them all.
 const (
-	LevelHigh      Level = "high"
-	LevelMedium    Level = "medium"
-	LevelLow       Level = "low"
-	LevelCritical  Level = "critical"
-	LevelExhausted Level = "exhausted"
-	LevelUnknown   Level = "unknown" // no call ended lately, and the upstream said nothing that still holds
+	LevelHigh      Level = "high"      // none of the others
+	LevelMedium    Level = "medium"    // over 30 % failed, or the mean response took longer than PredictorConfig.SlowResponse
+	LevelLow       Level = "low"       // over 70 % failed in any way
+	LevelCritical  Level = "critical"  // over 20 % were refused for quota
+	LevelExhausted Level = "exhausted" // over 50 % were, or the upstream said that nothing remains
+	LevelUnknown   Level = "unknown"   // no call ended lately, and the upstream said nothing that still holds
 )
 
 // PredictorStats is the quota predictor on the newest token, of whichever scope. Without a token, or once it has expired

@@ -210,3 +210,12 @@ func TestRetryAfterRemembersItsFailure(t *testing.T) {
 	refusal = u.refused(tokenguard.ReasonRetryAfter, scoped("b"))
 	assert.ErrorContains(t, refusal.Unwrap(), "banned")
 }
+
+// Attempts says by the same error as all other methods that the store cannot be read.
+func TestAttemptsWithoutAStore(t *testing.T) {
+	away := errors.New("no route to it")
+	u := newUser(t, onStore(&mapStore{down: away})...)
+	_, err := u.Attempts(t.Context())
+	require.ErrorIs(t, err, tokenguard.ErrStore)
+	require.ErrorIs(t, err, away)
+}

@@ -2,6 +2,7 @@ package tokenguard
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -16,7 +17,7 @@ import (
 // statsTimeout bounds the look at the store that Stats takes.
 const statsTimeout = time.Second
 
-// Stats is a guard at one instant. It encodes to JSON. Counters named as totals are this process' own since New;
+// Stats is a guard at one instant. It encodes to JSON. Counters named as totals are this process's own since New;
 // windows, attempts and what is known of tokens are those of the shared state.
 type Stats struct {
 	Guard          string           `json:"guard"`
@@ -37,7 +38,7 @@ type Stats struct {
 	Candidate *CandidateStats `json:"candidate,omitempty"`
 }
 
-// CallStats counts this process' calls.
+// CallStats counts this process's calls.
 type CallStats struct {
 	Total   int64 `json:"total"`
 	Served  int64 `json:"served"`
@@ -60,10 +61,10 @@ type CallStats struct {
 
 // StoreStats is the state's store.
 type StoreStats struct {
-	Revision uint64    `json:"revision"`
-	Error    string    `json:"error,omitempty"` // of the look that Stats took
-	LostAt   time.Time `json:"lost_at,omitzero"`
-	Unsaved  int       `json:"unsaved"` // changes not yet saved
+	Revision uint64    `json:"revision"`         // the newest that this process knows; it grows with each commit
+	Error    string    `json:"error,omitempty"`  // of the look that Stats took
+	LostAt   time.Time `json:"lost_at,omitzero"` // when commits were last found lost; zero: never
+	Unsaved  int       `json:"unsaved"`          // changes not yet saved
 }
 
 // Stats returns what the guard knows, after one look at the store of at most a second.
@@ -139,10 +140,11 @@ const (
 )
 
 // Attempts returns the charged attempts that the day window still looks at, oldest first, after one look at the store.
+// The error is ErrStore.
 func (g *Guard) Attempts(ctx context.Context) ([]Attempt, error) {
 	st, r, err := g.replica.Look(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrStore, err)
 	}
 	out := make([]Attempt, 0, len(st.Doc.Attempts))
 	for i := range st.Doc.Attempts {
@@ -174,7 +176,7 @@ func (g *Guard) Paused(ctx context.Context, req Request) (time.Time, error) {
 	return time.Time{}, nil
 }
 
-// counters counts this process' calls.
+// counters counts this process's calls.
 type counters struct {
 	answers  answerCounts                   // by index of answerKeys, without hits
 	usage    usage                          // hits, and who asks

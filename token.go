@@ -74,8 +74,9 @@ func (b tokenBody) token() Token { return Token{body: unsafe.Pointer(&b)} }
 func (t Token) isZero() bool { return t.body == nil }
 
 // NewToken makes a Token from a secret and the instant at which the upstream says it expires. One line end after the
-// value is dropped. A zero expiry means that none was stated. One beyond the year 2262, the end of 64 bits of
-// nanoseconds, comes back as that end.
+// value is dropped; any other control character in it, or more than 64 KiB with all further secrets, makes a failed
+// acquisition. A zero expiry means that none was stated. One beyond the year 2262, the end of 64 bits of nanoseconds,
+// comes back as that end.
 func NewToken(value string, expiry time.Time) Token {
 	return tokenBody{secret: secrets.New(withoutLineEnd(value)), expiry: expiry}.token()
 }

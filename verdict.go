@@ -30,7 +30,7 @@ const (
 // Reason names the rule that decided.
 type Reason string
 
-// Reasons that answer a call, by step.
+// Reasons that answer a call, by step. docs/reasons.md says what each means and what to do about it.
 const (
 	ReasonDuplicate Reason = "duplicate"
 

@@ -14,8 +14,8 @@ import (
 type WatchOptions struct {
 	// Base sends the requests; nil: http.DefaultTransport.
 	Base http.RoundTripper
-	// Caller returns the caller's name; if nil, none is recorded. It must be the name under which the token is acquired: what one operation reports
-	// of a token takes it from no other.
+	// Caller names the operation; nil: it has no name. It must be the name under which the token is acquired
+	// (tokenguard.Request.Caller): what one operation reports of a token takes it from no other.
 	Caller func(*http.Request) string
 }
 

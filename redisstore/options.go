@@ -36,7 +36,7 @@ func defaults() config {
 	}
 }
 
-// WithPrefix sets what every key and channel begins with, default "tokenguard:". The key of the document NAME is
+// WithPrefix sets what every key and channel begins with, default "tokenguard:"; it must not be empty. The key of the document NAME is
 // PREFIX{NAME}, the channel on which its commits are announced PREFIX{NAME}:changed.
 func WithPrefix(prefix string) Option {
 	return func(c *config) { c.prefix = prefix }
@@ -56,9 +56,9 @@ func WithTimeout(d time.Duration) Option {
 	return func(c *config) { c.timeout = d }
 }
 
-// WithWaitReplicas makes Update wait until n replicas have confirmed the commit (Redis' WAIT), at most for timeout,
-// and fail with ErrNotReplicated if they have not; default 0, none. It narrows what a failover can lose; it costs the
-// replicas' round trip. Set min-replicas-to-write on the server too: it refuses before the commit, while a commit
+// WithWaitReplicas makes Update wait until n replicas have confirmed the commit (Redis' WAIT), at most for timeout, and
+// fail with ErrNotReplicated if they have not. By default it waits for none, n 0; timeout is from 1 ms to less than that
+// of WithTimeout. It narrows what a failover can lose; it costs the replicas' round trip. Set min-replicas-to-write on the server too: it refuses before the commit, while a commit
 // that only was not confirmed stands and is charged.
 func WithWaitReplicas(n int, timeout time.Duration) Option {
 	return func(c *config) { c.replicas, c.replicaWait = n, timeout }

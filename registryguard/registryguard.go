@@ -23,8 +23,9 @@ type Options struct {
 	// Scope says what a token must be good for; nil: pulling, "repository:NAME:pull" for a repository and
 	// "registry:catalog:*" for the registry itself.
 	Scope func(authn.Resource) string
-	// Caller returns the caller's name; guardhttp.WatchOptions has the same name, since what one operation reports of a token takes
-	// it from no other.
+	// Caller names the operation that needs the token, as tokenguard.Request.Caller does; empty: it has no name. Where
+	// guardhttp.Watch reports how its calls end, WatchOptions.Caller must return the same name: what one operation reports
+	// of a token takes it from no other.
 	Caller string
 	// MaxWait is how long a pull may wait for a limit to open: it fails with the refusal then. Zero does not wait beyond
 	// an acquisition in progress.
