@@ -67,7 +67,7 @@ type Token struct {
 	Acquired time.Time       `json:"acquired"`
 	Expiry   time.Time       `json:"expiry,omitzero"`
 	State    string          `json:"state"`
-	Stored   string          `json:"stored"` // plain, sealed, elsewhere (in its process' memory) or no
+	Stored   string          `json:"stored"` // plain, sealed, elsewhere (in its process's memory) or no
 	// Evidence is what each operation has said of it, the last word first.
 	Evidence []tokenguard.OperationEvidence `json:"evidence,omitempty"`
 }

@@ -128,7 +128,7 @@ func (s *Store) Revision(ctx context.Context, name string) (rev uint64, err erro
 
 // Update applies fn to the newest document. It first tries the one that this Store saw last, which takes one round
 // trip if it still is the newest, and goes on from what the refusal returns if not. Snapshot.Now is the server's time,
-// carried on by this process' clock since the last answer; a commit that was decided on a time wrong by more than a
+// carried on by this process's clock since the last answer; a commit that was decided on a time wrong by more than a
 // quarter of the timeout is decided anew. An error other than fn's own leaves open whether the commit took place.
 func (s *Store) Update(
 	ctx context.Context, name string, fn func(tokenguard.Snapshot) ([]byte, error),
