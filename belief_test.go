@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +139,9 @@ func beliefCases(t testing.TB) (all []beliefCase) {
 	}
 	hours := func(d time.Duration) string { return fmt.Sprintf("tokens of %d h", d/time.Hour) }
 
+	fixed("no attack", []float64{83}, 20, func() *beliefWorld {
+		return &beliefWorld{callers: []worldCaller{one("a")}, lifetime: time.Hour}
+	})
 	for name, c := range map[string]worldCaller{"all": one("a"), "failures only": one("a", failuresOnly)} {
 		add("revoked each 2 h, reports "+name, true, []float64{98}, 0, func(s uint64) *beliefWorld {
 			return &beliefWorld{callers: []worldCaller{c}, lifetime: day, revoked: about(2*time.Hour, s)}
@@ -269,10 +273,47 @@ func beliefCases(t testing.TB) (all []beliefCase) {
 	return all
 }
 
+// pageRows are the rows of docs/evidence.md whose figures are those of the first operation of these worlds: a group for each
+// figure, or range of figures, in the row.
+func pageRows() map[string][][]string {
+	hostile := func(kind string, smart, crowd bool) string {
+		return fmt.Sprintf("hostile %s, after a success: %v, a new name each time: %v, tokens of 1 h", kind, smart, crowd)
+	}
+	all := func(kind string) (names []string) {
+		for v := range 4 {
+			names = append(names, hostile(kind, v&1 == 1, v&2 == 2))
+		}
+		return names
+	}
+	incident := func(states bool) []string {
+		return []string{fmt.Sprintf("the incident, 40 uses, states that nothing remains: %v", states)}
+	}
+	return map[string][][]string{
+		"no attack": {{"no attack"}},
+		"hostile `auth_invalid` each minute, alone, after a faked success, or under a new name each time": {all("auth")[:3]},
+		"the same, after a faked success and under a new name each time":                                  {all("auth")[3:]},
+		"hostile quota; it states that nothing remains":                                                   {all("quota"), all("none")},
+		"a flood of new scopes": {{"a flood of new scopes, tokens of 1 h"}},
+		"a quota of 10 uses beside a health check, `Moderate()`, 4 h":                     {{"10 uses beside a health check each 1m0s, 4 h"}},
+		"the incident with 40 uses a token, `Moderate()`; it states that nothing remains": {incident(false), incident(true)},
+	}
+}
+
+// onEvidencePage asserts that the page on evidence says so.
+func onEvidencePage(t *testing.T, format string, of ...any) {
+	t.Helper()
+	page, err := os.ReadFile("docs/evidence.md")
+	require.NoError(t, err)
+	if said := fmt.Sprintf(format, of...); !strings.Contains(string(page), said) {
+		t.Errorf("docs/evidence.md does not say %q", said)
+	}
+}
+
 // The rules of docs/evidence.md hold in the worlds that they were made for. The figures that are printed are the shares
-// of calls served with a token that works, by operation.
+// of calls served with a token that works, by operation; those that the page shows are these.
 func TestBeliefWorlds(t *testing.T) {
 	long := os.Getenv("TOKENGUARD_LONG") != ""
+	first := map[string]float64{} // the share of a world's first operation
 	for _, c := range beliefCases(t) {
 		t.Run(c.name, func(t *testing.T) {
 			if c.long && !long {
@@ -302,6 +343,7 @@ func TestBeliefWorlds(t *testing.T) {
 				}
 			}
 			n := float64(seeds)
+			first[c.name] = 100 * float64(served[0]) / float64(calls[0])
 			t.Logf("%v %% served, %.1f starts, %.0f calls with a dead token, %.0f left without one that works", shares, float64(starts)/n, float64(dead)/n, float64(starved)/n)
 			for i, least := range c.least {
 				assert.GreaterOrEqual(t, 100*float64(served[i])/float64(calls[i]), least, "operation %d", i)
@@ -311,6 +353,33 @@ func TestBeliefWorlds(t *testing.T) {
 				assert.LessOrEqual(t, float64(starts)/n, float64(c.starts), "starts")
 			}
 		})
+	}
+	shown := 0
+	for row, groups := range pageRows() {
+		var figures []string
+		for _, group := range groups {
+			var shares []float64
+			for _, name := range group {
+				if share, played := first[name]; played {
+					shares = append(shares, share)
+				}
+			}
+			if len(shares) < len(group) {
+				break
+			}
+			least, most := fmt.Sprintf("%.1f", slices.Min(shares)), fmt.Sprintf("%.1f", slices.Max(shares))
+			if least != most {
+				least += " to " + most
+			}
+			figures = append(figures, strings.TrimSuffix(least, ".0")+" %")
+		}
+		if len(figures) == len(groups) {
+			onEvidencePage(t, "\n| %s | %s | ", row, strings.Join(figures, "; "))
+			shown++
+		}
+	}
+	if len(first) == len(beliefCases(t)) {
+		assert.Equal(t, len(pageRows()), shown, "worlds that the page names are not played")
 	}
 }
 
@@ -378,6 +447,7 @@ func TestAnyBeliefWorld(t *testing.T) {
 	}
 	t.Logf("%d worlds: mean share served %.3f without an attacker, %.3f beside one, %.3f beside two", worlds, mean[0], mean[1], mean[2])
 	if long { // few worlds say nothing of the mean
+		onEvidencePage(t, "of the %d that the command plays %.2f, %.2f and %.2f", worlds, mean[0], mean[1], mean[2])
 		assert.Greater(t, mean[1], .6*mean[0])
 		assert.Greater(t, mean[2], .55*mean[0])
 	}

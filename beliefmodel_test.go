@@ -134,18 +134,17 @@ func TestBeliefModelWorlds(t *testing.T) {
 	if os.Getenv("TOKENGUARD_LONG") == "" {
 		t.Skip("under TOKENGUARD_LONG")
 	}
-	// Points that a mean of two days may lie below the model's, and where flukes are thrown, which fall otherwise there.
-	const seeds, points, flukes = 2, 3., 10.
-	var guards, models, n float64
+	// Points that a mean of two days may lie below the model's. Where flukes are thrown they fall otherwise there: 2.2 are
+	// needed in one such world, 1.8 elsewhere.
+	const seeds, points = 2, 2.5
+	var guards, models, n, operations float64
 	for _, c := range modelCases() {
+		operations += float64(len(c.model))
 		t.Run(c.name, func(t *testing.T) {
 			calls, served := make([]int, len(c.model)), make([]int, len(c.model))
-			starts, below := 0, points
+			starts := 0
 			for s := range uint64(seeds) {
 				w := c.make(s).play(t, s)
-				if w.falseUse > 0 {
-					below = flukes
-				}
 				for i := range calls {
 					calls[i], served[i] = calls[i]+w.calls[i], served[i]+w.served[i]
 				}
@@ -156,11 +155,37 @@ func TestBeliefModelWorlds(t *testing.T) {
 			for i, model := range c.model {
 				share := 100 * float64(served[i]) / float64(calls[i])
 				shares = append(shares, fmt.Sprintf("%.1f", share))
-				assert.GreaterOrEqual(t, share, model-below, "operation %d", i)
+				assert.GreaterOrEqual(t, share, model-points, "operation %d", i)
 				guards, models, n = guards+share, models+model, n+1
 			}
 			t.Logf("%s %% served, the model %.1f; %.1f starts", strings.Join(shares, " "), c.model, float64(starts)/seeds)
 		})
 	}
 	t.Logf("mean over %.0f operations of %d worlds: %.1f %% served, the model %.1f %%", n, len(modelCases()), guards/n, models/n)
+	if n == operations {
+		onEvidencePage(t, "# %d more, a few minutes: %.1f %% in the mean of all operations, the model %.1f %%\n", len(modelCases()), guards/n, models/n)
+		onEvidencePage(t, "In %d further worlds, whose shares by a model of these rules stand beside them (`beliefmodel_test.go`), the guard serves %.1f %% in the mean and the model %.1f %%.", len(modelCases()), guards/n, models/n)
+	}
+}
+
+// An operation whose endpoint refuses every token is not heard for a dead token besides (R7): in a day of calls of all sorts
+// its starts would be missing in the evening, when an operation with a quota of its own needs them.
+func TestTheRefusedOneTakesNoStartsOfTheDay(t *testing.T) {
+	for _, c := range modelCases() {
+		if c.name != "of all sorts, tokens of 24h0m0s, 0 hostile" {
+			continue
+		}
+		w := c.make(0)
+		w.lasts = time.Duration(amount(8, 24)) * time.Hour
+		w.play(t, 0)
+		chat := 100 * float64(w.served[0]) / float64(w.calls[0])
+		t.Logf("%.1f %% of the calls with a quota served, %d starts in %v", chat, len(w.starts), w.lasts)
+		if w.lasts == day {
+			assert.Greater(t, chat, 63., "54.3 if it is heard")
+			return
+		}
+		assert.LessOrEqual(t, len(w.starts), 10, "12 if it is heard")
+		return
+	}
+	t.Fatal("there is no such world")
 }

@@ -91,6 +91,11 @@ func TestAnEndpointThatAlwaysRefuses(t *testing.T) {
 				time.Sleep(time.Minute)
 			}
 			t.Logf("tokens of %v: %.1f %% of the calls of /me served, %d starts", lifetime, 100*w.share("GET /me"), w.starts)
+			row := "an endpoint that answers 401 to every token, beside a healthy one; tokens of 24 h | healthy one"
+			if lifetime == time.Hour {
+				row = "the same; tokens of 1 h |"
+			}
+			onEvidencePage(t, "\n| %s %.1f %% | %d |", row, 100*w.share("GET /me"), w.starts)
 			if lifetime == time.Hour { // 20 a day are 83.3 % by themselves
 				assert.GreaterOrEqual(t, w.share("GET /me"), 0.79)
 				return
@@ -120,6 +125,7 @@ func TestAQuotaOfTenUsesBesideAHealthCheck(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		t.Logf("%d of 240 chats served, %d starts", w.served["POST /chat"], w.starts)
+		onEvidencePage(t, "\n| a quota of 10 uses beside a health check that is always 200, `Moderate()`, 4 h | %d of 240 | %d |", w.served["POST /chat"], w.starts)
 		assert.GreaterOrEqual(t, w.served["POST /chat"], 215)
 		assert.Equal(t, 240, w.served["GET /health"])
 	}, tokenguard.WithConfig(tokenguard.Moderate()))
@@ -162,6 +168,7 @@ func TestARevokedTokenIsReplacedAtOnce(t *testing.T) {
 		w.call("a")
 		assert.Equal(t, 2, w.starts)
 		assert.Equal(t, 11, w.served["a"])
+		onEvidencePage(t, "asks again | %d of 11 | %d |", w.served["a"], w.starts)
 	})
 }
 
@@ -216,7 +223,11 @@ func TestWaitComesBackWhenATokenHasSpread(t *testing.T) {
 
 // A caller that reports dead tokens each minute takes them from nobody else.
 func TestAHostileCaller(t *testing.T) {
-	for _, f := range []tokenguard.Failure{tokenDead, usedUp, {StatusCode: 429, Message: "slow down", Header: map[string][]string{"Retry-After": {"21600"}}}} {
+	for row, f := range map[string]tokenguard.Failure{
+		"a hostile caller reports each token as dead, each minute; tokens of 1 h | honest one": tokenDead,
+		"it reports each quota as spent |":           usedUp,
+		"it reports a rate limit of 6 h each time |": {StatusCode: 429, Message: "slow down", Header: map[string][]string{"Retry-After": {"21600"}}},
+	} {
 		inWorld(t, time.Hour, func(w *tokenWorld) {
 			for range amount(12, 24) * 60 {
 				w.call("honest")
@@ -227,6 +238,9 @@ func TestAHostileCaller(t *testing.T) {
 			}
 			t.Logf("%s: %.1f %% served, %d starts", tokenguard.Classify(f), 100*w.share("honest"), w.starts)
 			assert.GreaterOrEqual(t, w.share("honest"), 0.79) // 83.3 % without it
+			if amount(12, 24) == 24 {
+				onEvidencePage(t, "\n| %s %.1f %% | %d |", row, 100*w.share("honest"), w.starts)
+			}
 		})
 	}
 }
@@ -246,6 +260,7 @@ func TestFalseRefusals(t *testing.T) {
 			time.Sleep(10 * time.Second)
 		}
 		t.Logf("%.2f %% served, %d starts", 100*w.share("a"), w.starts)
+		onEvidencePage(t, "\n| one 401 in a hundred is false, a call each 10 s; tokens of 24 h | %.2f %% | %d |", 100*w.share("a"), w.starts)
 		assert.GreaterOrEqual(t, w.share("a"), 0.99)
 		assert.LessOrEqual(t, w.starts, int(amount(2, 5)))
 	})
