@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -215,3 +216,36 @@ func TestStatsGolden(t *testing.T) {
 type utcClock struct{}
 
 func (utcClock) Now() time.Time { return time.Now().UTC() }
+
+// The page on Redis says how large a document gets with the tokens in it, since each commit sends it whole.
+func TestSizeOfTheDocumentOnThePage(t *testing.T) {
+	store := NewMemoryStore()
+	size := func() int {
+		s, err := store.View(t.Context(), "x")
+		require.NoError(t, err)
+		return len(s.Data)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		g, err := New(func(context.Context, Request) (Token, error) {
+			n++
+			return NewTokenIn(fmt.Sprintf("%0100d", n), allDay), nil
+		}, WithStore(store), WithName("x"), WithRateLimits(RateLimits{MaxRequestsPerHour: 1000, MaxRequestsPerDay: 1000, MinInterval: time.Second}))
+		require.NoError(t, err)
+		defer g.Close()
+		var sizes [3]int
+		for i, tokens := range []int{1, 2, 100} {
+			for ; n < tokens; time.Sleep(time.Second) {
+				_, err := g.Acquire(t.Context(), Request{Scope: fmt.Sprintf("model-%d", n), Caller: "GET api.example.com/me"})
+				require.NoError(t, err)
+			}
+			sizes[i] = size()
+		}
+		page, err := os.ReadFile("docs/redis.md")
+		require.NoError(t, err)
+		round := func(n int) int { return (n + 25) / 50 * 50 }
+		said := fmt.Sprintf("%d bytes with one token of 100 characters, about %d more for each further token in a scope of its own, its start included, and %d KB with 100 of them",
+			round(sizes[0]), round((sizes[2]-sizes[0])/99), (sizes[2]+500)/1000)
+		assert.True(t, strings.Contains(string(page), said), said)
+	})
+}
