@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // acceptReadable leaves those encodings in Accept-Encoding that can be read here, or an answer that tells of a spent
@@ -145,17 +146,34 @@ func open(r io.Reader, openers []opener) (io.Reader, error) {
 	return r, nil
 }
 
-// decoded returns the plain text of the beginning of a body, at most maxPeek bytes; what cannot be read is left out.
+// decoded returns the plain text of the beginning of a body, at most maxPeek bytes; what cannot be read is left out. A text
+// that says by its header that it is encoded, and is not, is taken as it is: a proxy's own page under the header of what it
+// stands for.
 func decoded(start []byte, openers []opener) []byte {
 	if len(openers) == 0 {
 		return start
 	}
+	var plain []byte
 	r, err := open(strings.NewReader(string(start)), openers)
-	if err != nil {
-		return nil
+	if err == nil {
+		plain, err = io.ReadAll(io.LimitReader(r, maxPeek)) // it ends in the middle, and what came before that counts
 	}
-	plain, _ := io.ReadAll(io.LimitReader(r, maxPeek)) // it ends in the middle, and what came before that counts
+	var corrupt flate.CorruptInputError
+	if (errors.Is(err, gzip.ErrHeader) || errors.As(err, &corrupt)) && isText(start) {
+		return start
+	}
 	return plain
+}
+
+// isText reports whether the beginning of a body is text, which nothing compressed is for long. Its last rune may be cut.
+func isText(start []byte) bool {
+	for range utf8.UTFMax {
+		if utf8.Valid(start) {
+			return true
+		}
+		start = start[:max(0, len(start)-1)]
+	}
+	return false
 }
 
 // inflater takes the encodings off bytes that are pushed into it, and passes the plain ones on. Decoders pull; each

@@ -137,6 +137,35 @@ func TestTransportReadsCompressedErrors(t *testing.T) {
 	}
 }
 
+// A text under the header of an encoding that it does not have, such as a proxy's page in place of the upstream's answer, is
+// read as it is.
+func TestTransportReadsErrorsThatAreNotCompressed(t *testing.T) {
+	for _, encoding := range []string{"gzip", "deflate", "gzip, gzip"} {
+		for _, text := range []string{spent, "<html>" + strings.Repeat("é", 2100) + spent} { // a rune is cut where the peek ends
+			r := newRig(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Encoding", encoding)
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(http.StatusTooManyRequests)
+				_, _ = io.WriteString(w, text)
+			})
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.server.URL, nil)
+			require.NoError(t, err)
+			req.Header.Set("Accept-Encoding", encoding)
+			resp, err := r.client.Do(req)
+			require.NoError(t, err)
+			body, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+			require.Equal(t, text, string(body))
+			class := "quota_exhausted"
+			if text != spent { // what comes after the peek is not read
+				class = "rate_limited"
+			}
+			require.EqualValues(t, 1, r.guard.Stats().Calls.Outcomes[class], encoding)
+		}
+	}
+}
+
 // What an inflater passes on does not depend on where the body's Reads end, and is what a decoder reads in one go.
 func FuzzInflater(f *testing.F) {
 	f.Add("No remaining quota", uint64(1), false)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -84,9 +85,11 @@ func parseHost(entry string) (host, error) {
 		if name, port, err = net.SplitHostPort(entry); err != nil {
 			return host{}, fmt.Errorf(`%q: want "host" or "host:port"`, entry)
 		}
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n == 0 {
 			return host{}, fmt.Errorf("%q: the port %q: want a number from 1 to 65535, or no colon", entry, port)
 		}
+		port = strconv.FormatUint(n, 10)
 	}
 	switch {
 	case strings.Contains(name, ":") && net.ParseIP(name) == nil:
@@ -94,7 +97,17 @@ func parseHost(entry string) (host, error) {
 	case name == "" || name != strings.TrimSpace(name) || strings.ContainsAny(name, " \t\r\n,"):
 		return host{}, fmt.Errorf(`%q: want one host for each entry, such as "api.example.com"`, entry)
 	}
-	return host{strings.TrimSuffix(name, "."), port}, nil
+	return host{canonical(name), port}, nil
+}
+
+// canonical is a host in the one form in which it is compared: an IPv6 address can be written in many.
+func canonical(name string) string {
+	if strings.Contains(name, ":") {
+		if at, err := netip.ParseAddr(name); err == nil {
+			return at.String()
+		}
+	}
+	return strings.TrimSuffix(name, ".")
 }
 
 // shownHost leaves out what may be a secret: the user of a URL and its query.
@@ -117,7 +130,12 @@ func allows(hosts []host, req *http.Request) (bool, error) {
 			}
 		}
 	}
-	name, port, standard := strings.TrimSuffix(req.URL.Hostname(), "."), req.URL.Port(), standardPort(req.URL.Scheme)
+	name, port, standard := canonical(req.URL.Hostname()), req.URL.Port(), standardPort(req.URL.Scheme)
+	if strings.HasPrefix(port, "0") {
+		if n, err := strconv.ParseUint(port, 10, 16); err == nil {
+			port = strconv.FormatUint(n, 10) // a dialer takes 0443 for 443
+		}
+	}
 	if port == "" {
 		port = standard
 	}

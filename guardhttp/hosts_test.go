@@ -76,6 +76,13 @@ func TestAllowedHosts(t *testing.T) {
 		{"[::1]", "http://[::1]/", true},
 		{"[::1]:8080", "http://[::1]:8080/", true},
 		{"[::1]:80", "http://[::1]:8080/", false},
+		{"::1", "http://[0:0:0:0:0:0:0:1]/", true},
+		{"[2001:DB8::0:1]:8080", "http://[2001:db8::1]:8080/", true},
+		{"2001:db8::1", "http://[2001:db8::2]/", false},
+		{"api.example.com:0443", "https://api.example.com/v1", true},
+		{"api.example.com", "https://api.example.com:0443/v1", true},
+		{"api.example.com:8443", "https://api.example.com:08443", true},
+		{"api.example.com:443", "https://api.example.com:0", false},
 		{"http:8080", "http://http:8080/", true},
 		{"https:443", "https://https/", true},
 	} {
