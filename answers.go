@@ -17,6 +17,7 @@ import (
 	"github.com/tokenguard/tokenguard/internal/journal"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/replica"
+	"github.com/tokenguard/tokenguard/internal/striped"
 )
 
 // answersKept bounds the answers that are remembered: about 1 KiB each, at most 6 MiB together when every request is as
@@ -27,9 +28,10 @@ const answersKept = 1024
 // its limit opens, and for at most hotLife. What each such call still does is to be counted, in the counters, in the
 // sample of its events and, where it names a known token, in what the predictor learns.
 type answerCache struct {
-	seed  maphash.Seed
-	keys  blockKeys
-	slots [answersKept / 2][2]atomic.Pointer[cachedAnswer] // the newer first
+	seed     maphash.Seed
+	keys     blockKeys
+	slots    [answersKept / 2][2]atomic.Pointer[cachedAnswer] // the newer first
+	frequent frequent
 }
 
 // cachedAnswer is what the calls of one question get. Its words are absolute instants, so that they stay true.
@@ -40,20 +42,25 @@ type cachedAnswer struct {
 	rev     *replica.Revision
 	trusted int64 // monotonic nanoseconds, until which the slow path vouches for it
 	loan
-	grant  Grant
-	err    *RefusedError // nil: grant; see refusal
-	moves  bool          // the instant that err names rests on when the call's own report was made
-	asked  int64         // monotonic nanoseconds, when that of err was
-	answer int           // of a refusal: its index in answerKeys
-	use    *lastUse      // of the grant's token
-	asker  asker
-	event  Event
-	sample *journal.Sample
-	counts *ledger.Report // for the predictor; nil: names no known token
+	grant   Grant
+	err     *RefusedError // nil: grant; see refusal
+	moves   bool          // the instant that err names rests on when the call's own report was made
+	asked   int64         // monotonic nanoseconds, when that of err was
+	answer  int           // of a refusal: its index in answerKeys
+	use     *lastUse      // of the grant's token
+	asker   asker
+	event   Event
+	sample  *journal.Sample
+	counts  *ledger.Report                  // for the predictor; nil: names no known token
+	counter atomic.Pointer[striped.Counter] // of a refusal: counts all that count does; nil: that is counted one by one
 }
 
-// count counts one more call, as add of the counts does.
+// count counts one more call, and its event as one that was left out, as add of the counts does.
 func (a *cachedAnswer) count(answers *answerCounts) int64 {
+	if t := a.counter.Load(); t != nil {
+		return t.Add()
+	}
+	a.sample.Skip()
 	if a.err == nil {
 		return a.asker.scope.Hit(counts.Cached)
 	}
@@ -70,6 +77,7 @@ func (a *cachedAnswer) refusal(now int64) *RefusedError {
 
 // undo takes back what count counted.
 func (a *cachedAnswer) undo(answers *answerCounts) {
+	a.sample.Unskip()
 	if a.err == nil {
 		a.asker.scope.UndoHit(counts.Cached)
 		return

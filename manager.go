@@ -246,8 +246,8 @@ func (g *Guard) again(req *Request) *cachedAnswer {
 	if a == nil {
 		return nil
 	}
-	if n := a.count(&g.counters.answers); a.lent(n) {
-		a.sample.Skip()
+	n := a.count(&g.counters.answers)
+	if a.lent(n) {
 		return a
 	}
 	now := int64(g.meter.Mono())
@@ -263,8 +263,12 @@ func (g *Guard) again(req *Request) *cachedAnswer {
 		p.At = at
 		g.replica.AddOutcome(p.Failing, p.Operation, outcomeOf(&p, Outcome{}, timeline.Reading{Now: at}), 0)
 	}
-	switch due := a.sample != nil && !a.sample.Skips(now); {
+	if n%lendCheck == 0 {
+		g.answers.frequent.join(a, &g.counters.answers)
+	}
+	switch due := a.sample != nil && !a.sample.Quiet(now); {
 	case due:
+		a.sample.Unskip()
 		e := a.event
 		e.At = g.meter.Read().Wall
 		if a.moves {

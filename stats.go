@@ -294,17 +294,23 @@ func (c *counters) calls() CallStats {
 const tallied = (len(answerKeys) + 1 + 15) / 16 * 16
 
 // answerCounts counts the answers that end calls, exactly, and without many cores waiting for each other.
-type answerCounts [striped.Stripes][tallied]atomic.Int64
+type answerCounts struct {
+	cells  [striped.Stripes][tallied]atomic.Int64
+	shared [len(answerKeys)]striped.Shared
+}
 
 // add counts one answer, and returns how many of its sort the stripe has counted.
-func (t *answerCounts) add(answer int) int64 { return t[striped.Here()][answer].Add(1) }
+func (t *answerCounts) add(answer int) int64 { return t.cells[striped.Here()][answer].Add(1) }
 
 // undo takes back what add counted.
-func (t *answerCounts) undo(answer int) { t[0][answer].Add(-1) }
+func (t *answerCounts) undo(answer int) { t.cells[0][answer].Add(-1) }
 
 func (t *answerCounts) sum(answer int) (n int64) {
-	for i := range t {
-		n += t[i][answer].Load()
+	for i := range t.cells {
+		n += t.cells[i][answer].Load()
+	}
+	if answer < len(t.shared) {
+		n += t.shared[answer].Sum()
 	}
 	return n
 }

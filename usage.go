@@ -90,6 +90,12 @@ func (a asker) unrefused() {
 	a.operation.Refused(0, -1)
 }
 
+// share has a counter count refusals, too.
+func (a asker) share(t *striped.Counter) {
+	a.scope.Share(t)
+	a.operation.Share(t)
+}
+
 var hitReasons = [counts.Sorts]Reason{ReasonCached, ReasonPersonal}
 
 // stats says who uses the budget.

@@ -49,7 +49,8 @@ type Place struct {
 		_       [104]byte // two cache lines each: processors fetch them in pairs
 	}
 	renewals atomic.Int64
-	held     Counts // by the names before; guarded by Table.mu
+	shared   striped.Shared // refusals
+	held     Counts         // by the names before; guarded by Table.mu
 }
 
 // Hit counts a hit, and returns how many of its sort the stripe has counted.
@@ -61,12 +62,15 @@ func (p *Place) UndoHit(sort Sort) { p.cells[0].hits[sort].Add(-1) }
 // Refused counts n refusals, on the stripe of the goroutine.
 func (p *Place) Refused(stripe int, n int64) { p.cells[stripe].refused.Add(n) }
 
+// Share has a counter count refusals of the place, too. One calls it at a time.
+func (p *Place) Share(t *striped.Counter) { p.shared.Add(t) }
+
 // Renewing counts a renewal that was begun.
 func (p *Place) Renewing() { p.renewals.Add(1) }
 
 // Now is what was counted for the present name.
 func (p *Place) Now() Counts {
-	c := Counts{Renewals: p.renewals.Load()}
+	c := Counts{Renewals: p.renewals.Load(), Refused: p.shared.Sum()}
 	for i := range p.cells {
 		c.Refused += p.cells[i].refused.Load()
 		for sort := range c.Hits {

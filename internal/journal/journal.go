@@ -44,26 +44,21 @@ func New[E any, K comparable](base time.Time, sort func(*E) (key K, sampled bool
 // Sample counts the events of one sort.
 type Sample struct {
 	limiter *rate.Limiter
-	skipped [striped.Stripes / 8]struct { // events left out since the last one
+	skipped [striped.Stripes / 8]struct { // events left out
 		n atomic.Int64
 		_ [56]byte
 	}
-	quiet atomic.Int64 // monotonic nanoseconds before which limiter has nothing to give
+	shared striped.Shared // those left out, too
+	told   atomic.Int64   // how many of both the events so far have told of
+	quiet  atomic.Int64   // monotonic nanoseconds before which limiter has nothing to give
 }
 
 func newSample() *Sample {
 	return &Sample{limiter: rate.NewLimiter(rate.Every(sampleEvery), sampleBurst)}
 }
 
-// Skips counts an event, instead of it being emitted, if none of its sort is due at mono nanoseconds after the
-// journal's base.
-func (s *Sample) Skips(mono int64) bool {
-	if mono >= s.quiet.Load() {
-		return false
-	}
-	s.Skip()
-	return true
-}
+// Quiet reports whether no event of the sort is due at mono nanoseconds after the journal's base.
+func (s *Sample) Quiet(mono int64) bool { return mono < s.quiet.Load() }
 
 // Skip counts an event instead of it being emitted. A nil Sample counts nothing.
 func (s *Sample) Skip() {
@@ -72,12 +67,36 @@ func (s *Sample) Skip() {
 	}
 }
 
-// takeSkipped returns how many events were left out, and begins anew.
-func (s *Sample) takeSkipped() (n int) {
-	for i := range s.skipped {
-		n += int(s.skipped[i].n.Swap(0))
+// Unskip takes back what Skip counted.
+func (s *Sample) Unskip() {
+	if s != nil {
+		s.skipped[0].n.Add(-1)
 	}
-	return n
+}
+
+// Share has a counter count events that are left out, too. One calls it at a time.
+func (s *Sample) Share(t *striped.Counter) {
+	if s != nil {
+		s.shared.Add(t)
+	}
+}
+
+// takeSkipped returns how many events were left out since it was last called. One that is taken back meanwhile is missing
+// in the next number.
+func (s *Sample) takeSkipped() int {
+	n := s.shared.Sum()
+	for i := range s.skipped {
+		n += s.skipped[i].n.Load()
+	}
+	for {
+		told := s.told.Load()
+		if n <= told {
+			return 0
+		}
+		if s.told.CompareAndSwap(told, n) {
+			return int(n - told)
+		}
+	}
 }
 
 // admit reports whether an event of the sort is due, and how many were left out since the last one.

@@ -84,32 +84,34 @@ func TestRepeatedEventsAreSampledAndCounted(t *testing.T) {
 	})
 }
 
-// Skips is the way around the lock: it must agree with Admit on when an event is due, and count with it.
-func TestSkipsUntilTheNextEventIsDue(t *testing.T) {
+// Quiet is the way around the lock: it must agree with Admit on when an event is due, and count with it.
+func TestQuietUntilTheNextEventIsDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := time.Now().Add(-time.Hour)
 		j := New(base, func(e *event) (string, bool) { return e.name, true })
 		mono := func() int64 { return int64(time.Since(base)) }
 		e := &event{name: "a"}
 		s := j.Sample(e)
-		require.False(t, s.Skips(mono()), "nothing is known to be in the way")
+		require.False(t, s.Quiet(mono()), "nothing is known to be in the way")
 		for range sampleBurst {
 			_, due := j.Admit(e)
 			require.True(t, due)
-			require.False(t, s.Skips(mono()))
+			require.False(t, s.Quiet(mono()))
 		}
 		_, due := j.Admit(e)
 		require.False(t, due)
 		for range 4 {
-			require.True(t, s.Skips(mono()))
+			require.True(t, s.Quiet(mono()))
+			s.Skip()
 		}
 		time.Sleep(sampleEvery - time.Millisecond)
-		require.True(t, s.Skips(mono()))
+		require.True(t, s.Quiet(mono()))
+		s.Skip()
 		time.Sleep(time.Millisecond)
-		require.False(t, s.Skips(mono()))
+		require.False(t, s.Quiet(mono()))
 		repeats, due := j.Admit(e)
 		require.True(t, due)
-		require.Equal(t, 6, repeats, "what Admit left out, and Skips")
+		require.Equal(t, 6, repeats, "what Admit left out, and Skip")
 	})
 }
 
