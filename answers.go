@@ -31,6 +31,7 @@ type answerCache struct {
 	seed     maphash.Seed
 	keys     blockKeys
 	slots    [answersKept / 2][2]atomic.Pointer[cachedAnswer] // the newer first
+	long     [longKept]atomic.Pointer[longText]
 	frequent frequent
 }
 
@@ -99,7 +100,9 @@ func question(req *Request, classifier bool) (text string, ok bool) {
 	if f.Err != nil && (classifier || errors.Is(f.Err, context.Canceled) || errors.Is(f.Err, context.DeadlineExceeded)) {
 		return "", false
 	}
-	text = f.text()
+	if text = f.Message; text == "" && f.Err != nil { // the rest of text, without the copy
+		text = f.Err.Error()
+	}
 	return text, len(text) <= maxText && len(req.Caller) <= maxCaller && len(req.Failing) <= maxCaller
 }
 
@@ -117,16 +120,23 @@ func readsOneOf(header map[string][]string) bool {
 // caller can raise without the seed.
 func (c *answerCache) hash(req *Request, text string) uint64 {
 	const odd = 0x9E3779B97F4A7C15
-	h := uint64(req.Failure.StatusCode)
-	for _, part := range [...]string{req.Scope, req.Caller, req.Failing} {
-		if h *= odd; part != "" {
-			h ^= maphash.String(c.seed, part)
-		}
+	h := uint64(req.Failure.StatusCode) * odd
+	if req.Scope != "" {
+		h ^= maphash.String(c.seed, req.Scope)
 	}
-	if h *= odd; text != "" {
+	if h *= odd; req.Caller != "" {
+		h ^= maphash.String(c.seed, req.Caller)
+	}
+	if h *= odd; req.Failing != "" {
+		h ^= maphash.String(c.seed, req.Failing)
+	}
+	if h *= odd; len(text) >= blockSize {
 		blocks := len(text) &^ (blockSize - 1)
 		h ^= c.keys.blocks(text[:blocks])
-		h = h*odd ^ maphash.String(c.seed, text[blocks:])
+		text = text[blocks:]
+	}
+	if h *= odd; text != "" {
+		h ^= maphash.String(c.seed, text)
 	}
 	return h * odd
 }
@@ -168,6 +178,9 @@ func (c *answerCache) slot(hash uint64) *[2]atomic.Pointer[cachedAnswer] {
 
 // lookup returns the answer to the last call like this one, on the revision given.
 func (c *answerCache) lookup(req *Request, text string, rev *replica.Revision) *cachedAnswer {
+	if a := c.lookupLong(req, text, rev); a != nil {
+		return a
+	}
 	h := c.hash(req, text)
 	slot := c.slot(h)
 	a := slot[0].Load()
@@ -176,10 +189,30 @@ func (c *answerCache) lookup(req *Request, text string, rev *replica.Revision) *
 			return nil
 		}
 	}
-	if a.rev != rev || a.scope != req.Scope || a.caller != req.Caller || a.failing != req.Failing {
+	if !a.answers(req, rev) {
 		return nil
 	}
 	return a
+}
+
+// answers reports whether a is of the revision, and of a request like this one but for its failure.
+func (a *cachedAnswer) answers(req *Request, rev *replica.Revision) bool {
+	return a.rev == rev && same(a.scope, req.Scope) && same(a.caller, req.Caller) && same(a.failing, req.Failing)
+}
+
+// same is ==, without a call for what is empty, as most of a question is.
+func same(a, b string) bool { return len(a) == len(b) && (len(a) == 0 || a == b) }
+
+// often is told now and then of an answer whose question comes often.
+func (c *answerCache) often(a *cachedAnswer, req *Request, text string, counts *answerCounts) {
+	c.frequent.join(a, counts)
+	if len(text) < longLeast {
+		return
+	}
+	place := c.longPlace(text)
+	if l := place.Load(); l == nil || l.answer != a {
+		place.Store(&longText{strings.Clone(text), req.Failure.StatusCode, a})
+	}
 }
 
 // add remembers an answer to the request, in the place of the older one beside it.
@@ -191,4 +224,10 @@ func (c *answerCache) add(req *Request, text string, a *cachedAnswer) {
 		slot[1].Store(old)
 	}
 	slot[0].Store(a)
+	if len(text) >= longLeast {
+		place := c.longPlace(text)
+		if l := place.Load(); l != nil && l.answer.question == a.question {
+			place.Store(&longText{l.text, l.status, a})
+		}
+	}
 }

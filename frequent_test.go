@@ -1,7 +1,9 @@
 package tokenguard
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -61,4 +63,44 @@ func TestFrequentRefusalsAreCountedExactly(t *testing.T) {
 			repeats.Add(int64(e.Repeats))
 		}
 	}))
+}
+
+// A long text that came often is known by the text itself: by all of it, with its status and for whom it was.
+func TestLongTextsThatComeOften(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.must(Request{})
+		rev := r.cache.table.Load().rev
+		text := strings.Repeat("a long text of an upstream. ", 40)
+		ask := Request{Scope: "other", Caller: "c", Failing: TokenID("x"), Failure: Failure{StatusCode: 503, Message: text}}
+		r.no(ReasonMinInterval, ask)
+		require.Nil(t, r.answers.lookupLong(&ask, text, rev), "it came once")
+		for range 300 {
+			r.no(ReasonMinInterval, ask)
+		}
+		rev = r.cache.table.Load().rev
+		require.NotNil(t, r.answers.lookupLong(&ask, strings.Clone(text), rev))
+		require.Zero(t, testing.AllocsPerRun(200, func() { _, _ = r.Acquire(context.Background(), ask) }))
+		for i := range len(text) {
+			other := []byte(text)
+			other[i] ^= 1
+			require.Nil(t, r.answers.lookup(&ask, string(other), rev), i)
+		}
+		for _, other := range []Request{
+			{Scope: "else", Caller: "c", Failing: ask.Failing, Failure: ask.Failure}, {Scope: "other", Caller: "d", Failing: ask.Failing, Failure: ask.Failure},
+			{Scope: "other", Caller: "c", Failing: TokenID("y"), Failure: ask.Failure}, {Scope: "other", Caller: "c", Failing: ask.Failing, Failure: Failure{StatusCode: 502, Message: text}},
+		} {
+			require.Nil(t, r.answers.lookup(&other, text, rev), other)
+		}
+		for range 3 { // what is decided anew takes the place of what was known
+			time.Sleep(hotLife)
+			require.Nil(t, r.again(&ask), "the term is over")
+			r.no(ReasonMinInterval, ask)
+			require.NotNil(t, r.again(&ask))
+			rev = r.cache.table.Load().rev
+			require.Same(t, r.answers.lookupLong(&ask, text, rev), r.again(&ask))
+		}
+		time.Sleep(5 * time.Minute)
+		r.must(Request{Scope: "other", Caller: "later"})
+		require.Nil(t, r.answers.lookupLong(&ask, text, r.cache.table.Load().rev), "of another revision")
+	})
 }

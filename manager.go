@@ -264,7 +264,7 @@ func (g *Guard) again(req *Request) *cachedAnswer {
 		g.replica.AddOutcome(p.Failing, p.Operation, outcomeOf(&p, Outcome{}, timeline.Reading{Now: at}), 0)
 	}
 	if n%lendCheck == 0 {
-		g.answers.frequent.join(a, &g.counters.answers)
+		g.answers.often(a, req, text, &g.counters.answers)
 	}
 	switch due := a.sample != nil && !a.sample.Quiet(now); {
 	case due:

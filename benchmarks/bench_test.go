@@ -191,6 +191,13 @@ func BenchmarkRefusal(b *testing.B) {
 	storm("tokenguard-limiter", limited, tokenguard.ReasonMinInterval, tokenguard.Request{})
 	storm("tokenguard-limiter-short-text", limited, tokenguard.ReasonMinInterval, tokenguard.Request{Failure: short})
 	storm("tokenguard-limiter-1KB-text", limited, tokenguard.ReasonMinInterval, tokenguard.Request{Failure: long})
+	copies := [4]string{}
+	for i := range copies {
+		copies[i] = strings.Clone(long.Message)
+	}
+	turns(b, "tokenguard-limiter-1KB-text-copied", func(i int) { // as of a body that was read anew
+		_, _ = limited.Acquire(ctx, tokenguard.Request{Failure: tokenguard.Failure{StatusCode: 503, Message: copies[i%len(copies)]}})
+	})
 	storm("tokenguard-limiter-with-headers", limited, tokenguard.ReasonMinInterval, tokenguard.Request{Failure: tokenguard.Failure{
 		StatusCode: 503, Message: "upstream connect error", Header: map[string][]string{"Content-Type": {"text/plain"}, "Date": {"Mon, 05 Jan 2026 00:00:00 GMT"}}}})
 	storm("tokenguard-backoff", backing, tokenguard.ReasonBackoff, tokenguard.Request{})
