@@ -58,7 +58,7 @@ func (r *Token) migrate() {
 
 // Index derives byScope.
 func (d *Document) Index() {
-	d.text = nil // tokens came or went
+	d.text, d.indexed = nil, true // tokens came or went
 	d.ByScope = make(map[string][]*Token, len(d.Tokens))
 	for _, r := range d.Tokens {
 		if r.Kind == Anonymous {

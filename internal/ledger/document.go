@@ -67,6 +67,9 @@ type Document struct {
 	ids    []string  // of the tokens, sorted, as of the published document that it comes from; nil: from none
 	size   int       // of that one, encoded
 	text   *tokensText
+
+	edited  []*Token // by Edit since it was cloned from a published document
+	indexed bool     // since then tokens may have come or gone
 }
 
 // Streak are the consecutive failed acquisitions and the last of them.

@@ -18,17 +18,15 @@ func (d *Document) Freeze() (changed []*Token, from *Document) {
 	if from = d.from; from != nil {
 		gone = len(from.Tokens) - len(d.Tokens)
 	}
-	for id, r := range d.Tokens {
-		if r.form == nil {
-			r.form = &form{}
-			changed = append(changed, r)
-			if from != nil && from.Tokens[id] == nil {
-				gone++
-			}
+	changed = d.unfrozen()
+	for _, r := range changed {
+		r.form = &form{}
+		if from != nil && from.Tokens[r.ID] == nil {
+			gone++
 		}
 	}
 	d.noteStale(changed)
-	if d.from = nil; gone > 0 {
+	if d.from, d.edited = nil, nil; gone > 0 {
 		from = nil
 	}
 	for _, k := range d.Scopes {
@@ -43,6 +41,19 @@ func (d *Document) Freeze() (changed []*Token, from *Document) {
 	return changed, from
 }
 
+// unfrozen returns the tokens that no other document shares.
+func (d *Document) unfrozen() (tokens []*Token) {
+	if d.from != nil && !d.indexed && len(d.Tokens) == len(d.from.Tokens) { // none came or went: to look at each costs more than what a commit changes
+		return d.edited
+	}
+	for _, r := range d.Tokens {
+		if r.form == nil {
+			tokens = append(tokens, r)
+		}
+	}
+	return tokens
+}
+
 // descends reports whether d is being changed and comes from a published document: it will be one itself, and hands on
 // what its encoding finds out.
 func (d *Document) descends() bool { return d.ids != nil && !d.frozen }
@@ -50,7 +61,7 @@ func (d *Document) descends() bool { return d.ids != nil && !d.frozen }
 // Clone copies everything that a change may touch, but for frozen records: Edit and ScopeFor copy those.
 func (d *Document) Clone() *Document {
 	c := *d
-	c.frozen = false
+	c.frozen, c.edited = false, nil
 	c.Clock.Boots = maps.Clone(d.Clock.Boots)
 	c.Attempts, c.Folded = slices.Clone(d.Attempts), slices.Clone(d.Folded)
 	c.Triggers = slices.Clone(d.Triggers)
@@ -61,7 +72,7 @@ func (d *Document) Clone() *Document {
 	c.dropped = slices.Clone(d.dropped)
 	c.Scopes, c.Tokens = maps.Clone(d.Scopes), maps.Clone(d.Tokens)
 	if d.frozen {
-		c.from = d
+		c.from, c.indexed = d, false
 		c.ByScope = maps.Clone(d.ByScope) // a list is replaced, never written
 		return &c
 	}
@@ -95,6 +106,7 @@ func (d *Document) Edit(r *Token) *Token {
 	}
 	v := r.clone()
 	d.Tokens[r.ID] = v
+	d.edited = append(d.edited, v)
 	for scope := range r.scopes {
 		if i := slices.Index(d.ByScope[scope], r); i >= 0 {
 			list := slices.Clone(d.ByScope[scope])

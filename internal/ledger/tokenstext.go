@@ -86,10 +86,8 @@ func (d *Document) eachToken(out []byte) ([]byte, *tokensText, error) {
 func (d *Document) stretches(out []byte) ([]byte, *tokensText, error) {
 	t := d.text
 	changed := slices.Clone(t.stale)
-	for id, r := range d.Tokens {
-		if r.form == nil {
-			changed = append(changed, id)
-		}
+	for _, r := range d.unfrozen() {
+		changed = append(changed, r.ID)
 	}
 	slices.Sort(changed)
 	changed = slices.Compact(changed)
