@@ -148,7 +148,7 @@ func (c *tokenCache) named(t *table, scope string) *entry {
 // first is what a scope gets that was not asked for since the table was made: a commit makes nothing anew of what nobody
 // asks for.
 func (c *tokenCache) first(t *table, scope string) *entry {
-	if len(t.rev.Doc.ByScope[scope]) > 0 && !ledger.IsHashed(scope) { // callers know a hashed one by another name
+	if len(t.rev.Doc.ByScope.Of(scope)) > 0 && !ledger.IsHashed(scope) { // callers know a hashed one by another name
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.table.Load() != t {

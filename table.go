@@ -38,7 +38,7 @@ type entry struct {
 // newTableLocked begins the table of a revision, carrying the uses over. foreign reports whether a token is from another
 // process. c.mu is held. mono was read before now, so that no token seems to last longer than it does.
 func (c *tokenCache) newTableLocked(rev *replica.Revision, mono time.Duration, now timeline.Instant, foreign func(*ledger.Token) bool) *table {
-	t := &table{delta: now - timeline.Instant(mono), scopes: newScopes(len(rev.Doc.ByScope) + 1), rev: rev}
+	t := &table{delta: now - timeline.Instant(mono), scopes: newScopes(rev.Doc.ByScope.Most() + 1), rev: rev}
 	old := c.table.Load()
 	if old != nil && old.rev.SameSecrets(rev) {
 		t.uses = old.uses

@@ -236,7 +236,7 @@ func (e OperationEvidence) String() string {
 
 // evidence is what was said of the tokens that a request could be about: those of its scope, the newest first.
 func evidence(in *decide.Input, r timeline.Reading) (all []OperationEvidence) {
-	for _, rec := range in.Doc.ByScope[in.Request.Scope] {
+	for _, rec := range in.Doc.ByScope.Of(in.Request.Scope) {
 		all = append(all, evidenceOf(in, rec, r)...)
 	}
 	return all

@@ -75,7 +75,7 @@ func (in *Input) Withholds(r *ledger.Token, operation string, t timeline.Instant
 
 // Differs reports whether some operation with a name may have to be answered otherwise than one that nothing is known of.
 func (in *Input) Differs(t timeline.Instant) bool {
-	tokens := in.Doc.ByScope[in.Request.Scope]
+	tokens := in.Doc.ByScope.Of(in.Request.Scope)
 	for _, r := range tokens {
 		for i := range r.Evidence {
 			if e := &r.Evidence[i]; e.Stands() || len(tokens) > 1 && e.Success != 0 && in.Usable(r, t) {
@@ -94,14 +94,14 @@ func (in *Input) lastResort(t timeline.Instant) *ledger.Token {
 		return nil
 	}
 	var lately timeline.Instant
-	for _, r := range in.Doc.ByScope[in.Request.Scope] {
+	for _, r := range in.Doc.ByScope.Of(in.Request.Scope) {
 		if e := r.By(op); e != nil {
 			lately = max(lately, e.RefusedLast, e.QuotaLast)
 		}
 	}
 	var best *ledger.Token
 	var refused bool
-	for _, r := range in.Doc.ByScope[in.Request.Scope] { // the newest first
+	for _, r := range in.Doc.ByScope.Of(in.Request.Scope) { // the newest first
 		if !in.Usable(r, t) || in.reportedDead(r, t) {
 			continue
 		}
@@ -143,7 +143,7 @@ func (in *Input) turns(f func(timeline.Instant)) {
 	f(k.Pause.Until)
 	f(k.PauseOf(in.Request.Operation).Until)
 	var lately timeline.Instant
-	for _, r := range in.Doc.ByScope[in.Request.Scope] {
+	for _, r := range in.Doc.ByScope.Of(in.Request.Scope) {
 		f(r.Reset)
 		f(r.Acquired.Plus(ledger.Spreading))
 		if in.Request.Failing == r.ID {
@@ -176,7 +176,7 @@ func (in *Input) Unfit(t timeline.Instant) Decision {
 	var ownAt, allAt timeline.Instant
 	runOwn, runAll := true, true
 	lifted := in.Doc.Scope(in.Request.Scope).Lifted
-	for _, r := range in.Doc.ByScope[in.Request.Scope] {
+	for _, r := range in.Doc.ByScope.Of(in.Request.Scope) {
 		if lifted != 0 && r.Acquired <= lifted {
 			break // the newest first
 		}

@@ -95,7 +95,7 @@ func (in *Input) Pick(t timeline.Instant) *ledger.Token {
 	}
 	var best *ledger.Token
 	rank := unsuitable
-	for _, r := range in.Doc.ByScope[in.Request.Scope] {
+	for _, r := range in.Doc.ByScope.Of(in.Request.Scope) {
 		of := in.suits(r, t)
 		if of == unsuitable || in.reportedDead(r, t) {
 			continue

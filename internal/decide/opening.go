@@ -1,8 +1,6 @@
 package decide
 
 import (
-	"maps"
-
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
@@ -42,8 +40,7 @@ func (in *Input) Opening(now timeline.Instant) (binding Decision, at timeline.In
 // withoutToken is the input as if no token of the key was known, with all else as it is.
 func (in *Input) withoutToken() *Input {
 	out, doc, q := *in, *in.Doc, *in.Request
-	doc.ByScope = maps.Clone(in.Doc.ByScope)
-	delete(doc.ByScope, q.Scope)
+	doc.ByScope = in.Doc.ByScope.Without(q.Scope)
 	q.Personal = Personal{}
 	out.Doc, out.Request = &doc, &q
 	return &out

@@ -45,12 +45,12 @@ func TestOpening(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			i := asked()
 			c.scene(i)
-			before := len(i.Doc.ByScope["s"])
+			before := len(i.Doc.ByScope.Of("s"))
 			d, at := i.Opening(t0)
 			assert.Equal(t, c.answer, d.Answer)
 			assert.Equal(t, c.reason, d.Reason)
 			assert.Equal(t, c.at, at)
-			assert.Len(t, i.Doc.ByScope["s"], before, "asking changes nothing")
+			assert.Len(t, i.Doc.ByScope.Of("s"), before, "asking changes nothing")
 		})
 	}
 }

@@ -32,7 +32,7 @@ func (in *Input) identities(t timeline.Instant) func(yield func(*ledger.Token) b
 		if in.Request.Kind != ledger.Anonymous || !in.Policy.Renews && !in.Doc.Renewals.Known {
 			return
 		}
-		for _, r := range in.Doc.ByScope[in.Request.Scope] {
+		for _, r := range in.Doc.ByScope.Of(in.Request.Scope) {
 			if in.living(r, t) && !in.spentFor(r, t) && !yield(r) {
 				return
 			}
@@ -241,7 +241,7 @@ func (in *Input) renewalLimit(r *ledger.Token, t timeline.Instant) Decision {
 
 // renewalTurns calls f with each instant at which what Renewal says may change.
 func (in *Input) renewalTurns(f func(timeline.Instant), t timeline.Instant) {
-	for _, r := range in.Doc.ByScope[in.Request.Scope] {
+	for _, r := range in.Doc.ByScope.Of(in.Request.Scope) {
 		i := r.Identity
 		if i == nil {
 			continue

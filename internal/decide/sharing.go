@@ -12,7 +12,7 @@ import (
 // othersFine names an operation other than this one that had a success with a token of the scope in the last hour and
 // has a live token that it does not refuse; ok false: there is none. until is when its success is an hour old.
 func (in *Input) othersFine(t timeline.Instant) (operation string, until timeline.Instant, ok bool) {
-	tokens := in.Doc.ByScope[in.Request.Scope]
+	tokens := in.Doc.ByScope.Of(in.Request.Scope)
 	fine := func(op string) bool {
 		return slices.ContainsFunc(tokens, func(r *ledger.Token) bool {
 			_, ends := in.Policy.Expiry(r)
@@ -33,7 +33,7 @@ func (in *Input) othersFine(t timeline.Instant) (operation string, until timelin
 // established reports whether a token of the scope has worked: a success was reported, or it was asked for again a minute
 // after it came and was not refused while it was fresh.
 func (in *Input) established(scope string) bool {
-	return in.Doc.Scope(scope).Worked || slices.ContainsFunc(in.Doc.ByScope[scope], (*ledger.Token).Proved)
+	return in.Doc.Scope(scope).Worked || slices.ContainsFunc(in.Doc.ByScope.Of(scope), (*ledger.Token).Proved)
 }
 
 // Solo reports whether a start at t would be on one operation's word, and whether it would be for a scope that has never
@@ -55,7 +55,7 @@ func (in *Input) Contested(t timeline.Instant) bool {
 
 // need is the number of starts that expiry will force in a day, over the established scopes in use.
 func (in *Input) need(t timeline.Instant) (n int) {
-	for scope, tokens := range in.Doc.ByScope {
+	for scope, tokens := range in.Doc.ByScope.All() {
 		r := tokens[0]
 		_, ends := in.Policy.Expiry(r)
 		if in.renews(r, t) { // its values are renewed, which is no start
@@ -141,7 +141,7 @@ func (in *Input) sharedAgain(t timeline.Instant) timeline.Instant {
 		add(in.Doc.Attempts[i].End.Plus(ledger.Hour))
 		add(in.Doc.Attempts[i].End.Plus(ledger.Day))
 	}
-	for _, tokens := range in.Doc.ByScope {
+	for _, tokens := range in.Doc.ByScope.All() {
 		for _, r := range tokens {
 			counts, ends := in.Policy.Expiry(r)
 			add(counts)
@@ -167,7 +167,7 @@ func (in *Input) sharedAgain(t timeline.Instant) timeline.Instant {
 
 // newestRefused is the newest token of the scope that the operation refuses; nil: there is none.
 func (in *Input) newestRefused(t timeline.Instant) *ledger.Token {
-	for _, r := range in.Doc.ByScope[in.Request.Scope] {
+	for _, r := range in.Doc.ByScope.Of(in.Request.Scope) {
 		if r.By(in.Request.Operation).Refuses(t) {
 			return r
 		}
@@ -191,7 +191,7 @@ func (in *Input) refusedLate(r *ledger.Token) bool {
 // besides. A success of its own shows more.
 func (in *Input) heardBefore(of *ledger.Token, t timeline.Instant) bool {
 	heard, contradicted := false, false
-	for _, r := range in.Doc.ByScope[in.Request.Scope] {
+	for _, r := range in.Doc.ByScope.Of(in.Request.Scope) {
 		e := r.By(in.Request.Operation)
 		first := e.First()
 		switch {

@@ -17,7 +17,7 @@ func (in *Input) StableUntil(d Decision, r timeline.Reading) timeline.Instant {
 	}
 	limit(d.Until)
 	limit(in.Doc.Scope(in.Request.Scope).Pause.Until)
-	for _, rec := range in.Doc.ByScope[in.Request.Scope] {
+	for _, rec := range in.Doc.ByScope.Of(in.Request.Scope) {
 		counts, ends := in.Policy.Expiry(rec)
 		limit(counts)
 		limit(ends)

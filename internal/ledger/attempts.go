@@ -228,7 +228,7 @@ func (d *Document) Clear(what Clearing, now timeline.Instant) (changed bool) {
 			d.Edit(r).Identity, changed = &open, true
 		}
 	}
-	for scope, tokens := range d.ByScope {
+	for scope, tokens := range d.ByScope.All() {
 		if what.Backoff && slices.ContainsFunc(tokens, func(r *Token) bool { return len(r.Evidence) > 0 }) {
 			d.ScopeFor(scope).Lifted, changed = now, true
 		}

@@ -59,15 +59,16 @@ func (r *Token) migrate() {
 // Index derives byScope.
 func (d *Document) Index() {
 	d.text, d.indexed = nil, true // tokens came or went
-	d.ByScope = make(map[string][]*Token, len(d.Tokens))
+	index := make(map[string][]*Token, len(d.Tokens))
 	for _, r := range d.Tokens {
 		if r.Kind == Anonymous {
 			for scope := range r.scopes {
-				d.ByScope[scope] = append(d.ByScope[scope], r)
+				index[scope] = append(index[scope], r)
 			}
 		}
 	}
-	for _, rs := range d.ByScope {
+	d.ByScope = ScopeIndex{base: index}
+	for _, rs := range index {
 		slices.SortFunc(rs, func(a, b *Token) int {
 			if a.Seq != b.Seq {
 				return cmpDesc(a.Seq, b.Seq)

@@ -58,7 +58,7 @@ type Document struct {
 	Limits   []PeerLimits      `json:"limits,omitempty"` // of the guards that share it, to show a mismatch
 	Renewals Renewals          `json:"renewals,omitzero"`
 
-	ByScope map[string][]*Token `json:"-"` // anonymous records, newest first; derived
+	ByScope ScopeIndex `json:"-"` // derived
 
 	dropped []Dropped // identities for which there was no room since the document that was last stored
 
@@ -163,7 +163,7 @@ func New() *Document {
 
 // Newest is the key's newest known anonymous token, or nil.
 func (d *Document) Newest(scope string) *Token {
-	if rs := d.ByScope[scope]; len(rs) > 0 {
+	if rs := d.ByScope.Of(scope); len(rs) > 0 {
 		return rs[0]
 	}
 	return nil

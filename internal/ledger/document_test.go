@@ -82,7 +82,7 @@ func TestIndexPutsTheNewestFirst(t *testing.T) {
 	}
 	assert.Equal(t, "c", d.Newest("s").ID)
 	assert.Equal(t, "c", d.Latest().ID)
-	assert.Equal(t, "a", d.ByScope["s"][2].ID)
+	assert.Equal(t, "a", d.ByScope.Of("s")[2].ID)
 	assert.Nil(t, d.Newest("other"))
 }
 

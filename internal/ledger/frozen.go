@@ -73,7 +73,7 @@ func (d *Document) Clone() *Document {
 	c.Scopes, c.Tokens = maps.Clone(d.Scopes), maps.Clone(d.Tokens)
 	if d.frozen {
 		c.from, c.indexed = d, false
-		c.ByScope = maps.Clone(d.ByScope) // a list is replaced, never written
+		c.ByScope = d.ByScope.clone()
 		return &c
 	}
 	for scope, k := range d.Scopes {
@@ -108,10 +108,10 @@ func (d *Document) Edit(r *Token) *Token {
 	d.Tokens[r.ID] = v
 	d.edited = append(d.edited, v)
 	for scope := range r.scopes {
-		if i := slices.Index(d.ByScope[scope], r); i >= 0 {
-			list := slices.Clone(d.ByScope[scope])
+		if i := slices.Index(d.ByScope.Of(scope), r); i >= 0 {
+			list := slices.Clone(d.ByScope.Of(scope))
 			list[i] = v
-			d.ByScope[scope] = list
+			d.ByScope.set(scope, list)
 		}
 	}
 	return v

@@ -74,10 +74,10 @@ func TestEditChangesNoPublishedDocument(t *testing.T) {
 	assert.Same(t, d.Scopes["t"], c.Scopes["t"])
 	assert.Same(t, r, c.Edit(r))
 	assert.Same(t, r, c.Tokens["a"])
-	assert.Same(t, r, c.ByScope["s"][1])
-	assert.Same(t, r, c.ByScope["also"][0])
+	assert.Same(t, r, c.ByScope.Of("s")[1])
+	assert.Same(t, r, c.ByScope.Of("also")[0])
 	assert.Same(t, d.Tokens["b"], c.Tokens["b"])
-	assert.Same(t, d.Tokens["a"], d.ByScope["s"][1])
+	assert.Same(t, d.Tokens["a"], d.ByScope.Of("s")[1])
 	assert.Equal(t, before, plainly(t, d))
 	c.Freeze()
 	assert.Equal(t, plainly(t, c), encodedAs(t, c))
@@ -153,9 +153,9 @@ func TestFormsFollowEveryChange(t *testing.T) {
 }
 
 // listed says which records an index holds, in their order.
-func listed(index map[string][]*Token) map[string]string {
+func listed(index ScopeIndex) map[string]string {
 	out := map[string]string{}
-	for scope, list := range index {
+	for scope, list := range index.All() {
 		for _, r := range list {
 			out[scope] += fmt.Sprintf("%s %p ", r.ID, r)
 		}

@@ -69,7 +69,7 @@ func (d *Document) ReplacingUntil(t timeline.Instant) timeline.Instant {
 // replace notes that another account has taken the place of those of the scope: when that one ends in its turn, they keep
 // nobody from the next.
 func (d *Document) replace(scope string) {
-	for _, r := range d.ByScope[scope] {
+	for _, r := range d.ByScope.Of(scope) {
 		if r.Identity != nil {
 			i := *r.Identity
 			i.Replaced = true
@@ -114,7 +114,7 @@ func (d *Document) renewedBy(l *Renewal) *Token {
 		return d.identity(l.Identity)
 	}
 	if leased.Identity.Ended != 0 {
-		for _, r := range d.ByScope[leased.Scope] {
+		for _, r := range d.ByScope.Of(leased.Scope) {
 			if r.Identity != nil && r.Identity.ID == l.Identity && r.Identity.Ended == 0 {
 				return r
 			}

@@ -104,7 +104,7 @@ func (k *Scope) encodedSize(scope string) int {
 // that runs gives way to those of others, however long.
 func (d *Document) scopeRank(scope string, now timeline.Instant) (rank [4]timeline.Instant) {
 	k := d.Scopes[scope]
-	if k.LastStart != 0 || k.Closed.Until != 0 || len(d.ByScope[scope]) > 0 {
+	if k.LastStart != 0 || k.Closed.Until != 0 || len(d.ByScope.Of(scope)) > 0 {
 		rank[0] = 1
 	}
 	if rank[3] = max(k.pausedUntil(), k.Closed.Until, k.LastStart); rank[3] > now {

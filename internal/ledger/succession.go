@@ -10,7 +10,7 @@ import (
 
 // ValueOf is the ID of the newest value of a living identity for the scope; "": there is none.
 func (d *Document) ValueOf(identity, scope string, now timeline.Instant) string {
-	for _, r := range d.ByScope[scope] {
+	for _, r := range d.ByScope.Of(scope) {
 		if r.Identity != nil && r.Identity.ID == identity && r.Living(now) {
 			return r.ID
 		}

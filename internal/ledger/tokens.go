@@ -150,7 +150,7 @@ func (r *Token) Plain() string {
 // hidesOlder reports whether r is the newest of its key's tokens and an older one lasts longer: without r the manager would
 // speak of that one.
 func (d *Document) hidesOlder(policy *Policy, r *Token, now timeline.Instant) bool {
-	return d.Newest(r.Scope) == r && slices.ContainsFunc(d.ByScope[r.Scope], func(older *Token) bool {
+	return d.Newest(r.Scope) == r && slices.ContainsFunc(d.ByScope.Of(r.Scope), func(older *Token) bool {
 		_, ends := policy.Expiry(older)
 		return now < ends
 	})

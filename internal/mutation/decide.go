@@ -69,7 +69,7 @@ var decideFaults = []fault{
 	{decideDir + "decide.go", "if in.Full != nil {", "if false {", "RetryAt knows when a share ends"},
 	{decideDir + "decide.go", "last.Answer != AnswerRefuse || d.Until > last.Until", "last.Answer != AnswerRefuse", "RetryAt is the latest opening"},
 	{decideDir + "opening.go", "case d.Answer == AnswerServe && !d.Late(), d.Answer == AnswerRenew:", "case false:", "while a token answers, an operator is told of the case without it"},
-	{decideDir + "opening.go", "delete(doc.ByScope, q.Scope)", "", "so the rules look at no token then"},
+	{decideDir + "opening.go", "doc.ByScope = in.Doc.ByScope.Without(q.Scope)", "", "so the rules look at no token then"},
 
 	// The decision table.
 	{decideDir + "manager.go", "case t < in.pausedUntil():", "case false:", "row 1: nothing is fetched during a pause"},
