@@ -157,6 +157,7 @@ func (c *tokenCache) first(t *table, scope string) *entry {
 		if e := t.scopes.find(scope); e != nil {
 			return e
 		}
+		t = c.roomyLocked(t)
 		if e := c.entry(t, scope, c.replica.Meter.Read().Now); e != nil {
 			c.add(t, e)
 			return e
@@ -192,6 +193,7 @@ func (c *tokenCache) ours(rec *ledger.Token, scope string) bool {
 	if old := t.scopes.find(scope); ledger.IsHashed(scope) || old != nil && old.use != nil { // else it is the one that has the scope ask
 		return true
 	}
+	t = c.roomyLocked(t)
 	if e := c.entry(t, scope, c.replica.Meter.Read().Now); e != nil {
 		c.add(t, e)
 	}

@@ -38,7 +38,7 @@ type entry struct {
 // newTableLocked begins the table of a revision, carrying the uses over. foreign reports whether a token is from another
 // process. c.mu is held. mono was read before now, so that no token seems to last longer than it does.
 func (c *tokenCache) newTableLocked(rev *replica.Revision, mono time.Duration, now timeline.Instant, foreign func(*ledger.Token) bool) *table {
-	t := &table{delta: now - timeline.Instant(mono), scopes: newScopes(rev.Doc.ByScope.Most() + 1), rev: rev}
+	t := &table{delta: now - timeline.Instant(mono), scopes: newScopes(min(rev.Doc.ByScope.Most(), firstScopes) + 1), rev: rev}
 	old := c.table.Load()
 	if old != nil && old.rev.SameSecrets(rev) {
 		t.uses = old.uses
@@ -58,6 +58,23 @@ func (c *tokenCache) newTableLocked(rev *replica.Revision, mono time.Duration, n
 		t.uses[id] = u
 	}
 	return t
+}
+
+// roomyLocked is the current table, with room for one more scope. Most scopes of thousands are not asked for between one
+// commit and the next, and to make places for all of them would be much of what a commit takes. c.mu is held.
+func (c *tokenCache) roomyLocked(t *table) *table {
+	if 4*(t.scopes.used+1) <= len(t.scopes.slots) {
+		return t
+	}
+	larger := &table{delta: t.delta, scopes: newScopes(2 * t.scopes.used), plain: t.plain, other: t.other, uses: t.uses, rev: t.rev}
+	larger.term.Store(t.term.Load())
+	for i := range t.scopes.slots {
+		if e := t.scopes.slots[i].Load(); e != nil {
+			larger.scopes.add(e)
+		}
+	}
+	c.table.Store(larger)
+	return larger
 }
 
 // add enters an entry into a table, and has its hits counted for its scope.
@@ -95,7 +112,11 @@ func (t *table) add(e *entry) {
 // quarter full, and open-addressed, so that a collision costs a step and not a miss.
 type scopes struct {
 	slots []atomic.Pointer[entry] // a power of two of them
+	used  int
 }
+
+// firstScopes is for how many scopes a table has room before it grows.
+const firstScopes = 64
 
 var scopeSeed = maphash.MakeSeed()
 
@@ -104,18 +125,21 @@ func newScopes(n int) scopes {
 	for size < 4*n {
 		size *= 2
 	}
-	return scopes{make([]atomic.Pointer[entry], size)}
+	return scopes{slots: make([]atomic.Pointer[entry], size)}
 }
 
 // find returns the entry of a scope, or nil.
-func (s scopes) find(scope string) *entry { return s.slots[s.place(scope)].Load() }
+func (s *scopes) find(scope string) *entry { return s.slots[s.place(scope)].Load() }
 
 // add enters an entry, of a scope that has none. It needs the room that newScopes was asked for. One adds at a time; a
 // find meanwhile may miss what is being added.
-func (s scopes) add(e *entry) { s.slots[s.place(e.scope)].Store(e) }
+func (s *scopes) add(e *entry) {
+	s.slots[s.place(e.scope)].Store(e)
+	s.used++
+}
 
 // place is where the entry of a scope stands, or would.
-func (s scopes) place(scope string) uint64 {
+func (s *scopes) place(scope string) uint64 {
 	mask := uint64(len(s.slots) - 1)
 	for i := maphash.String(scopeSeed, scope); ; i++ {
 		if e := s.slots[i&mask].Load(); e == nil || e.scope == scope {
