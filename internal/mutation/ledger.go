@@ -12,7 +12,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "codec.go", "if r.Kind != Anonymous || r.Suspect", "if r.Kind == \"\" || r.Suspect", "the personal token's suspicion is not migrated"},
 	{ledgerDir + "frozen.go", "	v := r.clone()\n	d.Tokens[r.ID] = v", "	v := r\n	d.Tokens[r.ID] = v", "a published record is never changed"},
 	{ledgerDir + "frozen.go", "list := slices.Clone(d.ByScope.Of(scope))", "list := d.ByScope.Of(scope)", "a published index is never changed"},
-	{ledgerDir + "frozen.go", "			if from != nil && from.Tokens[id] == nil {", "			if from != nil && id == \"\" {", "a document with another token has other values"},
+	{ledgerDir + "frozen.go", "		if from != nil && from.Tokens[r.ID] == nil {", "		if from != nil && r.ID == \"\" {", "a document with another token has other values"},
 	{ledgerDir + "scope.go", "	default:\n		k = k.clone()", "	default:", "a published scope is never changed"},
 	{ledgerDir + "frozen.go", "v.Usage, v.Evidence = r.Usage.Clone(), slices.Clone(r.Evidence)", "v.Usage = r.Usage.Clone()", "a clone shares no evidence"},
 
