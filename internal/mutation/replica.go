@@ -16,6 +16,6 @@ var replicaFaults = []fault{
 	{replicaDir + "offline.go", "r.share != nil && rev != nil && rev.Rev > 0", "r.share != nil", "without a document nothing bounds a start"},
 	{replicaDir + "refresh.go", "!r.EachCall && r.Meter.Mono()-checked < r.Freshness", "!r.EachCall && r.Meter.Mono()-checked < 2*r.Freshness", "the store is read again after the freshness"},
 	{replicaDir + "refresh.go", "\tif slow != nil {\n\t\treturn slow\n\t}\n\tpatience", "\tpatience", "a store that hangs holds only the first callers"},
-	{replicaDir + "wait.go", "case <-r.Ended:\n\t\treturn true, ErrClosed", "", "those who wait leave when the guard closes"},
+	{replicaDir + "wait.go", "case <-r.Ended:\n\t\treturn ErrClosed", "", "those who wait leave when the guard closes"},
 	{replicaDir + "load.go", "l.dirty = len(l.notices) > 0", "l.dirty = false", "what was recovered is saved"},
 }
