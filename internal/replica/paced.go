@@ -77,8 +77,11 @@ func (r *Replica) FlushComes() bool {
 }
 
 // SaveSoon commits within a second what the next commit would carry, also if that is but a use. While the store is away it
-// does nothing: a use is not worth a question to it.
+// does nothing: a use is not worth a question to it. Nor where the user has set a clock, whose seconds are no timer's.
 func (r *Replica) SaveSoon() {
+	if r.OwnClock {
+		return
+	}
 	r.mu.Lock()
 	away := r.offline.away
 	r.usesWait = !away
