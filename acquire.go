@@ -78,8 +78,8 @@ func (g *Guard) observe(ctx context.Context, c *acquireCall) (err error) {
 		return ErrClosed
 	}
 	if !c.looked {
-		c.since = g.waiters.mark()
 		c.rev, c.at, c.away = g.replica.Look(ctx)
+		c.since = g.waiters.mark() // after the look, which may publish what it reads
 	}
 	c.looked = false
 	if c.away == nil && c.rev.Dirty && !g.replica.FlushComes() && g.retry.AllowN(time.Now(), 1) {

@@ -170,8 +170,8 @@ func (g *Guard) enforce(ctx context.Context, req *Request, read **decide.Request
 		}
 		return a.grant, nil
 	}
-	since := g.waiters.mark()
 	rev, at, away := g.replica.Look(ctx) // it sets the clock by which the request is read
+	since := g.waiters.mark()
 	g.counters.minutes.Note(at.Wall, g.counters.sums)
 	if away == nil && req.Failure.none() && req.Kind.plain() {
 		if e := g.cache.look(rev, at.Now, req.Scope, req.Caller); e != nil {

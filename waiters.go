@@ -60,7 +60,7 @@ func ask(ctx context.Context, g *Guard, req *Request, read **decide.Request) (Gr
 	return g.enforce(ctx, req, read)
 }
 
-// mark is how many changes there were. A waiter takes it before it asks, so as not to sleep over one that came meanwhile.
+// mark is how many changes there were. A waiter takes it before it decides, so as not to sleep over one that came meanwhile.
 func (w *waiters) mark() uint64 { return w.changes.Load() }
 
 // changed has a sweep find out whom the change helps.
@@ -86,8 +86,11 @@ func (w *waiters) enter(q *decide.Request, retryAt time.Time, since uint64) *wai
 }
 
 // enterGate has a call of Acquire sleep, which waits by the decision. It returns nil if something changed since the mark. What
-// a change does to a call that was decided without the store, or that waits for an end of this process' own, is not foreseen.
+// a change does to a call that was decided without the store, or that waits for an acquisition of this process, is not foreseen.
 func (w *waiters) enterGate(c *acquireCall, d *decide.Decision) *waiter {
+	if w.replica.Newest() != c.rev { // it came between the look and the mark
+		return nil
+	}
 	return w.add(&waiter{q: c.q, until: d.Until, woken: make(chan struct{}), gate: d, placed: c.placed,
 		always: c.away != nil || !d.Place && d.Owner == w.flights.owner}, c.since)
 }
@@ -108,7 +111,7 @@ func (w *waiters) leave(s *waiter) {
 	delete(w.asleep, s)
 }
 
-// sweep wakes those whom the changes help that there were, until there are no more. The others are due as before.
+// sweep wakes those whom the changes so far help, until there are no more. The others are due as before.
 func (w *waiters) sweep() {
 	if due := w.wake(); due != timeline.Never {
 		w.replica.LookAt(due)
@@ -190,8 +193,8 @@ func (w *waiters) view() *waitersView {
 	return v
 }
 
-// helped are those who would have another answer, or a wait that ends sooner. If there is something to save one of the others is among
-// them, since only a call saves.
+// helped are those who would have another answer, or a wait that ends sooner. If there is something to save one of the others
+// is among them, since only a call saves.
 func (v *waitersView) helped(asleep []*waiter) []*waiter {
 	if !v.exact {
 		return asleep

@@ -65,8 +65,8 @@ const (
 // such as reports that are left to the next commit, or a personal token.
 const lookAgain = 5 * time.Second
 
-// poll reads the store for all that wait. It wakes them when the first of them is due; a new revision does so by itself. It ends at the first read for which
-// nobody waits: not sooner, because the callers it wakes are mostly back before the next one, and a new poll would begin
+// poll reads the store for all that wait. It has Woke look when the first of them is due; a new revision does so by itself. It
+// ends at the first read for which nobody waits: not sooner, because the callers it wakes are mostly back before the next one, and a new poll would begin
 // with the least pause and subscribe anew.
 func (r *Replica) poll() {
 	ctx, stop := context.WithCancel(r.life)
