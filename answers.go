@@ -100,6 +100,9 @@ func question(req *Request, classifier bool) (text string, ok bool) {
 	if f.Err != nil && (classifier || errors.Is(f.Err, context.Canceled) || errors.Is(f.Err, context.DeadlineExceeded)) {
 		return "", false
 	}
+	if _, own := ownError(f); own { // it is classified by its type
+		return "", false
+	}
 	if text = f.Message; text == "" && f.Err != nil { // the rest of text, without the copy
 		text = f.Err.Error()
 	}
@@ -203,7 +206,7 @@ func (a *cachedAnswer) answers(req *Request, rev *replica.Revision) bool {
 // same is ==, without a call for what is empty, as most of a question is.
 func same(a, b string) bool { return len(a) == len(b) && (len(a) == 0 || a == b) }
 
-// often is told now and then of an answer whose question comes often.
+// often is called now and then for an answer whose question comes often.
 func (c *answerCache) often(a *cachedAnswer, req *Request, text string, counts *answerCounts) {
 	c.frequent.join(a, counts)
 	if len(text) < longLeast {

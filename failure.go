@@ -81,7 +81,8 @@ func ownError(f *Failure) (class Class, own bool) {
 		return "", false
 	}
 	switch {
-	case is[*fs.PathError](f.Err), is[*os.LinkError](f.Err), is[*os.SyscallError](f.Err), errors.Is(f.Err, fs.ErrPermission):
+	case classify.NamesStatus(f.Err.Error()): // "unexpected status 403 (banned): cannot decode the body: invalid character"
+	case is[*fs.PathError](f.Err), is[*os.LinkError](f.Err), is[*os.SyscallError](f.Err), wraps(f.Err, func(err error) bool { return err == fs.ErrPermission }):
 		return ClassTransient, true
 	case is[*json.SyntaxError](f.Err), is[*json.UnmarshalTypeError](f.Err):
 		return ClassUnknown, true
@@ -89,10 +90,22 @@ func ownError(f *Failure) (class Class, own bool) {
 	return "", false
 }
 
-// is reports whether the chain of err holds an error of this type.
+// is reports whether err is of this type, or wraps one that is. Of several errors that were joined none speaks for the others:
+// a clean-up may have failed after the upstream's answer.
 func is[E error](err error) bool {
-	_, ok := errors.AsType[E](err)
-	return ok
+	return wraps(err, func(err error) bool {
+		_, ok := err.(E)
+		return ok
+	})
+}
+
+func wraps(err error, one func(error) bool) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if one(err) {
+			return true
+		}
+	}
+	return false
 }
 
 // Failed wraps a Failure as an error, for a RequestFunc that knows more than a text: status, headers, the instant.

@@ -137,3 +137,29 @@ type quoted struct {
 
 func (q quoted) Error() string { return q.text }
 func (q quoted) Unwrap() error { return q.error }
+
+// An error of a file says nothing of what was joined with it, nor of an answer whose status its text names.
+func TestAnAnswerBesideAnErrorOfAFile(t *testing.T) {
+	file := &fs.PathError{Op: "remove", Path: "token", Err: fs.ErrNotExist}
+	page := json.Unmarshal([]byte("<html>"), new(int))
+	for text, err := range map[string]error{
+		"a clean-up": errors.Join(errors.New("403 your account has been banned"), file),
+		"a status":   fmt.Errorf("unexpected status 403 (your account has been banned): %w", file),
+	} {
+		assert.Equal(t, tokenguard.ClassForbidden, tokenguard.Classify(tokenguard.Failure{Err: err}), text)
+	}
+	assert.Equal(t, tokenguard.ClassUnknown, tokenguard.Classify(tokenguard.Failure{Err: fmt.Errorf("token: %w", page)}))
+}
+
+// Two failures of one text are not one if the type of an error says something else than its words.
+func TestAnErrorOfAFileIsNotItsText(t *testing.T) {
+	u := newUser(t)
+	first := u.served(acquired, plain).Token
+	u.clock.move(10 * time.Minute)
+	own := fmt.Errorf("invalid token: %w", fs.ErrPermission)
+	for range 2 {
+		u.served(tokenguard.ReasonCached, with(tokenguard.Failure{Err: own}, first))
+	}
+	u.served(acquired, with(tokenguard.Failure{Message: own.Error()}, first))
+	require.NotEqual(t, tokenguard.Classify(tokenguard.Failure{Err: own}), tokenguard.Classify(tokenguard.Failure{Message: own.Error()}))
+}

@@ -133,7 +133,7 @@ func endedBySignal(f *facts) bool {
 // another one than was expected, and nobody knows what it said.
 func unreadable(f *facts) bool {
 	text, ok := ownText(f)
-	return ok && (holdsOne(text, undecoded) || len(text) <= 80 && holdsOne(text, []string{
+	return ok && (holdsOne(text, undecoded) || holdsOne(text, undecodedAlone) && !speaks(text) || len(text) <= 80 && holdsOne(text, []string{
 		"in response", "in the response", "from response", "from the response", "esponse has no ", "esponse without ", "esponse contains no ", "mpty response", "token is empty", "mpty token",
 	}))
 }
@@ -147,11 +147,34 @@ var undecoded = []string{
 	"unexpected token ", "Unexpected token", "JsonParseException", "JsonSyntaxException", "JSONException", "JsonException", "JsonReaderException", "ParserError",
 	"is an invalid start of a value", "expected value at line", "missing field `", "invalid type: ", "json_decode", "jq: ", "numeric literal at line",
 	"KeyError:", "Cannot read propert", "has no attribute '",
-	"gob: ", "parse error on line ", ": wrong number of fields", "bufio.Scanner: ", "bufio: ", "xml: ", "unknown type xml.", "cbor: ", "bson: ", "asn1: ", "no PEM data", "base64: ",
+	"gob: ", "parse error on line ", ": wrong number of fields", "bufio.Scanner: ", "bufio: ", "unknown type xml.", "cbor: ", "bson: ", "asn1: ", "no PEM data",
 	"protojson: ", "expect { or n, but found", "expects \" or n, but found", "error found in #", "Syntax error at index ", "syntax error near offset ", "Value looks like object, but",
-	"number of segments", "JWS format must have", "server response missing ", "oauth2: cannot parse ", "invalid UTF-8", "invalid checksum", "corrupt input", "magic number", "magic value",
-	"lzw: ", "archive/tar: ", "zip: not a valid", "malformed MIME header", "multipart: ", "net/textproto: ", "net/url: ", "incorrect UUID", "invalid UUID", "time: invalid duration",
-	"time: unknown unit", "time: missing unit", "ersion in ReadMessageBegin", "http: request body too large",
+	"JWS format must have", "oauth2: cannot parse ", "uuid: incorrect ",
+	"lzw: ", "archive/tar: ", "zip: not a valid", "malformed MIME header", "multipart: ", "net/textproto: ", "net/url: ", "time: invalid duration",
+	"time: unknown unit", "time: missing unit", "ersion in ReadMessageBegin",
+}
+
+// undecodedAlone are what decoders say, too, but not where the text has words of an upstream's beside it, which may quote one.
+var undecodedAlone = []string{
+	"xml: ", "base64: ", "number of segments", "server response missing ", "invalid UTF-8", "invalid checksum", "corrupt input", "magic number", "magic value",
+	"incorrect UUID", "invalid UUID", "http: request body too large",
+}
+
+// speaks reports whether a text has words of an upstream's: a status, a limit, a refusal.
+func speaks(text string) bool {
+	return NamesStatus(text) || holdsOne(strings.ToLower(text), []string{
+		"unauth", "forbidden", "rejected", "invalid token", "quota", "rate limit", "limit exceeded", "too many requests", "banned", "suspended", "revoked", "expired",
+	})
+}
+
+// NamesStatus reports whether a text holds a number that may be a status of HTTP, from 400 on.
+func NamesStatus(text string) bool {
+	for i := 0; i+3 <= len(text); i++ {
+		if (text[i] == '4' || text[i] == '5') && isDigit(text[i+1]) && isDigit(text[i+2]) && (i == 0 || !isAlnum(text[i-1])) && (i+3 == len(text) || !isAlnum(text[i+3])) {
+			return true
+		}
+	}
+	return false
 }
 
 // ownText is the text if no status and no envelope says that an upstream spoke.
@@ -177,6 +200,9 @@ func wrapsErrno(text string) bool {
 		return false
 	}
 	before := text[:at]
+	if speaks(before) {
+		return false
+	}
 	if i := strings.LastIndex(before, ": "); i >= 0 {
 		before = before[i+2:]
 	}

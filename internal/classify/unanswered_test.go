@@ -357,3 +357,18 @@ func TestAServersOwnStatusBeatsItsCode(t *testing.T) {
 		require.Equal(t, Transient, Classify(Input{StatusCode: 407, Text: text}), text)
 	}
 }
+
+// An upstream that quotes what its decoder or its file system said is heard all the same.
+func TestAnUpstreamThatQuotesADecoder(t *testing.T) {
+	for text, class := range map[string]string{
+		"401 Unauthorized: token contains an invalid number of segments": AuthInvalid,
+		"Unauthenticated: token contains an invalid number of segments":  AuthInvalid,
+		"access token rejected: invalid checksum":                        AuthInvalid,
+		"invalid token: incorrect UUID length":                           AuthInvalid,
+		"quota exceeded. http: request body too large":                   QuotaExhausted,
+		"rate limit exceeded: failed to read model: permission denied":   RateLimited,
+		"403 Forbidden: failed to load project: permission denied":       Forbidden,
+	} {
+		require.Equal(t, class, string(Classify(Input{Text: text})), text)
+	}
+}
