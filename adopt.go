@@ -3,7 +3,7 @@ package tokenguard
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
+	"sync"
 
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
@@ -102,13 +102,12 @@ func (f *flights) adoptSuccessor(ctx context.Context, t Token, q *decide.Request
 		if away != nil {
 			at = f.replica.ApplyReport(s.enter, about)
 		}
-		switch {
-		case s.foreign.Load():
+		switch foreign, again := s.leave(); {
+		case foreign:
 			return Token{}, at, false, nil
-		case s.again.Load():
+		case again:
 			continue
 		}
-		s.later.Store(true)
 		if away != nil {
 			return received, at, true, fmt.Errorf("%w: %w", ErrStore, away)
 		}
@@ -123,29 +122,40 @@ type succession struct {
 	id, owner                   string // of the attempt, if it turns out to be one
 	rec                         *ledger.Token
 	predecessor, identity, from string
-	further, brings             bool          // it states further secrets; such as its value is not known with
-	beside                      *ledger.Parts // and with what it is; nil: not at all
-	foreign, again              atomic.Bool   // what the last run found: it is no successor; it has to be read anew
-	later                       atomic.Bool   // the call is over
+	further, brings             bool          // it states further secrets; some of them are not known for its value
+	beside                      *ledger.Parts // the parts that are known for its value; nil: it is not known
+
+	mu             sync.Mutex // guards what follows: the change may run for another's commit
+	foreign, again bool       // what the last run found: it is no successor; it has to be read anew
+	later          bool       // the call is over
+}
+
+// leave ends the call, unless what the last run found is the call's to deal with.
+func (s *succession) leave() (foreign, again bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.later = !s.foreign && !s.again
+	return s.foreign, s.again
 }
 
 // enter is the change that stores it.
 func (s *succession) enter(d *replica.Draft) bool {
-	s.foreign.Store(false)
-	s.again.Store(false)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.foreign, s.again = false, false
 	if known := d.Doc.Tokens[s.rec.ID]; known != nil {
 		same := known.Parts.Same(&s.rec.Parts)
 		switch {
 		case known.Acquired == s.rec.Acquired && known.Expiry == s.rec.Expiry && (!s.brings || same):
-			if s.later.Load() && known.Identity == nil && known.Successor == "" {
+			if s.later && known.Identity == nil && known.Successor == "" {
 				s.acquired(d) // a look has applied it since
 			}
 			return false // by this call
 		case !known.Says(s.rec):
 		case !s.brings || same:
 			return false // by one that said the same
-		case !s.later.Load() && (s.beside == nil || !known.Parts.Same(s.beside)): // it may have come with these secrets, or with others
-			s.again.Store(true)
+		case !s.later && (s.beside == nil || !known.Parts.Same(s.beside)): // it may have come with these secrets, or with others
+			s.again = true
 			return false
 		default:
 			d.Doc.Restate(known, s.rec)
@@ -157,7 +167,7 @@ func (s *succession) enter(d *replica.Draft) bool {
 		before = d.Doc.ValueOf(s.identity, s.rec.Scope, d.At.Now)
 	}
 	adopted, stale := d.Doc.AdoptSuccessor(s.policy, &fresh, before, s.from, d.At.Now)
-	if stale && s.later.Load() && !s.further { // nobody comes again: the value alone is new
+	if stale && s.later && !s.further { // nobody comes again: the value alone is new
 		fresh = *s.rec
 		fresh.Parts = ledger.Parts{}
 		if fresh.Identity != nil {
@@ -168,9 +178,9 @@ func (s *succession) enter(d *replica.Draft) bool {
 	switch {
 	case adopted:
 		return true
-	case !s.later.Load():
-		s.again.Store(stale) // a newer refresh token is known: take that
-		s.foreign.Store(!stale)
+	case !s.later:
+		s.again = stale // a newer refresh token is known: take that
+		s.foreign = !stale
 		return false
 	case stale:
 		s.note(d, "was not stored, and neither were its further secrets: another process stored the account's next refresh token while it waited. Adopt it again")

@@ -113,7 +113,7 @@ func (p *Policy) RefreshAt(r *Token) timeline.Instant {
 		return counts
 	}
 	// A window longer than the lifetime would have every call refresh.
-	return counts - timeline.Instant(min(p.RefreshAhead, counts.Sub(r.Acquired)/2))
+	return counts - timeline.Instant(min(p.RefreshAhead, counts.Sub(r.Acquired-timeline.Instant(r.Doubt))/2))
 }
 
 // Assess is the predictor's reading of a usage.

@@ -18,15 +18,17 @@ func (d *Document) ValueOf(identity, scope string, now timeline.Instant) string 
 	return ""
 }
 
-// Says reports whether a value of an account says what the next would say again: that it has been taken in twice does not
-// count as two renewals. Its end may differ by what the two calls were apart.
+// Says reports whether a value of an account says what the next would say again: one that is stored twice does not count as
+// two renewals. What ends may differ by what the two calls were apart, and by how far they were in doubt about the time.
 func (r *Token) Says(next *Token) bool {
-	apart := max(next.Expiry, r.Expiry).Sub(min(next.Expiry, r.Expiry))
-	if !r.HasValue() || r.ID != next.ID || apart >= time.Second || r.Identity == nil {
+	same := func(a, b timeline.Instant) bool {
+		return max(a, b).Sub(min(a, b)) < time.Second+max(r.Doubt, next.Doubt)
+	}
+	if !r.HasValue() || r.ID != next.ID || !same(r.Expiry, next.Expiry) || r.Identity == nil {
 		return false
 	}
 	stated := next.Identity
-	return stated == nil || (stated.Hash == "" || stated.Hash == r.Identity.Hash) && (stated.Expiry == 0 || stated.Expiry == r.Identity.Expiry) && (stated.Account == "" || stated.Account == r.Identity.Account)
+	return stated == nil || (stated.Hash == "" || stated.Hash == r.Identity.Hash) && (stated.Expiry == 0 || same(stated.Expiry, r.Identity.Expiry)) && (stated.Account == "" || stated.Account == r.Identity.Account)
 }
 
 // Restate stores the secrets of a value that is known as they were given with it once more: that is no other renewal.

@@ -41,7 +41,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "policy.go", "r.Expiry.Sub(r.Acquired)/10, 0", "r.Expiry.Sub(r.Acquired)/2, 0", "the last stretch is at most a tenth of the lifetime"},
 	{ledgerDir + "policy.go", "(r.Acquired - timeline.Instant(r.Doubt)).Plus(p.Cache.TTL)", "r.Acquired.Plus(p.Cache.TTL)", "the TTL counts from the earliest that a token may have come"},
 	{ledgerDir + "policy.go", "if p.Cache.Strict && ttl < counts {", "if ttl < counts {", "a stated expiry goes before the TTL, unless it is strict"},
-	{ledgerDir + "policy.go", "counts.Sub(r.Acquired)/2))", "counts.Sub(r.Acquired)))", "a refresh comes after half the lifetime at the earliest"},
+	{ledgerDir + "policy.go", "counts.Sub(r.Acquired-timeline.Instant(r.Doubt))/2))", "counts.Sub(r.Acquired-timeline.Instant(r.Doubt))))", "a refresh comes after half the lifetime at the earliest"},
 	{ledgerDir + "policy.go", "for ; n > 1 && base < most; n-- {", "for ; n > 0 && base < most; n-- {", "the first wait is the base"},
 	{ledgerDir + "policy.go", "return min(base, most)", "return base", "doubling ends at its bound"},
 	{ledgerDir + "policy.go", "Doubled(l.KeyBackoffBase, n,", "Doubled(2*l.KeyBackoffBase, n,", "a refused scope closes for key_backoff_base at first"},
