@@ -71,9 +71,10 @@ const hotLife = time.Second
 // a term.
 type tokenCache struct {
 	table   atomic.Pointer[table]
-	base    time.Time            // of the monotonic readings
-	mono    func() time.Duration // since base, for terms
-	lends   bool                 // hits may do without the clock
+	closed  atomic.Pointer[table] // the last one of a guard that is closed: its uses are still to be saved
+	base    time.Time             // of the monotonic readings
+	mono    func() time.Duration  // since base, for terms
+	lends   bool                  // hits may do without the clock
 	replica *replica.Replica
 	rebuild func()                                                    // makes the table of the newest revision
 	entry   func(t *table, scope string, now timeline.Instant) *entry // nil: the scope has to ask
@@ -204,7 +205,7 @@ func (c *tokenCache) ours(rec *ledger.Token, scope string) bool {
 func (c *tokenCache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.table.Store(nil)
+	c.closed.Store(c.table.Swap(nil))
 	c.term.end()
 }
 
@@ -300,6 +301,9 @@ func (c *tokenCache) use(r *ledger.Token, now timeline.Instant) (first bool) {
 // proved itself by being asked for again.
 func (c *tokenCache) stamp(d *ledger.Document, now timeline.Instant) (changed bool) {
 	t := c.table.Load()
+	if t == nil {
+		t = c.closed.Load()
+	}
 	if t == nil {
 		return false
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard/internal/ledger"
 )
 
 func TestASuccessAtTheSameInstantClearsASuspicion(t *testing.T) {
@@ -143,6 +145,35 @@ func TestAUseThatProvesItsTokenIsSaved(t *testing.T) {
 		assert.True(t, r.replica.Newest().Doc.Tokens[id].Proved())
 		assert.Equal(t, saved+1, r.Stats().Store.Revision)
 	})
+}
+
+// So does Close: a process that lives for less than a second is closed before the save is due.
+func TestCloseKeepsAUseThatProves(t *testing.T) {
+	for _, wait := range []time.Duration{0, 2 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			memory := NewMemoryStore()
+			open := func() *Guard {
+				g, err := New(giveToken("value"), WithStore(memory), WithName("n"), WithFreshness(0))
+				require.NoError(t, err)
+				return g
+			}
+			g := open()
+			token, err := g.Token(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, g.Close())
+			time.Sleep(5 * time.Minute)
+			g = open()
+			_, err = g.Token(t.Context())
+			require.NoError(t, err)
+			time.Sleep(wait)
+			require.NoError(t, g.Close())
+			snap, err := memory.View(t.Context(), "n")
+			require.NoError(t, err)
+			d, err := ledger.Decode(snap.Data)
+			require.NoError(t, err)
+			assert.True(t, d.Tokens[token.ID()].Proved(), "closed after %v", wait)
+		})
+	}
 }
 
 func TestClosedGuardServesNothingFromTheHotPath(t *testing.T) {

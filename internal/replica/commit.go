@@ -137,6 +137,7 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 		return doc.Encode()
 	})
 	returned = true
+	given := r.Meter.Mono()
 	for _, text := range l.notices {
 		r.AddNotice(text)
 	}
@@ -166,7 +167,7 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 	r.mu.Lock()
 	r.lost = append(r.lost, lost...)
 	r.mu.Unlock()
-	r.publish(r.open(&Revision{Doc: next, Rev: snap.Rev, Epoch: snap.Epoch, kept: lastKept(known.unsaved)}, l.at), true)
+	r.publish(r.open(&Revision{Doc: next, Rev: snap.Rev, Epoch: snap.Epoch, kept: lastKept(known.unsaved)}, l.at), given)
 	return l.at, nil
 }
 
@@ -174,6 +175,7 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 func (r *Replica) saved(known basis) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.usesWait = false
 	if last := lastKept(known.unsaved); last > 0 {
 		r.unsaved = slices.DeleteFunc(slices.Clone(r.unsaved), func(u unsaved) bool { return u.n <= last })
 		r.dropped = r.dropped && len(r.unsaved) > 0
@@ -184,7 +186,7 @@ func (r *Replica) saved(known basis) {
 func (r *Replica) Flush(ctx context.Context) error {
 	r.mu.Lock()
 	r.foldCountersLocked()
-	waits := len(r.pending) > 0 || len(r.unsaved) > 0 || r.committing
+	waits := len(r.pending) > 0 || len(r.unsaved) > 0 || r.usesWait || r.committing
 	r.mu.Unlock()
 	if !waits {
 		return nil

@@ -172,8 +172,9 @@ func (r *Replica) keepsSecret(cur *Revision, rec *ledger.Token) bool {
 // SameSecrets reports whether the revisions have the same values, of the same tokens.
 func (rev *Revision) SameSecrets(other *Revision) bool { return rev.set == other.set }
 
-// accept takes over what the store gave, whose clock it read at these ticks of the meter or later.
+// accept takes over what the store gave just now, whose clock it read at these ticks of the meter or later.
 func (r *Replica) accept(snap Snapshot, began time.Duration) error {
+	given := r.Meter.Mono()
 	l, err := r.load(snap, r.basis())
 	if err != nil {
 		return err
@@ -186,7 +187,7 @@ func (r *Replica) accept(snap Snapshot, began time.Duration) error {
 	if rev == nil {
 		rev = r.open(&Revision{Doc: l.doc, Rev: snap.Rev, Epoch: snap.Epoch, Dirty: l.dirty, kept: l.kept}, l.at)
 	}
-	r.publish(rev, true)
+	r.publish(rev, given)
 	return nil
 }
 

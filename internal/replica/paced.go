@@ -95,7 +95,6 @@ func (r *Replica) flushPaced() {
 	r.mu.Lock()
 	r.pacer = nil
 	waits := (len(r.unsaved) > 0 || r.usesWait) && r.life.Err() == nil // Close flushes by itself
-	r.usesWait = false
 	if waits {
 		now := r.Meter.Mono()
 		for _, u := range r.unsaved { // it is the next second's commit

@@ -225,7 +225,7 @@ func (r *Replica) endTokens(rev *Revision, at timeline.Reading) *Revision {
 	if !r.endByWall(next.Doc, at) {
 		return rev
 	}
-	return r.publish(r.open(&next, at), false)
+	return r.publish(r.open(&next, at), 0)
 }
 
 // endsByWall reports whether the wall clock may have ended a token that lasts by the meter.
@@ -252,29 +252,29 @@ func (r *Replica) clampFuture(rev *Revision, at timeline.Reading) *Revision {
 		return rev
 	}
 	r.Notice(text)
-	return r.publish(r.open(&next, at), false)
+	return r.publish(r.open(&next, at), 0)
 }
 
 // publish makes a revision the newest, unless a newer one is known, and returns the newest. What has come to wait for the
-// store since the revision was read goes on to count. If the store has just given it, what is known is fresh from the moment
-// at which it is published: a moment earlier, calls would trust the one before it.
-func (r *Replica) publish(next *Revision, given bool) *Revision {
+// store since the revision was read goes on to count.
+//
+// given is when the store gave it, on the meter's Mono; 0: it did not. Freshness counts from then once it is published: a
+// moment earlier, calls would trust the one before it.
+func (r *Replica) publish(next *Revision, given time.Duration) *Revision {
 	for {
 		r.mu.Lock()
 		cur := r.current
 		// Do not wake waiters for a known revision: they would re-read and wake each other forever.
 		if cur != nil && (cur == next || cur.Epoch == next.Epoch && cur.Rev > next.Rev) {
-			if given && cur.Rev == next.Rev {
-				r.checked = r.Meter.Mono()
+			if cur.Rev == next.Rev {
+				r.checked = max(r.checked, given)
 			}
 			r.mu.Unlock()
 			return cur
 		}
 		if lastKept(r.unsaved) <= next.kept {
 			r.current = next
-			if given {
-				r.checked = r.Meter.Mono()
-			}
+			r.checked = max(r.checked, given)
 			r.mu.Unlock()
 			r.published()
 			return next
