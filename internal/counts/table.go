@@ -62,7 +62,7 @@ func (p *Place) UndoHit(sort Sort) { p.cells[0].hits[sort].Add(-1) }
 // Refused counts n refusals, on the stripe of the goroutine.
 func (p *Place) Refused(stripe int, n int64) { p.cells[stripe].refused.Add(n) }
 
-// Share has a counter count refusals of the place, too. One calls it at a time.
+// Share has a counter count refusals of the place, too. Calls must not be concurrent.
 func (p *Place) Share(t *striped.Counter) { p.shared.Add(t) }
 
 // Renewing counts a renewal that was begun.

@@ -86,7 +86,7 @@ func (in *Input) renews(r *ledger.Token, t timeline.Instant) bool {
 	return (in.Policy.Renews || in.Doc.Renewals.Known) && in.living(r, t)
 }
 
-// Renewal says whether this call renews the key's identity, waits for who does, or is refused a new value; AnswerPass: the
+// Renewal says whether this call renews the key's identity, waits for the call that does, or is refused a new value; AnswerPass: the
 // steps decide.
 func (in *Input) Renewal(t timeline.Instant) Decision {
 	r := in.Identity(t)

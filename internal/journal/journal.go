@@ -48,9 +48,9 @@ type Sample struct {
 		n atomic.Int64
 		_ [56]byte
 	}
-	shared striped.Shared // those left out, too
-	told   atomic.Int64   // how many of both the events so far have told of
-	quiet  atomic.Int64   // monotonic nanoseconds before which limiter has nothing to give
+	shared   striped.Shared // those left out, too
+	reported atomic.Int64   // how many of both the events so far have reported
+	quiet    atomic.Int64   // monotonic nanoseconds before which limiter has nothing to give
 }
 
 func newSample() *Sample {
@@ -74,7 +74,7 @@ func (s *Sample) Unskip() {
 	}
 }
 
-// Share has a counter count events that are left out, too. One calls it at a time.
+// Share has a counter count events that are left out, too. Calls must not be concurrent.
 func (s *Sample) Share(t *striped.Counter) {
 	if s != nil {
 		s.shared.Add(t)
@@ -89,12 +89,12 @@ func (s *Sample) takeSkipped() int {
 		n += s.skipped[i].n.Load()
 	}
 	for {
-		told := s.told.Load()
-		if n <= told {
+		reported := s.reported.Load()
+		if n <= reported {
 			return 0
 		}
-		if s.told.CompareAndSwap(told, n) {
-			return int(n - told)
+		if s.reported.CompareAndSwap(reported, n) {
+			return int(n - reported)
 		}
 	}
 }

@@ -15,7 +15,7 @@ type Counters struct {
 	used int
 }
 
-// Next returns a Counter that nobody has; nil: there is none left. One calls it at a time.
+// Next returns a Counter that nobody has; nil: there is none left. Calls must not be concurrent.
 func (b *Counters) Next() *Counter {
 	if b.used == counters {
 		return nil
@@ -28,7 +28,7 @@ func (b *Counters) Next() *Counter {
 	return t
 }
 
-// Counter is one counter.
+// Counter counts what happens in several places at once.
 type Counter struct {
 	rows   *[Stripes][counters]atomic.Int64
 	column int
@@ -36,9 +36,6 @@ type Counter struct {
 
 // Add counts one, and returns how many the stripe has counted.
 func (t *Counter) Add() int64 { return t.rows[Here()][t.column%counters].Add(1) }
-
-// Undo takes back what Add counted.
-func (t *Counter) Undo() { t.rows[0][t.column%counters].Add(-1) }
 
 func (t *Counter) sum() (n int64) {
 	for i := range t.rows {
@@ -50,7 +47,7 @@ func (t *Counter) sum() (n int64) {
 // Shared are the counters that count for a place, beside what it counts itself. The zero value has none.
 type Shared struct{ list atomic.Pointer[[]*Counter] }
 
-// Add has a counter count for the place from now on. One calls it at a time.
+// Add has a counter count for the place from now on. Calls must not be concurrent.
 func (s *Shared) Add(t *Counter) {
 	var list []*Counter
 	if old := s.list.Load(); old != nil {
