@@ -39,7 +39,6 @@ func TestTheSameValueCountsOnceByTwoClocks(t *testing.T) {
 type doubtStore struct {
 	Store
 	late atomic.Int64
-	base time.Time
 }
 
 func (s *doubtStore) View(ctx context.Context, name string) (Snapshot, error) {
