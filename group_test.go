@@ -104,14 +104,17 @@ func TestCommitOfAGroupThatPanics(t *testing.T) {
 	store := newSlowStore(time.Second)
 	bubble(t, func(t *testing.T, r *rig) {
 		token := r.must(Request{}).Token
-		errs := make(chan error, 2)
-		report := func(id string, f Failure) { errs <- r.Report(context.Background(), Outcome{TokenID: id, Failure: f}) }
-		go report(token.ID(), quota)
+		report := func(f Failure) <-chan error {
+			done := make(chan error, 1)
+			go func() { done <- r.Report(context.Background(), Outcome{TokenID: token.ID(), Failure: f}) }()
+			return done
+		}
+		first := report(quota)
 		synctest.Wait()
 		store.panics.Store(true)
-		go report(token.ID(), limited(time.Minute))
-		require.NoError(t, <-errs)
-		err := <-errs
+		second := report(limited(time.Minute))
+		require.NoError(t, <-first)
+		err := <-second
 		var panicked *PanicError
 		require.ErrorIs(t, err, ErrStore)
 		require.ErrorAs(t, err, &panicked)
