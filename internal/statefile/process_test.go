@@ -25,9 +25,6 @@ import (
 
 const childEnv = "STATEFILE_TEST_CHILD"
 
-// long says whether the tests that take minutes run.
-var long = os.Getenv("TOKENGUARD_LONG") == "1"
-
 var atExit []func()
 
 func TestMain(m *testing.M) {

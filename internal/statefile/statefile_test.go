@@ -17,6 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// long says whether the tests that take minutes run.
+var long = os.Getenv("TOKENGUARD_LONG") == "1"
+
 func open(t testing.TB, path string, opts Options) *File {
 	t.Helper()
 	f, err := Open(path, opts)
