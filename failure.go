@@ -62,8 +62,8 @@ func (f Failure) text() string {
 // Classify says what a failure means for the token that was used, from status, headers and text, in twenty
 // languages. It is "" for the zero Failure. When in doubt it names a class that permits no new token.
 //
-// An Err of a file or of a JSON decoder, without a status, is no word of the upstream's, however it is wrapped: it is
-// transient or unknown.
+// An Err of a file or of a JSON decoder, without a status in the Failure or in its words, is no word of the upstream's, however
+// it is wrapped: it is transient or unknown. Of errors that were joined the words decide.
 func Classify(f Failure) Class {
 	if f.IsZero() {
 		return ClassNone
