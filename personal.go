@@ -88,6 +88,7 @@ func (p *personal) view(doc *ledger.Document, scope string, now timeline.Instant
 			return pv, true
 		}
 		if now < pv.Again {
+			pv.Again = min(pv.Again, expired) // then the source is asked all the same
 			return pv, false
 		}
 		if p.taken < source {

@@ -167,3 +167,35 @@ func TestRotatedPersonalToken(t *testing.T) {
 		assert.Equal(t, 2, calls)
 	})
 }
+
+// A personal token that is spent or rejected is fetched anew once it has expired, also where the table of tokens answers with
+// another one meanwhile, and who has nothing else is told of that instant.
+func TestPersonalTokenThatIsBarredExpires(t *testing.T) {
+	noneLeft := quota
+	noneLeft.Header = map[string][]string{"X-Ratelimit-Remaining": {"0"}}
+	for name, failure := range map[string]Failure{"spent": noneLeft, "rejected": unauth} {
+		t.Run(name, func(t *testing.T) {
+			value, fetched := "first", time.Time{}
+			bubble(t, func(t *testing.T, r *rig) {
+				require.NoError(t, r.Adopt(t.Context(), NewToken("anonymous", time.Now().Add(48*time.Hour))))
+				require.Equal(t, "first", r.must(Request{}).Token.Value())
+				time.Sleep(time.Minute)
+				require.NoError(t, r.Report(t.Context(), Outcome{TokenID: TokenID("first"), Failure: failure}))
+				require.Equal(t, "anonymous", r.must(Request{}).Token.Value())
+				_, err := r.Acquire(t.Context(), Request{Kind: Personal})
+				var refused *RefusedError
+				require.ErrorAs(t, err, &refused)
+				expires := fetched.Add(20*time.Minute - 10*time.Second) // the last stretch before the stated end
+				assert.Equal(t, expires, refused.Verdict.RetryAt)
+				value = "second"
+				time.Sleep(time.Until(expires) - 1)
+				require.Equal(t, "anonymous", r.must(Request{}).Token.Value())
+				time.Sleep(1)
+				require.Equal(t, "second", r.must(Request{}).Token.Value())
+			}, WithPersonalToken(func(context.Context) (Token, error) {
+				fetched = time.Now()
+				return NewToken(value, fetched.Add(20*time.Minute)), nil
+			}))
+		})
+	}
+}

@@ -18,11 +18,8 @@ import (
 // With a user-supplied clock every call is decided anew; without one, answers are remembered for as long as they are
 // good. Both must answer alike, whatever is asked and when. To see it fail, remember what a rate_limited report was
 // answered, or forget d.Until in StableUntil.
-//
-// The long run ends at story 80: a guard with a user's clock does not save by a timer, and in story 90 that save has the source
-// of the personal token asked at another call than in the twin.
 func TestRememberedAnswersAreTheDecidedOnes(t *testing.T) {
-	for seed := range amount(30, 80) {
+	for seed := range amount(30, 150) {
 		synctest.Test(t, func(t *testing.T) { compareAnswers(t, seed) })
 		if t.Failed() {
 			t.Fatal("seed", seed)
