@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -233,4 +234,77 @@ func (c *answerCache) add(req *Request, text string, a *cachedAnswer) {
 			place.Store(&longText{l.text, l.status, a})
 		}
 	}
+}
+
+// A long text costs most to hash of all that a known refusal does, and to compare it with one that is at hand takes half of
+// that. So the texts of a few questions that come often are kept as they are.
+const (
+	longLeast = 256 // bytes
+	longKept  = 64  // at most 8 KiB each
+)
+
+// longText is the text of an answer's question.
+type longText struct {
+	text   string
+	status int
+	answer *cachedAnswer
+}
+
+// longPlace is where a long text would be kept: a look at a few of its bytes.
+func (c *answerCache) longPlace(text string) *atomic.Pointer[longText] {
+	b := unsafe.Slice(unsafe.StringData(text), len(text)) // read only
+	at := func(i int) uint64 { return binary.LittleEndian.Uint64(b[i : i+8]) }
+	h := fold(at(0)^c.keys[0], at(len(b)-8)^c.keys[1]) ^ fold(at(len(b)/2)^c.keys[2], uint64(len(b))^c.keys[3])
+	return &c.long[h%longKept]
+}
+
+// lookupLong is lookup for a question with a long text that came often.
+func (c *answerCache) lookupLong(req *Request, text string, rev *replica.Revision) *cachedAnswer {
+	if len(text) < longLeast {
+		return nil
+	}
+	l := c.longPlace(text).Load()
+	if l == nil || l.status != req.Failure.StatusCode || !l.answer.answers(req, rev) || l.text != text {
+		return nil
+	}
+	return l.answer
+}
+
+// frequent counts the refusals that come often: with one addition each, where a refusal counts for its scope, its operation,
+// its reason and the sample of its events.
+type frequent struct {
+	mu       sync.Mutex // guards what follows
+	known    map[placesCounted]*striped.Counter
+	counters striped.Counters
+}
+
+// placesCounted is where a refusal counts.
+type placesCounted struct {
+	asker
+	answer int
+	sample *journal.Sample
+}
+
+// join has the calls of an answer that came often counted with one addition, as long as there is room.
+func (s *frequent) join(a *cachedAnswer, answers *answerCounts) {
+	if a.err == nil || a.counter.Load() != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := placesCounted{a.asker, a.answer, a.sample}
+	t := s.known[key]
+	if t == nil {
+		if t = s.counters.Next(); t == nil {
+			return
+		}
+		if s.known == nil {
+			s.known = map[placesCounted]*striped.Counter{}
+		}
+		s.known[key] = t
+		a.asker.share(t)
+		answers.shared[a.answer].Add(t)
+		a.sample.Share(t)
+	}
+	a.counter.Store(t)
 }

@@ -12,80 +12,56 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// slowRead is a store whose answers to View are old when they come.
-type slowRead struct {
+// viewedStore is a store in which something happens around each read.
+type viewedStore struct {
 	Store
-	takes time.Duration
+	before, after func()
 }
 
-func (s *slowRead) View(ctx context.Context, name string) (Snapshot, error) {
-	snap, err := s.Store.View(ctx, name)
-	time.Sleep(s.takes)
-	return snap, err
+func (s *viewedStore) View(ctx context.Context, name string) (Snapshot, error) {
+	s.before()
+	defer s.after()
+	return s.Store.View(ctx, name)
 }
 
 // A call waits for another process also where each read of the store finds a new document: its own look is no change that it
 // has slept over.
-func TestACallWaitsWhileOthersCommit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		memory := NewMemoryStore()
-		other := newTestGuard(t, func(context.Context, Request) (Token, error) {
-			time.Sleep(10 * time.Second)
-			return NewTokenIn("of the other", time.Hour), nil
-		}, WithStore(memory), WithName("n"))
-		g := newTestGuard(t, func(context.Context, Request) (Token, error) { return Token{}, errors.New("asked") }, WithStore(&slowRead{memory, 30 * time.Millisecond}), WithName("n"), WithFreshness(0))
-		go func() { _, _ = other.Token(t.Context()) }()
-		synctest.Wait()
-		stop := make(chan struct{})
-		go func() {
-			for n := 0; ; n++ {
-				select {
-				case <-stop:
-					return
-				case <-time.After(25 * time.Millisecond):
-					_ = other.Adopt(context.Background(), NewTokenIn(fmt.Sprint("of others ", n), time.Hour).WithScope("other"))
-				}
-			}
-		}()
-		grant, err := g.Acquire(t.Context(), Request{})
-		close(stop)
-		require.NoError(t, err)
-		assert.Equal(t, "of the other", grant.Token.Value())
-	})
-}
-
-// busyStore is one in which another process has committed before each read.
-type busyStore struct {
-	Store
-	before func()
-}
-
-func (s *busyStore) View(ctx context.Context, name string) (Snapshot, error) {
-	if s.before != nil {
-		s.before()
-	}
-	return s.Store.View(ctx, name)
-}
-
 func TestACallWaitsOnABusyStore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		memory := NewMemoryStore()
-		other := newTestGuard(t, func(context.Context, Request) (Token, error) {
-			time.Sleep(10 * time.Second)
-			return NewTokenIn("of the other", time.Hour), nil
-		}, WithStore(memory), WithName("n"))
-		n := 0
-		busy := &busyStore{Store: memory}
-		g := newTestGuard(t, func(context.Context, Request) (Token, error) { return Token{}, errors.New("asked") }, WithStore(busy), WithName("n"), WithFreshness(0))
-		go func() { _, _ = other.Token(t.Context()) }()
-		synctest.Wait()
-		busy.before = func() {
-			n++
-			assert.NoError(t, other.Adopt(context.Background(), NewTokenIn(fmt.Sprint("of others ", n), time.Hour).WithScope("other")))
-		}
-		grant, err := g.Acquire(t.Context(), Request{})
-		busy.before = nil
-		require.NoError(t, err, "after %d reads", n)
-		assert.Equal(t, "of the other", grant.Token.Value())
-	})
+	none := func() {}
+	for name, busy := range map[string]func(s *viewedStore, commit func()){
+		"a commit before each read": func(s *viewedStore, commit func()) { s.before = commit },
+		"one in each read":          func(s *viewedStore, commit func()) { s.after = commit },
+		"commits all the time, and reads that take longer": func(s *viewedStore, commit func()) {
+			s.after = func() { time.Sleep(30 * time.Millisecond) }
+			go func() {
+				for range 1000 {
+					time.Sleep(25 * time.Millisecond)
+					commit()
+				}
+			}()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &viewedStore{NewMemoryStore(), none, none}
+				other := newTestGuard(t, func(context.Context, Request) (Token, error) {
+					time.Sleep(10 * time.Second)
+					return NewTokenIn("of the other", time.Hour), nil
+				}, WithStore(s.Store), WithName("n"))
+				g := newTestGuard(t, func(context.Context, Request) (Token, error) { return Token{}, errors.New("asked") }, WithStore(s), WithName("n"), WithFreshness(0))
+				go func() { _, _ = other.Token(t.Context()) }()
+				synctest.Wait()
+				n := 0
+				busy(s, func() {
+					n++
+					assert.NoError(t, other.Adopt(context.Background(), NewTokenIn(fmt.Sprint("of others ", n), time.Hour).WithScope("other")))
+				})
+				grant, err := g.Acquire(t.Context(), Request{})
+				require.NoError(t, err, "after %d commits", n)
+				assert.Equal(t, "of the other", grant.Token.Value())
+				time.Sleep(25 * time.Second)
+				s.before, s.after = none, none
+			})
+		})
+	}
 }

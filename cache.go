@@ -300,10 +300,7 @@ func (c *tokenCache) use(r *ledger.Token, now timeline.Instant) (first bool) {
 // stamp carries the uses into the document. It reports whether a decision may be another one now: whether a token has
 // proved itself by being asked for again.
 func (c *tokenCache) stamp(d *ledger.Document, now timeline.Instant) (changed bool) {
-	t := c.table.Load()
-	if t == nil {
-		t = c.closed.Load()
-	}
+	t := cmp.Or(c.table.Load(), c.closed.Load())
 	if t == nil {
 		return false
 	}
