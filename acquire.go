@@ -40,6 +40,26 @@ const maxRounds = 64
 
 var errUnsettled = fmt.Errorf("no answer held in any of %d rounds: the document went on changing, or tokens ended", maxRounds)
 
+// asking is what a caller keeps that asks again.
+type asking struct {
+	q     *decide.Request // what reading the request brought; nil: it was not read
+	since uint64          // the mark of the last answer
+}
+
+// ask is Acquire for a caller that asks again.
+func ask(ctx context.Context, g *Guard, req *Request, a *asking) (Grant, error) {
+	a.since = g.waiters.mark()
+	if g.trial != nil {
+		return g.trial.acquire(ctx, *req, a)
+	}
+	if req.Failure.none() && req.Kind.plain() {
+		if e := g.cache.lookup(req.Scope, req.Caller); e != nil {
+			return e.grant, nil
+		}
+	}
+	return g.enforce(ctx, req, a)
+}
+
 // acquire walks the call through the steps until one answers.
 func (g *Guard) acquire(ctx context.Context, c *acquireCall) (Grant, error) {
 	for ; c.rounds < maxRounds; c.rounds++ {

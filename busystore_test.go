@@ -65,3 +65,28 @@ func TestACallWaitsOnABusyStore(t *testing.T) {
 		})
 	}
 }
+
+// Wait does not go round without sleeping either.
+func TestWaitSleepsOnABusyStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		none := func() {}
+		s := &viewedStore{NewMemoryStore(), none, none}
+		other := newTestGuard(t, giveToken("of the other"), WithStore(s.Store), WithName("n"))
+		g := newTestGuard(t, giveToken("own"), WithStore(s), WithName("n"), WithFreshness(0))
+		_, err := other.Token(t.Context())
+		require.NoError(t, err)
+		ctx, leave := context.WithCancel(t.Context())
+		n, begin := 0, time.Now()
+		s.before = func() {
+			if n++; n > 100 && time.Since(begin) == 0 {
+				leave()
+			}
+			assert.NoError(t, other.Report(context.Background(), Outcome{TokenID: TokenID("of the other"), Caller: "x", Failure: limited(time.Duration(n) * time.Second)}))
+		}
+		grant, err := g.Wait(ctx, Request{Scope: "mine"})
+		s.before = none
+		require.NoError(t, err, "after %d reads in %v", n, time.Since(begin))
+		assert.Equal(t, SourceRequest, grant.Source)
+		assert.Equal(t, 5*time.Minute, time.Since(begin))
+	})
+}

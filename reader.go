@@ -105,11 +105,8 @@ func (rd *reader) request(req *Request, r timeline.Reading) (*decide.Request, er
 }
 
 // again is request for a caller that asks more than once: what its first question said stays as it was read, so that a step
-// of the wall clock makes no other failure of it. read holds that; nil: it asks once.
+// of the wall clock makes no other failure of it. read holds that.
 func (rd *reader) again(req *Request, r timeline.Reading, read **decide.Request) (*decide.Request, error) {
-	if read == nil {
-		return rd.request(req, r)
-	}
 	if *read == nil {
 		q, err := rd.request(req, r)
 		if err != nil {

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/tokenguard/tokenguard/internal/bootclock"
-	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/meter"
 	"github.com/tokenguard/tokenguard/internal/replica"
@@ -158,9 +157,8 @@ func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
 	return g.enforce(ctx, &req, nil)
 }
 
-// enforce answers a call that the token cache does not. read holds what reading the request brought, for a caller that asks
-// more than once; nil: it does not.
-func (g *Guard) enforce(ctx context.Context, req *Request, read **decide.Request) (Grant, error) {
+// enforce answers a call that the token cache does not. again is of a caller that asks more than once; nil: it does not.
+func (g *Guard) enforce(ctx context.Context, req *Request, again *asking) (Grant, error) {
 	if a := g.again(req); a != nil {
 		switch {
 		case a.moves:
@@ -181,10 +179,20 @@ func (g *Guard) enforce(ctx context.Context, req *Request, read **decide.Request
 	own := *req // apart, so that the answers above allocate nothing
 	c := &acquireCall{req: &own, rev: rev, at: at, away: away, looked: true, since: since}
 	var err error
-	if c.q, err = g.reader.again(&own, c.at, read); err != nil {
+	if again == nil {
+		if c.q, err = g.reader.request(&own, c.at); err != nil {
+			return Grant{}, err
+		}
+		return g.acquire(ctx, c)
+	}
+	if c.q, err = g.reader.again(&own, c.at, &again.q); err != nil {
 		return Grant{}, err
 	}
-	return g.acquire(ctx, c)
+	grant, err := g.acquire(ctx, c)
+	if g.replica.Newest() == c.rev { // else it would sleep over what came between the look and the mark
+		again.since = c.since
+	}
+	return grant, err
 }
 
 // Wait is like Acquire, but sleeps if waiting can help: until the refusal's RetryAt, or until another call or process
@@ -195,10 +203,9 @@ func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 		_, at, _ := g.replica.Look(ctx)
 		req.Failure.At = at.Wall // asking again is no new failure
 	}
-	var q *decide.Request
+	var a asking
 	for {
-		since := g.waiters.mark()
-		grant, err := ask(ctx, g, &req, &q)
+		grant, err := ask(ctx, g, &req, &a)
 		refused, ok := err.(*RefusedError) // not errors.As: RequestFunc's error may hold the refusal of another guard
 		if !ok || refused.Verdict.RetryAt.IsZero() {
 			return grant, err
@@ -206,10 +213,10 @@ func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 		if runs(ctx, g.flights) {
 			return Grant{}, fmt.Errorf("%w: %w", ErrReentrant, err)
 		}
-		if q == nil { // a remembered answer
-			_, _ = g.reader.again(&req, g.meter.Read(), &q) // an invalid one was not refused
+		if a.q == nil { // a remembered answer
+			_, _ = g.reader.again(&req, g.meter.Read(), &a.q) // an invalid one was not refused
 		}
-		s := g.waiters.enter(q, refused.Verdict.RetryAt, since)
+		s := g.waiters.enter(a.q, refused.Verdict.RetryAt, a.since)
 		if s == nil {
 			if ctx.Err() != nil {
 				return Grant{}, fmt.Errorf("tokenguard: %w while waiting: %w", ctx.Err(), err)
@@ -220,7 +227,7 @@ func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 			defer g.waiters.leave(s) // a user-supplied clock may panic
 			return sleepUntil(ctx, g.opt.clock, g.replica, refused.Verdict.RetryAt, s.woken, g.ended)
 		}(); serr != nil {
-			if latest := g.waiters.refusal(q); latest != nil { // it may have slept over changes that did not help
+			if latest := g.waiters.refusal(a.q); latest != nil { // it may have slept over changes that did not help
 				err = latest
 			}
 			return Grant{}, fmt.Errorf("tokenguard: %w while waiting: %w", serr, err)

@@ -8,7 +8,6 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
-	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
@@ -32,7 +31,7 @@ func newTrial(g *Guard) (t *trial, err error) {
 }
 
 // acquire answers a call as the guard does, but for refusals in shadow mode, and compares the candidate on it.
-func (t *trial) acquire(ctx context.Context, req Request, read **decide.Request) (Grant, error) {
+func (t *trial) acquire(ctx context.Context, req Request, again *asking) (Grant, error) {
 	if req.Failure.none() && req.Kind.plain() {
 		if e := t.guard.cache.lookup(req.Scope, req.Caller); e != nil {
 			if t.candidate != nil && e.grant.Source != SourcePersonal {
@@ -46,7 +45,7 @@ func (t *trial) acquire(ctx context.Context, req Request, read **decide.Request)
 	}
 	plain := req
 	plain.Failing = t.failing(req.Failing)
-	grant, err := t.guard.enforce(ctx, &plain, read)
+	grant, err := t.guard.enforce(ctx, &plain, again)
 	if refused, ok := err.(*RefusedError); ok && t.bypasses(refused.Verdict.Reason) && !runs(ctx, t.guard.flights) {
 		grant, err = t.bypass(ctx, req, refused)
 	}

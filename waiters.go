@@ -47,19 +47,6 @@ type waiter struct {
 	always bool             // any change wakes it
 }
 
-// ask is Acquire for a caller that asks again.
-func ask(ctx context.Context, g *Guard, req *Request, read **decide.Request) (Grant, error) {
-	if g.trial != nil {
-		return g.trial.acquire(ctx, *req, read)
-	}
-	if req.Failure.none() && req.Kind.plain() {
-		if e := g.cache.lookup(req.Scope, req.Caller); e != nil {
-			return e.grant, nil
-		}
-	}
-	return g.enforce(ctx, req, read)
-}
-
 // mark is how many changes there were. A waiter takes it before it decides, so as not to sleep over one that came meanwhile.
 func (w *waiters) mark() uint64 { return w.changes.Load() }
 

@@ -262,13 +262,12 @@ func TestACommitThatHelpsNobodyWakesNobody(t *testing.T) {
 func TestNoChangeIsLostBeforeTheSleep(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.must(Request{Scope: "other"})
-		var q *decide.Request
-		since := r.waiters.mark()
-		_, err := ask(t.Context(), r.Guard, &Request{}, &q)
+		var a asking
+		_, err := ask(t.Context(), r.Guard, &Request{}, &a)
 		var refused *RefusedError
 		require.ErrorAs(t, err, &refused)
 		require.NoError(t, r.Adopt(t.Context(), NewToken("from elsewhere", time.Time{})))
-		assert.Nil(t, r.waiters.enter(q, refused.Verdict.RetryAt, since))
+		assert.Nil(t, r.waiters.enter(a.q, refused.Verdict.RetryAt, a.since))
 		assert.Empty(t, r.waiters.asleep)
 	})
 }
