@@ -27,7 +27,7 @@ type acquireCall struct {
 
 	rounds   int    // decisions since the call last waited
 	looked   bool   // rev and at are of a moment ago
-	since    uint64 // the mark of g.waiters before that
+	since    uint64 // the mark of g.waiters just after that
 	reported bool   // what the request reports has been applied
 	joined   bool   // it has waited for an acquisition of its key
 	placed   bool   // it has waited for a place

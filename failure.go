@@ -81,13 +81,17 @@ func ownError(f *Failure) (class Class, own bool) {
 		return "", false
 	}
 	switch {
-	case classify.NamesStatus(f.Err.Error()): // "unexpected status 403 (banned): cannot decode the body: invalid character"
 	case is[*fs.PathError](f.Err), is[*os.LinkError](f.Err), is[*os.SyscallError](f.Err), wraps(f.Err, func(err error) bool { return err == fs.ErrPermission }):
-		return ClassTransient, true
+		class = ClassTransient
 	case is[*json.SyntaxError](f.Err), is[*json.UnmarshalTypeError](f.Err):
-		return ClassUnknown, true
+		class = ClassUnknown
+	default:
+		return "", false
 	}
-	return "", false
+	if classify.NamesStatus(f.Err.Error()) { // "unexpected status 403 (banned): cannot decode the body: invalid character"
+		return "", false
+	}
+	return class, true
 }
 
 // is reports whether err is of this type, or wraps one that is. Of several errors that were joined none speaks for the others:

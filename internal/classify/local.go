@@ -199,24 +199,23 @@ func wrapsErrno(text string) bool {
 	default:
 		return false
 	}
-	before := text[:at]
-	if speaks(before) {
-		return false
+	outer, phrase := "", text[:at]
+	if i := strings.LastIndex(phrase, ": "); i >= 0 {
+		outer, phrase = phrase[:i], phrase[i+2:]
 	}
-	if i := strings.LastIndex(before, ": "); i >= 0 {
-		before = before[i+2:]
-	}
+	plain := phrase
 	for _, words := range [...]string{"failed to ", "could not ", "cannot ", "can't ", "unable to ", "error "} {
-		before = strings.TrimPrefix(before, words)
+		plain = strings.TrimPrefix(plain, words)
 	}
-	verb, _, _ := strings.Cut(before, " ")
+	verb, _, _ := strings.Cut(plain, " ")
 	switch verb {
 	case "open", "read", "write", "stat", "lstat", "exec", "start", "run", "load", "create", "mkdir", "remove", "rename", "chdir", "connect", "bind", "listen",
-		"dial", "socket", "readlink", "fork/exec", "lock", "save", "close", "sync", "pipe",
-		"openat", "readfile", "readdir", "readdirent", "fstat", "statat", "mkdirat", "unlink", "unlinkat", "removeall", "link", "symlink", "chmod", "chown", "lchown",
+		"dial", "socket", "readlink", "fork/exec", "lock", "save", "close", "sync", "pipe":
+		return plain == phrase || !speaks(outer)
+	case "openat", "readfile", "readdir", "readdirent", "fstat", "statat", "mkdirat", "unlink", "unlinkat", "removeall", "link", "symlink", "chmod", "chown", "lchown",
 		"truncate", "ftruncate", "seek", "fsync", "flock", "mmap", "fcntl", "getwd",
 		"opening", "reading", "writing", "loading", "saving", "creating", "locking":
-		return true
+		return !speaks(outer) // these are no calls' names, so an upstream may mean something of its own
 	}
 	return false
 }

@@ -361,6 +361,8 @@ func TestAServersOwnStatusBeatsItsCode(t *testing.T) {
 // An upstream that quotes what its decoder or its file system said is heard all the same.
 func TestAnUpstreamThatQuotesADecoder(t *testing.T) {
 	for text, class := range map[string]string{
+		"open /home/banned/quota/403/token: permission denied":           Transient,
+		"failed to open /run/rejected/token: permission denied":          Transient,
 		"401 Unauthorized: token contains an invalid number of segments": AuthInvalid,
 		"Unauthenticated: token contains an invalid number of segments":  AuthInvalid,
 		"access token rejected: invalid checksum":                        AuthInvalid,

@@ -86,8 +86,8 @@ func (in *Input) renews(r *ledger.Token, t timeline.Instant) bool {
 	return (in.Policy.Renews || in.Doc.Renewals.Known) && in.living(r, t)
 }
 
-// Renewal says whether this call renews the key's identity, waits for the call that does, or is refused a new value; AnswerPass: the
-// steps decide.
+// Renewal says whether this call renews the key's identity, waits for the call that does, or is refused a new value;
+// AnswerPass: the steps decide.
 func (in *Input) Renewal(t timeline.Instant) Decision {
 	r := in.Identity(t)
 	if r == nil {
@@ -97,11 +97,13 @@ func (in *Input) Renewal(t timeline.Instant) Decision {
 	if d.Answer != AnswerPass {
 		return d
 	}
+	newest := r
 	for x := range in.identities(t) {
-		if starts := in.startsAt(t); x != r && t < starts { // the steps would judge by x, which somebody else can read
-			return Decision{Step: StepRenewal, Answer: AnswerRefuse, Reason: ReasonRenewalElsewhere, Until: starts, TokenID: x.ID, Since: x.Identity.Renewed}
-		}
+		newest = x
 		break
+	}
+	if starts := in.startsAt(t); newest != r && t < starts { // the steps would judge by the newest, which somebody else can read
+		return Decision{Step: StepRenewal, Answer: AnswerRefuse, Reason: ReasonRenewalElsewhere, Until: starts, TokenID: newest.ID, Since: newest.Identity.Renewed}
 	}
 	return d
 }
