@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -313,9 +315,12 @@ func onEvidencePage(t *testing.T, format string, of ...any) {
 // of calls served with a token that works, by operation; those that the page shows are these.
 func TestBeliefWorlds(t *testing.T) {
 	long := os.Getenv("TOKENGUARD_LONG") != ""
+	var mu sync.Mutex
 	first := map[string]float64{} // the share of a world's first operation
+	t.Cleanup(func() { compareWithPage(t, first) })
 	for _, c := range beliefCases(t) {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			if c.long && !long {
 				t.Skip("under TOKENGUARD_LONG")
 			}
@@ -343,7 +348,9 @@ func TestBeliefWorlds(t *testing.T) {
 				}
 			}
 			n := float64(seeds)
+			mu.Lock()
 			first[c.name] = 100 * float64(served[0]) / float64(calls[0])
+			mu.Unlock()
 			t.Logf("%v %% served, %.1f starts, %.0f calls with a dead token, %.0f left without one that works", shares, float64(starts)/n, float64(dead)/n, float64(starved)/n)
 			for i, least := range c.least {
 				assert.GreaterOrEqual(t, 100*float64(served[i])/float64(calls[i]), least, "operation %d", i)
@@ -354,6 +361,11 @@ func TestBeliefWorlds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// compareWithPage holds the page's figures against those of the worlds that were played. first: the share of a world's
+// first operation, by name.
+func compareWithPage(t *testing.T, first map[string]float64) {
 	shown := 0
 	for row, groups := range pageRows() {
 		var figures []string
@@ -427,27 +439,47 @@ func TestAnyBeliefWorld(t *testing.T) {
 		worlds, lasts = 20, day
 	}
 	kinds := []string{"auth", "quota", "none", "rate", "scope", "works"}
-	var mean [3]float64
+	shares := make([][3]float64, worlds)
+	var played atomic.Int64
+	t.Cleanup(func() {
+		if int(played.Load()) == len(shares)*len(shares[0]) {
+			compareMeans(t, shares, long)
+		}
+	})
 	for seed := range worlds {
-		for attackers := range mean {
-			w, rng := anyWorld(seed), rand.New(rand.NewPCG(seed, 2))
-			honest := len(w.callers)
-			w.lasts = lasts
-			for range attackers {
-				w.callers = append(w.callers, attack(kinds[rng.IntN(len(kinds))], rng.IntN(2) == 0, rng.IntN(2) == 0))
-			}
-			w.play(t, seed)
-			assert.Zero(t, w.starved, "seed %d, %d attackers: left with nothing, beside a token that works and that they had not refused", seed, attackers)
-			var calls, served int
-			for i := range honest {
-				calls, served = calls+w.calls[i], served+w.served[i]
-			}
-			mean[attackers] += float64(served) / float64(calls) / float64(worlds)
+		for attackers := range shares[seed] {
+			t.Run(fmt.Sprintf("seed %d, %d attackers", seed, attackers), func(t *testing.T) {
+				t.Parallel()
+				w, rng := anyWorld(seed), rand.New(rand.NewPCG(seed, 2))
+				honest := len(w.callers)
+				w.lasts = lasts
+				for range attackers {
+					w.callers = append(w.callers, attack(kinds[rng.IntN(len(kinds))], rng.IntN(2) == 0, rng.IntN(2) == 0))
+				}
+				w.play(t, seed)
+				assert.Zero(t, w.starved, "left with nothing, beside a token that works and that they had not refused")
+				var calls, served int
+				for i := range honest {
+					calls, served = calls+w.calls[i], served+w.served[i]
+				}
+				shares[seed][attackers] = float64(served) / float64(calls)
+				played.Add(1)
+			})
 		}
 	}
-	t.Logf("%d worlds: mean share served %.3f without an attacker, %.3f beside one, %.3f beside two", worlds, mean[0], mean[1], mean[2])
-	if long { // few worlds say nothing of the mean
-		onEvidencePage(t, "of the %d that the command plays %.2f, %.2f and %.2f", worlds, mean[0], mean[1], mean[2])
+}
+
+// compareMeans holds the page's means against those of the worlds that were played. many: few say nothing of them.
+func compareMeans(t *testing.T, shares [][3]float64, many bool) {
+	var mean [3]float64
+	for _, world := range shares {
+		for attackers, share := range world {
+			mean[attackers] += share / float64(len(shares))
+		}
+	}
+	t.Logf("%d worlds: mean share served %.3f without an attacker, %.3f beside one, %.3f beside two", len(shares), mean[0], mean[1], mean[2])
+	if many {
+		onEvidencePage(t, "of the %d that the command plays %.2f, %.2f and %.2f", len(shares), mean[0], mean[1], mean[2])
 		assert.Greater(t, mean[1], .6*mean[0])
 		assert.Greater(t, mean[2], .55*mean[0])
 	}

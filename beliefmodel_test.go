@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -138,9 +139,18 @@ func TestBeliefModelWorlds(t *testing.T) {
 	// needed in one such world, 1.8 elsewhere.
 	const seeds, points = 2, 2.5
 	var guards, models, n, operations float64
+	var mu sync.Mutex
+	t.Cleanup(func() {
+		t.Logf("mean over %.0f operations of %d worlds: %.1f %% served, the model %.1f %%", n, len(modelCases()), guards/n, models/n)
+		if n == operations {
+			onEvidencePage(t, "# %d more, a few minutes: %.1f %% in the mean of all operations, the model %.1f %%\n", len(modelCases()), guards/n, models/n)
+			onEvidencePage(t, "In %d further worlds, whose shares by a model of these rules stand beside them (`beliefmodel_test.go`), the guard serves %.1f %% in the mean and the model %.1f %%.", len(modelCases()), guards/n, models/n)
+		}
+	})
 	for _, c := range modelCases() {
 		operations += float64(len(c.model))
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			calls, served := make([]int, len(c.model)), make([]int, len(c.model))
 			starts := 0
 			for s := range uint64(seeds) {
@@ -156,15 +166,12 @@ func TestBeliefModelWorlds(t *testing.T) {
 				share := 100 * float64(served[i]) / float64(calls[i])
 				shares = append(shares, fmt.Sprintf("%.1f", share))
 				assert.GreaterOrEqual(t, share, model-points, "operation %d", i)
+				mu.Lock()
 				guards, models, n = guards+share, models+model, n+1
+				mu.Unlock()
 			}
 			t.Logf("%s %% served, the model %.1f; %.1f starts", strings.Join(shares, " "), c.model, float64(starts)/seeds)
 		})
-	}
-	t.Logf("mean over %.0f operations of %d worlds: %.1f %% served, the model %.1f %%", n, len(modelCases()), guards/n, models/n)
-	if n == operations {
-		onEvidencePage(t, "# %d more, a few minutes: %.1f %% in the mean of all operations, the model %.1f %%\n", len(modelCases()), guards/n, models/n)
-		onEvidencePage(t, "In %d further worlds, whose shares by a model of these rules stand beside them (`beliefmodel_test.go`), the guard serves %.1f %% in the mean and the model %.1f %%.", len(modelCases()), guards/n, models/n)
 	}
 }
 
