@@ -251,6 +251,27 @@ func (d *Document) WallExpiry(now timeline.Instant) timeline.Instant {
 	return first
 }
 
+// EndBy is EndByWall where instants are a store's: at is the wall clock as one of them.
+func (d *Document) EndBy(now, at timeline.Instant) (changed bool) {
+	for _, r := range d.Tokens {
+		if r.Expiry > now && at >= r.Expiry {
+			d.Edit(r).Expiry, changed = now, true
+		}
+	}
+	return changed
+}
+
+// NextExpiry is the first instant at which EndBy has something to do; Never: there is none.
+func (d *Document) NextExpiry(now timeline.Instant) timeline.Instant {
+	first := timeline.Never
+	for _, r := range d.Tokens {
+		if r.Expiry > now {
+			first = min(first, r.Expiry)
+		}
+	}
+	return first
+}
+
 // A suspicion ends at the stated reset; what is rejected stays so.
 func (r *Token) IsClean(t timeline.Instant) bool { return r.Reset != 0 && t >= r.Reset }
 

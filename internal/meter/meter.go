@@ -192,6 +192,12 @@ func (m *Meter) Follow(now time.Time, began time.Duration) {
 	m.set.Store(&next)
 }
 
+// ByWall is the instant of a reading by the wall clock, which beside a store's clock is off by as much as when the store
+// answered last. Where nothing else of the machine tells of a pause, it is later than Now by that.
+func (m *Meter) ByWall(r timeline.Reading) timeline.Instant {
+	return timeline.UnixNano(r.Wall) + timeline.Instant(m.set.Load().ahead)
+}
+
 // Agree brings the meter in line with what the document says of this boot and of the last instant.
 func (m *Meter) Agree(c ledger.Clock) {
 	if m.clock != nil || m.Remote() {

@@ -50,7 +50,7 @@ func (r *Replica) load(snap Snapshot, b basis) (loaded, error) {
 		return r.Meter.At(b.sample, c)
 	}
 	cur := b.current
-	if cur != nil && cur.Rev == snap.Rev && cur.Epoch == snap.Epoch {
+	if cur != nil && cur.Rev == snap.Rev && cur.Epoch == snap.Epoch && !cur.ended {
 		return loaded{known: cur, doc: cur.Doc, at: at(cur.Doc.Clock), dirty: cur.Dirty}, nil
 	}
 	l := loaded{doc: ledger.New()}
@@ -73,7 +73,7 @@ func (r *Replica) load(snap Snapshot, b basis) (loaded, error) {
 	}
 	l.notices = l.doc.Recover(lineageOf(snap), anew, b.charged, last, l.at.Now)
 	l.dirty = len(l.notices) > 0
-	if snap.Now.IsZero() { // the first look has not told the meter yet that the store has a clock
+	if snap.Now.IsZero() && !r.Meter.Remote() { // the first look has not told the meter yet that the store has a clock
 		l.dirty = r.endByWall(l.doc, l.at) || l.dirty
 	}
 	l.kept = lastKept(b.unsaved)
@@ -98,12 +98,6 @@ func (r *Replica) checkClock(snap Snapshot, kind ledger.ClockKind) error {
 		"would move for good: it was left as it is; give this guard another one, as in a test's own folder", r.store.Place)
 }
 
-// endByWall ends what the wall clock has ended, unless a user's clock or a store's is the meter: those are not paused with
-// the machine.
-func (r *Replica) endByWall(doc *ledger.Document, at timeline.Reading) bool {
-	return !r.OwnClock && !r.Meter.Remote() && doc.EndByWall(at.Now, timeline.UnixNano(at.Wall))
-}
-
 func (r *Replica) draft(doc *ledger.Document, at timeline.Reading, b basis) *Draft {
 	d := &Draft{Doc: doc, At: at, Limits: r.limits(b.offline, at.Now)}
 	if b.current != nil {
@@ -122,15 +116,18 @@ func (r *Replica) open(rev *Revision, at timeline.Reading) *Revision {
 	cur := r.Newest()
 	rev.At = at
 	if changed, from := rev.Doc.Freeze(); cur != nil && from == cur.Doc && r.keepsSecrets(cur, changed) {
-		rev.Secrets, rev.set, rev.Unreadable, rev.wallExpiry = cur.Secrets, cur.set, nil, cur.wallExpiry
+		rev.Secrets, rev.set, rev.Unreadable, rev.wallExpiry, rev.expiry = cur.Secrets, cur.set, nil, cur.wallExpiry, cur.expiry
 		for _, rec := range changed {
 			if rec.WallExpiry != 0 {
 				rev.wallExpiry = min(rev.wallExpiry, rec.WallExpiry)
 			}
+			if rec.Expiry > at.Now {
+				rev.expiry = min(rev.expiry, rec.Expiry)
+			}
 		}
 		return rev
 	}
-	rev.Unreadable, rev.wallExpiry, rev.set = nil, rev.Doc.WallExpiry(at.Now), new(byte)
+	rev.Unreadable, rev.wallExpiry, rev.expiry, rev.set = nil, rev.Doc.WallExpiry(at.Now), rev.Doc.NextExpiry(at.Now), new(byte)
 	rev.Secrets = make(map[string]*secrets.Secret, len(rev.Doc.Tokens))
 	for id, rec := range rev.Doc.Tokens {
 		if !rec.HasSecret() {

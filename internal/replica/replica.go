@@ -49,6 +49,8 @@ type Revision struct {
 
 	kept       uint64           // of what waits for the store, the last change that it includes
 	wallExpiry timeline.Instant // when the wall clock ends the first of its tokens, or earlier
+	expiry     timeline.Instant // when the first stated expiry comes, or earlier
+	ended      bool             // the wall clock has ended tokens of it for this process alone, until the store answers
 	set        *byte            // names Secrets
 }
 
@@ -197,6 +199,10 @@ func (r *Replica) Unsaved() int {
 func (r *Replica) Look(ctx context.Context) (*Revision, timeline.Reading, error) {
 	err := r.catchUp(ctx)
 	at := r.Meter.Read()
+	if rev := r.Newest(); err == nil && r.Meter.Remote() && r.endsByWall(rev, at) {
+		err = r.sharedRefresh(ctx, rev) // the store's clock says whether that is so
+		at = r.Meter.Read()
+	}
 	return r.endTokens(r.clampFuture(r.Newest(), at), at), at, err // what was learned during a slow read counts, too
 }
 
@@ -209,50 +215,42 @@ func (r *Replica) Settled() (rev *Revision, at timeline.Reading, ok bool) {
 	switch {
 	case rev == nil, r.store.Shared && (r.EachCall || r.Meter.Mono()-checked >= r.Freshness):
 		return rev, at, false
-	case at.Now < rev.Doc.Clock.Last, rev.endsByWall(at) && !r.OwnClock && !r.Meter.Remote():
+	case at.Now < rev.Doc.Clock.Last, r.endsByWall(rev, at):
 		return rev, at, false
 	}
 	return rev, at, true
 }
 
-// endTokens ends what the wall clock has ended, also where no revision is new.
-func (r *Replica) endTokens(rev *Revision, at timeline.Reading) *Revision {
-	if rev == nil || !rev.endsByWall(at) {
-		return rev
-	}
-	next := *rev
-	next.Doc, next.Dirty = rev.Doc.Clone(), true
-	if !r.endByWall(next.Doc, at) {
-		return rev
-	}
-	return r.publish(r.open(&next, at), 0)
-}
-
-// endsByWall reports whether the wall clock may have ended a token that lasts by the meter.
-func (rev *Revision) endsByWall(at timeline.Reading) bool {
-	wall := timeline.UnixNano(at.Wall)
-	return wall >= rev.wallExpiry && wall >= rev.Doc.WallExpiry(at.Now) // most have ended by the meter, too
-}
-
-// TokenEnded reports whether a token has ended, also by the wall clock where that may end it.
-func (r *Replica) TokenEnded(t *ledger.Token, at timeline.Reading) bool {
-	_, ends := r.Policy.Expiry(t)
-	return at.Now >= ends || t.WallExpiry != 0 && !r.OwnClock && !r.Meter.Remote() && timeline.UnixNano(at.Wall) >= t.WallExpiry
-}
-
 // clampFuture moves what lies too far ahead after a step back of the clock, also where no revision is new.
 func (r *Replica) clampFuture(rev *Revision, at timeline.Reading) *Revision {
-	if rev == nil || at.Now >= rev.Doc.Clock.Last {
-		return rev
+	for rev != nil && at.Now < rev.Doc.Clock.Last {
+		next := *rev
+		next.Doc, next.Dirty = rev.Doc.Clone(), true
+		text := next.Doc.ClampFuture(at.Now)
+		if text == "" {
+			break
+		}
+		var done bool
+		if rev, done = r.replace(rev, r.open(&next, at)); done {
+			r.Notice(text)
+			break
+		}
 	}
-	next := *rev
-	next.Doc, next.Dirty = rev.Doc.Clone(), true
-	text := next.Doc.ClampFuture(at.Now)
-	if text == "" {
-		return rev
+	return rev
+}
+
+// replace makes next the newest revision if it was made of the newest, which it returns: what a report or a start has
+// changed meanwhile, while the store is away, is in no other.
+func (r *Replica) replace(rev, next *Revision) (newest *Revision, done bool) {
+	r.mu.Lock()
+	if r.current != rev {
+		defer r.mu.Unlock()
+		return r.current, false
 	}
-	r.Notice(text)
-	return r.publish(r.open(&next, at), 0)
+	r.current = next
+	r.mu.Unlock()
+	r.published()
+	return next, true
 }
 
 // publish makes a revision the newest, unless a newer one is known, and returns the newest. What has come to wait for the
