@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,7 +35,7 @@ func TestACallWaitsOnABusyStore(t *testing.T) {
 		"commits all the time, and reads that take longer": func(s *viewedStore, commit func()) {
 			s.after = func() { time.Sleep(30 * time.Millisecond) }
 			go func() {
-				for range 1000 {
+				for range 450 { // a while longer than the other's acquisition takes
 					time.Sleep(25 * time.Millisecond)
 					commit()
 				}
@@ -51,15 +52,14 @@ func TestACallWaitsOnABusyStore(t *testing.T) {
 				g := newTestGuard(t, func(context.Context, Request) (Token, error) { return Token{}, errors.New("asked") }, WithStore(s), WithName("n"), WithFreshness(0))
 				go func() { _, _ = other.Token(t.Context()) }()
 				synctest.Wait()
-				n := 0
+				var n atomic.Int64
 				busy(s, func() {
-					n++
-					assert.NoError(t, other.Adopt(context.Background(), NewTokenIn(fmt.Sprint("of others ", n), time.Hour).WithScope("other")))
+					assert.NoError(t, other.Adopt(context.Background(), NewTokenIn(fmt.Sprint("of others ", n.Add(1)), time.Hour).WithScope("other")))
 				})
 				grant, err := g.Acquire(t.Context(), Request{})
-				require.NoError(t, err, "after %d commits", n)
+				require.NoError(t, err, "after %d commits", n.Load())
 				assert.Equal(t, "of the other", grant.Token.Value())
-				time.Sleep(25 * time.Second)
+				time.Sleep(2 * time.Second)
 				s.before, s.after = none, none
 			})
 		})
