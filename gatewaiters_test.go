@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tokenguard/tokenguard/internal/decide"
+	"github.com/tokenguard/tokenguard/internal/ledger"
 )
 
 // sleepers are the callers of the guard that sleep.
@@ -114,6 +115,50 @@ func TestThoseWhoSleepOnAreDueAtTheirOwnTime(t *testing.T) {
 			time.Sleep(10 * time.Minute)
 		}
 	})
+}
+
+// Between two looks of a caller that waits for a place one acquisition ends and another begins, whose process dies: the place is
+// free at the end of that one's lease, which is the sooner one.
+func TestAPlaceThatIsFreeSooner(t *testing.T) {
+	for _, door := range []string{"Acquire", "Wait"} {
+		t.Run(door, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := WithStore(struct{ Store }{NewMemoryStore()}) // without Watch, whose hints come between any two commits
+				open := func(timeout time.Duration) *Guard {
+					return newTestGuard(t, gives("own", time.Hour), store, WithName("n"), WithRequestTimeout(timeout), WithDedup(DedupConfig{MaxConcurrent: 1}),
+						WithRateLimits(RateLimits{MinInterval: time.Nanosecond, MaxRequestsPerHour: 100, MaxRequestsPerDay: 1000}))
+				}
+				charge := func(g *Guard, scope string) ledger.Attempt {
+					a, _, err := g.flights.charge(t.Context(), &decide.Request{Kind: "anonymous", Scope: scope})
+					require.NoError(t, err)
+					require.NotEmpty(t, a.ID)
+					return a
+				}
+				begin := time.Now()
+				long, short, g := open(time.Minute), open(7*time.Second), open(time.Minute)
+				a := charge(long, "a")
+				done := make(chan time.Duration, 1)
+				go func() {
+					var err error
+					if door == "Wait" {
+						_, err = g.Wait(t.Context(), Request{Scope: "mine"})
+					} else {
+						_, err = g.Acquire(t.Context(), Request{Scope: "mine"})
+					}
+					assert.NoError(t, err)
+					done <- time.Since(begin)
+				}()
+				time.Sleep(2 * time.Second)
+				require.Len(t, sleepers(g), 1)
+				require.NoError(t, long.flights.finish(&decide.Request{Kind: "anonymous", Scope: "a"}, a, a.Start, NewTokenIn("of a", time.Hour).WithScope("a"), nil).err)
+				time.Sleep(time.Nanosecond)
+				charge(short, "b")
+				took := <-done
+				assert.GreaterOrEqual(t, took, 14*time.Second)
+				assert.Less(t, took, 14500*time.Millisecond)
+			})
+		})
+	}
 }
 
 // gateWorld is two processes on one state: callers of the one wait for acquisitions of both, while both commit what they like.
