@@ -528,6 +528,18 @@ func TestLateAnswers(t *testing.T) {
 	d = New()
 	r = account(d, "a")
 	l = d.leases(r, "l1")
+	newer := value("b")
+	newer.Identity.Hash = "refresh of a"
+	d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Lease: d.leases(r, "l2"), End: t0, Token: newer})
+	older := value("c")
+	older.Identity.Hash = "refresh of a"
+	changed, _ = d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Lease: l, End: t0, Token: older})
+	assert.False(t, changed, "without rotation, and another value is newer")
+	assert.NotNil(t, d.Tokens["b"].Identity)
+
+	d = New()
+	r = account(d, "a")
+	l = d.leases(r, "l1")
 	d.renews(l, "b")
 	d.renews(d.leases(d.Tokens["b"], "l2"), "c")
 	changed, _ = d.renews(l, "b")

@@ -124,7 +124,8 @@ func (d *Document) renewedBy(l *Renewal) *Token {
 }
 
 // CompleteRenewal enters the end of a renewal, and reports whether the identity has ended by it. An answer that comes after
-// its lease still counts: the later intent's refresh token stays, and the other is kept as a spare.
+// its lease still counts: the later intent's refresh token stays, and the other is kept as a spare. A value alone that is
+// older than the newest is of no use: the upstream may have ended it with that one.
 func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended bool) {
 	changed = d.pauseRenewals(l.Pause)
 	r := d.renewedBy(l)
@@ -136,7 +137,7 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 	mine := i.Lease.ID == l.Lease.ID
 	sibling := i.Hash != l.Lease.Hash // another answer to the same refresh token came first
 	if !mine {                        // over already? A change that waited for the store is applied again.
-		if l.Token == nil || d.Tokens[l.Token.ID] != nil {
+		if l.Token == nil || d.Tokens[l.Token.ID] != nil || !sibling && l.Lease.Generation < i.From {
 			return changed, false
 		}
 		if hash := l.Token.Identity.Hash; sibling && (hash == i.Hash || hash == i.SpareHash) {

@@ -182,6 +182,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "identity.go", "if l := &i.Lease; l.ID != \"\" && !l.Holds(t) {", "if l := &i.Lease; l.ID != \"\" && !l.Holds(t-1) {", "renewal: a killed renewal failed"},
 	{ledgerDir + "renewals.go", "i.lapse(now)\n", "", "renewal: a killed renewal is entered as a failure"},
 	{ledgerDir + "renewals.go", "sibling && l.Lease.Generation < i.From", "false", "renewal: an earlier answer that comes late is a spare"},
+	{ledgerDir + "renewals.go", " || !sibling && l.Lease.Generation < i.From", "", "renewal: an older value that comes late is not taken"},
 	{ledgerDir + "renewals.go", "stated.Spare, stated.SpareHash = r.Parts, i.Hash", "_ = stated", "renewal: the answer that came first is a spare"},
 	{ledgerDir + "renewals.go", "case l.Token == nil && !sibling:", "case l.Token == nil:", "renewal: the failure of a replaced refresh token ends nothing"},
 	{ledgerDir + "renewals.go", "case l.Gone && i.SpareHash != \"\":", "case false:", "renewal: a spare is tried before the account is given up"},
