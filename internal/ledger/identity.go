@@ -77,10 +77,11 @@ func (p *Parts) size() int { return len(p.Plain) + len(p.Sealed) }
 // maxRefused bounds the operations that an identity remembers as refused twice.
 const maxRefused = 16
 
-// Living reports whether the record's identity can still be renewed, as far as the upstream has said.
+// Living reports whether the record's identity can still be renewed, as far as the upstream has said. One whose renewal is
+// in progress may be, although its refresh token has expired since.
 func (r *Token) Living(t timeline.Instant) bool {
 	i := r.Identity
-	return i != nil && i.Ended == 0 && (i.Expiry == 0 || t < i.Expiry)
+	return i != nil && i.Ended == 0 && (i.Expiry == 0 || t < i.Expiry || i.Lease.Holds(t))
 }
 
 // Born is when the account behind the token was acquired; of a token without one, when the token was.
