@@ -213,11 +213,14 @@ func (f *flights) renewalEnd(j *renewalJob, began timeline.Instant, t Token, err
 		if end.Token, err = f.successor(t, j, began, r); err == nil {
 			return end, Failure{}, nil
 		}
+		end.Rest = f.rest(t, j, r, err)
 		ours = true
 	}
 	failure := failureOf(err)
 	in := f.reader.answer(failure, r)
 	switch {
+	case ours && end.End >= j.lease.End: // this process stood still: it may have been a good value when it came
+		in = f.reader.classified(failure, ClassUnknown, r)
 	case ours:
 		in = f.reader.classified(failure, ClassClientError, r)
 	case errors.As(err, new(*PanicError)), errors.Is(err, panics.ErrGoexit): // no answer of the upstream, whatever its words
@@ -266,7 +269,7 @@ func (f *flights) successor(t Token, j *renewalJob, began timeline.Instant, r ti
 		return nil, fmt.Errorf("tokenguard: the renewed token has %d bytes with what stayed as it was, at most %d are taken", whole.Size(), maxTokenSize)
 	case again && known.Identity != nil && known.Identity.ID != j.identity,
 		b.account != "" && j.rec.Identity.Account != "" && b.account != j.rec.Identity.Account:
-		return nil, errors.New("tokenguard: the renewal returned a token of another account")
+		return nil, errOtherAccount
 	case again && (known.Rejected != 0 || known.By(j.q.Operation) != nil && known.By(j.q.Operation).Refused != 0):
 		return nil, fmt.Errorf("tokenguard: the renewal returned the token %s, which was rejected", b.secret.ID)
 	}
@@ -274,6 +277,22 @@ func (f *flights) successor(t Token, j *renewalJob, began timeline.Instant, r ti
 		Identity: &ledger.Identity{Hash: secrets.Hash("refresh", whole.Refresh), Expiry: r.End(b.refreshExpiry), Account: b.account}}
 	f.keeper.Seal(rec, whole)
 	return rec, nil
+}
+
+var errOtherAccount = errors.New("tokenguard: the renewal returned a token of another account")
+
+// rest is what an answer whose value cannot be used, because of err, brings beside it: a refresh token that has replaced the
+// one that was presented, with the further secrets; nil: none.
+func (f *flights) rest(t Token, j *renewalJob, r timeline.Reading, err error) *ledger.Token {
+	b := t.read()
+	whole := completed(b.secret, j.secret)
+	whole.Value, whole.ID = j.secret.Value, j.secret.ID
+	if whole.Refresh == j.secret.Refresh || whole.Size() > maxTokenSize || errors.Is(err, errOtherAccount) {
+		return nil
+	}
+	rec := &ledger.Token{ID: j.record, Identity: &ledger.Identity{Hash: secrets.Hash("refresh", whole.Refresh), Expiry: r.End(b.refreshExpiry)}}
+	f.keeper.Seal(rec, whole)
+	return rec
 }
 
 // completed is a new value's secret with what it leaves out taken from the one before.

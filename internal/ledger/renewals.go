@@ -97,6 +97,7 @@ type Renewal struct {
 	Lease    Lease
 	End      timeline.Instant
 	Token    *Token // of a success: the new value, with an Identity of which only Hash, Expiry and Account count
+	Rest     *Token // of an answer whose value cannot be used: what stands in Record in place of Parts, Hash and Expiry; nil: nothing
 	Failed   Streak
 	Pause    Pause // Retry-After
 	Gone     bool  // the upstream does not know the refresh token any more
@@ -137,7 +138,10 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 	mine := i.Lease.ID == l.Lease.ID
 	sibling := i.Hash != l.Lease.Hash // another answer to the same refresh token came first
 	if !mine {                        // over already? A change that waited for the store is applied again.
-		if l.Token == nil || d.Tokens[l.Token.ID] != nil || !sibling && l.Lease.Generation < i.From {
+		if l.Token == nil {
+			return d.rotate(r, l) || changed, false
+		}
+		if d.Tokens[l.Token.ID] != nil || !sibling && l.Lease.Generation < i.From {
 			return changed, false
 		}
 		if hash := l.Token.Identity.Hash; sibling && (hash == i.Hash || hash == i.SpareHash) {
@@ -175,6 +179,9 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 		d.succeed(policy, r, &next, l.Lease.Generation, l.End)
 		return true, false
 	}
+	r.Identity = &i
+	d.rotate(r, l)
+	i = *r.Identity
 	f := l.Failed
 	d.Renewals.failed(f.Class)
 	f.Count = i.Last.Count + 1
@@ -200,6 +207,18 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 	}
 	r.Identity = &i
 	return true, false
+}
+
+// rotate takes the refresh token of an answer whose value cannot be used: it has replaced the one that was presented.
+func (d *Document) rotate(r *Token, l *Renewal) bool {
+	if l.Rest == nil || r.Identity.Ended != 0 || r.Identity.Hash != l.Lease.Hash || r.ID != l.Record {
+		return false
+	}
+	r = d.Edit(r)
+	i := *r.Identity
+	i.Hash, i.Expiry, i.From = l.Rest.Identity.Hash, l.Rest.Identity.Expiry, max(i.From, l.Lease.Generation)
+	r.Identity, r.Parts = &i, l.Rest.Parts
+	return true
 }
 
 // absorb has r take the place of another record of the same account: one that was taken in while r's renewal was under way

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/tokenguard/tokenguard/internal/classify"
 )
 
 // A copy counts for itself, and what it counted survives the store.
@@ -20,6 +22,38 @@ func TestRenewalFailuresByClass(t *testing.T) {
 	assert.NoError(t, err)
 	assert.Equal(t, uint64(3), back.Renewals.Failed)
 	assert.Equal(t, map[string]uint64{"transient": 2, "unknown": 1}, back.Renewals.Failures)
+}
+
+// A refresh token that comes with a value that cannot be used takes the place of the one that was presented, in time or
+// late, and once; not that of one that has come since.
+func TestRefreshTokenOfAnUnusableAnswer(t *testing.T) {
+	rest := &Token{Identity: &Identity{Hash: "rotated", Expiry: in(Day)}, Parts: Parts{Plain: []byte("rotated parts")}}
+	for name, c := range map[string]struct {
+		meanwhile func(d *Document, r *Token)
+		hash      string
+		failures  int
+	}{
+		"in time":  {func(*Document, *Token) {}, "rotated", 1},
+		"late":     {func(d *Document, r *Token) { d.LeaseRenewal(renewalRules(), r, "another", "owner", in(minute)) }, "rotated", 1},
+		"replaced": {func(d *Document, r *Token) { d.Edit(r).Identity.Hash = "newer" }, "newer", 0},
+		"moved on": {func(d *Document, _ *Token) { d.AdoptSuccessor(renewalRules(), value("b"), "a", "", t0) }, "refresh of b", 0},
+		"ended":    {func(d *Document, r *Token) { d.Edit(r).Identity.Ended = t0 }, "refresh of a", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := New()
+			end := &Renewal{Identity: "id", Record: "a", Lease: d.leases(account(d, "a"), "l"), End: t0, Failed: Streak{Class: classify.ClientError, At: t0}, Barred: true, Rest: rest}
+			end.Rest.ID = "a"
+			c.meanwhile(d, d.Tokens["a"])
+			d.CompleteRenewal(renewalRules(), end)
+			again, _ := d.CompleteRenewal(renewalRules(), end)
+			r := d.identity("id")
+			assert.False(t, again)
+			assert.Equal(t, []any{c.hash, c.failures}, []any{r.Identity.Hash, r.Identity.Last.Count})
+			if c.hash == "rotated" {
+				assert.Equal(t, []any{"rotated parts", in(Day), uint64(1)}, []any{string(r.Parts.Plain), r.Identity.Expiry, r.Identity.From})
+			}
+		})
+	}
 }
 
 // An account lives while it is renewed, for no longer than the lease, though its refresh token has expired meanwhile.
