@@ -270,7 +270,7 @@ func (f *flights) successor(t Token, j *renewalJob, began timeline.Instant, r ti
 	case again && known.Identity != nil && known.Identity.ID != j.identity,
 		b.account != "" && j.rec.Identity.Account != "" && b.account != j.rec.Identity.Account:
 		return nil, errOtherAccount
-	case again && (known.Rejected != 0 || known.By(j.q.Operation) != nil && known.By(j.q.Operation).Refused != 0):
+	case again && (known.Rejected != 0 || known.By(j.q.Operation) != nil && known.By(j.q.Operation).Refused != 0 && !known.WorksBeside(j.q.Operation, r.Now)):
 		return nil, fmt.Errorf("tokenguard: the renewal returned the token %s, which was rejected", b.secret.ID)
 	}
 	rec := &ledger.Token{ID: whole.ID, Kind: ledger.Anonymous, Scope: j.q.Scope, Acquired: r.Now, Doubt: r.Doubt, Used: r.Now, Expiry: ends.meter, WallExpiry: ends.wall,

@@ -154,6 +154,35 @@ func TestRenewalAnswersThatEndOnTheirWay(t *testing.T) {
 	}
 }
 
+// An upstream may give a value again for as long as it lasts. An operation that it keeps refusing causes no more than that,
+// while another works.
+func TestRenewalGivesTheSameValueAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		renewals, starts := 0, 0
+		g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+			starts++
+			return tokenguard.NewTokenIn("the value", 24*time.Hour).WithRefreshToken("what renews it", time.Time{}), nil
+		}, tokenguard.WithRenewal(func(context.Context, tokenguard.Token) (tokenguard.Token, error) {
+			renewals++
+			return tokenguard.NewTokenIn("the value", 24*time.Hour), nil
+		}))
+		require.NoError(t, err)
+		for range 4 * 60 {
+			grant, err := g.Acquire(t.Context(), tokenguard.Request{Caller: "chat"})
+			require.NoError(t, err)
+			require.NoError(t, g.Report(t.Context(), tokenguard.Outcome{TokenID: grant.Token.ID(), Caller: "chat"}))
+			if grant, err = g.Acquire(t.Context(), tokenguard.Request{Caller: "profile"}); err == nil {
+				require.NoError(t, g.Report(t.Context(), tokenguard.Outcome{TokenID: grant.Token.ID(), Caller: "profile", Failure: unauthorized}))
+			}
+			time.Sleep(time.Minute)
+		}
+		assert.Equal(t, 1, starts)
+		assert.LessOrEqual(t, renewals, 2)
+		assert.NotEqual(t, "closed", g.Stats().Renewals.Identities[0].State)
+		require.NoError(t, g.Close())
+	})
+}
+
 // While a renewal is under way its account lives, though its refresh token expires meanwhile: it may be the last that it was
 // good for, and nothing is acquired beside it.
 func TestRefreshTokenExpiresDuringItsRenewal(t *testing.T) {

@@ -166,13 +166,19 @@ func (d *Document) refusedRenewed(policy *Policy, r *Token, e *Evidence, at time
 	if i == nil || i.Ended != 0 || i.Renewals == 0 || r.Succeeded {
 		return false
 	}
-	for n := range r.Evidence {
-		if x := &r.Evidence[n]; x != e && x.Operation != e.Operation && x.Success.Plus(Hour) > at && x.Refused == 0 {
-			return false
-		}
+	if r.WorksBeside(e.Operation, at) {
+		return false
 	}
 	d.refuseIdentity(policy, r, Streak{Class: classify.AuthInvalid, Text: "the renewed value was refused before it ever worked", At: at}, at)
 	return true
+}
+
+// WorksBeside reports whether another operation than this one has had success with the token within the hour, and was not
+// refused since.
+func (r *Token) WorksBeside(operation string, t timeline.Instant) bool {
+	return slices.ContainsFunc(r.Evidence, func(x Evidence) bool {
+		return x.Operation != operation && x.Success.Plus(Hour) > t && x.Refused == 0
+	})
 }
 
 // holding is the record whose identity is renewed with the refresh token of this hash; nil: there is none.

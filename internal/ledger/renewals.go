@@ -270,6 +270,7 @@ func (d *Document) succeed(policy *Policy, r, next *Token, generation uint64, no
 	d.Renewals.Replaced, d.Renewals.Replacing = false, ""
 	d.Renewals.Succeeded++
 	if next.ID == r.ID { // the upstream gave the value again
+		i.Refused = r.refusing(i.Refused)
 		r.Identity, r.Parts, r.Expiry, r.WallExpiry, r.Acquired, r.Doubt = &i, next.Parts, next.Expiry, next.WallExpiry, next.Acquired, next.Doubt
 		r.Value, r.Bytes, r.Sealed, r.Private, r.Dropped = next.Value, next.Bytes, next.Sealed, next.Private, false
 		d.Index()
@@ -279,13 +280,10 @@ func (d *Document) succeed(policy *Policy, r, next *Token, generation uint64, no
 	fresh.Scope, fresh.Also, fresh.Seq, fresh.Used = r.Scope, r.Also, r.Seq, now
 	fresh.Usage, fresh.Uses, fresh.Ended, fresh.First = r.Usage, r.Uses, r.Ended, r.First
 	fresh.Suspect, fresh.Heard, fresh.Spent, fresh.Reset = r.Suspect, r.Heard, r.Spent, r.Reset
-	i.Refused = nil
+	i.Refused = r.refusing(nil)
 	fresh.Evidence = slices.Clone(r.Evidence)
 	for n := range fresh.Evidence {
 		e := &fresh.Evidence[n]
-		if e.Refused != 0 && len(i.Refused) < maxRefused {
-			i.Refused = append(i.Refused, e.Operation)
-		}
 		e.Refused, e.RefusedLast, e.Early = 0, 0, false
 		if e.Quota == 0 {
 			e.Refusals = 0
@@ -309,6 +307,17 @@ func (d *Document) succeed(policy *Policy, r, next *Token, generation uint64, no
 	d.Tokens[fresh.ID] = &fresh
 	d.evict(policy)
 	d.Index()
+}
+
+// refusing are the operations that refuse the value for auth, and those that are known to have refused it before.
+func (r *Token) refusing(known []string) []string {
+	known = slices.Clip(known)
+	for n := range r.Evidence {
+		if e := &r.Evidence[n]; e.Refused != 0 && len(known) < maxRefused && !slices.Contains(known, e.Operation) {
+			known = append(known, e.Operation)
+		}
+	}
+	return known
 }
 
 // keepRefusals takes over what operations said for auth of the same value.

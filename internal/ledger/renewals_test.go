@@ -70,3 +70,16 @@ func TestAccountLivesWhileItIsRenewed(t *testing.T) {
 	d.Prune(renewalRules(), l.End)
 	assert.NotZero(t, d.Tokens["a"].Identity.Ended)
 }
+
+// A value that is given again has been refused with its renewal by who refuses it.
+func TestRefusedValueThatIsGivenAgain(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	r.Identity.Refused = []string{"before"}
+	r.Evidence = []Evidence{{Operation: "profile", Refused: in(-minute)}, {Operation: "before", Refused: in(-minute)}, {Operation: "chat", Success: in(-minute)}}
+	assert.Equal(t, []bool{true, false}, []bool{r.WorksBeside("profile", t0), r.WorksBeside("chat", t0)})
+	d.renews(d.leases(r, "l"), "a")
+	assert.Equal(t, []string{"before", "profile"}, d.Tokens["a"].Identity.Refused)
+	d.renews(d.leases(d.Tokens["a"], "m"), "b")
+	assert.Equal(t, []string{"profile", "before"}, d.Tokens["b"].Identity.Refused)
+}
