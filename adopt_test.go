@@ -20,11 +20,12 @@ type countedStore struct {
 	tokenguard.Store
 	commits atomic.Int64
 	away    atomic.Bool
-	lost    atomic.Bool // it takes what it says that it did not
+	failing atomic.Int64 // so many commits fail
+	lost    atomic.Bool  // it takes what it says that it did not
 }
 
 func (s *countedStore) Update(ctx context.Context, name string, fn func(tokenguard.Snapshot) ([]byte, error)) (tokenguard.Snapshot, error) {
-	if s.away.Load() {
+	if s.away.Load() || s.failing.Add(-1) >= 0 {
 		return tokenguard.Snapshot{}, errors.New("the store is away")
 	}
 	snap, err := s.Store.Update(ctx, name, func(snap tokenguard.Snapshot) ([]byte, error) {
