@@ -165,3 +165,53 @@ func TestOneRefreshTokenOfTwoScopes(t *testing.T) {
 		require.NoError(t, other.Close())
 	})
 }
+
+// A renewal, or a value that is adopted, may bring the refresh token by which the account is known for another key: they are
+// one from then on, and it is presented once. Also while it is being presented for that one, whose answer goes to both.
+func TestRefreshTokenOfAnotherKeyIsBrought(t *testing.T) {
+	for _, how := range []string{"renewed", "adopted", "adopted while it is presented"} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPresenting(t, tokenguardtest.RotateParent)
+				p.opts = []tokenguard.Option{tokenguard.WithRenewalLimits(tokenguard.RenewalLimits{MinInterval: time.Second})}
+				p.elsewhere = true
+				g, other := p.open(nil), p.open(nil)
+				has := func(g *tokenguard.Guard, scope string) tokenguard.Token {
+					grant, err := g.Acquire(context.Background(), tokenguard.Request{Scope: scope})
+					assert.NoError(t, err)
+					return grant.Token
+				}
+				first := has(g, "a")
+				time.Sleep(10 * time.Minute)
+				elsewhere, err := tokenguardtest.RenewalFunc(p.up.Client(), "http://upstream.example")(t.Context(), tokenguard.NewToken("", time.Time{}).WithRefreshToken("refresh-1-1", time.Time{}))
+				require.NoError(t, err)
+				require.Equal(t, "refresh-1-2", elsewhere.RefreshToken())
+				p.up.SetLatency(8 * time.Second)
+				require.NoError(t, other.Adopt(t.Context(), elsewhere.WithScope("b")))
+				if how == "renewed" {
+					time.Sleep(46 * time.Minute) // the one is due, the other is not
+					has(g, "a")
+				} else {
+					time.Sleep(2 * time.Hour)
+					if how != "adopted" {
+						go has(other, "b")
+						time.Sleep(time.Second)
+					}
+					require.NoError(t, g.Adopt(t.Context(), tokenguard.NewTokenIn("sliding", 2*time.Second).WithRefreshToken("refresh-1-2", time.Time{}).WithScope("a").WithPredecessor(first.ID())))
+					time.Sleep(2 * time.Second)
+				}
+				for range 5 {
+					got := make(chan string, 2)
+					go func() { got <- has(g, "a").ID() }()
+					go func() { got <- has(other, "b").ID() }()
+					assert.Equal(t, <-got, <-got)
+					time.Sleep(2 * time.Hour)
+				}
+				assert.Equal(t, 1, p.up.Counts().Issued)
+				assert.LessOrEqual(t, p.again(), 1, "the first one, which was used elsewhere")
+				require.NoError(t, g.Close())
+				require.NoError(t, other.Close())
+			})
+		})
+	}
+}

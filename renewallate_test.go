@@ -26,9 +26,11 @@ type presenting struct {
 	store *countedStore
 	opts  []tokenguard.Option // of each process
 
+	elsewhere bool // the account is renewed elsewhere, too: of that the store knows nothing
+
 	mu        sync.Mutex
 	committed map[string]int // by account: the generation of the refresh token that the newest commit holds
-	inside    map[string]int // by account: calls of RenewalFunc whose context has not ended
+	inside    map[string]int // by account: presentations in progress
 }
 
 func newPresenting(t *testing.T, rotation tokenguardtest.Rotation) *presenting {
@@ -67,7 +69,7 @@ func (p *presenting) open(then func(context.Context, tokenguard.Token, error) (t
 		func(ctx context.Context, old tokenguard.Token) (tokenguard.Token, error) {
 			name := refreshNames()[secrets.Hash("refresh", old.RefreshToken())]
 			p.mu.Lock()
-			assert.GreaterOrEqual(p.t, name.generation, p.committed[name.account], "%s of %s is presented after its successor's commit", old.RefreshToken(), name.account)
+			assert.True(p.t, p.elsewhere || name.generation >= p.committed[name.account], "%s of %s is presented after its successor's commit", old.RefreshToken(), name.account)
 			p.inside[name.account]++
 			assert.Equal(p.t, 1, p.inside[name.account], "%s is presented twice at once", old.RefreshToken())
 			p.mu.Unlock()

@@ -191,6 +191,29 @@ func (d *Document) holding(hash string) *Token {
 	return nil
 }
 
+// absorb has r, whose identity becomes i, take the place of other records of the same account: those that this refresh token
+// renews. One may have been taken in while r's renewal was under way and counted as ended, or for another key with another
+// refresh token. A renewal of it that is in progress is then one of r.
+func (d *Document) absorb(r *Token, i *Identity, hash string) {
+	for _, other := range d.Tokens {
+		if other.ID == r.ID || other.Identity == nil || other.Identity.Ended != 0 || other.Identity.Hash != hash {
+			continue
+		}
+		other = d.Edit(other)
+		r.serveScopesOf(other)
+		if other.Identity.Lease.End > i.Lease.End {
+			i.Lease = other.Identity.Lease
+		}
+		i.Generation = max(i.Generation, other.Identity.Generation)
+		if r.Spent == 0 {
+			r.Spent, r.Reset = other.Spent, other.Reset
+		}
+		other.Identity, other.Successor, other.Parts = nil, r.ID, Parts{}
+		other.DropValue()
+		d.Index()
+	}
+}
+
 // worked notes a success with a value of the identity.
 func (r *Token) worked(operation string) {
 	if i := r.Identity; i != nil && (!i.Worked || slices.Contains(i.Refused, operation)) {

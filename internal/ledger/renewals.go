@@ -112,7 +112,10 @@ func (d *Document) renewedBy(l *Renewal) *Token {
 		leased = d.Current(leased)
 	}
 	if leased == nil || leased.Identity == nil || leased.Identity.ID != l.Identity {
-		return d.identity(l.Identity)
+		if r := d.identity(l.Identity); r != nil || leased == nil || leased.Identity == nil || leased.Identity.Lease.ID != l.Lease.ID {
+			return r
+		}
+		return leased // another has taken its place, and its lease
 	}
 	if leased.Identity.Ended != 0 {
 		for _, r := range d.ByScope.Of(leased.Scope) {
@@ -152,7 +155,7 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 		i.Lease = Lease{}
 	}
 	if l.Token != nil {
-		d.absorb(r, l.Lease.Hash)
+		d.absorb(r, &i, l.Lease.Hash)
 	}
 	switch {
 	case l.Token == nil && !sibling:
@@ -221,21 +224,6 @@ func (d *Document) rotate(r *Token, l *Renewal) bool {
 	return true
 }
 
-// absorb has r take the place of another record of the same account: one that was taken in while r's renewal was under way
-// and counted as ended. Its refresh token is the one that has just been used.
-func (d *Document) absorb(r *Token, hash string) {
-	for _, other := range d.Tokens {
-		if other.ID == r.ID || other.Identity == nil || other.Identity.Ended != 0 || other.Identity.Hash != hash {
-			continue
-		}
-		other = d.Edit(other)
-		r.serveScopesOf(other)
-		other.Identity, other.Successor, other.Parts = nil, r.ID, Parts{}
-		other.DropValue()
-		d.Index()
-	}
-}
-
 // pauseRenewals enters a Retry-After that a renewal was told, whatever has become of its account since: the token endpoint
 // wants to be left alone, by renewals and by starts.
 func (d *Document) pauseRenewals(p Pause) (changed bool) {
@@ -261,6 +249,7 @@ func (d *Document) succeed(policy *Policy, r, next *Token, generation uint64, no
 		}
 		i.Hash = stated.Hash
 	}
+	d.absorb(r, &i, i.Hash)
 	i.Spare, i.SpareHash = stated.Spare, stated.SpareHash
 	if i.Account == "" {
 		i.Account = stated.Account

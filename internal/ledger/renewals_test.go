@@ -83,3 +83,27 @@ func TestRefusedValueThatIsGivenAgain(t *testing.T) {
 	d.renews(d.leases(d.Tokens["a"], "m"), "b")
 	assert.Equal(t, []string{"profile", "before"}, d.Tokens["b"].Identity.Refused)
 }
+
+// Two accounts that come to have one refresh token are one, with the lease of the one of which it is being presented: its
+// answer is that of both.
+func TestTwoAccountsThatComeToHaveOneRefreshToken(t *testing.T) {
+	for _, id := range []string{"id", "another"} {
+		d := New()
+		account(d, "a")
+		b := account(d, "b")
+		b.Scope, b.Identity.ID, b.Identity.Generation, b.Spent, b.Reset = "other", id, 7, in(-minute), in(Day)
+		d.Index()
+		l := d.leases(d.Tokens["b"], "l")
+		sliding := value("c")
+		sliding.Identity.Hash = "refresh of b"
+		adopted, _ := d.AdoptSuccessor(renewalRules(), sliding, "a", "", t0)
+		assert.True(t, adopted)
+		c := d.Tokens["c"]
+		assert.Equal(t, []any{l, uint64(8), true, true}, []any{c.Identity.Lease, c.Identity.Generation, c.Serves("other"), c.Serves("s")})
+		assert.Equal(t, []any{(*Identity)(nil), in(Day), true}, []any{d.Tokens["b"].Identity, c.Reset, c.IsSpent(t0)}, "what was said of either account")
+		changed, _ := d.CompleteRenewal(renewalRules(), &Renewal{Identity: id, Record: "b", Lease: l, End: t0, Token: value("d")})
+		assert.True(t, changed)
+		assert.Equal(t, []any{"refresh of d", Lease{}}, []any{d.Tokens["d"].Identity.Hash, d.Tokens["d"].Identity.Lease})
+		assert.True(t, d.Tokens["d"].Serves("s"))
+	}
+}
