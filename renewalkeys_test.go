@@ -24,6 +24,8 @@ func TestAKeyThatComesBack(t *testing.T) {
 			_, err := g.Token(t.Context())
 			var refused *tokenguard.RefusedError
 			require.ErrorAs(t, err, &refused)
+			assert.Contains(t, refused.Verdict.Detail, "does not have the key of its secrets (WithEncryption)")
+			assert.NotContains(t, refused.Verdict.Detail, "WithRenewal")
 			return refused.Verdict.Reason
 		}
 		g := open("a")

@@ -150,10 +150,17 @@ func (in *Input) RuleText(d Decision, r timeline.Reading) string {
 		}
 		return fmt.Sprintf("a renewal failed (%s) at %s; the next is allowed %v later, at %s", d.Failure.Class, clock(d.Since), d.Window, clock(d.Until))
 	case ReasonRenewalElsewhere:
-		if d.Until == timeline.Never {
-			return fmt.Sprintf("the account of token %s is renewed by another process: this one cannot (WithRenewal), and may not replace it, because it was banned, or another account was replaced and none was renewed since", d.TokenID)
+		cannot := "this one cannot (WithRenewal)"
+		switch unreadable := in.Unreadable[d.TokenID]; {
+		case unreadable && in.Policy.Renews:
+			cannot = "this one does not have the key of its secrets (WithEncryption)"
+		case unreadable:
+			cannot = "this one cannot (WithRenewal), and does not have the key of its secrets (WithEncryption)"
 		}
-		return fmt.Sprintf("the account of token %s is renewed by another process: this one cannot (WithRenewal), and may replace it at %s", d.TokenID, clock(d.Until))
+		if d.Until == timeline.Never {
+			return fmt.Sprintf("the account of token %s is renewed by another process: %s, and may not replace it, because it was banned, or another account was replaced and none was renewed since", d.TokenID, cannot)
+		}
+		return fmt.Sprintf("the account of token %s is renewed by another process: %s, and may replace it at %s", d.TokenID, cannot, clock(d.Until))
 	case ReasonNoToken:
 		return "no token of this key is known"
 	case ReasonExpired, ReasonExpiring, ReasonRejected, ReasonUnreadable, ReasonQuotaSpent:

@@ -204,6 +204,29 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
+// A process that may not renew says what it lacks.
+func TestRenewalElsewhereSaysWhatIsMissing(t *testing.T) {
+	for _, c := range []struct {
+		renews, readable, never bool
+		names, omits            string
+	}{
+		{false, true, false, "(WithRenewal)", "WithEncryption"},
+		{true, false, false, "(WithEncryption)", "WithRenewal"},
+		{true, false, true, "(WithEncryption)", "WithRenewal"},
+		{false, false, true, "(WithRenewal), and does not have the key of its secrets (WithEncryption)", "?"},
+	} {
+		i := asked()
+		i.account("a", 61*minute).Identity.Banned = c.never
+		i.Policy.Renews, i.Doc.Renewals.Known, i.Unreadable = c.renews, true, map[string]bool{"a": !c.readable}
+		d := i.Decide(t0)
+		assert.Equal(t, ReasonRenewalElsewhere, d.Reason)
+		text := i.Detail(d, timeline.Reading{Now: t0})
+		assert.Contains(t, text, c.names)
+		assert.NotContains(t, text, c.omits)
+		assert.Equal(t, c.never, d.Until == timeline.Never)
+	}
+}
+
 // A start is one in place of an account also where that cannot be read and the one before it can.
 func TestReplaces(t *testing.T) {
 	i := asked()
