@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard/internal/bootclock"
 )
 
 // A lifetime counts from when the fetch began, at every door by which a token comes in: on its way it grows older.
@@ -113,6 +115,49 @@ func TestLifetimeCountsFromTheFetch(t *testing.T) {
 			time.Sleep(25 * time.Second)
 			require.ErrorIs(t, g.Adopt(t.Context(), token), ErrRequest)
 		})
+	})
+}
+
+// A suspend after NewTokenIn is time in which the token grows older; a wall clock that was set, or the boot clock of another
+// machine, is none by itself.
+func TestLifetimeCountsASuspend(t *testing.T) {
+	if bootclock.Now() == 0 {
+		t.Skip("no clock here counts suspends")
+	}
+	for name, c := range map[string]struct{ boot, wall, left time.Duration }{
+		"suspended":                    {40 * time.Minute, 40 * time.Minute, 20 * time.Minute},
+		"suspended, the wall set back": {40 * time.Minute, 10 * time.Minute, 50 * time.Minute},
+		"the wall set ahead":           {0, 2 * time.Hour, time.Hour},
+		"the wall set back":            {0, -2 * time.Hour, time.Hour},
+		"on another machine":           {1000 * time.Hour, 0, time.Hour},
+		"on one that booted later":     {-1000 * time.Hour, 0, time.Hour},
+	} {
+		for _, door := range []string{"Adopt", "acquisition", "personal"} {
+			t.Run(name+"/"+door, func(t *testing.T) {
+				b := *NewTokenIn("of an hour", time.Hour).read()
+				b.made.boot -= c.boot
+				b.made.wall -= c.wall
+				give := func(context.Context) (Token, error) { return b.token(), nil }
+				var opts []Option
+				if door == "personal" {
+					opts = append(opts, WithPersonalToken(give))
+				}
+				g := newTestGuard(t, func(ctx context.Context, _ Request) (Token, error) { return give(ctx) }, opts...)
+				if door == "Adopt" {
+					require.NoError(t, g.Adopt(t.Context(), b.token()))
+				}
+				grant, err := g.Acquire(t.Context(), Request{})
+				require.NoError(t, err)
+				left := grant.Token.Expiry().Sub(grant.Token.AcquiredAt()).Round(time.Minute)
+				require.Equal(t, c.left, left)
+			})
+		}
+	}
+	t.Run("dead", func(t *testing.T) {
+		b := *NewTokenIn("of an hour", time.Hour).read()
+		b.made.boot -= 2 * time.Hour
+		b.made.wall -= 2 * time.Hour
+		require.ErrorContains(t, newTestGuard(t, giveToken("v")).Adopt(t.Context(), b.token()), "expired already")
 	})
 }
 

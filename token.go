@@ -11,6 +11,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/tokenguard/tokenguard/internal/bootclock"
 	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/secrets"
 	"github.com/tokenguard/tokenguard/internal/timeline"
@@ -49,7 +50,7 @@ type tokenBody struct {
 	scope            string
 	acquired, expiry time.Time
 	lifetime         time.Duration // from NewTokenIn, unless zero: turned into expiry on receipt
-	made             time.Time     // when NewTokenIn was called; counts by Go's monotonic clock
+	made             moment        // when NewTokenIn was called
 
 	refresh       string // as RefreshToken shows it
 	refreshExpiry time.Time
@@ -83,11 +84,35 @@ func NewToken(value string, expiry time.Time) Token {
 
 // NewTokenIn makes a Token from a secret and its lifetime, for upstreams that send expires_in, which ExpiresIn decodes.
 // The guard turns the lifetime into an Expiry when it accepts the token, and counts it from when the fetch began or
-// from this call, whichever was first: on its way a token grows older. Zero: not stated, as in NewToken. A negative
+// from this call, whichever was first: on its way a token grows older, on Linux in a suspend, too. Zero: not stated, as in NewToken. A negative
 // lifetime is a token that has expired already, and one below a second a mistake in the unit: both make a failed
 // acquisition.
 func NewTokenIn(value string, lifetime time.Duration) Token {
-	return tokenBody{secret: secrets.New(withoutLineEnd(value)), lifetime: lifetime, made: time.Now()}.token()
+	return tokenBody{secret: secrets.New(withoutLineEnd(value)), lifetime: lifetime, made: thisMoment()}.token()
+}
+
+// moment is an instant whose age is told by the machine's clocks, whatever clock a guard has.
+type moment struct {
+	mono       time.Time     // with Go's monotonic reading, which stands still in a suspend
+	boot, wall time.Duration // the clock since boot, and the wall clock; 0: not read
+}
+
+func thisMoment() moment {
+	m := moment{mono: time.Now()}
+	if !bootclock.InBubble() { // testing/synctest fakes Go's clocks alone
+		m.boot, m.wall = bootclock.Now(), time.Duration(m.mono.UnixNano())
+	}
+	return m
+}
+
+// age counts suspends. In a checkpoint that is restored on another machine the boot clock is another, which shows by the
+// wall clock; that one alone is not believed, since it is set.
+func (m moment) age() time.Duration {
+	age := time.Since(m.mono)
+	if m.boot == 0 {
+		return age
+	}
+	return max(age, min(bootclock.Now()-m.boot, time.Duration(time.Now().UnixNano())-m.wall))
 }
 
 // Value returns the secret that calls are made with.
@@ -116,7 +141,7 @@ func (t Token) Equal(u Token) bool { return t.Value() == u.Value() }
 // received is the token as the guard hands it out.
 func (t Token) received(kind Kind, scope string, acquired, expiry time.Time) Token {
 	b := *t.read()
-	b.kind, b.scope, b.acquired, b.expiry, b.lifetime, b.made = kind, scope, acquired, expiry, 0, time.Time{}
+	b.kind, b.scope, b.acquired, b.expiry, b.lifetime, b.made = kind, scope, acquired, expiry, 0, moment{}
 	b.refresh, b.identity, b.predecessor = "", t.Identity(), ""
 	return b.token()
 }
@@ -136,7 +161,7 @@ func (t Token) ends(began timeline.Instant, r timeline.Reading) ending {
 	b := t.read()
 	if b.lifetime != 0 {
 		// Whole seconds: two statements in a row are no time, also beside a user's clock that stands still.
-		age := max(r.Least().Sub(began), time.Since(b.made).Truncate(time.Second))
+		age := max(r.Least().Sub(began), b.made.age().Truncate(time.Second))
 		left := max(b.lifetime, 0)
 		return ending{ // stated, however far away
 			min((r.Least() - timeline.Instant(age)).Plus(left), timeline.Never-1),
