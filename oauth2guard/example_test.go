@@ -28,7 +28,7 @@ func fetch(conf *clientcredentials.Config) tokenguard.RequestFunc {
 		if err != nil {
 			return tokenguard.Token{}, err
 		}
-		return tokenguard.NewToken(t.AccessToken, t.Expiry), nil
+		return oauth2guard.Token(t), nil
 	}
 }
 

@@ -2,7 +2,6 @@ package oauth2guard
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -22,7 +21,7 @@ import (
 //
 // A refusal keeps its status, headers and body, so that the guard tells invalid_grant (the account has ended) from a
 // limit or an outage. The lifetime is the expires_in of the answer; that of the refresh token is refresh_token_expires_in
-// or refresh_expires_in, where one is stated. Renewal of nil is nil.
+// or refresh_expires_in, where one is stated. Both count from when the answer was asked for. Renewal of nil is nil.
 func Renewal(conf *oauth2.Config) tokenguard.RenewalFunc {
 	if conf == nil {
 		return nil
@@ -35,6 +34,7 @@ func Renewal(conf *oauth2.Config) tokenguard.RenewalFunc {
 		}
 	}
 	return func(ctx context.Context, old tokenguard.Token) (tokenguard.Token, error) {
+		began := time.Now()
 		t, err := once.TokenSource(ctx, &oauth2.Token{RefreshToken: old.RefreshToken()}).Token()
 		if answer, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
 			return tokenguard.Token{}, tokenguard.Failed(tokenguard.Failure{
@@ -44,28 +44,16 @@ func Renewal(conf *oauth2.Config) tokenguard.RenewalFunc {
 		if err != nil {
 			return tokenguard.Token{}, fmt.Errorf("oauth2guard: renewal: %w", err)
 		}
-		renewed := tokenguard.NewToken(t.AccessToken, t.Expiry)
-		if in := lifetime(t, "expires_in"); in != 0 { // of the answer, whatever the clock of this process shows
-			renewed = tokenguard.NewTokenIn(t.AccessToken, in)
-		}
+		renewed := Token(t)
 		if t.RefreshToken == "" {
 			return renewed, nil
 		}
 		var expiry time.Time
 		for _, field := range [...]string{"refresh_token_expires_in", "refresh_expires_in"} {
 			if in := lifetime(t, field); in != 0 && expiry.IsZero() {
-				expiry = time.Now().Add(in)
+				expiry = time.Now().Add(in - time.Since(began))
 			}
 		}
 		return renewed.WithRefreshToken(t.RefreshToken, expiry), nil
 	}
-}
-
-// lifetime is a field of the answer in seconds; 0: it is not there, or none.
-func lifetime(t *oauth2.Token, field string) time.Duration {
-	var in tokenguard.ExpiresIn
-	if stated, err := json.Marshal(t.Extra(field)); err == nil {
-		_ = json.Unmarshal(stated, &in)
-	}
-	return time.Duration(in)
 }
