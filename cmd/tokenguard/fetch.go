@@ -42,6 +42,7 @@ func (f *fetch) run(ctx context.Context, stdin io.Reader) (tokenguard.Token, err
 	said := &tail{most: keptStderr}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, out, io.MultiWriter(os.Stderr, said)
 	cmd.WaitDelay = afterwards
+	began := time.Now()
 	err := runGroup(ctx, cmd)
 	if out.over {
 		return tokenguard.Token{}, f.unusable("it printed more than 1 MiB, not a token", "")
@@ -55,7 +56,7 @@ func (f *fetch) run(ctx context.Context, stdin io.Reader) (tokenguard.Token, err
 			return tokenguard.Token{}, f.failed(err, strings.TrimSpace(string(said.last)))
 		}
 	}
-	return f.token(out.kept)
+	return f.token(out.kept, began)
 }
 
 // capped keeps what is written to it up to a bound. Beyond it, the writer is told that nobody listens.

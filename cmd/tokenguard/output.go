@@ -24,11 +24,11 @@ func (f *fetch) unusable(why, instead string) error {
 	return tokenguard.Failed(tokenguard.Failure{Message: instead, Err: e})
 }
 
-// token reads the command's output. Its errors never show it.
-func (f *fetch) token(out []byte) (tokenguard.Token, error) {
+// token reads the output of the command that began then. Its errors never show it.
+func (f *fetch) token(out []byte, began time.Time) (tokenguard.Token, error) {
 	text := strings.TrimSpace(strings.TrimPrefix(string(out), "\ufeff")) // which some shells put in front
 	if f.json {
-		return f.response(text)
+		return f.response(text, began)
 	}
 	if why, instead := noToken(text); why != "" {
 		return tokenguard.Token{}, f.unusable(why, instead)
@@ -88,7 +88,7 @@ func isAnswer(text string) bool {
 }
 
 // response reads a token response of OAuth 2, or of a registry's token server, which says token for access_token.
-func (f *fetch) response(text string) (token tokenguard.Token, err error) {
+func (f *fetch) response(text string, began time.Time) (token tokenguard.Token, err error) {
 	var answer struct {
 		AccessToken string          `json:"access_token"`
 		Token       string          `json:"token"`
@@ -114,7 +114,7 @@ func (f *fetch) response(text string) (token tokenguard.Token, err error) {
 		value = answer.Token
 	}
 	if value == "" && answer.RefreshToken != "" && f.renews {
-		return tokenguard.NewToken("", time.Time{}).WithRefreshToken(answer.RefreshToken, ending(answer.RefreshEnds)), nil
+		return tokenguard.NewToken("", time.Time{}).WithRefreshToken(answer.RefreshToken, ending(answer.RefreshEnds, began)), nil
 	}
 	if value == "" {
 		why := "its output has no access_token"
@@ -136,17 +136,17 @@ func (f *fetch) response(text string) (token tokenguard.Token, err error) {
 	}
 	token = tokenguard.NewTokenIn(value, lifetime)
 	if answer.RefreshToken != "" {
-		token = token.WithRefreshToken(answer.RefreshToken, ending(answer.RefreshEnds))
+		token = token.WithRefreshToken(answer.RefreshToken, ending(answer.RefreshEnds, began))
 	}
 	return token, nil
 }
 
-// ending is the end of what lasts so long from now; zero: not stated.
-func ending(in tokenguard.ExpiresIn) time.Time {
+// ending is the end of what lasts so long from when it was asked for, by the wall clock as it is now; zero: not stated.
+func ending(in tokenguard.ExpiresIn, began time.Time) time.Time {
 	if in <= 0 {
 		return time.Time{}
 	}
-	return time.Now().Add(time.Duration(in))
+	return time.Now().Add(time.Duration(in) - time.Since(began))
 }
 
 // tellingFields are those of a JSON answer that say what went wrong, and never hold a token.
