@@ -17,6 +17,8 @@ type WatchOptions struct {
 	// Caller names the operation; nil: it has no name. It must be the name under which the token is acquired
 	// (tokenguard.Request.Caller): what one operation reports of a token takes it from no other.
 	Caller func(*http.Request) string
+	// Clock is the guard's, if it has one of its own (tokenguard.WithClock); nil: the system's.
+	Clock tokenguard.Clock
 }
 
 // Watch returns a transport for clients that put the token into their requests by themselves, such as those of registries:
@@ -26,7 +28,7 @@ func Watch(guard *tokenguard.Guard, o WatchOptions) (http.RoundTripper, error) {
 	if guard == nil {
 		return nil, errors.New("tokenguard: guardhttp.Watch: guard is nil: want a *tokenguard.Guard")
 	}
-	return &watcher{Transport{Guard: guard, Base: o.Base, Caller: o.Caller}}, nil
+	return &watcher{Transport{Guard: guard, Base: o.Base, Caller: o.Caller, Clock: o.Clock}}, nil
 }
 
 type watcher struct{ t Transport }
@@ -50,7 +52,7 @@ func (w *watcher) RoundTrip(req *http.Request) (*http.Response, error) {
 			return resp, err
 		}
 	} else if outcome.Failure = FailureFromResponse(resp); outcome.Failure.IsZero() {
-		hints := classify.ReadHints(classify.Input{StatusCode: resp.StatusCode, Header: resp.Header}, start)
+		hints := classify.ReadHints(classify.Input{StatusCode: resp.StatusCode, Header: resp.Header}, w.t.now())
 		outcome.Remaining, outcome.Limit, outcome.ResetAt = hints.Remaining, hints.Limit, hints.ResetAt
 	}
 	// A guard that cannot store this keeps it in memory; a token that is not the guard's is ignored.

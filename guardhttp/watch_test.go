@@ -10,6 +10,7 @@ import (
 
 	"github.com/tokenguard/tokenguard"
 	"github.com/tokenguard/tokenguard/guardhttp"
+	"github.com/tokenguard/tokenguard/tokenguardtest"
 )
 
 func TestWatchReportsTheGuardsOwnTokens(t *testing.T) {
@@ -60,4 +61,36 @@ func TestWatchReportsTheGuardsOwnTokens(t *testing.T) {
 func TestWatchNeedsAGuard(t *testing.T) {
 	_, err := guardhttp.Watch((*tokenguard.Guard)(nil), guardhttp.WatchOptions{})
 	assert.ErrorContains(t, err, "guard is nil")
+}
+
+// advancing is a base whose answers take 30 s by a clock.
+type advancing struct {
+	clock  *tokenguardtest.Clock
+	header http.Header
+}
+
+func (a advancing) RoundTrip(req *http.Request) (*http.Response, error) {
+	a.clock.Advance(30 * time.Second)
+	return &http.Response{StatusCode: http.StatusOK, Header: a.header, Body: http.NoBody, Request: req}, nil
+}
+
+// What an answer states in seconds counts from when it came, by the guard's clock.
+func TestWatchReadsAResetByTheGuardsClock(t *testing.T) {
+	r := newRig(t, only(""))
+	watch, err := guardhttp.Watch(r.guard, guardhttp.WatchOptions{Clock: r.clock, Base: advancing{r.clock, http.Header{
+		"X-Ratelimit-Limit": {"10"}, "X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {"60"},
+	}}})
+	require.NoError(t, err)
+	token, err := r.guard.Token(t.Context())
+	require.NoError(t, err)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.server.URL, nil)
+	require.NoError(t, err)
+	req.Header.Set("Authorization", "Bearer "+token.Value())
+	resp, err := watch.RoundTrip(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	r.clock.Advance(59 * time.Second)
+	assert.Equal(t, tokenguard.LevelExhausted, r.guard.Stats().Predictor.Level)
+	r.clock.Advance(2 * time.Second)
+	assert.NotEqual(t, tokenguard.LevelExhausted, r.guard.Stats().Predictor.Level)
 }
