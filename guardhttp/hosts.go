@@ -97,7 +97,15 @@ func parseHost(entry string) (host, error) {
 	case name == "" || name != strings.TrimSpace(name) || strings.ContainsAny(name, " \t\r\n,"):
 		return host{}, fmt.Errorf(`%q: want one host for each entry, such as "api.example.com"`, entry)
 	}
-	return host{canonical(name), port}, nil
+	name = canonical(name)
+	if !isASCII(name) {
+		ascii := toASCII(name)
+		if ascii == "" || !isPlain(name) {
+			return host{}, fmt.Errorf(`%q: write the host's ASCII form, with "xn--" before each part that has other letters`, entry)
+		}
+		name = ascii
+	}
+	return host{name, port}, nil
 }
 
 // canonical is a host in the one form in which it is compared: an IPv6 address can be written in many.
@@ -117,8 +125,8 @@ func shownHost(s string) string {
 }
 
 // allows reports whether the token may go where the request goes. The error is for a host that is allowed on its
-// standard port, and asked for on another: without it the request would go out without a token, and nobody would know
-// why it fails.
+// standard port, and asked for on another, or that is spelled as no host is: without it the request would go out without
+// a token, and nobody would know why it fails.
 func allows(hosts []host, req *http.Request) (bool, error) {
 	if req.URL == nil {
 		return false, nil // Base says what it thinks of that
@@ -139,6 +147,10 @@ func allows(hosts []host, req *http.Request) (bool, error) {
 	if port == "" {
 		port = standard
 	}
+	unicode := ""
+	if !isASCII(name) {
+		unicode, name = name, toASCII(name)
+	}
 	bare, named := false, false
 	for _, h := range hosts {
 		if !strings.EqualFold(h.name, name) {
@@ -153,8 +165,13 @@ func allows(hosts []host, req *http.Request) (bool, error) {
 		}
 		bare, named = bare || h.port == "", named || h.port != ""
 	}
-	// A redirect to another port is the upstream's doing; it goes on without a token, as to another host.
-	if bare && !named && req.Response == nil {
+	if req.Response != nil { // a redirect is the upstream's doing; it goes on without a token, as to another host
+		return false, nil
+	}
+	if h := resembles(hosts, unicode); h != "" {
+		return false, fmt.Errorf("tokenguard: guardhttp: Transport.AllowedHosts has %q, and the request goes to %q: write %[1]q in its URL", h, unicode)
+	}
+	if bare && !named {
 		withPort := net.JoinHostPort(name, port)
 		return false, fmt.Errorf("tokenguard: guardhttp: Transport.AllowedHosts has %q, which is port %s, and the request goes to port %s: "+
 			"write %q to send the token there, or %q to send such requests without one", name, standard, port, withPort, net.JoinHostPort(name, standard))

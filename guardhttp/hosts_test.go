@@ -1,6 +1,10 @@
 package guardhttp_test
 
 import (
+	"context"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -85,6 +89,19 @@ func TestAllowedHosts(t *testing.T) {
 		{"api.example.com:443", "https://api.example.com:0", false},
 		{"http:8080", "http://http:8080/", true},
 		{"https:443", "https://https/", true},
+		{"bücher.example", "https://bücher.example/", true},
+		{"bücher.example", "https://xn--bcher-kva.example/", true},
+		{"xn--bcher-kva.example", "https://bücher.example/", true},
+		{"XN--BCHER-KVA.example.", "https://Bücher.EXAMPLE.:443/", true},
+		{"bücher.example:8443", "https://xn--bcher-kva.example:8443/", true},
+		{"bücher.example", "https://b%C3%BCcher.example/", true},
+		{"例え.テスト", "https://xn--r8jz45g.xn--zckzah/", true},
+		{"straße.example", "https://xn--strae-oqa.example/", true},
+		{"straße.example", "https://strasse.example/", false},
+		{"strasse.example", "https://straße.example/", false},
+		{"istanbul.example", "https://İstanbul.example/", false},
+		{"bücher.example", "https://bucher.example/", false},
+		{"api.example.com", "https://аpi.example.com/", false}, // a Cyrillic letter
 	} {
 		base := &sent{}
 		transport := &guardhttp.Transport{Guard: r.guard, Base: base, AllowedHosts: []string{"unrelated.test", tt.allowed}}
@@ -153,6 +170,11 @@ func TestAllowedHostsSaysWhatToWrite(t *testing.T) {
 		"1:2:3":                           "neither a host nor an IPv6 address",
 		"[::1":                            `want "host" or "host:port"`,
 		"[::1]x:80":                       `want "host" or "host:port"`,
+		"BÜCHER.example":                  `"BÜCHER.example": write the host's ASCII form, with "xn--"`,
+		"bu\u0308cher.example:8443":       "write the host's ASCII form",
+		"api。example。com":                 "write the host's ASCII form",
+		"ａｐｉ.example.com":                 "write the host's ASCII form",
+		"\xff.example.com":                "write the host's ASCII form",
 	} {
 		_, err := guardhttp.NewTransport(r.guard, []string{"fine.example.com", entry})
 		require.ErrorContains(t, err, want, entry)
@@ -201,5 +223,48 @@ func TestAllowedHostWithoutThePortOfTheRequest(t *testing.T) {
 		require.NoError(t, err)
 		resp.Body.Close()
 		require.Empty(t, base.authorization)
+	}
+}
+
+// A request that spells an allowed host as no registry has it does not go out without a token unnoticed.
+func TestAllowedHostInOddLetters(t *testing.T) {
+	r := newRig(t, only(""))
+	for allowed, asked := range map[string]string{
+		"bücher.example": "BÜCHER.example", "xn--bcher-kva.example": "BÜCHER.example", "api.example.com": "api。example.com",
+	} {
+		transport := &guardhttp.Transport{Guard: r.guard, Base: &sent{}, AllowedHosts: []string{allowed}}
+		_, err := transport.RoundTrip(&http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: asked}})
+		require.ErrorContains(t, err, `and the request goes to "`+asked+`": write "`)
+		redirected := &http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: asked}}
+		redirected.Response = &http.Response{}
+		resp, err := transport.RoundTrip(redirected)
+		require.NoError(t, err)
+		resp.Body.Close()
+	}
+}
+
+// What net/http looks up is the host that was allowed, in each form of both.
+func TestInternationalisedHostIsTheOneThatIsDialled(t *testing.T) {
+	r := newRig(t, func(w http.ResponseWriter, req *http.Request) { fmt.Fprint(w, req.Host, " ", bearer(req)) })
+	_, port, err := net.SplitHostPort(r.server.Listener.Addr().String())
+	require.NoError(t, err)
+	dialled := ""
+	base := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dialled = addr
+		return new(net.Dialer).DialContext(ctx, network, r.server.Listener.Addr().String())
+	}}
+	defer base.CloseIdleConnections()
+	for _, allowed := range []string{"bücher.example:" + port, "xn--bcher-kva.example:" + port} {
+		for _, asked := range []string{"bücher.example:" + port, "Bücher.example:" + port, "xn--bcher-kva.example:" + port} {
+			base.CloseIdleConnections()
+			client := &http.Client{Transport: &guardhttp.Transport{Guard: r.guard, Base: base, AllowedHosts: []string{allowed}}}
+			resp, err := client.Get("http://" + asked)
+			require.NoError(t, err)
+			body, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+			require.Equal(t, "xn--bcher-kva.example:"+port+" t1", strings.ToLower(string(body)))
+			require.Equal(t, "xn--bcher-kva.example:"+port, dialled)
+		}
 	}
 }

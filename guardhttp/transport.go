@@ -32,9 +32,10 @@ type Transport struct {
 	// Guard gives the tokens.
 	Guard *tokenguard.Guard
 	// AllowedHosts are the hosts that the token may be sent to: "api.example.com" for the scheme's own port, or with
-	// a port, "localhost:8080". Requests to other hosts go to Base without a token, which is where a redirect to
-	// another host ends. A redirect from https to http goes on without a token even to an allowed host. A request to
-	// another port of a host that is written without one is an error that says what to write.
+	// a port, "localhost:8080"; an internationalised one in Unicode or in its ASCII form, whichever the request has.
+	// Requests to other hosts go to Base without a token, which is where a redirect to another host ends. A redirect
+	// from https to http goes on without a token even to an allowed host. A request to another port of a host that is
+	// written without one is an error that says what to write.
 	AllowedHosts []string
 	// Base sends the requests; nil: http.DefaultTransport.
 	Base http.RoundTripper
