@@ -25,8 +25,10 @@ type Judge interface {
 	Verdict(whole bool) (f tokenguard.Failure, ok bool)
 }
 
-// JudgeJSON is a Transport.Judge for bodies that are a JSON object with a field "error": the call failed if that is
-// anything but null, false, zero or empty. Other bodies are not judged. What the guard is told is the field and its
+// JudgeJSON is a Transport.Judge for bodies that are a JSON object. The call failed if it has a field "error" that is
+// anything but null, false, zero or empty, or, as GraphQL and JSON:API have it, an array "errors" that is not empty and no
+// result beside it: no "data" with a value other than null, and no other object or array with one. A result beside errors
+// is a success, of which a part failed. Other bodies are not judged. What the guard is told is the field and its
 // neighbours with a known name, such as "message" and "code"; nothing else of the body, which may be a user's text.
 func JudgeJSON(resp *http.Response) Judge {
 	if !isJSON(mediaType(resp.Header)) {
@@ -36,7 +38,7 @@ func JudgeJSON(resp *http.Response) Judge {
 }
 
 // JudgeEvents is a Transport.Judge for streams of server-sent events: the call failed with the first event that is
-// named "error", or whose data is a JSON object as JudgeJSON wants it. "[DONE]" and the events "message_stop" and
+// named "error", or whose data is a JSON object that JudgeJSON takes for a failure. "[DONE]" and the events "message_stop" and
 // "response.completed" are a good end, and so is the end of the stream. Other bodies are not judged.
 func JudgeEvents(resp *http.Response) Judge {
 	if mediaType(resp.Header) != "text/event-stream" {

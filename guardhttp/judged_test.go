@@ -47,7 +47,7 @@ func TestJudgeJSON(t *testing.T) {
 		`{"error":null,"code":7}`:                                                                   "",
 		`{"error":false}`:                                                                           "", `{"error":0}`: "", `{"error":""}`: "", `{"error": { } }`: "", `{"error":[ ]}`: "",
 		`{"data":{"error":"nested"}}`: "", `[{"error":"in an array"}]`: "", `"error"`: "", ``: "", `not JSON "error": 1`: "",
-		`{"errors":"another name"}`: "", `{"text":"\"error\":1","x":{"error":2}}`: "", `{}`: "", `{"a":[1,2,"error"],"b":"error"}`: "",
+		`{"errors":"a text"}`: "", `{"text":"\"error\":1","x":{"error":2}}`: "", `{}`: "", `{"a":[1,2,"error"],"b":"error"}`: "",
 	} {
 		for _, n := range []int{1, 2, 7, 1 << 20} {
 			f, ok := verdict(guardhttp.JudgeJSON(typed("application/json; charset=utf-8")), body, n, true)
@@ -70,6 +70,67 @@ func TestJudgeJSON(t *testing.T) {
 		require.Nil(t, guardhttp.JudgeJSON(typed(kind)))
 	}
 	require.Nil(t, guardhttp.JudgeErrors(typed("text/html")))
+}
+
+// Errors in an array are a failure unless there is a result beside them.
+func TestJudgeErrorsInAnArray(t *testing.T) {
+	const errs = `"errors":[{"message":"Rate limit exceeded","path":["me"],"extensions":{"code":"RATE_LIMITED"}}]`
+	const told = "{" + errs + "}"
+	long := `"` + strings.Repeat("x", 10000) + `"`
+	for body, want := range map[string]string{
+		`{"data":null,` + errs + `}`:                             told,
+		`{` + errs + `,"data":null}`:                             told,
+		`{` + errs + `}`:                                         told,
+		" {\n \"data\" : null,\n " + errs + " }":                 told,
+		`{"data":{"me":null,"you":null},` + errs + `}`:           told,
+		`{"data":{},` + errs + `}`:                               told,
+		`{"data":[],` + errs + `}`:                               told,
+		`{"data":[{"a":null},null],` + errs + `}`:                told,
+		`{` + errs + `,"extensions":{"cost":7}}`:                 told,
+		`{` + errs + `,"meta":{"n":1},"links":{"self":"/x"}}`:    told,
+		`{` + errs + `,"items":[],"user":{},"n":null}`:           told,
+		`{"errors":["quota exceeded"],"code":7,"success":false}`: `{"errors":["quota exceeded"],"code":7}`,
+		`{"errors":[1]}`:                                         `{"errors":[1]}`,
+		`{"text":` + long + `,` + errs + `}`:                     told,
+
+		`{"data":{"me":{"id":null},"you":{"id":1}},` + errs + `}`: "",
+		`{"data":{"me":null,"you":"x"},` + errs + `}`:             "",
+		`{"data":{"me":false},` + errs + `}`:                      "",
+		`{` + errs + `,"data":{"a":-1}}`:                          "",
+		`{"data":"text",` + errs + `}`:                            "",
+		`{"data":0,` + errs + `}`:                                 "",
+		`{"data":[1],` + errs + `}`:                               "",
+		`{"data":{"a":[""]},` + errs + `}`:                        "",
+		`{"data":{"a":` + long + `},` + errs + `}`:                "",
+		`{"results":[{"id":1}],` + errs + `}`:                     "",
+		`{` + errs + `,"user":{"name":"x"}}`:                      "",
+		`{"data":null,"errors":[]}`:                               "",
+		`{"errors":[null]}`:                                       "",
+		`{"errors":[{}, {"a": null}]}`:                            "",
+		`{"errors":null}`:                                         "",
+		`{"errors":true,"items":[{"x":1}]}`:                       "",
+		`{"errors":3}`:                                            "",
+		`{"errors":{"name":["is missing"]}}`:                      "",
+		`{"errors":"quota"}`:                                      "",
+		`{"data":{` + errs + `}}`:                                 "",
+		`[{` + errs + `}]`:                                        "",
+	} {
+		for _, n := range []int{1, 2, 7, 1 << 20} {
+			f, ok := verdict(guardhttp.JudgeErrors(typed("application/graphql-response+json")), body, n, true)
+			require.True(t, ok)
+			require.Equal(t, want, f.Message, "%q in pieces of %d", body, n)
+			event := "event: next\ndata: {\"data\":{\"n\":1}}\n\nevent: next\ndata: " + strings.ReplaceAll(body, "\n", "\ndata: ") + "\n\n"
+			f, ok = verdict(guardhttp.JudgeErrors(typed("text/event-stream")), event, n, true)
+			require.True(t, ok)
+			require.Equal(t, want, f.Message, "%q in pieces of %d", event, n)
+		}
+	}
+	for _, cut := range []string{`{` + errs, `{` + errs + `,"data":`, `{"data":null,` + errs + `,`} {
+		_, ok := verdict(guardhttp.JudgeErrors(typed("application/json")), cut, 7, false)
+		require.False(t, ok, "a result may have been to come: %s", cut)
+	}
+	_, ok := verdict(guardhttp.JudgeErrors(typed("application/json")), `{"data":null,`+errs+`}`, 7, false)
+	require.True(t, ok)
 }
 
 func TestJudgeEvents(t *testing.T) {

@@ -95,7 +95,7 @@ func (e *eventJudge) dispatch() {
 	name, data := string(e.name), string(e.data)
 	switch {
 	case !e.some:
-	case e.json.wrong:
+	case e.json.failed():
 		e.failed, e.why.Message = true, e.json.message()
 	case name == "error":
 		e.failed, e.why.Message = true, data

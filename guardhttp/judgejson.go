@@ -18,12 +18,18 @@ func isJSON(kind string) bool {
 	return kind == "application/json" || strings.HasSuffix(kind, "+json")
 }
 
-// told are the neighbours of "error" that are passed on with it. All others may hold what a user or a model wrote,
-// which says nothing about the call.
+// told are "error" and "errors", and the neighbours that are passed on with them. All others may hold what a user or a
+// model wrote, which says nothing about the call.
 var told = map[string]bool{
-	"error": true, "code": true, "status": true, "message": true, "msg": true, "type": true, "reason": true, "detail": true,
+	"error": true, "errors": true, "code": true, "status": true, "message": true, "msg": true, "type": true, "reason": true, "detail": true,
 	"error_code": true, "error_type": true, "error_message": true, "error_description": true, "statusCode": true,
 	"status_code": true, "retry_after": true, "retryAfter": true, "request_id": true,
+}
+
+// besideErrors are neighbours of "errors" that are no result of the call, whatever they hold.
+var besideErrors = map[string]bool{
+	"error": true, "errors": true, "extensions": true, "meta": true, "metadata": true, "links": true, "jsonapi": true, "status": true,
+	"request": true,
 }
 
 const maxKey = 24 // longer than any that is told
@@ -42,6 +48,12 @@ type jsonJudge struct {
 	keep  bool
 	text  []byte // the fields that are told, so far
 	wrong bool   // there is an error
+	many  bool   // there are errors, in an array
+	some  bool   // there is a result beside them
+
+	isNested bool // the current value is an object or an array
+	holds    bool // the it holds something other than null
+	pending  bool // it does, if the string that was read last is no key
 }
 
 // Feed reports true when the object is closed.
@@ -72,9 +84,12 @@ func (j *jsonJudge) next(c byte) {
 			j.key = j.key[:0]
 			return
 		}
+		j.pending = true
 	case '{', '[':
+		j.isNested = true
 		j.depth++
 	case '}', ']':
+		j.settle()
 		if j.depth == 1 {
 			j.field()
 			j.ended = true
@@ -82,18 +97,23 @@ func (j *jsonJudge) next(c byte) {
 		}
 		j.depth--
 	case ',':
+		j.settle()
 		if j.depth == 1 {
 			j.field()
 			j.isKey = true
 			return
 		}
 	case ':':
+		j.pending = false
 		if j.depth == 1 {
-			j.isKey, j.keep = false, told[string(j.key)]
+			j.isKey, j.keep, j.holds = false, told[string(j.key)], false
+			j.isNested = false
 			return
 		}
 	case ' ', '\t', '\r', '\n':
 		return
+	case 't', 'f', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		j.holds = true
 	}
 	j.put(c)
 }
@@ -135,13 +155,26 @@ func (j *jsonJudge) put(c byte) {
 	}
 }
 
+// settle ends a value within the current field.
+func (j *jsonJudge) settle() {
+	j.holds, j.pending = j.holds || j.pending, false
+}
+
 // field ends a field of the object.
 func (j *jsonJudge) field() {
 	value, keep := j.value, j.keep
 	j.value, j.keep = j.value[:0], false
-	isError := string(j.key) == "error"
-	nested := len(value) > 0 && (value[0] == '{' || value[0] == '[')
-	if !keep || nested && !isError {
+	isError, isErrors := string(j.key) == "error", string(j.key) == "errors"
+	if j.holds && !besideErrors[string(j.key)] && (j.isNested || string(j.key) == "data") {
+		j.some = true
+	}
+	if isErrors {
+		if !j.holds || len(value) == 0 || value[0] != '[' { // none, their number, or those of a form by its fields
+			return
+		}
+		j.many = true
+	}
+	if !keep || j.isNested && !isError && !isErrors {
 		return
 	}
 	j.wrong = j.wrong || isError && !isNothing(value)
@@ -170,9 +203,13 @@ func (j *jsonJudge) message() string {
 	return "{" + string(bytes.TrimPrefix(j.text, []byte(","))) + "}"
 }
 
+// failed reports whether what was seen tells of a failure. Errors beside a result are those of its parts, which a body
+// that breaks off has not shown.
+func (j *jsonJudge) failed() bool { return j.wrong || j.many && !j.some && j.ended }
+
 // Verdict of a body that breaks off is a failure if the error was seen, and open if not.
 func (j *jsonJudge) Verdict(whole bool) (f tokenguard.Failure, ok bool) {
-	if j.wrong {
+	if j.failed() {
 		return tokenguard.Failure{Message: j.message()}, true
 	}
 	return f, whole
