@@ -2,10 +2,12 @@ package classify
 
 import "strings"
 
-// Error codes of the services that issue and renew tokens, where their words
-// alone would be read as something else or as nothing. Sources: RFC 6749
+// Error codes of the services that issue and renew tokens, and of GraphQL
+// servers, where their words alone would be read as something else or as
+// nothing: the latter quote names of the query ("token"). Sources: RFC 6749
 // section 5.2, RFC 6750 section 3.1 and RFC 8628 section 3.5; Firebase Authentication's REST API;
-// Supabase Auth (GoTrue); Amazon Cognito's API reference.
+// Supabase Auth (GoTrue); Amazon Cognito's API reference; Apollo Server's
+// built-in error codes.
 //
 // invalid_client and a wrong API key stay what they are elsewhere, auth_invalid:
 // Judge says that they are the application's own, which no new token replaces.
@@ -43,6 +45,7 @@ var codeTable = []struct{ of, class, codes string }{
 	{"Cognito", AuthInvalid, "UserNotFoundException|RefreshTokenReuseException"},
 	{"Cognito", Forbidden, "UserNotConfirmedException|PasswordResetRequiredException|ForbiddenException"},
 	{"Cognito", ClientError, "InvalidParameterException|InvalidPasswordException|UsernameExistsException|CodeMismatchException|ExpiredCodeException"},
+	{"GraphQL", ClientError, "GRAPHQL_PARSE_FAILED|GRAPHQL_VALIDATION_FAILED|BAD_USER_INPUT|OPERATION_RESOLUTION_FAILURE|PERSISTED_QUERY_NOT_FOUND|PERSISTED_QUERY_NOT_SUPPORTED"},
 	{"Cognito", Transient, "InternalErrorException|UnexpectedLambdaException|ExternalServiceException"},
 }
 

@@ -23,6 +23,9 @@ func TestErrorCodes(t *testing.T) {
 		text   string
 		want   string
 	}{
+		{200, `{"errors":[{"message":"Field \"token\" argument \"invalid\" is required","extensions":{"code":"GRAPHQL_VALIDATION_FAILED"}}]}`, ClientError},
+		{400, `{"errors":[{"message":"Variable $token is invalid","extensions":{"code":"BAD_USER_INPUT"}}]}`, ClientError},
+		{200, `{"errors":[{"message":"Variable $code: token expired","extensions":{"code":"UNAUTHENTICATED"}}]}`, AuthInvalid},
 		{400, firebase("TOO_MANY_ATTEMPTS_TRY_LATER"), RateLimited},
 		{400, firebase("TOO_MANY_ATTEMPTS_TRY_LATER : Access to this account has been temporarily disabled due to many failed login attempts."), RateLimited},
 		{400, firebase("USER_DISABLED"), Forbidden},
