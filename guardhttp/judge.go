@@ -14,7 +14,8 @@ import (
 // status of 200. It sees the body as the caller reads it, so that nothing is delayed and nothing is kept for it; the
 // guard hears of no success before it has decided. JudgeJSON and JudgeEvents are ready ones.
 //
-// The calls of one Judge never overlap. They are made from Read and Close of the body.
+// The calls of one Judge never overlap. They are made from Read and Close of the body, which is where a panic of it ends
+// up; it is not called again then, and the guard hears nothing.
 type Judge interface {
 	// Feed takes the next bytes of the body, with its encoding taken off; they must not be kept or changed. It reports
 	// whether the judge has decided and needs to see no more.
@@ -63,7 +64,8 @@ type judged struct {
 	mu    sync.Mutex // guards what follows: Close may be called beside Read
 	judge Judge
 	plain *inflater // nil for a body without an encoding
-	done  bool
+	fed   bool      // Feed has decided
+	done  bool      // the judge is not asked any more
 }
 
 // watch puts a watched body into resp. report is called at most once.
@@ -71,8 +73,8 @@ func watch(resp *http.Response, judge Judge, openers []opener, report func(token
 	b := &judged{ReadCloser: resp.Body, judge: judge, report: report}
 	if len(openers) > 0 {
 		b.plain = newInflater(openers, func(p []byte) bool {
-			b.done = judge.Feed(p)
-			return b.done
+			b.fed = judge.Feed(p)
+			return b.fed
 		})
 	}
 	resp.Body = b
@@ -108,23 +110,22 @@ func (b *judged) decide(p []byte, end error) (f tokenguard.Failure, ok bool) {
 	if b.done {
 		return f, false
 	}
+	b.done = true // also where the judge panics
 	if len(p) > 0 {
 		if b.plain == nil {
-			b.done = b.judge.Feed(p)
+			b.fed = b.judge.Feed(p)
 		} else {
 			b.plain.push(p)
 		}
 	}
-	decided := b.done
-	if !decided && end == nil {
+	if !b.fed && end == nil {
+		b.done = false
 		return f, false
 	}
 	if b.plain != nil {
 		b.plain.end()
-		decided = b.done
 	}
-	b.done = true
-	whole := decided || errors.Is(end, io.EOF)
+	whole := b.fed || errors.Is(end, io.EOF)
 	if f, ok = b.judge.Verdict(whole); ok || whole {
 		return f, ok
 	}

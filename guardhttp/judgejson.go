@@ -2,16 +2,19 @@ package guardhttp
 
 import (
 	"bytes"
-	"mime"
 	"net/http"
 	"strings"
 
 	"github.com/tokenguard/tokenguard"
 )
 
+// mediaType is the type of a body without its parameters, which some servers send twice, or broken.
 func mediaType(h http.Header) string {
-	kind, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
-	return kind
+	kind := h.Get("Content-Type")
+	if i := strings.IndexAny(kind, ";,"); i >= 0 {
+		kind = kind[:i]
+	}
+	return strings.ToLower(strings.TrimSpace(kind))
 }
 
 func isJSON(kind string) bool {
