@@ -307,3 +307,35 @@ func TestOthersKeepATokenThatOneRefuses(t *testing.T) {
 		}
 	}
 }
+
+// New scopes that flood a guard in which none has worked yet take each start that they are there for. One that waits is
+// there when the next opens.
+func TestWaitBesideAFloodOfNewScopes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := map[string]bool{}
+		g, err := tokenguard.New(func(_ context.Context, req tokenguard.Request) (tokenguard.Token, error) {
+			asked[req.Scope] = true
+			return tokenguard.NewTokenIn("for "+req.Scope, 24*time.Hour), nil
+		})
+		require.NoError(t, err)
+		defer g.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		flooded := make(chan int)
+		go func() {
+			n := 0
+			for ; ctx.Err() == nil; n++ {
+				_, _ = g.Acquire(ctx, tokenguard.Request{Caller: fmt.Sprint("crawl ", n), Scope: fmt.Sprint("scope ", n)})
+				time.Sleep(7 * time.Second)
+			}
+			flooded <- n
+		}()
+		time.Sleep(68 * time.Second)
+		began := time.Now()
+		_, err = g.Wait(ctx, tokenguard.Request{Caller: "honest", Scope: "honest"})
+		require.NoError(t, err)
+		assert.Equal(t, 5*time.Minute-68*time.Second, time.Since(began), "the interval after the first start")
+		cancel()
+		t.Logf("%d new scopes asked, %d got a token, one of them by waiting", <-flooded, len(asked))
+		assert.Len(t, asked, 2)
+	})
+}
