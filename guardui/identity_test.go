@@ -57,7 +57,7 @@ func TestAccountVerdicts(t *testing.T) {
 			clock.Advance(10 * time.Minute)
 		},
 			"Yes, at once", "Yes; its next renewal is due 1 Jan 00:55:00 UTC",
-			[]string{"1 account not known to be dead; renewals begun in the last hour: 0 of 60", "in 45 min, by the next call that needs it", "is 10 min old"}},
+			[]string{"1 account alive as far as is known; renewals begun in the last hour: 0 of 60", "in 45 min, by the next call that needs it", "is 10 min old"}},
 		{"due", func(g *tokenguard.Guard, clock *tokenguardtest.Clock, _ *atomic.Pointer[tokenguard.Failure]) {
 			clock.Advance(2 * time.Hour)
 		},
@@ -89,7 +89,7 @@ func TestAccountVerdicts(t *testing.T) {
 			clock.Advance(56 * time.Minute)
 			_, _ = g.Token(t.Context())
 		}, "Yes, at once", "No: dead since 1 Jan 00:56:00 UTC",
-			[]string{"the upstream no longer knew it: 400:", "invalid_grant", "its token serves until 1 Jan 01:00:00 UTC; after that another account is acquired, as soon as an acquisition may start", "0 accounts not known to be dead", "1 account ended", "never"}},
+			[]string{"the upstream no longer knew it: 400:", "invalid_grant", "its token serves until 1 Jan 01:00:00 UTC; after that another account is acquired, as soon as an acquisition may start", "0 accounts alive as far as is known", "1 account ended", "never"}},
 		{"dead, its token too", func(g *tokenguard.Guard, clock *tokenguardtest.Clock, fail *atomic.Pointer[tokenguard.Failure]) {
 			fail.Store(&gone)
 			clock.Advance(56 * time.Minute)
