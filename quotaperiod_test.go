@@ -53,7 +53,7 @@ func TestQuotaPeriodAsText(t *testing.T) {
 func TestQuotaPeriodThatCannotBe(t *testing.T) {
 	_, err := tokenguard.ParsePeriod("daily 00:00 Mars/Olympus")
 	assert.EqualError(t, err, `tokenguard: the quota period "daily 00:00 Mars/Olympus": the zone "Mars/Olympus" is not known here: either its name is wrong, `+
-		`or there are no zone data (a program brings its own with import _ "time/tzdata"); want "daily HH:MM ZONE", "monthly DAY ZONE" or "rolling DURATION", `+
+		`or there are no zone data (a program embeds them with import _ "time/tzdata"); want "daily HH:MM ZONE", "monthly DAY ZONE" or "rolling DURATION", `+
 		`such as "daily 00:00 America/Los_Angeles"`)
 	_, err = tokenguard.ParseConfig([]byte(`{"manager": {"quota_period": "daily 00:00 Mars/Olympus"}}`))
 	e, ok := errors.AsType[*tokenguard.ConfigError](err)

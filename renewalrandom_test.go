@@ -370,6 +370,12 @@ func TestRenewalWorlds(t *testing.T) {
 	}
 	t.Logf("%d worlds: %+v", count, sum)
 	if count > 1 {
+		page, err := os.ReadFile("docs/state.md")
+		require.NoError(t, err)
+		if ordinary := amount(count, 0); ordinary > 0 { // the calls of a world differ a little from run to run
+			says := fmt.Sprintf("%d worlds: about %d renewals", count, (sum.renewals+5)/10*10)
+			assert.True(t, strings.Contains(string(page), says), "docs/state.md does not say %s", says)
+		}
 		assert.Greater(t, sum.renewals, int(count))
 		assert.Greater(t, sum.served, int(count))
 	}

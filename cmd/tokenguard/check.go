@@ -34,7 +34,7 @@ func checkCommand() *cobra.Command {
 		Use:   "check CONFIG...",
 		Short: "Find every fault of a configuration, with line and column",
 		Long: `Check reads configurations in JSON, which may hold comments and trailing commas (- is standard input), and prints each
-fault as FILE:LINE:COLUMN. It warns of settings that hold each other up, such as a limit per hour above the one per day.`,
+fault as FILE:LINE:COLUMN. It warns of settings that do not go together, such as a limit per hour above the one per day.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usage("check needs the name of a configuration file")

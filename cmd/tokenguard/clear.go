@@ -20,11 +20,11 @@ func clearCommand() *cobra.Command {
 		Use:   "clear [FILE]",
 		Short: "Lift what an operator may lift: a backoff, a Retry-After, a suspicion",
 		Long: `Clear lifts standing refusals of a state: --backoff forgets the failures in a row and opens the keys that a failed
-acquisition closed, as one that a mistake in a command closed; --retry-after opens what an upstream's Retry-After closed;
+acquisition closed, for instance one that failed by a mistake in a command; --retry-after opens what an upstream's Retry-After closed;
 --suspicion forgets what was reported of a token's quota (- reads the token from standard input); --identity forgets an
-account that is gone, with its token, so that its key may acquire anew. It says what was lifted and what still stands. A charged
-attempt is never given back, so the limits per hour and day and the spacing hold on; a token that was rejected stays so.
-`,
+account that is gone, with its token, so that its key may acquire anew. It says what was lifted and what remains. A
+charged attempt is never given back, so the limits per hour and day and the spacing still hold; a token that was rejected
+stays so.`,
 		Example: `  tokenguard clear --name my-api --backoff
   tokenguard clear --all /var/lib/my-api/tokens.state
   tokenguard clear --name my-api --redis redis://localhost:6379/0 --suspicion tk_0123456789abcdef`,

@@ -13,7 +13,7 @@ func load(name string) (*time.Location, error) {
 	}
 	zone, err := time.LoadLocation(name)
 	if err != nil {
-		return nil, fmt.Errorf(`the zone %.40q is not known here: either its name is wrong, or there are no zone data (a program brings its own with import _ "time/tzdata")`, name)
+		return nil, fmt.Errorf(`the zone %.40q is not known here: either its name is wrong, or there are no zone data (a program embeds them with import _ "time/tzdata")`, name)
 	}
 	return zone, nil
 }
