@@ -144,7 +144,7 @@ func TestBeliefModelWorlds(t *testing.T) {
 		t.Logf("mean over %.0f operations of %d worlds: %.1f %% served, the model %.1f %%", n, len(modelCases()), guards/n, models/n)
 		if n == operations {
 			onEvidencePage(t, "# %d more, a few minutes: %.1f %% in the mean of all operations, the model %.1f %%\n", len(modelCases()), guards/n, models/n)
-			onEvidencePage(t, "In %d further worlds, whose shares by a model of these rules stand beside them (`beliefmodel_test.go`), the guard serves %.1f %% in the mean and the model %.1f %%.", len(modelCases()), guards/n, models/n)
+			onEvidencePage(t, "In %d further worlds, whose shares by a model of these rules are in `beliefmodel_test.go`, the guard serves %.1f %% in the mean and the model %.1f %%.", len(modelCases()), guards/n, models/n)
 		}
 	})
 	for _, c := range modelCases() {

@@ -180,7 +180,7 @@ func (c *tokenCache) first(t *table, scope string) *entry {
 }
 
 // ours enters a token of another process that was handed out for the first time into the table, unless it serves more than
-// one scope. A new table would make each of the others ask anew, and after a restart each of thousands brings such a token.
+// one scope. A new table would make each of the others ask anew, and after a restart each of thousands hands in such a token.
 func (c *tokenCache) ours(rec *ledger.Token, scope string) bool {
 	if scope == "" || rec.Scope != scope || len(rec.Also) > 0 {
 		return false

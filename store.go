@@ -180,7 +180,7 @@ func (s *memoryStore) Close() error {
 }
 
 // openStore returns a guard's store and whether others may write to it. Nothing is read before the first call, but for a
-// store with a clock of its own, which must not stand beside a user-supplied one.
+// store with a clock of its own, which must not be used beside a user-supplied one.
 func openStore(o *options, notice func(string)) (store Store, shared bool, err error) {
 	switch {
 	case o.store != nil:

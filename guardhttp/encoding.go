@@ -14,7 +14,7 @@ import (
 	"unicode/utf8"
 )
 
-// acceptReadable leaves those encodings in Accept-Encoding that can be read here, or an answer that tells of a spent
+// acceptReadable leaves those encodings in Accept-Encoding that can be read here, or an answer that reports a spent
 // token would look like noise. A request without the header is left alone: net/http asks for gzip then, and takes it
 // off again. So is one that refuses everything else (br alone, with identity;q=0): it gets what it insists on, unread.
 func acceptReadable(h http.Header) {

@@ -89,7 +89,7 @@ func loopback(hostport string) bool {
 	return err == nil && a.Addr().Unmap().IsLoopback()
 }
 
-// forwarded reports whether a proxy says that the request came from elsewhere.
+// forwarded reports whether a proxy says that the request came from another machine.
 func forwarded(r *http.Request) bool {
 	for _, name := range [...]string{"Forwarded", "X-Forwarded-For", "X-Real-Ip"} {
 		if r.Header.Get(name) != "" {

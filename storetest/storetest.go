@@ -26,7 +26,7 @@ func Shared(opener func(t *testing.T) func() tokenguard.Store) Option {
 	return func(s *suite) { s.opener = opener }
 }
 
-// OneDocument is for a store that keeps a single document and takes its name from elsewhere: it leaves out the check
+// OneDocument is for a store that keeps a single document and gets its name in another way: it leaves out the check
 // that names are independent.
 func OneDocument() Option {
 	return func(s *suite) { s.oneDocument = true }

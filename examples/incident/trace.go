@@ -54,7 +54,7 @@ func readTrace(path string) ([]call, error) {
 	return calls, nil
 }
 
-// clock is the trace's: it stands where the replay puts it.
+// clock is the trace's: it shows what the replay sets.
 type clock struct{ now time.Time }
 
 func (c *clock) Now() time.Time { return c.now }

@@ -10,7 +10,7 @@ import (
 // follow is what stands behind a time.
 type follow struct {
 	cue, advice bool
-	after       bool // a word for "after" stands there, so that it is a duration
+	after       bool // a word for "after" is there, so that it is a duration
 	denied      bool
 	size        int
 }

@@ -17,7 +17,7 @@ const (
 
 // The names of fields about time, in lower case and without separators, without
 // the unit at the end and the words before that only say whose limit it is.
-// advice tells when to come back; the rest tell when a window ends.
+// advice says when to come back; the rest say when a window ends.
 var fieldNames = buildFieldNames()
 
 type fieldName struct {

@@ -75,7 +75,7 @@ func Bound(class string) time.Duration {
 }
 
 // For returns h as it reads once the class of the answer is known: a date
-// without a zone that lies further away than this class waits is none.
+// without a zone that is further away than this class waits is none.
 func (h Hints) For(class string) Hints {
 	if h.Zoneless && h.RetryAfter > Bound(class) {
 		h.RetryAfter, h.HasRetryAfter, h.Zoneless, h.Source = 0, false, false, Source{}

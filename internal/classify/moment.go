@@ -9,7 +9,7 @@ const (
 	// maxWait caps every duration that is read, so that no number overflows.
 	maxWait = 10 * 365 * 24 * time.Hour
 
-	// LongestWait is the longest wait that an instant may stand for. What lies
+	// LongestWait is the longest wait that an instant may stand for. What is
 	// further away is another instant than the one that was looked for, such as
 	// the end of a contract, or one in other units.
 	LongestWait = 31 * 24 * time.Hour

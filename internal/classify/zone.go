@@ -11,7 +11,7 @@ const (
 	firstZone = 14 * time.Hour
 )
 
-// zone is what is known of an offset from UTC: it lies between west and east.
+// zone is what is known of an offset from UTC: it is between west and east.
 type zone struct {
 	west, east time.Duration
 	known      bool

@@ -37,7 +37,7 @@ func (in *Input) Limits(t timeline.Instant) [5]Decision {
 	}
 }
 
-// Window counts the attempts whose end lies in the length before t, those that end in the future included: an
+// Window counts the attempts whose end is in the length before t, those that end in the future included: an
 // unfinished one ends at its lease, and after a step back of the clock nothing is free.
 func (in *Input) Window(t timeline.Instant, reason Reason, length time.Duration, limit int) Decision {
 	out := Decision{Reason: reason, Limit: limit, Window: length}

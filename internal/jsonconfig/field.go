@@ -81,7 +81,7 @@ func (f Field[C]) Bound() string {
 // Table describes a configuration C.
 type Table[C any] struct {
 	Fields []Field[C]
-	// AlwaysTrue are switches that operators know from elsewhere and that have one position here, by path, with the
+	// AlwaysTrue are switches that operators know from another system and that have one position here, by path, with the
 	// reason. They may be stated, as true, and set nothing.
 	AlwaysTrue map[string]string
 }

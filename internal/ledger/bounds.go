@@ -17,7 +17,7 @@ const (
 	maxScopesSize = 256 << 10 // and of all scopes without their tokens
 )
 
-// encodedLen is how many bytes a string takes in a document, without its quotes.
+// encodedLen is how many bytes a string takes up in a document, without its quotes.
 func encodedLen(s string) (n int) {
 	for i := 0; i < len(s); {
 		c := s[i]

@@ -149,7 +149,7 @@ func (r *Token) mergeEvidence(known *Token) (changed bool) {
 	return changed
 }
 
-// ClampFuture pulls in every instant that lies further ahead than any rule sets one, as after a clock that was wrong.
+// ClampFuture moves instants that are further ahead than any rule sets one to now: the clock was wrong.
 // Anything less far ahead stays and counts: a step back frees nothing. But what is in progress ends within its own length,
 // however small the step: others wait for its end, and a process that was killed reports none. It returns what it did, for
 // the log; empty: nothing.

@@ -49,7 +49,7 @@ func (r *Renewals) failed(class string) {
 }
 
 // Replaced reports whether an identity that could not be renewed was replaced, or is being replaced, and none was renewed
-// since. An attempt that brought nothing replaced nothing.
+// since. An attempt that returned nothing replaced nothing.
 func (d *Document) Replaced(t timeline.Instant) bool {
 	if !d.Renewals.Replaced || d.Renewals.Replacing == "" {
 		return d.Renewals.Replaced
@@ -170,7 +170,7 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 		next := *l.Token
 		if sibling {
 			stated := *next.Identity
-			if stated.Hash == l.Lease.Hash { // it brought no refresh token: the one that came meanwhile stays
+			if stated.Hash == l.Lease.Hash { // it returned no refresh token: the one that came meanwhile stays
 				stated.Hash, stated.Expiry, next.Parts = i.Hash, i.Expiry, r.Parts
 				stated.Spare, stated.SpareHash = i.Spare, i.SpareHash
 			} else {

@@ -89,7 +89,7 @@ func (d *Document) evictScopes(now timeline.Instant) {
 	}
 }
 
-// encodedSize is about what the scope takes in a document, in bytes.
+// encodedSize is about what the scope takes up in a document, in bytes.
 func (k *Scope) encodedSize(scope string) int {
 	const fields, pause = 160, 80 // names and instants
 	size := fields + encodedLen(scope) + encodedLen(k.Last.Text) + len(k.Pauses)*pause

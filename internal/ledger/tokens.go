@@ -111,12 +111,12 @@ func (r *Token) renewable() bool {
 	return r.Identity != nil && r.Identity.Ended == 0 && (r.Private || !r.Parts.isZero())
 }
 
-// valueSize is about what the value takes in a document, in bytes.
+// valueSize is about what the value takes up in a document, in bytes.
 func (r *Token) valueSize() int {
 	return encodedLen(r.Value) + base64.StdEncoding.EncodedLen(len(r.Bytes)+len(r.Sealed))
 }
 
-// encodedSize is about what the token takes in a document, in bytes.
+// encodedSize is about what the token takes up in a document, in bytes.
 func (r *Token) encodedSize() int {
 	const fields, evidence = 300, 150 // names and instants
 	secret := len(r.Bytes) + len(r.Sealed) + r.Parts.size()

@@ -82,7 +82,7 @@ func (d *Document) eachToken(out []byte) ([]byte, *tokensText, error) {
 	return out, &tokensText{body: out[from:len(out):len(out)], ends: ends}, nil
 }
 
-// stretches appends the tokens by those that changed and what lies between them. It gives no text if too many did.
+// stretches appends the tokens by those that changed and what is between them. It gives no text if too many did.
 func (d *Document) stretches(out []byte) ([]byte, *tokensText, error) {
 	t := d.text
 	changed := slices.Clone(t.stale)

@@ -220,5 +220,5 @@ var ledgerFaults = []fault{
 	{ledgerDir + "renewals.go", "stated.Hash == l.Lease.Hash", "false", "renewal: an answer without a refresh token replaces none"},
 	{ledgerDir + "succession.go", "other.Identity.ID != r.Identity.ID {", "false {", "renewal: a value of another account is no successor"},
 	{ledgerDir + "identity.go", "r.mergeIdentity(k)", "_ = r", "renewal: what a process knew of an account outlives a loss"},
-	{ledgerDir + "identity.go", "i.Cleared || k.Cleared", "i.Cleared", "renewal: a loss brings no cleared account back"},
+	{ledgerDir + "identity.go", "i.Cleared || k.Cleared", "i.Cleared", "renewal: a loss revives no cleared account"},
 }

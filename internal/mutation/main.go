@@ -1,5 +1,5 @@
 // Command mutation plants one fault after another in the rules, each of them the breach of one rule or bound, and runs
-// the tests that stand beside the rule. A fault that no test notices is a rule that nobody holds: it is named, and the
+// the tests that are beside the rule. A fault that no test notices is a rule that nobody holds: it is named, and the
 // command fails. The working tree is not touched: faults are overlays.
 //
 //	go run ./internal/mutation [-j 2] [-run REGEXP]
@@ -24,7 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// fault is one breach: a text that occurs once in the file, and what stands there instead.
+// fault is one breach: a text that occurs once in the file, and what is there instead.
 type fault struct {
 	file, old, new string
 	rule           string // that it breaks, in words

@@ -95,7 +95,7 @@ func callsAt(lives []Life, weights []float64, from, to int64) step {
 	return s
 }
 
-// pool appends a step and joins it with those before it while it lies below.
+// pool appends a step and joins it with those before it while it is below.
 func (h *hazard) pool(s step) {
 	if s.calls == 0 {
 		return

@@ -161,7 +161,7 @@ func replaceInWorkspace(top repository, all []tree, version string) error {
 	return os.WriteFile(name, modfile.Format(f.Syntax), 0o644)
 }
 
-// publish puts the module as it lies in the working tree into a module proxy in a folder.
+// publish puts the module as it is in the working tree into a module proxy in a folder.
 func (t tree) publish(top repository, proxy, version string, written string) error {
 	dir := filepath.Join(string(top), filepath.FromSlash(t.dir))
 	escaped, err := module.EscapePath(t.path)

@@ -74,7 +74,7 @@ type Config struct {
 	// Freshness is how old the last read may be when a call is answered; EachCall: every call reads for itself.
 	Freshness time.Duration
 	EachCall  bool
-	OwnClock  bool // the user has set a clock, which must not stand beside one of the store's
+	OwnClock  bool // the user has set a clock, which must not be used beside one of the store's
 	Meter     *meter.Meter
 	Keeper    *secrets.Keeper
 
@@ -221,7 +221,7 @@ func (r *Replica) Settled() (rev *Revision, at timeline.Reading, ok bool) {
 	return rev, at, true
 }
 
-// clampFuture moves what lies too far ahead after a step back of the clock, also where no revision is new.
+// clampFuture moves what is too far ahead after a step back of the clock, also where no revision is new.
 func (r *Replica) clampFuture(rev *Revision, at timeline.Reading) *Revision {
 	for rev != nil && at.Now < rev.Doc.Clock.Last {
 		next := *rev

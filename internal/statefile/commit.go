@@ -75,7 +75,7 @@ func (s *session) commit(d document) error {
 }
 
 // writeTemp returns the name of a durable temporary file with these bytes. It has
-// the mode and group of like, the file that it is to replace or to stand beside;
+// the mode and group of like, the file that it is to replace or to be beside;
 // nil if there is none.
 func (f *File) writeTemp(b []byte, like fs.FileInfo, at func(step) error) (string, error) {
 	name := filepath.Join(f.folder, tempName(f.base))

@@ -125,7 +125,7 @@ func (e *SizeError) Error() string {
 	return fmt.Sprintf("tokenguard: state file %q: the document has %d bytes, at most %d are allowed", e.Path, e.Size, MaxData)
 }
 
-// NetworkError says that the folder lies on a network file system and
+// NetworkError says that the folder is on a network file system and
 // Options.AllowNetwork is not set.
 type NetworkError struct {
 	Path string

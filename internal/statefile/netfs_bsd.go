@@ -6,7 +6,7 @@ import "syscall"
 
 const mntLocal = 0x1000 // MNT_LOCAL of sys/mount.h
 
-// networkFS names the network file system that folder lies on, "" for a local one.
+// networkFS names the network file system that folder is on, "" for a local one.
 func networkFS(folder string) (string, error) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(folder, &st); err != nil {

@@ -10,7 +10,7 @@ import (
 // The data file can be locked, too: replacing it does not mind.
 const lockData = true
 
-// openNoFollow refuses a link. Opening a pipe that lies in the way must not wait
+// openNoFollow refuses a link. Opening a pipe that is in the way must not wait
 // for a writer, hence O_NONBLOCK.
 func openNoFollow(path string, flag int) (*os.File, error) {
 	return os.OpenFile(path, flag|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)

@@ -59,7 +59,7 @@ func (m *scanner) pushCJK(w string, r rune) {
 	m.write(w)
 }
 
-// pushMask writes a mask, which takes in a month or weekday before it and a
+// pushMask writes a mask, which includes a month or weekday before it and a
 // mask before it.
 func (m *scanner) pushMask() {
 	for isCalendar(m.top()) {
