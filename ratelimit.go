@@ -88,7 +88,8 @@ func acquisitionStats(v *decide.Input, r timeline.Reading) AcquisitionStats {
 		ends[i] = int64(v.Doc.Attempts[i].End)
 	}
 	history := v.Doc.History.Clone()
-	f := history.Budget(int64(r.Now), ends, hourly.Limit, daily.Limit)
+	from := max(v.Backoff().Until, v.GuardPause().Until) // nothing starts before
+	f := history.Budget(int64(r.Now), int64(from), ends, hourly.Limit, daily.Limit)
 	out := AcquisitionStats{
 		Hour: windowStats(hourly, f.Hour, r), Day: windowStats(daily, f.Day, r),
 		Attempts: v.Doc.Counts.Starts, Successes: v.Doc.Counts.Successes, Failures: map[Class]uint64{},

@@ -57,6 +57,37 @@ func TestMinutes(t *testing.T) {
 	})
 }
 
+// A window is not forecast to fill up at a time at which nothing may start.
+func TestNoForecastFallsIntoABackoffOrAPause(t *testing.T) {
+	for name, closes := range map[string]Failure{
+		"backoff":     {StatusCode: 503, Message: "service unavailable"},
+		"Retry-After": {StatusCode: 429, Message: "slow down", Header: map[string][]string{"Retry-After": {"7200"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				for range 3 * 24 * 2 { // half an hour's tokens, for days: two starts an hour
+					r.up.replies = append(r.up.replies, gives("v", 29*time.Minute))
+					r.must(Request{})
+					time.Sleep(30 * time.Minute)
+				}
+				r.up.replies = append(r.up.replies, fails(closes))
+				_, err := r.Token(t.Context())
+				require.Error(t, err)
+				s := r.Stats()
+				require.False(t, s.Limiter.Open)
+				opens := s.Limiter.NextAllowed
+				require.Greater(t, s.Acquisitions.Hour.Remaining, 0)
+				for _, w := range []WindowStats{s.Acquisitions.Hour, s.Acquisitions.Day} {
+					assert.False(t, !w.ExhaustedAt.IsZero() && w.ExhaustedAt.Before(opens), "used up at %v, closed until %v", w.ExhaustedAt, opens)
+				}
+				if opens.Sub(s.At) >= time.Hour {
+					assert.Zero(t, s.Acquisitions.Hour.Probability)
+				}
+			}, WithRateLimits(RateLimits{MaxRequestsPerHour: 4, MaxRequestsPerDay: 100, FailureBackoffBase: 2 * time.Hour, MaxBackoff: 2 * time.Hour}))
+		})
+	}
+}
+
 func TestStatsListTokens(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		began := time.Now()

@@ -45,6 +45,6 @@ func BenchmarkBudget(b *testing.B) {
 	b.ReportAllocs()
 	h, _, starts := busy()
 	for b.Loop() {
-		h.Budget(noon, starts, 10, 50)
+		h.Budget(noon, 0, starts, 10, 50)
 	}
 }

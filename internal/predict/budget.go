@@ -75,23 +75,24 @@ type BudgetForecast struct {
 type WindowForecast struct {
 	Used        int     `json:"used"`
 	Limit       int     `json:"limit"`
-	Expected    float64 `json:"expected"`               // starts wanted over the window's length from now
+	Expected    float64 `json:"expected"`               // starts expected over the window's length from now
 	Probability float64 `json:"probability"`            // that the limit is reached within that time
 	ExhaustedAt int64   `json:"exhausted_at,omitempty"` // when it is more likely reached than not; 0: not
 	Reason      string  `json:"reason"`
 }
 
 // Budget forecasts the hour and the day window from the instants that they
-// count now, in any order, and the limits.
-func (h *History) Budget(now int64, counted []int64, perHour, perDay int) BudgetForecast {
+// count now, in any order, and the limits. Nothing starts before from: the
+// guard is closed until then.
+func (h *History) Budget(now, from int64, counted []int64, perHour, perDay int) BudgetForecast {
 	now = clamp(now, 0, maxInstant)
 	d := h.Demand
 	if d.At != 0 {
 		d.observe(now)
 	}
 	return BudgetForecast{
-		Hour: d.window(now, counted, hour, perHour),
-		Day:  d.window(now, counted, day, perDay),
+		Hour: d.window(now, from, counted, hour, perHour),
+		Day:  d.window(now, from, counted, day, perDay),
 	}
 }
 
@@ -102,7 +103,7 @@ func (h *History) Budget(now int64, counted []int64, perHour, perDay int) Budget
 // several hours are summed and matched by one Gamma of the same mean and
 // variance. The chance of having reached the limit at some t is at least the
 // largest chance over t, which is what is given.
-func (d *demand) window(now int64, counted []int64, length int64, limit int) WindowForecast {
+func (d *demand) window(now, from int64, counted []int64, length int64, limit int) WindowForecast {
 	f := WindowForecast{Limit: limit}
 	for _, at := range counted {
 		if at > now-length {
@@ -114,10 +115,12 @@ func (d *demand) window(now int64, counted []int64, length int64, limit int) Win
 	}
 	mean, variance := 0.0, 0.0
 	for t := now; t < now+length; t += budgetStep {
-		m, v := d.rate(hourOf(t))
-		part := hours(budgetStep)
-		mean += m * part
-		variance += v * part * part
+		if t+budgetStep > from {
+			m, v := d.rate(hourOf(t))
+			part := hours(budgetStep)
+			mean += m * part
+			variance += v * part * part
+		}
 		stay := 0
 		for _, at := range counted {
 			if at > t+budgetStep-length {

@@ -40,7 +40,7 @@ func TestAtLeastAgainstDraws(t *testing.T) {
 
 func TestBudgetOfNothing(t *testing.T) {
 	var h History
-	f := h.Budget(noon, nil, 3, 20)
+	f := h.Budget(noon, 0, nil, 3, 20)
 	assert.Less(t, f.Hour.Probability, 0.01)
 	assert.Less(t, f.Day.Probability, 0.01)
 	assert.Zero(t, f.Hour.ExhaustedAt)
@@ -50,7 +50,7 @@ func TestBudgetOfNothing(t *testing.T) {
 func TestBudgetThatIsFull(t *testing.T) {
 	var h History
 	counted := []int64{noon - 50*int64(time.Minute), noon - 30*int64(time.Minute), noon - 2*hour, noon - int64(time.Minute)}
-	f := h.Budget(noon, counted, 3, 20)
+	f := h.Budget(noon, 0, counted, 3, 20)
 	assert.Equal(t, 3, f.Hour.Used)
 	assert.Equal(t, noon, f.Hour.ExhaustedAt)
 	assert.Equal(t, 1.0, f.Hour.Probability)
@@ -72,13 +72,30 @@ func TestBudgetOfTheDayRunsOut(t *testing.T) {
 	for i := range int64(14) {
 		counted = append(counted, now-(14-i)*hour)
 	}
-	f := h.Budget(now, counted, 3, 20)
+	f := h.Budget(now, 0, counted, 3, 20)
 	require.NotZero(t, f.Day.ExhaustedAt)
 	assert.InDelta(t, 6, hours(f.Day.ExhaustedAt-now), 1.5, f.Day.Reason)
 	assert.Greater(t, f.Day.Probability, 0.8)
 	assert.InDelta(t, 24, f.Day.Expected, 2)
 	assert.Zero(t, f.Hour.ExhaustedAt)
-	assert.Zero(t, h.Budget(now, nil, 3, 50).Day.ExhaustedAt, "with a larger budget it does not")
+	assert.Zero(t, h.Budget(now, 0, nil, 3, 50).Day.ExhaustedAt, "with a larger budget it does not")
+}
+
+// Nothing starts before the guard opens, so nothing fills up before.
+func TestBudgetOfAClosedGuard(t *testing.T) {
+	var h History
+	now := noon
+	for range 14 * 24 * 2 {
+		h.Started(now, 0)
+		now += hour / 2
+	}
+	open := h.Budget(now, 0, nil, 2, 20)
+	require.NotZero(t, open.Hour.ExhaustedAt)
+	require.NotZero(t, open.Day.ExhaustedAt)
+	closed := h.Budget(now, now+3*hour, nil, 2, 20)
+	assert.Zero(t, closed.Hour.Probability)
+	assert.Zero(t, closed.Hour.ExhaustedAt)
+	assert.InDelta(t, hours(open.Day.ExhaustedAt-now)+3, hours(closed.Day.ExhaustedAt-now), 0.5)
 }
 
 // While the limits permit no start, none can come: that is no sign of calm.
@@ -90,7 +107,7 @@ func TestClosedTimeIsUnknown(t *testing.T) {
 		closed.Started(at, at+5*hour)
 	}
 	now := noon + 60*hour
-	assert.Greater(t, closed.Budget(now, nil, 3, 20).Day.Expected, 2*open.Budget(now, nil, 3, 20).Day.Expected)
+	assert.Greater(t, closed.Budget(now, 0, nil, 3, 20).Day.Expected, 2*open.Budget(now, 0, nil, 3, 20).Day.Expected)
 }
 
 // Two a hour by day, one in ten hours by night, for 40 days under a limit of 3
@@ -147,7 +164,7 @@ func TestBudgetSkillInASimulatedOffice(t *testing.T) {
 				used++
 			}
 			if at%(30*int64(time.Minute)) == 0 && used < 3 {
-				w := h.Budget(at, starts, 3, 50).Hour
+				w := h.Budget(at, 0, starts, 3, 50).Hour
 				open = append(open, forecast{at: at, p: w.Probability, score: at > noon+20*day})
 			}
 		}

@@ -38,7 +38,7 @@ func exercise(t require.TestingT, h *History, u *Usage, o Outcome, now int64) {
 	h.TokenEnded(*u)
 	a := Assess(*u, o.At, now, Config{})
 	f := h.Forecast(*u, now)
-	g := h.Budget(now, []int64{o.At, now}, 3, 20)
+	g := h.Budget(now, 0, []int64{o.At, now}, 3, 20)
 	for _, p := range []float64{a.Confidence, f.Confidence, f.Probability, g.Hour.Probability, g.Day.Probability} {
 		require.True(t, p >= 0 && p <= 1, "%v is no probability", p)
 	}
