@@ -16,9 +16,11 @@ import "time"
 // of one reading. It is empty where there is no such clock or its base cannot be
 // told: the clock may then be used within this process only.
 //
-// It is no constant of a process: one that is restored from a checkpoint goes on
-// in another namespace, or on another machine. It takes three small files of
-// /proc, under 10 µs, so a caller that stores a reading can afford to ask anew.
+// No process with more than one thread, as each of Go's is, can move to another
+// time namespace: unshare moves its children alone, and setns fails with EUSERS.
+// It is no constant all the same: a process that is restored from a checkpoint
+// goes on in another namespace, or on another machine, and is not told. It takes
+// a file and a link of /proc, so that a caller can afford to ask anew.
 func Base() string { return base(procRoot) }
 
 // Now is the time since Base, suspends included. It is 0 where there is no such

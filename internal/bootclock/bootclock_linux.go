@@ -1,9 +1,9 @@
 package bootclock
 
 import (
+	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,12 +20,13 @@ const (
 )
 
 func base(proc string) string {
-	b, err := os.ReadFile(filepath.Join(proc, "sys/kernel/random/boot_id"))
-	id := strings.TrimSpace(string(b))
-	if err != nil || id == "" || now() == 0 {
+	var room [128]byte
+	b, ok := readSmall(proc+"/sys/kernel/random/boot_id", room[:])
+	id := string(bytes.TrimSpace(b))
+	if !ok || id == "" || now() == 0 {
 		return ""
 	}
-	offset, ok := namespaceOffset(filepath.Join(proc, "self"))
+	offset, ok := namespaceOffset(proc + "/self")
 	switch {
 	case !ok:
 		return ""
@@ -35,32 +36,73 @@ func base(proc string) string {
 	return fmt.Sprintf("%s%+dns", id, offset)
 }
 
+// readSmall reads a file that fits into room with a byte to spare. Every look at a store comes here, and what an os.File
+// tells the poller takes longer than reading the file.
+func readSmall(path string, room []byte) ([]byte, bool) {
+	fd, err := retried(func() (int, error) { return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, false
+	}
+	defer syscall.Close(fd)
+	n := 0
+	for n < len(room) {
+		m, err := retried(func() (int, error) { return syscall.Read(fd, room[n:]) })
+		switch {
+		case err != nil:
+			return nil, false
+		case m == 0:
+			return room[:n], true
+		}
+		n += m
+	}
+	return nil, false
+}
+
+// retried is call until no signal interrupts it.
+func retried(call func() (int, error)) (n int, err error) {
+	for {
+		if n, err = call(); err != syscall.EINTR {
+			return n, err
+		}
+	}
+}
+
 // namespaceOffset is by how much the boot clock of this process is ahead of the
 // machine's. The offset and not the namespace's number is what tells clocks apart:
 // numbers are given again, and namespaces of one offset have one clock.
 func namespaceOffset(self string) (offset time.Duration, ok bool) {
-	own, err := os.Readlink(filepath.Join(self, "ns/time"))
-	if os.IsNotExist(err) { // a kernel without time namespaces, if it shows the others
-		_, err := os.Readlink(filepath.Join(self, "ns/mnt"))
+	var room [128]byte
+	own, err := readLink(self+"/ns/time", room[:])
+	if err == syscall.ENOENT { // a kernel without time namespaces, if it shows the others
+		_, err := readLink(self+"/ns/mnt", room[:])
 		return 0, err == nil
 	}
 	if err != nil {
 		return 0, false
 	}
-	if own == firstNamespace {
+	if string(own) == firstNamespace {
 		return 0, true
 	}
 	// timens_offsets is of the namespace that children start in, which is this
 	// process' own unless it has just unshared it.
-	children, err := os.Readlink(filepath.Join(self, "ns/time_for_children"))
-	if err != nil || children != own {
+	children, err := os.Readlink(self + "/ns/time_for_children")
+	if err != nil || children != string(own) {
 		return 0, false
 	}
-	b, err := os.ReadFile(filepath.Join(self, "timens_offsets"))
+	b, err := os.ReadFile(self + "/timens_offsets")
 	if err != nil {
 		return 0, false
 	}
 	return parseOffset(string(b))
+}
+
+// readLink is os.Readlink for the short links of /proc.
+func readLink(path string, room []byte) ([]byte, error) {
+	n, err := retried(func() (int, error) { return syscall.Readlink(path, room) })
+	if err != nil {
+		return nil, err
+	}
+	return room[:n], nil
 }
 
 // parseOffset reads the line "boottime SECONDS NANOSECONDS", in which older

@@ -102,6 +102,8 @@ func TestBaseFromProc(t *testing.T) {
 		{"offsets of another form", map[string]string{"self/timens_offsets": "boottime 1.5 0\n"}, ""},
 		{"no boot id", map[string]string{"sys/kernel/random/boot_id": ""}, ""},
 		{"an empty boot id", map[string]string{"sys/kernel/random/boot_id": "\n"}, ""},
+		{"a boot id without the end of its line", map[string]string{"sys/kernel/random/boot_id": id}, id + "+86400000000000ns"},
+		{"a boot id of which only a part could be read", map[string]string{"sys/kernel/random/boot_id": strings.Repeat(id, 4)}, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
