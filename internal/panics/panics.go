@@ -29,12 +29,16 @@ var ErrGoexit = errors.New("ended its goroutine (runtime.Goexit)")
 // runtime.Goexit wraps ErrGoexit.
 func Call[T any](name string, f func() (T, error), done func(T, error)) {
 	var result T
-	err := fmt.Errorf("%s %w", name, ErrGoexit)
+	var err error
+	returned := false
 	defer func() {
 		if p := recover(); p != nil {
 			err = &Error{Func: name, Value: p, Stack: debug.Stack()}
+		} else if !returned {
+			err = fmt.Errorf("%s %w", name, ErrGoexit)
 		}
 		done(result, err)
 	}()
 	result, err = f()
+	returned = true
 }
