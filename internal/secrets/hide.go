@@ -50,7 +50,7 @@ func (k *Keeper) Hide(text string) string {
 	h := hiders.Get().(*hider)
 	defer hiders.Put(h)
 	h.text, h.read = k.windows.hide(text), false // first: it knows of two values the longer one
-	for _, s := range k.lately() {
+	for _, s := range k.short() {
 		h.take(s)
 	}
 	for _, source := range k.sources {
@@ -136,19 +136,25 @@ starts:
 	return false
 }
 
-// registered are the secrets that are registered, as of a generation.
+// registered are secrets as of a generation.
 type registered struct {
-	of      uint64
-	secrets []*Secret
+	of, gone uint64
+	secrets  []*Secret
 }
 
-// lately returns the secrets that were registered last.
-func (k *Keeper) lately() []*Secret {
-	of := k.generation.Load() // before they are listed: one that comes meanwhile is listed again
-	if r := k.listed.Load(); r != nil && r.of == of {
+// short returns those of the secrets that were registered last which the windows do not find: nearly always those that are
+// too short for them. It is asked after the windows were: what they knew then they have found.
+func (k *Keeper) short() []*Secret {
+	of, gone := k.generation.Load(), k.windows.gone.Load() // before they are listed: what changes meanwhile is listed again
+	if r := k.listed.Load(); r != nil && r.of == of && r.gone == gone {
 		return r.secrets
 	}
-	r := &registered{of, k.seen.Values()}
+	r := &registered{of: of, gone: gone}
+	for _, s := range k.seen.Values() {
+		if !k.windows.findAll(s) {
+			r.secrets = append(r.secrets, s)
+		}
+	}
 	k.listed.Store(r)
 	return r.secrets
 }

@@ -50,3 +50,42 @@ func TestHideThePartsOfASource(t *testing.T) {
 		require.Equal(t, "a "+ID(value), k.Hide("a "+value))
 	}
 }
+
+// A secret whose beginning gave way to later ones is looked for as it is, from the next text on.
+func TestHideWhatGaveWayInTheWindows(t *testing.T) {
+	k, err := NewKeeper("x", nil, 0, func(string) {})
+	require.NoError(t, err)
+	first := New("the first of very many")
+	k.Register(first)
+	for i := range windowsKept - 1 {
+		k.Register(New(fmt.Sprintf("%d comes after it", i)))
+	}
+	k.Register(first) // among the last again, and its beginning is the next that goes
+	text := "bearer " + first.Value + " is dead"
+	require.Equal(t, "bearer "+first.ID+" is dead", k.Hide(text))
+	assert.Empty(t, k.short())
+	k.windows.add("the beginning of one that is not listed yet", "tk_0")
+	require.False(t, k.windows.findAll(first))
+	require.Equal(t, "bearer "+first.ID+" is dead", k.Hide(text))
+	assert.Equal(t, []*Secret{first}, k.short())
+}
+
+// What the windows do not find must be looked for: a value that is too short for them, and a secret with such a part.
+func TestShortSecretsAreLookedForAsTheyAre(t *testing.T) {
+	k, err := NewKeeper("x", nil, 0, func(string) {})
+	require.NoError(t, err)
+	long, short := New("value-alpha-bravo"), New("abc-12")
+	part := &Secret{Value: "value-golf-hotel", ID: ID("value-golf-hotel"), Further: map[string]string{"pin": "99-88"}}
+	for _, s := range []*Secret{long, short, part} {
+		k.Register(s)
+	}
+	assert.ElementsMatch(t, []string{short.ID, ID("99-88"), part.ID}, ids(k.short()))
+	assert.Equal(t, long.ID+" "+short.ID+" "+part.ID+" "+ID("99-88"), k.Hide(long.Value+" "+short.Value+" "+part.Value+" 99-88"))
+}
+
+func ids(secrets []*Secret) (ids []string) {
+	for _, s := range secrets {
+		ids = append(ids, s.ID)
+	}
+	return ids
+}

@@ -104,11 +104,19 @@ func prefixOf(folded []byte) (prefix uint64) {
 // inText reports whether one of the set is in a text of which nothing but letters and digits counts.
 func (p *prefixes) inText(text []byte) bool {
 	last := uint64(0) // the last eight; with a zero in it it is none of the set
+	key1, key2, sieve := p.key1, p.key2, p.sieve
 	for _, c := range text {
 		if c = folding[c]; c == 0 {
 			continue
 		}
-		if last = last<<8 | uint64(c); last>>56 != 0 && p.has(last) {
+		if last = last<<8 | uint64(c); last>>56 == 0 {
+			continue
+		}
+		// This is has, which is not inlined, and here it is asked for each character.
+		high, low := bits.Mul64(last^key1, key2)
+		mark := high ^ low
+		n := mark >> 24 & uint64(64*len(sieve)-1)
+		if sieve[n/64]>>(n%64)&1 != 0 && p.holds(mark) {
 			return true
 		}
 	}

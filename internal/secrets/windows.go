@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 )
 
@@ -29,6 +30,7 @@ type windows struct {
 	starts  prefixes            // of heads
 	order   []uint64            // keys of heads, oldest first from next
 	next    int                 // the one that gives way
+	gone    atomic.Uint64       // how many did
 	lengths [windowMost + 1]int // heads by the length of their window
 }
 
@@ -53,7 +55,7 @@ func newWindows() *windows {
 // add makes a secret known, and reports whether it was not.
 func (w *windows) add(value, id string) bool {
 	whole := folded(value)
-	length := max(len(folded(value[:min(len(value), windowMost)])), windowLeast)
+	length := windowOf(value)
 	if len(whole) < length {
 		return false // too few letters: only the value itself is looked for
 	}
@@ -68,6 +70,7 @@ func (w *windows) add(value, id string) bool {
 		} else {
 			w.lengths[w.heads[w.order[w.next]].length]--
 			delete(w.heads, w.order[w.next])
+			w.gone.Add(1)
 			w.order[w.next] = key
 			w.next = (w.next + 1) % windowsKept
 		}
@@ -86,6 +89,41 @@ func (w *windows) add(value, id string) bool {
 	h.tails = slices.Insert(h.tails, 0, t)
 	h.tails = h.tails[:min(len(h.tails), tailsKept)]
 	return true
+}
+
+// findAll reports whether hide finds every value of a secret.
+func (w *windows) findAll(s *Secret) bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	for _, value := range s.Further {
+		if !w.finds(value) {
+			return false
+		}
+	}
+	return w.finds(s.Value) && w.finds(s.Refresh)
+}
+
+// finds reports whether hide finds a value. w.mu is held.
+func (w *windows) finds(value string) bool {
+	if value == "" {
+		return true
+	}
+	whole := folded(value)
+	length := windowOf(value)
+	if len(whole) < length {
+		return false
+	}
+	h := w.heads[w.sum(whole[:length])]
+	if h == nil {
+		return false
+	}
+	sum := w.sum(whole)
+	return slices.ContainsFunc(h.tails, func(t tail) bool { return t.length == len(whole) && t.sum == sum })
+}
+
+// windowOf is how many letters and digits of a value it is found by.
+func windowOf(value string) int {
+	return max(len(folded(value[:min(len(value), windowMost)])), windowLeast)
 }
 
 func (w *windows) sum(text []byte) uint64 { return maphash.Bytes(w.seed, text) }
