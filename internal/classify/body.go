@@ -22,12 +22,8 @@ const maxFields = 32
 // need not be valid JSON: YAML, query strings, printed maps and XML elements
 // have names and values, too.
 func readFields(text string, base time.Time, yield func(found)) {
-	for i, n := 0, 0; i < len(text) && n < maxFields; i++ {
-		switch text[i] {
-		case ':', '=', '>':
-		default:
-			continue
-		}
+	ends := placesOf(text, ":=>")
+	for i, n := ends.next(), 0; i < len(text) && n < maxFields; i = ends.next() {
 		name, start := nameBefore(text, i)
 		if name == "" {
 			continue

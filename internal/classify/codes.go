@@ -72,21 +72,28 @@ func findCode(text string) *rule {
 	if r := codeAt(text); r != nil {
 		return r
 	}
-	for i := range len(text) {
-		if c := text[i]; c == '"' || c == '(' {
-			if r := codeAt(text[i+1:]); r != nil {
-				return r
-			}
+	opens := placesOf(text, `"(`)
+	for i := opens.next(); i < len(text); i = opens.next() {
+		if r := codeAt(text[i+1:]); r != nil {
+			return r
 		}
 	}
 	return nil
 }
 
+// codeBytes are the bytes of codes.
+var codeBytes = func() (in [256]bool) {
+	for c := range in {
+		in[c] = isAlnum(byte(c)) || strings.IndexByte("_./-", byte(c)) >= 0
+	}
+	return in
+}()
+
 // codeAt is the rule of the code that text starts with, nil if it does with
 // none.
 func codeAt(text string) *rule {
 	n := 0
-	for n < len(text) && n <= longestCode && (isAlnum(text[n]) || strings.IndexByte("_./-", text[n]) >= 0) {
+	for n < len(text) && n <= longestCode && codeBytes[text[n]] {
 		n++
 	}
 	switch {

@@ -255,15 +255,17 @@ func lastWord(low []byte) (word, bool) {
 	if len(low) == 0 {
 		return word{}, false
 	}
-	for _, w := range leadBy[low[len(low)-1]] {
+	words := leadBy[low[len(low)-1]]
+	for i := range words {
+		w := &words[i]
 		at := len(low) - len(w.text)
-		if at < 0 || string(low[at:]) != w.text {
+		if at < 0 || low[at] != w.text[0] || string(low[at:]) != w.text {
 			continue
 		}
 		if !w.cjk && at > 0 && endsWithLetter(low[:at]) {
 			continue
 		}
-		return w, true
+		return *w, true
 	}
 	return word{}, false
 }
@@ -275,9 +277,13 @@ func endsWithLetter(b []byte) bool {
 
 func lowerInto(dst []byte, s string) []byte {
 	for i := 0; i < len(s) && len(dst) < cap(dst)-utf8.UTFMax; {
-		if s[i] < utf8.RuneSelf {
-			dst = append(dst, lowerByte(s[i]))
-			i++
+		if n := min(len(s)-i, cap(dst)-utf8.UTFMax-len(dst)); s[i] < utf8.RuneSelf {
+			part, out := s[i:i+n], dst[len(dst):len(dst)+n]
+			for n = 0; n < len(part) && part[n] < utf8.RuneSelf; n++ {
+				out[n] = lowers[part[n]]
+			}
+			dst = dst[:len(dst)+n]
+			i += n
 			continue
 		}
 		if isHan(s, i) {

@@ -252,3 +252,11 @@ func lowerByte(c byte) byte {
 	}
 	return c
 }
+
+// lowers is lowerByte of each byte.
+var lowers = func() (of [256]byte) {
+	for c := range of {
+		of[c] = lowerByte(byte(c))
+	}
+	return of
+}()

@@ -127,7 +127,14 @@ func knownField(name string) (field, bool) {
 		n++
 	}
 	key := buf[:n]
-	for _, u := range fieldUnits {
+	if n == 0 {
+		return field{}, false
+	}
+	for i := range fieldUnits {
+		u := &fieldUnits[i]
+		if key[n-1] != u.text[len(u.text)-1] && key[0] != u.text[0] { // it neither ends nor begins with it
+			continue
+		}
 		at := len(name) - len(u.text)
 		if u.apart {
 			if apart = at > 0 && (name[at-1] == '_' || name[at-1] == '-' || isUpper(name[at]) && isLower(name[at-1])); !apart {

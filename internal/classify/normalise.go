@@ -86,11 +86,15 @@ func (n *normaliser) step() {
 		return
 	}
 	if isLower(c) && (n.prev == 'a' || n.prev == 0) { // a word in small letters, most of any text
-		start := n.pos - 1
-		for n.pos < len(n.src) && isLower(n.src[n.pos]) {
+		src, end := n.src, n.pos
+		for end < len(src) && isLower(src[end]) {
+			end++
+		}
+		n.out, n.wideBefore = append(n.out, src[n.pos-1:end]...), false
+		if n.pos, n.prev = end, 'a'; end < len(src) && src[end] == ' ' { // and what most often follows it
+			n.out, n.prev, n.dot = append(n.out, ' '), 0, false
 			n.pos++
 		}
-		n.out, n.prev, n.wideBefore = append(n.out, n.src[start:n.pos]...), 'a', false
 		return
 	}
 	n.ascii(c)

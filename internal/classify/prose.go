@@ -48,7 +48,7 @@ func nextTime(text string, i int) int {
 				continue
 			}
 			n := wordLength(text[i:])
-			if words := shapedWords[shape(text[i:], n)]; words != nil && oneStarts(text[i:], n, words) || b == 'P' && startsISO(text[i:]) {
+			if at := shape(text[i:], n); shapes[at/64]>>(at%64)&1 != 0 && oneStarts(text[i:], n, shapedWords[at]) || b == 'P' && startsISO(text[i:]) {
 				return i
 			}
 			i += n

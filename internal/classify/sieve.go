@@ -3,33 +3,48 @@ package classify
 import "encoding/binary"
 
 // sieve is a set of how texts begin, which may be asked what nobody put into it. Words as common as "for" begin many
-// phrases, so it takes eight bytes to tell them apart.
+// phrases, so it takes eight bytes to tell them apart; and what only begins as a short phrase must not pass for it, so that
+// the shorter are apart, by how many of their bytes are looked at.
 type sieve struct {
-	eights [1 << 17 / 64]uint64 // a bit for the first eight bytes of each text
-	fours  [1 << 15 / 64]uint64 // of those that are shorter, for the first four
-	twos   [1 << 13 / 64]uint64 // of those that are shorter still, for the first two
-	ones   [256]bool            // and of those of one byte
+	eights [1 << 11]uint64
+	sixes  [1 << 9]uint64
+	fours  [1 << 8]uint64
+	threes [1 << 6]uint64
+	twos   [1 << 6]uint64
+	ones   [256]bool
 }
 
-// sieved spreads the beginning of a text over bits.
-func sieved(start uint64) uint64 { return start * 0x9E3779B97F4A7C15 >> 40 }
+// sieved spreads the beginning of a text: it takes two bits of one of that many words.
+func sieved(start uint64, words int) (word int, bits uint64) {
+	h := start * 0x9E3779B97F4A7C15 >> 40
+	return int(h>>12) & (words - 1), 1<<(h&63) | 1<<(h>>6&63)
+}
+
+// firstBytes is the first n bytes of what begins with start.
+func firstBytes(start uint64, n int) uint64 { return start & (1<<(8*n) - 1) }
 
 // add makes mayHold true of all that begins with text.
 func (s *sieve) add(text string) {
-	start := []byte(text)
-	set := func(bits []uint64, start uint64) {
-		h := sieved(start) % uint64(64*len(bits))
-		bits[h/64] |= 1 << (h % 64)
+	var room [8]byte
+	size := copy(room[:], text)
+	start := binary.LittleEndian.Uint64(room[:])
+	set := func(words []uint64, n int) {
+		i, bits := sieved(firstBytes(start, n), len(words))
+		words[i] |= bits
 	}
-	switch {
-	case len(start) >= 8:
-		set(s.eights[:], binary.LittleEndian.Uint64(start))
-	case len(start) >= 4:
-		set(s.fours[:], uint64(binary.LittleEndian.Uint32(start)))
-	case len(start) >= 2:
-		set(s.twos[:], uint64(binary.LittleEndian.Uint16(start)))
+	switch size {
+	case 8:
+		set(s.eights[:], 8)
+	case 7, 6:
+		set(s.sixes[:], 6)
+	case 5, 4:
+		set(s.fours[:], 4)
+	case 3:
+		set(s.threes[:], 3)
+	case 2:
+		set(s.twos[:], 2)
 	default:
-		s.ones[start[0]] = true
+		s.ones[room[0]] = true
 	}
 }
 
@@ -43,11 +58,20 @@ func (s *sieve) mayHold(text []byte) bool {
 		copy(last[:], text)
 		start = binary.LittleEndian.Uint64(last[:]) // what is not there is zero, and in no phrase
 	}
-	h := sieved(start) % uint64(64*len(s.eights))
-	has := s.eights[h/64] >> (h % 64)
-	h = sieved(start&0xFFFF_FFFF) % uint64(64*len(s.fours))
-	has |= s.fours[h/64] >> (h % 64)
-	h = sieved(start&0xFFFF) % uint64(64*len(s.twos))
-	has |= s.twos[h/64] >> (h % 64)
-	return has&1 != 0 || s.ones[byte(start)]
+	if i, bits := sieved(start, len(s.eights)); s.eights[i]&bits == bits {
+		return true
+	}
+	if i, bits := sieved(firstBytes(start, 6), len(s.sixes)); s.sixes[i]&bits == bits {
+		return true
+	}
+	if i, bits := sieved(firstBytes(start, 4), len(s.fours)); s.fours[i]&bits == bits {
+		return true
+	}
+	if i, bits := sieved(firstBytes(start, 3), len(s.threes)); s.threes[i]&bits == bits {
+		return true
+	}
+	if i, bits := sieved(firstBytes(start, 2), len(s.twos)); s.twos[i]&bits == bits {
+		return true
+	}
+	return s.ones[byte(start)]
 }

@@ -38,9 +38,9 @@ var timeWords = func() (by [256][]timeWord) {
 func shape(s string, length int) int {
 	second := byte(' ')
 	if length > 1 {
-		second = lowerByte(s[1])
+		second = lowers[s[1]]
 	}
-	return (int(lowerByte(s[0]))*37 + int(second)*131 + length*523) & (1<<12 - 1)
+	return (int(lowers[s[0]])*37 + int(second)*131 + length*523) & (1<<12 - 1)
 }
 
 type timeKind uint8
@@ -77,6 +77,16 @@ var shapedWords = func() (by [1 << 12][]timeWord) {
 		}
 	}
 	return by
+}()
+
+// shapes are those that some of them have: a set that stays in the nearest memory.
+var shapes = func() (set [1 << 12 / 64]uint64) {
+	for at, words := range shapedWords {
+		if words != nil {
+			set[at/64] |= 1 << (at % 64)
+		}
+	}
+	return set
 }()
 
 // startsTimeWord reports that the word that s begins with may begin a time.
