@@ -95,11 +95,17 @@ var lastTwo = func() (ends [32]uint32) {
 	return ends
 }()
 
-func nameKind(name string) int {
-	if len(name) < 3 || len(name) > maxName {
-		return plainName
+// mayName reports false only if nameKind finds nothing in a name that ends as w does.
+func mayName(w string) bool {
+	if len(w) < 3 {
+		return false
 	}
-	if a, b := name[len(name)-2], name[len(name)-1]; a != '-' && a != '_' && b != '-' && b != '_' && lastTwo[a&31]>>(b&31)&1 == 0 {
+	a, b := w[len(w)-2], w[len(w)-1]
+	return a == '-' || a == '_' || b == '-' || b == '_' || lastTwo[a&31]>>(b&31)&1 != 0
+}
+
+func nameKind(name string) int {
+	if len(name) > maxName || !mayName(name) {
 		return plainName
 	}
 	var buf [maxName]byte
@@ -167,6 +173,9 @@ func isKey(w string) bool {
 		return false
 	}
 	for _, prefix := range keyPrefixes {
+		if prefix[1] != w[1] {
+			continue
+		}
 		if tail, ok := strings.CutPrefix(w, prefix); ok && len(tail) >= 8 {
 			return strings.ContainsAny(tail, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") || Random(w)
 		}

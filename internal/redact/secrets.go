@@ -212,6 +212,9 @@ func (r *redactor) query() bool {
 
 // governed masks the value that the name at the end of w announces.
 func (r *redactor) governed(w string) {
+	if !mayName(w) {
+		return
+	}
 	begins := len(w)
 	for begins > 0 && w[begins-1] != '.' && w[begins-1] != '/' {
 		begins--

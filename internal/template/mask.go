@@ -72,23 +72,23 @@ func (m *scanner) pushMask() {
 
 // write appends a word, or ends the scan if it does not fit.
 func (m *scanner) write(w string) {
-	gap := 0
-	if m.n > 0 && !(m.out[m.n-1] >= utf8.RuneSelf && w[0] >= utf8.RuneSelf && m.joinsCJK(w)) {
+	n, gap := m.n, 0
+	if n > 0 && !(w[0] >= utf8.RuneSelf && m.out[n-1] >= utf8.RuneSelf && m.joinsCJK(w)) {
 		gap = 1
 	}
-	if m.n+gap+len(w) > maxOutput {
+	if n+gap+len(w) > maxOutput {
 		m.full = true
 		return
 	}
 	if gap > 0 {
-		m.out[m.n] = ' '
-		m.n++
+		m.out[n] = ' '
+		n++
 	}
-	out := m.out[m.n : m.n+len(w)]
-	for i := range out {
+	out := m.out[n : n+len(w)]
+	for i := range len(w) {
 		out[i] = lowers[w[i]]
 	}
-	m.n += len(w)
+	m.n = n + len(w)
 }
 
 // joinsCJK reports whether w and the last word are both characters that stand

@@ -131,7 +131,9 @@ func (m *scanner) plainWord() bool {
 		return false
 	}
 	w := m.src[start:end]
-	m.pos = end
+	if m.pos = end; end < len(m.src) && m.src[end] == ' ' { // as is most often so
+		m.pos++
+	}
 	switch {
 	case len(w) > maxWord:
 		m.word(start, end, 0, false)
