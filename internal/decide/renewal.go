@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/tokenguard/tokenguard/internal/ledger"
@@ -13,16 +14,20 @@ import (
 // Identity is the newest record of the key whose identity can be renewed and is not spent for this operation, of those that
 // this process can read if there is one; nil: there is none. Until a process that can renew has used the document, identities
 // mean nothing.
-func (in *Input) Identity(t timeline.Instant) (newest *ledger.Token) {
+func (in *Input) Identity(t timeline.Instant) *ledger.Token {
+	newest, own := in.newest(t)
+	return cmp.Or(own, newest)
+}
+
+// newest is the newest record of the key whose identity can be renewed and is not spent for this operation, and the newest of
+// those that this process can read; nil: there is none.
+func (in *Input) newest(t timeline.Instant) (newest, own *ledger.Token) {
 	for r := range in.identities(t) {
-		if !in.Unreadable[r.ID] {
-			return r
-		}
-		if newest == nil {
-			newest = r
+		if newest = cmp.Or(newest, r); !in.Unreadable[r.ID] {
+			return newest, r
 		}
 	}
-	return newest
+	return newest, nil
 }
 
 // identities are the records of the key whose identities can be renewed and are not spent for this operation, the newest
@@ -89,18 +94,14 @@ func (in *Input) renews(r *ledger.Token, t timeline.Instant) bool {
 // Renewal says whether this call renews the key's identity, waits for the call that does, or is refused a new value;
 // AnswerPass: the steps decide.
 func (in *Input) Renewal(t timeline.Instant) Decision {
-	r := in.Identity(t)
+	newest, own := in.newest(t)
+	r := cmp.Or(own, newest)
 	if r == nil {
 		return Decision{Step: StepRenewal, Answer: AnswerPass}
 	}
 	d := in.renewal(r, t)
 	if d.Answer != AnswerPass {
 		return d
-	}
-	newest := r
-	for x := range in.identities(t) {
-		newest = x
-		break
 	}
 	if starts := in.startsAt(t); newest != r && t < starts { // the steps would judge by the newest, which somebody else can read
 		return Decision{Step: StepRenewal, Answer: AnswerRefuse, Reason: ReasonRenewalElsewhere, Until: starts, TokenID: newest.ID, Since: newest.Identity.Renewed}

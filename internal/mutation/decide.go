@@ -149,7 +149,7 @@ var decideFaults = []fault{
 	{decideDir + "renewal.go", "max(due, in.Gate(t).Until)", "counts", "in its last stretch a token is a hit only while the next is acquired"},
 	{decideDir + "renewal.go", "!in.Policy.Renews && !in.Doc.Renewals.Known", "false", "renewal: where nobody renews, accounts mean nothing"},
 	{decideDir + "renewal.go", "if in.living(r, t) && !in.spentFor(r, t) && !yield(r) {", "if in.living(r, t) && !yield(r) {", "renewal: a spent account is not renewed before its reset"},
-	{decideDir + "renewal.go", "if !in.Unreadable[r.ID] {\n\t\t\treturn r", "if true {\n\t\t\treturn r", "renewal: of a key's accounts the one is renewed that this process can read"},
+	{decideDir + "renewal.go", "!in.Unreadable[r.ID] {\n\t\t\treturn newest, r", "true {\n\t\t\treturn newest, r", "renewal: of a key's accounts the one is renewed that this process can read"},
 	{decideDir + "renewal.go", "newest != r && t < starts {", "false {", "renewal: a newer account that somebody else can read keeps the key from starting"},
 	{decideDir + "renewal.go", "at = max(at, in.replaceAt(r, t))", "at = in.replaceAt(r, t)", "renewal: a start passes over none of the key's accounts"},
 	{decideDir + "renewal.go", "if !r.Identity.Replaced {", "if r == in.Identity(t) && !r.Identity.Replaced {", "renewal: a start in place of any of the key's accounts replaces it"},
