@@ -126,7 +126,7 @@ func TestWallClockStepsDuringARenewal(t *testing.T) {
 	}
 }
 
-// Two keys whose sign-ups brought one refresh token are renewed by one presentation, whoever asks for which, also where both
+// Two keys whose sign-ups brought one refresh token are renewed by one presentation, whichever is asked for, also where both
 // are due at once in two processes.
 func TestOneRefreshTokenOfTwoScopes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -206,7 +206,7 @@ func (j *jsonJudge) message() string {
 	return "{" + string(bytes.TrimPrefix(j.text, []byte(","))) + "}"
 }
 
-// failed reports whether what was seen tells of a failure. Errors beside a result are those of its parts, which a body
+// failed reports whether what was seen is a failure. Errors beside a result are those of its parts, which a body
 // that breaks off has not shown.
 func (j *jsonJudge) failed() bool { return j.wrong || j.many && !j.some && j.ended }
 

@@ -193,7 +193,7 @@ func (m *Meter) Follow(now time.Time, began time.Duration) {
 }
 
 // ByWall is the instant of a reading by the wall clock, which beside a store's clock is off by as much as when the store
-// answered last. Where nothing else of the machine tells of a pause, it is later than Now by that.
+// answered last. Where nothing else of the machine shows a pause, it is later than Now by that.
 func (m *Meter) ByWall(r timeline.Reading) timeline.Instant {
 	return timeline.UnixNano(r.Wall) + timeline.Instant(m.set.Load().ahead)
 }
