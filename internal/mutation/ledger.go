@@ -216,7 +216,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "tokens.go", "r.keepIdentity(old)", "_ = old", "renewal: one value for two keys is one account"},
 	{ledgerDir + "tokens.go", "if r.HasValue() {\n\t\t\t\td.succeed", "if true {\n\t\t\t\td.succeed", "renewal: a refresh token alone takes no value away"},
 	{ledgerDir + "succession.go", `from != "" && r.Identity.Hash != from`, "false", "renewal: what was left out comes from the newest refresh token"},
-	{ledgerDir + "renewals.go", "|| d.Tokens[l.Token.ID] != nil {", "{", "renewal: an end counts once"},
+	{ledgerDir + "renewals.go", "if d.Tokens[l.Token.ID] != nil || ", "if ", "renewal: an end counts once"},
 	{ledgerDir + "renewals.go", "stated.Hash == l.Lease.Hash", "false", "renewal: an answer without a refresh token replaces none"},
 	{ledgerDir + "succession.go", "other.Identity.ID != r.Identity.ID {", "false {", "renewal: a value of another account is no successor"},
 	{ledgerDir + "identity.go", "r.mergeIdentity(k)", "_ = r", "renewal: what a process knew of an account outlives a loss"},
