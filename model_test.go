@@ -134,13 +134,16 @@ func (m *modelLog) kills(end time.Time, length time.Duration) {
 	}
 }
 
-// forget drops a scope's refusals a day after it opened again, and ends of more than a day ago but for the last ones:
-// those decide after a step back.
+// forget drops ends of more than a day ago but for the last ones: those decide after a step back.
 func (m *modelLog) forget(now time.Time) {
 	slices.SortFunc(m.ends, time.Time.Compare)
 	for len(m.ends) > m.limits.MaxRequestsPerDay && !m.ends[0].After(now.Add(-ledger.Day)) {
 		m.ends = m.ends[1:]
 	}
+}
+
+// tidy drops a scope's refusals a day after it opened again, with each commit.
+func (m *modelLog) tidy(now time.Time) {
 	for scope, p := range m.closed {
 		if !p.until.After(now.Add(-ledger.Day)) && !m.started[scope].After(now.Add(-ledger.Day)) {
 			delete(m.closed, scope)

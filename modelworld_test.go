@@ -52,13 +52,18 @@ type mutantStore struct {
 	Store
 	mutate func(d *ledger.Document, now timeline.Instant)
 	now    func() time.Time
+	tidy   func(now time.Time) // with each commit
 }
 
 func (s *mutantStore) Update(ctx context.Context, name string, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
 	return s.Store.Update(ctx, name, func(snap Snapshot) ([]byte, error) {
 		data, err := fn(snap)
-		if err != nil || data == nil || s.mutate == nil {
+		if err != nil || data == nil {
 			return data, err
+		}
+		s.tidy(s.now())
+		if s.mutate == nil {
+			return data, nil
 		}
 		d, err := ledger.Decode(data)
 		if err != nil {
@@ -80,7 +85,7 @@ func newModelWorld(pick func(string, int) int, mutate func(*ledger.Document, tim
 		MinInterval:        durations("interval", time.Second, time.Minute, 5*time.Minute, time.Hour),
 		FailureBackoffBase: base, MaxBackoff: base * time.Duration(1+pick("backoffs", 20)),
 	}}
-	w.store = &mutantStore{Store: NewMemoryStore(), mutate: mutate, now: w.clock.Now}
+	w.store = &mutantStore{Store: NewMemoryStore(), mutate: mutate, now: w.clock.Now, tidy: w.log.tidy}
 	w.opts = []Option{
 		WithRateLimits(w.log.limits), WithStore(w.store), WithName("model"), WithClock(w.clock),
 		WithClassifier(func(f Failure) Class { return Class(f.Message) }),

@@ -75,6 +75,9 @@ func (d *Document) Charge(policy *Policy, s *Start, now timeline.Instant) Attemp
 	a := Attempt{ID: s.ID, Seq: d.Seq, Scope: s.Scope, Owner: s.Owner, Start: now, End: now.Plus(policy.Lease()), Running: true,
 		Operation: s.Operation, Named: true, Solo: s.Solo, Contested: s.Contested, New: s.New}
 	d.Charged(a)
+	if k := d.Scopes[s.Scope]; k != nil && d.isStale(s.Scope, k, now) {
+		delete(d.Scopes, s.Scope) // as any commit would have done, had there been one
+	}
 	d.ScopeFor(s.Scope).LastStart = now
 	if s.Class != "" {
 		d.Triggers = append(d.Triggers, Trigger{Seq: a.Seq, Start: now, Scope: s.Scope, Class: s.Class, Template: s.Template})

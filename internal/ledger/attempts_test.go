@@ -105,7 +105,7 @@ func TestCompleteClosesTheScope(t *testing.T) {
 			require.True(t, d.Complete(rules(), ended(a, at, class)))
 			assert.Equal(t, Pause{at, at.Plus(time.Duration(hours) * Hour)}, d.Scope("s").Closed, class)
 			assert.Equal(t, n+1, d.Scope("s").Last.Count)
-			at = at.Plus(2 * Day)
+			at = d.Scope("s").Closed.Until.Plus(Day - 1)
 		}
 		assert.Zero(t, d.Failures, "%s is no failure of the upstream", class)
 		assert.Equal(t, class, d.LastFailure().Class)
@@ -185,4 +185,17 @@ func TestClear(t *testing.T) {
 	d.Scope("s").Pauses = nil // of the many that are remembered, this one was forgotten
 	assert.True(t, d.Clear(Clearing{RetryAfter: true}, t0))
 	assert.False(t, d.Report(rules(), limited("op", in(-minute), in(Hour)), "s", nil, in(1)))
+}
+
+// What a scope was refused counts until a day after it opened again, whether or not anything was committed meanwhile.
+func TestAStartForgetsOldRefusals(t *testing.T) {
+	for after, want := range map[time.Duration]int{Day - 1: 2, Day: 0} {
+		d := New()
+		k := d.ScopeFor("s")
+		k.LastStart, k.Closed, k.Refusals = t0, Pause{t0, in(Hour)}, 2
+		now := in(Hour + after)
+		d.Charge(rules(), &Start{ID: "a", Scope: "s"}, now)
+		assert.Equal(t, want, d.Scope("s").Refusals, "after %v", after)
+		assert.Equal(t, now, d.Scope("s").LastStart)
+	}
 }

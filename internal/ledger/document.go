@@ -190,9 +190,7 @@ func (d *Document) Prune(policy *Policy, now timeline.Instant) {
 	if extra := len(d.Triggers) - maxTriggers; extra > 0 {
 		d.Triggers = slices.Delete(d.Triggers, 0, extra)
 	}
-	maps.DeleteFunc(d.Scopes, func(scope string, k *Scope) bool {
-		return !(k.Worked && d.Newest(scope) != nil) && k.pausedUntil() <= now && k.PauseFree <= now && (k.Pause.Until != 0 || k.Pause.From <= now-timeline.Instant(Day)) && k.Closed.Until <= now-timeline.Instant(Day) && k.LastStart <= now-timeline.Instant(Day)
-	})
+	maps.DeleteFunc(d.Scopes, func(scope string, k *Scope) bool { return d.isStale(scope, k, now) })
 	d.evictScopes(now)
 	if now < d.Swept.Plus(policy.Cache.CleanupInterval) && len(d.Tokens) <= policy.Cache.MaxTokens+maxTombstones {
 		return

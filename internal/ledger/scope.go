@@ -64,6 +64,13 @@ func (d *Document) scopeWorked(scope string) {
 	}
 }
 
+// isStale reports whether nothing that is known of the scope counts any more.
+func (d *Document) isStale(scope string, k *Scope, now timeline.Instant) bool {
+	yesterday := now - timeline.Instant(Day)
+	return !(k.Worked && d.Newest(scope) != nil) && k.pausedUntil() <= now && k.PauseFree <= now &&
+		(k.Pause.Until != 0 || k.Pause.From <= yesterday) && k.Closed.Until <= yesterday && k.LastStart <= yesterday
+}
+
 // evictScopes drops scopes beyond the bounds, those first whose loss opens the least.
 func (d *Document) evictScopes(now timeline.Instant) {
 	size := 0
