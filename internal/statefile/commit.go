@@ -39,7 +39,7 @@ func (s *session) commit(d document) error {
 	if like == nil { // deleted; the lock file has what it had
 		like, _ = s.lock.Stat()
 	}
-	temp, err := f.writeTemp(d.encode(), like, f.at)
+	temp, err := f.writeTemp(d.parts(), like, f.at)
 	if err != nil {
 		return err
 	}
@@ -74,10 +74,10 @@ func (s *session) commit(d document) error {
 	return nil
 }
 
-// writeTemp returns the name of a durable temporary file with these bytes. It has
+// writeTemp returns the name of a durable temporary file with these parts. It has
 // the mode and group of like, the file that it is to replace or to be beside;
 // nil if there is none.
-func (f *File) writeTemp(b []byte, like fs.FileInfo, at func(step) error) (string, error) {
+func (f *File) writeTemp(parts [][]byte, like fs.FileInfo, at func(step) error) (string, error) {
 	name := filepath.Join(f.folder, tempName(f.base))
 	fail := func(op string, err error) (string, error) { return "", describe(f.path, op, err) }
 	if err := at(stepCreate); err != nil {
@@ -95,8 +95,10 @@ func (f *File) writeTemp(b []byte, like fs.FileInfo, at func(step) error) (strin
 		op = "write a temporary file"
 		err = at(stepWrite)
 	}
-	if err == nil {
-		_, err = file.Write(b)
+	for _, part := range parts {
+		if err == nil {
+			_, err = file.Write(part)
+		}
 	}
 	if err == nil {
 		err = at(stepSyncFile)

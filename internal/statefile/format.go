@@ -68,10 +68,12 @@ func newLineage() string {
 
 func (d document) mark() mark { return mark{d.rev, d.lineage} }
 
+// snapshot shares the bytes of the document, which may be megabytes: they were read for this call alone, or are those that
+// its function returned.
 func (d document) snapshot() Snapshot {
 	s := Snapshot{Rev: d.rev}
 	if len(d.data) > 0 {
-		s.Data = bytes.Clone(d.data)
+		s.Data = d.data
 	}
 	if d.losses > 0 {
 		s.Epoch = d.lineage
@@ -79,7 +81,10 @@ func (d document) snapshot() Snapshot {
 	return s
 }
 
-func (d document) encode() []byte { return slices.Concat(d.header(), d.data) }
+func (d document) encode() []byte { return slices.Concat(d.parts()...) }
+
+// parts are the header and the data, one after the other what encode returns.
+func (d document) parts() [][]byte { return [][]byte{d.header(), d.data} }
 
 func (d document) header() []byte {
 	b := fmt.Appendf([]byte(firstLine), "name: %q\nlineage: %s\nlosses: %d\nrevision: %d\nlength: %d\n", d.name, d.lineage, d.losses, d.rev, len(d.data))

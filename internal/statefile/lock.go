@@ -174,7 +174,7 @@ func (f *File) makeLock() error {
 	if err != nil || !data.Mode().IsRegular() {
 		data = nil
 	}
-	temp, err := f.writeTemp(append(mark{}.encode(), holderRecord()...), data, func(step) error { return nil })
+	temp, err := f.writeTemp([][]byte{mark{}.encode(), holderRecord()}, data, func(step) error { return nil })
 	if errors.Is(err, errStolen) { // the folder went away; the caller looks again
 		return nil
 	}

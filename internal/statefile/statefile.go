@@ -37,7 +37,7 @@ const DefaultLockTimeout = 2 * time.Second
 // Rev 0 means never written. Otherwise, no Data or an Epoch other than the one
 // seen before means that commits may have been lost.
 type Snapshot struct {
-	Data  []byte // the caller's own copy
+	Data  []byte // not to be changed: Update returns the bytes that its function got, or those that it returned
 	Rev   uint64 // grows with each commit, also across a loss
 	Epoch string // "" for the lineage that has never lost anything
 }
