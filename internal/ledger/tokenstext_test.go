@@ -74,3 +74,32 @@ func TestEncodeTakesFromTheLastTextOnlyWhatDidNotChange(t *testing.T) {
 	require.Equal(t, plainly(t, d), encodedAs(t, d))
 	assert.Greater(t, short, rounds/3, "rounds in which most of the text was taken over")
 }
+
+// Documents that come from one parent, as the drafts of a commit that is repeated do, note what each of them changed.
+func TestDraftsOfOneDocumentNoteTheirOwnChanges(t *testing.T) {
+	defer func(was func() bool) { CheckForms = was }(CheckForms)
+	CheckForms = nil
+	d := New()
+	for i := range 100 {
+		id := fmt.Sprintf("%03d", i)
+		d.Tokens[id] = &Token{ID: id, Kind: Anonymous, Scope: id, Value: "as it was", Seq: uint64(i)}
+	}
+	d.Index()
+	d.Freeze()
+	changed := func(d *Document, id string) *Document {
+		d = d.Clone()
+		d.Edit(d.Tokens[id]).Value = "changed"
+		d.Freeze()
+		return d
+	}
+	first := d.Clone()
+	encodedAs(t, first) // from here on there is a text to take over
+	first.Freeze()
+	require.NotNil(t, first.text)
+	parent := changed(changed(changed(first, "001"), "002"), "003") // and a list with room for one more
+	require.Less(t, len(parent.text.stale), cap(parent.text.stale))
+	one, other := changed(parent, "010"), changed(parent, "020")
+	for _, d := range []*Document{one, other} {
+		require.Equal(t, plainly(t, d), encodedAs(t, d))
+	}
+}
