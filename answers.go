@@ -98,14 +98,17 @@ func question(req *Request, classifier bool) (text string, ok bool) {
 	if !req.Kind.plain() || !f.At.IsZero() || len(req.Scope) > maxScope {
 		return "", false
 	}
-	if f.Err != nil && (classifier || errors.Is(f.Err, context.Canceled) || errors.Is(f.Err, context.DeadlineExceeded)) {
-		return "", false
-	}
-	if _, own := ownError(f); own { // it is classified by its type
-		return "", false
-	}
-	if text = f.Message; text == "" && f.Err != nil { // the rest of text, without the copy
-		text = f.Err.Error()
+	text = f.Message
+	if f.Err != nil {
+		if classifier || errors.Is(f.Err, context.Canceled) || errors.Is(f.Err, context.DeadlineExceeded) {
+			return "", false
+		}
+		if _, own := ownError(f); own { // it is classified by its type
+			return "", false
+		}
+		if text == "" { // the rest of Failure.text, without the copy
+			text = f.Err.Error()
+		}
 	}
 	return text, len(text) <= maxText && len(req.Caller) <= maxCaller && len(req.Failing) <= maxCaller
 }
@@ -182,8 +185,10 @@ func (c *answerCache) slot(hash uint64) *[2]atomic.Pointer[cachedAnswer] {
 
 // lookup returns the answer to the last call like this one, on the revision given.
 func (c *answerCache) lookup(req *Request, text string, rev *replica.Revision) *cachedAnswer {
-	if a := c.lookupLong(req, text, rev); a != nil {
-		return a
+	if len(text) >= longLeast {
+		if a := c.lookupLong(req, text, rev); a != nil {
+			return a
+		}
 	}
 	h := c.hash(req, text)
 	slot := c.slot(h)
@@ -258,11 +263,8 @@ func (c *answerCache) longPlace(text string) *atomic.Pointer[longText] {
 	return &c.long[h%longKept]
 }
 
-// lookupLong is lookup for a question with a long text that came often.
+// lookupLong is lookup for a question with a text of at least longLeast bytes that came often.
 func (c *answerCache) lookupLong(req *Request, text string, rev *replica.Revision) *cachedAnswer {
-	if len(text) < longLeast {
-		return nil
-	}
 	l := c.longPlace(text).Load()
 	if l == nil || l.status != req.Failure.StatusCode || !l.answer.answers(req, rev) || l.text != text {
 		return nil
