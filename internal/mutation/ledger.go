@@ -15,6 +15,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "frozen.go", "		if from != nil && from.Tokens[r.ID] == nil {", "		if from != nil && r.ID == \"\" {", "a document with another token has other values"},
 	{ledgerDir + "scope.go", "	default:\n		k = k.clone()", "	default:", "a published scope is never changed"},
 	{ledgerDir + "frozen.go", "v.Usage, v.Evidence = r.Usage.Clone(), slices.Clone(r.Evidence)", "v.Usage = r.Usage.Clone()", "a clone shares no evidence"},
+	{ledgerDir + "tokenstext.go", "	t.stale = slices.Clone(t.stale)\n", "", "drafts of one document note their own changes"},
 
 	// Order and bounds of the document.
 	{ledgerDir + "codec.go", "return cmpDesc(a.Seq, b.Seq)", "return -cmpDesc(a.Seq, b.Seq)", "the newest token comes first"},
