@@ -74,15 +74,24 @@ func (f Forecast) Reason() string {
 	var s string
 	switch {
 	case f.refused:
-		s = fmt.Sprintf("it was refused after %d uses and has not recovered", f.made)
+		s = fmt.Sprintf("it was refused after %s and has not recovered", uses(f.made))
 	case f.stated:
-		s = fmt.Sprintf("the upstream's own word leaves %d uses", f.UsesLeft)
+		s = fmt.Sprintf("the upstream's own word leaves %s", uses(f.UsesLeft))
 	case f.HasUses:
-		s = fmt.Sprintf("%d uses made, about %d left, judging by %d past lives of tokens", f.made, f.UsesLeft, f.lives)
+		s = fmt.Sprintf("%s made, about %d left, judging by earlier tokens (%d)", uses(f.made), f.UsesLeft, f.lives)
+	case f.lives == 0:
+		s = fmt.Sprintf("%s made; no earlier token is known to compare with", uses(f.made))
 	default:
-		s = fmt.Sprintf("%d uses made, and none of %d past lives of tokens was refused that late", f.made, f.lives)
+		s = fmt.Sprintf("%s made; of the earlier tokens (%d) none was refused that late", uses(f.made), f.lives)
 	}
 	return fmt.Sprintf("%s; the next call is refused with probability %.2f", s, f.Probability)
+}
+
+func uses(n int64) string {
+	if n == 1 {
+		return "1 use"
+	}
+	return fmt.Sprintf("%d uses", n)
 }
 
 // reach is the instant at which so many more successes are made at the present

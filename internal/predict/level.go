@@ -89,10 +89,10 @@ func Assess(u Usage, since, now int64, cfg Config) Assessment {
 	}
 	quota, fails := float64(c.Quota)/float64(c.Calls), float64(c.Fails)/float64(c.Calls)
 	a.Confidence = min(confidence(quota, c.Calls), confidence(fails, c.Calls))
-	shares := fmt.Sprintf("of %d calls in the last %v %d were refused for quota and %d failed in any way",
-		c.Calls, cfg.Window, c.Quota, c.Fails)
+	shares := fmt.Sprintf("calls in the last %v: %d, refused for quota: %d, failed in any way: %d",
+		cfg.Window, c.Calls, c.Quota, c.Fails)
 	above := func(what string, limit float64) string {
-		return fmt.Sprintf("%s: %s above %.0f %%", shares, what, 100*limit)
+		return fmt.Sprintf("%s; %s above %.0f %%", shares, what, 100*limit)
 	}
 	switch {
 	case quota > cfg.ExhaustedAbove:
@@ -105,10 +105,10 @@ func Assess(u Usage, since, now int64, cfg Config) Assessment {
 		a.Level, a.Reason = Medium, above("failures", cfg.MediumAbove)
 	case a.Mean > cfg.SlowAbove:
 		a.Level = Medium
-		a.Reason = fmt.Sprintf("%s: service pressure, the mean response took %v, above %v",
+		a.Reason = fmt.Sprintf("%s; service pressure, the mean response took %v, above %v",
 			shares, a.Mean.Round(time.Millisecond), cfg.SlowAbove)
 	default:
-		a.Reason = shares + ": no limit exceeded"
+		a.Reason = shares + "; no limit exceeded"
 	}
 	return a
 }

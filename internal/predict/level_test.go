@@ -65,7 +65,7 @@ func TestLevelRules(t *testing.T) {
 }
 
 func TestLevelSaysWhatItRestsOn(t *testing.T) {
-	assert.Equal(t, "of 12 calls in the last 5m0s 3 were refused for quota and 5 failed in any way: quota refusals above 20 %",
+	assert.Equal(t, "calls in the last 5m0s: 12, refused for quota: 3, failed in any way: 5; quota refusals above 20 %",
 		Assess(calls(12, 3, 2, time.Second), 0, noon, Config{}).Reason)
 	assert.Contains(t, Assess(calls(4, 0, 0, 6*time.Second), 0, noon, Config{}).Reason, "the mean response took 6s, above 5s")
 }
