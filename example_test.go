@@ -200,7 +200,7 @@ func ExampleGuard_Explain() {
 	// start
 	// dedup     pass   the request carries no failure
 	// cache     pass   no usable token for this caller
-	// gate      pass   0 acquisitions in progress, at most 3
+	// gate      pass   acquisitions in progress: 0, at most 3
 	// manager   pass   no token of this key is known
 	// limiter   pass   every window, the spacing and the backoff are open
 	// predictor pass   not consulted

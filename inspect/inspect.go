@@ -99,6 +99,9 @@ func accountState(v *decide.Input, rec *ledger.Token, r timeline.Reading) string
 	case "closed":
 		return "renewals are closed until " + r.Time(i.Closed.Until).Format(time.RFC3339) + ": " + i.Last.Summary()
 	case "backing_off", "failing":
+		if a.Failures == 1 {
+			return fmt.Sprintf("a renewal failed at %s: %s", since, i.Last.Summary())
+		}
 		return fmt.Sprintf("%d renewals failed in a row, the last at %s: %s", a.Failures, since, i.Last.Summary())
 	case "spent":
 		return "its quota has been spent since " + since
@@ -269,7 +272,11 @@ func (p Report) String() string {
 	if p.Format == 0 { // of a store, or no state file
 		line("  revision %d, %d bytes", p.Revision, p.Size)
 	} else {
-		line("  format %d, name %q, revision %d, %d bytes, %d losses", p.Format, p.Name, p.Revision, p.Size, p.Losses)
+		losses := fmt.Sprint(p.Losses, " losses")
+		if p.Losses == 1 {
+			losses = "1 loss"
+		}
+		line("  format %d, name %q, revision %d, %d bytes, %s", p.Format, p.Name, p.Revision, p.Size, losses)
 	}
 	if p.Problem != "" {
 		line("  PROBLEM: %s", p.Problem)

@@ -144,3 +144,19 @@ func TestAnswer(t *testing.T) {
 	require.Contains(t, report.String(), "\n    because of: no permission for this scope")
 	require.NotContains(t, report.String(), "8899aabb")
 }
+
+func TestOneLossIsOne(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	g := newGuard(t, tokenguard.WithStateFile(path))
+	_, err := g.Token(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, g.Close())
+	require.NoError(t, os.WriteFile(path, []byte("damaged"), 0o600))
+	g = newGuard(t, tokenguard.WithStateFile(path))
+	_ = g.Clear(t.Context(), tokenguard.Clear{Backoff: true})
+	_, _ = g.Token(t.Context())
+	report, err := inspect.File(t.Context(), path)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, report.Losses)
+	require.Contains(t, report.String(), " bytes, 1 loss\n")
+}

@@ -64,11 +64,11 @@ func (in *Input) RuleText(d Decision, r timeline.Reading) string {
 			return fmt.Sprintf("token %s was acquired by another call while this one waited", d.TokenID)
 		}
 		if d.Place {
-			return fmt.Sprintf("%d acquisitions of other keys are in progress, at most %d may be: waiting for a place", d.Count, d.Limit)
+			return fmt.Sprintf("waiting for a place: acquisitions of other keys in progress: %d, at most %d", d.Count, d.Limit)
 		}
 		return fmt.Sprintf("an acquisition of this key is in progress since %s, at most until %s", clock(d.Since), clock(d.Until))
 	case ReasonTooManyWaiters:
-		return fmt.Sprintf("%d callers wait already, the bound is %d", d.Count, d.Limit)
+		return fmt.Sprintf("callers that wait already: %d, at most %d", d.Count, d.Limit)
 	case ReasonUpstreamRateLimited:
 		return fmt.Sprintf("the upstream limited the rate of this key at %s: nothing is asked of it until %s", clock(d.Since), clock(d.Until))
 	case ReasonUnconfirmed:
@@ -175,7 +175,7 @@ func (in *Input) RuleText(d Decision, r timeline.Reading) string {
 	case StepCache:
 		return "no usable token for this caller"
 	case StepGate:
-		return fmt.Sprintf("%d acquisitions in progress, at most %d", d.Count, d.Limit)
+		return fmt.Sprintf("acquisitions in progress: %d, at most %d", d.Count, d.Limit)
 	case StepRenewal:
 		return "no renewal is due"
 	case StepLimiter:
