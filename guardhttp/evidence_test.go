@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -82,6 +83,13 @@ func asks(t *testing.T, url, accept string, good func(status int, body string) b
 	return good(resp.StatusCode, string(body))
 }
 
+func onTransportPage(t *testing.T, says string) {
+	t.Helper()
+	page, err := os.ReadFile("../docs/transport.md")
+	require.NoError(t, err)
+	require.True(t, strings.Contains(string(page), says), "docs/transport.md does not say %q", says)
+}
+
 // Four hours behind the proxy of clients that accept gzip and br: as many calls are served as of clients that do not.
 func TestCompressedErrorsCostNothing(t *testing.T) {
 	calls, missed := 80, 2
@@ -104,6 +112,9 @@ func TestCompressedErrorsCostNothing(t *testing.T) {
 			clock.Advance(time.Minute)
 		}
 		t.Logf("a 429 with its reason in a body, asked for %q: %d of %d served, %d acquisitions", accept, served[accept], calls, guard.Stats().Acquisitions.Attempts)
+	}
+	if calls == 240 {
+		onTransportPage(t, fmt.Sprintf("%d of %d calls are served, whatever the client accepts", served["br"], calls))
 	}
 	for accept, n := range served {
 		require.Equal(t, served["identity"], n, accept)
@@ -141,6 +152,7 @@ func TestQuotaToldInA200(t *testing.T) {
 			t.Logf("a spent quota told in a 200 of %s, judged %v: %d of 240 served, %d acquisitions", kind, judged, served, guard.Stats().Acquisitions.Attempts)
 			if judged {
 				require.GreaterOrEqual(t, served, least)
+				onTransportPage(t, fmt.Sprintf("Where the spent quota is reported in a 200, %d, and %d without a `Judge`:", served, mostUnjudged))
 			} else {
 				require.LessOrEqual(t, served, mostUnjudged)
 			}

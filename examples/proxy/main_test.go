@@ -8,8 +8,10 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -187,6 +189,16 @@ func TestStorm(t *testing.T) {
 	assert.LessOrEqual(t, counts.Issued, 4, "708 calls need the account's 200 and three anonymous tokens of 200")
 	assert.Greater(t, guarded.working, guarded.calls*9/10)
 	assert.NotEmpty(t, bare.upstream.Counts().RefusedIssues, "without a guard the upstream has to say no")
+
+	// The pages say so. What happens without a guard depends on who runs when.
+	for page, says := range map[string]string{
+		"../../docs/cookbook/proxy.md": fmt.Sprintf("| with the guard | %d | %d | %d, all granted |", guarded.calls, guarded.working, counts.Issued),
+		"../../docs/guide.md":          fmt.Sprintf("send %d token requests instead of over 700, and %d of %d calls work instead of", counts.Issued, guarded.working, guarded.calls),
+	} {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		assert.True(t, strings.Contains(string(text), says), "%s does not say %q", page, says)
+	}
 }
 
 // A proxy without a guard: it keeps a token in memory and, whenever a call fails, fetches another.
