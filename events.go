@@ -2,6 +2,7 @@ package tokenguard
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"log/slog"
 	"time"
@@ -106,6 +107,11 @@ func (m *emitter) emit(e Event) {
 // notice emits what was found in the state.
 func (m *emitter) notice(at time.Time, text string) {
 	m.emit(Event{At: at, Kind: EventState, Text: text})
+}
+
+// cut emits that an upstream asked for a longer pause than it gets.
+func (m *emitter) cut(at time.Time, scope string) {
+	m.emit(Event{At: at, Kind: EventState, Scope: scope, Text: fmt.Sprintf("the upstream's Retry-After of more than %v was cut to it", ledger.MaxRetryAfter)})
 }
 
 // dropped emits that there was no room for an account.

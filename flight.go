@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -203,7 +202,7 @@ func (f *flights) finish(q *decide.Request, a ledger.Attempt, began timeline.Ins
 		f.events.notice(r.Wall, "the end of an acquisition could not be stored and waits: "+mask(cerr.Error()))
 	}
 	if c.Cut { // told once the end is stored, whatever an observer does
-		f.events.emit(Event{At: r.Wall, Kind: EventState, Scope: q.Named, Text: fmt.Sprintf("the upstream's Retry-After of more than %v was cut to it", ledger.MaxRetryAfter)})
+		f.events.cut(r.Wall, q.Named)
 	}
 	in := f.inputs.newest(q, r.Now)
 	if err == nil {

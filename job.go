@@ -95,10 +95,7 @@ func (f *flights) completion(q *decide.Request, a ledger.Attempt, began timeline
 			return c, t, Failure{}, nil
 		}
 	}
-	failure := failureOf(err)
-	if !failure.At.IsZero() && r.Instant(failure.At) < a.Start { // no answer is older than its question: the clock that says so is another
-		failure.At = time.Time{}
-	}
+	failure := answerOf(err, a.Start, r)
 	var in ledger.Report
 	if upstream {
 		in = f.reader.answer(failure, r)
@@ -119,6 +116,16 @@ func (f *flights) completion(q *decide.Request, a ledger.Attempt, began timeline
 		c.Pause = ledger.Pause{From: at, Until: until}
 	}
 	return c, Token{}, failure, err
+}
+
+// answerOf is what an error says of an answer to a question of that start. No answer is older than its question: the clock that
+// says so is another.
+func answerOf(err error, start timeline.Instant, r timeline.Reading) Failure {
+	failure := failureOf(err)
+	if !failure.At.IsZero() && r.Instant(failure.At) < start {
+		failure.At = time.Time{}
+	}
+	return failure
 }
 
 // accept turns what RequestFunc or Adopt gave into a record, or says why it is not a usable token.

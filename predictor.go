@@ -195,6 +195,9 @@ func (g *Guard) report(ctx context.Context, q *decide.Request, o *Outcome, doc *
 			at = g.replica.ApplyReport(hearing(g.opt.policy, q, own), aboutOf(q))
 		}
 		g.events.emit(Event{At: at.Wall, Kind: EventReported, Scope: q.Named, Caller: q.Caller, TokenID: q.Failing, Verdict: Verdict{Class: Class(q.Class)}, Text: q.Text})
+		if q.Hints.HasRetryAfter && q.Until > q.At.Plus(ledger.MaxRetryAfter) {
+			g.events.cut(at.Wall, q.Named)
+		}
 		return true, err
 	case changes: // a first success is worth remembering, but not a commit of its own
 		g.replica.ApplyReport(hearing(g.opt.policy, q, own), aboutOf(q))

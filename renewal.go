@@ -185,6 +185,9 @@ func (f *flights) renewed(j *renewalJob, began timeline.Instant, t Token, err er
 		f.replica.ApplyLocally(complete, replica.ForEnd) // first in the next commit: the old refresh token may be worthless now
 		f.events.notice(r.Wall, "the end of a renewal could not be stored and waits: "+mask(cerr.Error()))
 	}
+	if end.Cut {
+		f.events.cut(r.Wall, j.q.Named)
+	}
 	res := result{ran: true, renewal: true, event: Event{At: r.Wall, Kind: EventRenewed, Scope: j.q.Named, Caller: j.q.Caller, TokenID: j.record, Identity: j.identity, Took: r.Now.Sub(j.lease.Start)}}
 	if err != nil {
 		res.event.Kind, res.event.Text = EventRenewalFailed, f.reader.masked(failure.text())
@@ -216,7 +219,7 @@ func (f *flights) renewalEnd(j *renewalJob, began timeline.Instant, t Token, err
 		end.Rest = f.rest(t, j, r, err)
 		ours = true
 	}
-	failure := failureOf(err)
+	failure := answerOf(err, j.lease.Start, r)
 	in := f.reader.answer(failure, r)
 	switch {
 	case ours && end.End >= j.lease.End: // this process stood still: it may have been a good value when it came
@@ -239,7 +242,8 @@ func (f *flights) renewalEnd(j *renewalJob, began timeline.Instant, t Token, err
 		end.Barred = true
 	case classify.RateLimited, classify.QuotaExhausted:
 		if in.Until > end.End {
-			end.Pause = ledger.Pause{From: end.End, Until: min(in.Until, end.End.Plus(ledger.MaxRetryAfter))}
+			most := end.End.Plus(ledger.MaxRetryAfter)
+			end.Pause, end.Cut = ledger.Pause{From: end.End, Until: min(in.Until, most)}, in.Until > most
 		}
 	}
 	return end, failure, err

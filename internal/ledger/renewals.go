@@ -100,6 +100,7 @@ type Renewal struct {
 	Rest     *Token // of an answer whose value cannot be used: what stands in Record in place of Parts, Hash and Expiry; nil: nothing
 	Failed   Streak
 	Pause    Pause // Retry-After
+	Cut      bool  // to the most that is honoured
 	Gone     bool  // the upstream does not know the refresh token any more
 	Barred   bool  // a ban, or a mistake of ours: the renewal is not to be repeated soon
 }
