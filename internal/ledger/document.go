@@ -89,7 +89,7 @@ type Token struct {
 	Kind          string           `json:"kind"`
 	Scope         string           `json:"scope,omitempty"`
 	Acquired      timeline.Instant `json:"acquired"`
-	Doubt         time.Duration    `json:"doubt,omitempty"`       // Acquired may be so much too late; it is never too early
+	Doubt         time.Duration    `json:"doubt,omitempty"`       // Acquired may be so much too late, never too early; a guard that drops it ends the TTL as much later
 	Expiry        timeline.Instant `json:"expiry,omitempty"`      // 0: not stated
 	WallExpiry    timeline.Instant `json:"wall_expiry,omitempty"` // Expiry, by the wall clock of the machine that received it
 	Seq           uint64           `json:"seq,omitempty"`

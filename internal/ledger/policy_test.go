@@ -82,3 +82,21 @@ func TestRatePause(t *testing.T) {
 	assert.Equal(t, Pause{t0, in(31 * Day)}, limited("op", t0, in(40*Day)).RatePause())
 	assert.Zero(t, quota("op", t0).RatePause())
 }
+
+// A guard that does not know Doubt drops it when it writes: the TTL then ends as much later, and what was stated as it was.
+func TestADroppedDoubtLengthensTheTTLAlone(t *testing.T) {
+	p := &Policy{Cache: CachePolicy{TTL: time.Hour}}
+	for _, expiry := range []timeline.Instant{0, timeline.Instant(100 * time.Minute)} {
+		known := &Token{Acquired: timeline.Instant(50 * time.Minute), Doubt: 7 * time.Second, Expiry: expiry}
+		dropped := *known
+		dropped.Doubt = 0
+		counts, ends := p.Expiry(known)
+		later, latest := p.Expiry(&dropped)
+		var longer time.Duration
+		if expiry == 0 {
+			longer = known.Doubt
+		}
+		assert.Equal(t, longer, later.Sub(counts))
+		assert.Equal(t, longer, latest.Sub(ends))
+	}
+}
