@@ -89,8 +89,10 @@ func newCandidate(real *Guard, shadow *shadow) (*candidate, error) {
 	o.logger = slog.New(slog.DiscardHandler)
 	o.classifier = simulatedClass(o.classifier)
 	var err error
-	c.Guard, err = newGuard(c.simulate, &o)
-	return c, err
+	if c.Guard, err = newGuard(c.simulate, &o); err != nil {
+		return nil, fmt.Errorf("WithCandidate: %w", err)
+	}
+	return c, nil
 }
 
 // compare evaluates the candidate on a call that the guard has answered.

@@ -331,3 +331,15 @@ func TestCandidateRepeatsNoRetryAfter(t *testing.T) {
 		})
 	}
 }
+
+// A candidate whose own state file cannot be makes no guard, and its error says whose it is.
+func TestCandidateWithoutAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), strings.Repeat("n", 190)) // room for itself, and none for the candidate's
+	g, err := New(giveToken("word"), WithStateFile(path))
+	require.NoError(t, err)
+	require.NoError(t, g.Close())
+	g, err = New(giveToken("word"), WithStateFile(path), WithCandidate(Config{RateLimit: RateLimits{MaxRequestsPerHour: 5}}))
+	require.ErrorContains(t, err, "WithCandidate: ")
+	require.ErrorContains(t, err, path+".candidate")
+	require.Nil(t, g)
+}
