@@ -86,11 +86,15 @@ func (f *flights) adoptSuccessor(ctx context.Context, t Token, q *decide.Request
 		if identity == "" {
 			return Token{}, at, false, nil
 		}
+		alone, _, err := f.accept(t, q, 0, taken.Least(), taken) // first: where values stay in this process the last of a value counts
+		if err != nil {
+			return Token{}, at, true, fmt.Errorf("%w: %w", ErrRequest, err)
+		}
 		rec, received, err := f.accept(whole, q, 0, taken.Least(), taken)
 		if err != nil {
 			return Token{}, at, true, fmt.Errorf("%w: %w", ErrRequest, err)
 		}
-		s := &succession{policy: f.policy, id: id, owner: f.owner, rec: rec, predecessor: t.read().predecessor, identity: identity, from: from, further: len(t.read().secret.Further) > 0}
+		s := &succession{policy: f.policy, id: id, owner: f.owner, rec: rec, alone: alone, predecessor: t.read().predecessor, identity: identity, from: from, further: len(t.read().secret.Further) > 0}
 		s.brings, s.beside = f.bringsSecrets(t)
 		about := replica.About{Token: identity, Scope: q.Scope, Class: "adopted"}
 		if refresh := t.read().secret.Refresh; refresh != "" { // those after it may leave theirs out
@@ -121,6 +125,7 @@ type succession struct {
 	policy                      *ledger.Policy
 	id, owner                   string // of the attempt, if it turns out to be one
 	rec                         *ledger.Token
+	alone                       *ledger.Token // the same without what it takes over, if it turns out to be no successor
 	predecessor, identity, from string
 	further, brings             bool          // it states further secrets; some of them are not known for its value
 	beside                      *ledger.Parts // the parts that are known for its value; nil: it is not known
@@ -144,10 +149,10 @@ func (s *succession) enter(d *replica.Draft) bool {
 	defer s.mu.Unlock()
 	s.foreign, s.again = false, false
 	if known := d.Doc.Tokens[s.rec.ID]; known != nil {
-		same := known.Parts.Same(&s.rec.Parts)
+		same := known.Parts.Same(&s.rec.Parts) || known.Parts.Same(&s.alone.Parts)
 		switch {
 		case known.Acquired == s.rec.Acquired && known.Expiry == s.rec.Expiry && (!s.brings || same):
-			if s.later && known.Identity == nil && known.Successor == "" {
+			if s.later && known.Successor == "" && (known.Identity == nil || known.Identity.Since == s.rec.Acquired) {
 				s.acquired(d) // a look has applied it since
 			}
 			return false // by this call
@@ -186,8 +191,7 @@ func (s *succession) enter(d *replica.Draft) bool {
 		s.note(d, "was not stored, and neither were its further secrets: another process stored the account's next refresh token while it waited. Adopt it again")
 		return false
 	}
-	fresh = *s.rec
-	fresh.Identity = nil
+	fresh = *s.alone
 	if !d.Doc.Adopt(s.policy, &fresh, s.id, s.owner, d.At.Now) {
 		return false
 	}
@@ -197,7 +201,11 @@ func (s *succession) enter(d *replica.Draft) bool {
 
 // acquired notes that the value is no successor any more.
 func (s *succession) acquired(d *replica.Draft) {
-	s.note(d, "is charged as an acquisition and is not renewed: while it waited to be stored, the account ended, or another one was named for it")
+	how := "is charged as an acquisition and is not renewed"
+	if s.alone.Identity != nil { // by the refresh token that it states itself
+		how = "is charged as an acquisition"
+	}
+	s.note(d, how+": while it waited to be stored, the account ended, or another one was named for it")
 }
 
 // note has the log say what became of the value, once that is committed.

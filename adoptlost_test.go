@@ -41,17 +41,31 @@ func TestWhatBecomesOfASuccessorThatWaits(t *testing.T) {
 		"cleared": {secret, func(t *testing.T, g *tokenguard.Guard, first tokenguard.Token) {
 			require.NoError(t, g.Clear(t.Context(), tokenguard.Clear{Identity: first.Identity()}))
 		}, "is charged as an acquisition", "it waits", 2},
+		"cleared, with its own refresh token": {func(t tokenguard.Token) tokenguard.Token {
+			return secret(t).WithRefreshToken("refresh token of ours", time.Time{})
+		}, func(t *testing.T, g *tokenguard.Guard, first tokenguard.Token) {
+			require.NoError(t, g.Clear(t.Context(), tokenguard.Clear{Identity: first.Identity()}))
+		}, "is charged as an acquisition:", "it waits", 2},
+		"another account, with its own refresh token": {func(t tokenguard.Token) tokenguard.Token {
+			return t.WithAccount("ours").WithRefreshToken("refresh token of ours", time.Time{})
+		}, func(t *testing.T, g *tokenguard.Guard, first tokenguard.Token) {
+			require.NoError(t, g.Adopt(t.Context(), successor(first, "named elsewhere").WithAccount("theirs")))
+		}, "is charged as an acquisition:", "it waits", 2},
 		"another account": {func(t tokenguard.Token) tokenguard.Token { return t.WithAccount("ours") }, func(t *testing.T, g *tokenguard.Guard, first tokenguard.Token) {
 			require.NoError(t, g.Adopt(t.Context(), successor(first, "named elsewhere").WithAccount("theirs")))
 		}, "is charged as an acquisition", "it waits", 2},
 	} {
-		for _, closes := range []bool{false, true} {
-			t.Run(fmt.Sprint(name, ", Close: ", closes), func(t *testing.T) {
+		for n := range 4 {
+			closes, encrypted := n%2 == 1, n > 1
+			t.Run(fmt.Sprint(name, ", Close: ", closes, ", encrypted: ", encrypted), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					store := tokenguard.NewMemoryStore()
 					var mu sync.Mutex
 					var said []string
 					open := func(opts ...tokenguard.Option) *tokenguard.Guard {
+						if encrypted {
+							opts = append(opts, tokenguard.WithEncryption([]byte("0123456789abcdef0123456789abcdef")))
+						}
 						g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
 							return tokenguard.NewTokenIn("the first", time.Hour).WithRefreshToken("the first refresh token", time.Time{}), nil
 						}, append(opts, tokenguard.WithStore(store), tokenguard.WithName("guests"), tokenguard.WithRenewal(func(context.Context, tokenguard.Token) (tokenguard.Token, error) {
@@ -98,8 +112,12 @@ func TestWhatBecomesOfASuccessorThatWaits(t *testing.T) {
 					got, err = other.Token(t.Context())
 					require.NoError(t, err)
 					assert.Equal(t, c.handed, got.Value())
-					if c.handed == "it waits" && c.starts == 1 {
+					if c.handed == "it waits" {
 						assert.Equal(t, waiting.Secret("device"), got.Secret("device"))
+					}
+					if c.starts == 2 { // its own refresh token is kept, and no other taken over
+						assert.Equal(t, waiting.RefreshToken() != "", got.Identity() != "")
+						assert.NotEqual(t, first.Identity(), got.Identity())
 					}
 					assert.Equal(t, c.starts, other.Stats().Acquisitions.Day.Used)
 					require.NoError(t, other.Close())
