@@ -210,37 +210,53 @@ func (k *Keeper) place(id string) []byte { return []byte("tokenguard\x00" + k.na
 
 // Open returns the value of a record, if this process can read it.
 func (k *Keeper) Open(r *ledger.Token) (*Secret, bool) {
-	s, ok := k.open(r)
+	s, ok, shut := k.open(r)
+	if shut {
+		k.warned.Do(func() {
+			k.alarm("a token in the state cannot be read with the keys of WithEncryption: give the key it was sealed with as a further key, or let the token expire; limits and backoff hold")
+		})
+	}
 	if ok {
 		k.Register(s)
 	}
 	return s, ok
 }
 
-func (k *Keeper) open(r *ledger.Token) (*Secret, bool) {
+// Peek is Open without an alarm, which is foreign code, for what runs inside a store.
+func (k *Keeper) Peek(r *ledger.Token) (*Secret, bool) {
+	s, ok, _ := k.open(r)
+	if ok {
+		k.Register(s)
+	}
+	return s, ok
+}
+
+// open returns the value of a record. shut: none of the keys opens it.
+func (k *Keeper) open(r *ledger.Token) (_ *Secret, ok, shut bool) {
 	if !r.HasSecret() {
-		return nil, false
+		return nil, false, false
 	}
 	if s, ok := k.fresh.Get(r.ID); ok && !r.Private && Fits(r, s.Secret) && s.parts.Same(&r.Parts) {
-		return s.Secret, true
+		return s.Secret, true, false
 	}
 	if r.Private {
 		if k.local == nil {
-			return nil, false
+			return nil, false, false
 		}
-		return k.local.Peek(r.ID)
+		s, ok := k.local.Peek(r.ID)
+		return s, ok, false
 	}
 	s := &Secret{Value: r.Plain()}
 	if r.HasValue() {
 		if r.Sealed != nil {
 			value, ok := k.unseal(r.Sealed, r.ID)
 			if !ok {
-				return nil, false
+				return nil, false, true
 			}
 			s.Value = string(value)
 		}
 		if s.ID = ID(s.Value); s.ID != r.ID { // not the one that its ID names
-			return nil, false
+			return nil, false, false
 		}
 	}
 	if text := r.Parts.Plain; text != nil || r.Parts.Sealed != nil {
@@ -250,11 +266,11 @@ func (k *Keeper) open(r *ledger.Token) (*Secret, bool) {
 		}
 		var p parts
 		if !ok || json.Unmarshal(text, &p) != nil {
-			return nil, false
+			return nil, false, !ok
 		}
 		p.read(s)
 	}
-	return s, Fits(r, s)
+	return s, Fits(r, s), false
 }
 
 // sealed is a secret, and what it was sealed as beside its value.
@@ -285,8 +301,5 @@ func (k *Keeper) unseal(sealed []byte, id string) ([]byte, bool) {
 			}
 		}
 	}
-	k.warned.Do(func() {
-		k.alarm("a token in the state cannot be read with the keys of WithEncryption: give the key it was sealed with as a further key, or let the token expire; limits and backoff hold")
-	})
 	return nil, false
 }
