@@ -114,3 +114,63 @@ func TestAccountsBeyondTheBoundOfAState(t *testing.T) {
 		})
 	}
 }
+
+// A hundred accounts, each with secrets of 10 KiB, are kept over restarts, sealed ones too: all are renewed, none is dropped or
+// acquired again, and the state stays within its bound.
+func TestAHundredAccountsAreKept(t *testing.T) {
+	const accounts, room = 100, 3 << 19 // docs/renewal.md: 1.5 MiB of accounts and values
+	for name, opts := range map[string][]tokenguard.Option{"plain": nil, "encrypted": {tokenguard.WithEncryption([]byte("0123456789abcdef0123456789abcdef"))}} {
+		t.Run(name, func(t *testing.T) {
+			if name == "plain" && amount(0, 1) == 0 {
+				t.Skip("the other keeps more bytes: under TOKENGUARD_LONG")
+			}
+			clock, store := &handClock{now: oddStart}, tokenguard.NewMemoryStore()
+			starts, renewals, dropped := 0, map[string]int{}, 0
+			issue := func(scope string, n int) tokenguard.Token {
+				return tokenguard.NewTokenIn(fmt.Sprintf("value %d of %s %s", n, scope, strings.Repeat("x", 8<<10)), time.Hour).
+					WithRefreshToken(fmt.Sprintf("refresh token %d of %s %s", n, scope, strings.Repeat("x", 2<<10)), time.Time{}).WithAccount(scope)
+			}
+			process := func() *tokenguard.Guard {
+				g, err := tokenguard.New(func(_ context.Context, req tokenguard.Request) (tokenguard.Token, error) {
+					starts++
+					return issue(req.Scope, 0), nil
+				}, append([]tokenguard.Option{tokenguard.WithStore(store), tokenguard.WithName("guests"), tokenguard.WithClock(clock),
+					tokenguard.WithRenewal(func(_ context.Context, old tokenguard.Token) (tokenguard.Token, error) {
+						renewals[old.Scope()]++
+						if want := issue(old.Scope(), renewals[old.Scope()]-1).RefreshToken(); old.RefreshToken() != want {
+							return tokenguard.Token{}, fmt.Errorf("%s presents another refresh token", old.Scope())
+						}
+						return issue(old.Scope(), renewals[old.Scope()]), nil
+					}),
+					tokenguard.WithRenewalLimits(tokenguard.RenewalLimits{MaxPerHour: accounts}),
+					tokenguard.WithObserver(func(e tokenguard.Event) {
+						if e.Kind == tokenguard.EventIdentityDropped {
+							dropped++
+						}
+					})}, opts...)...)
+				require.NoError(t, err)
+				return g
+			}
+			g := process()
+			for n := range accounts {
+				require.NoError(t, g.Adopt(t.Context(), issue(fmt.Sprint("key ", n), 0).WithScope(fmt.Sprint("key ", n))))
+			}
+			rounds := int(amount(1, 3))
+			for range rounds {
+				require.NoError(t, g.Close())
+				g = process()
+				clock.move(2 * time.Hour)
+				for n := range accounts {
+					_, err := g.Acquire(t.Context(), tokenguard.Request{Scope: fmt.Sprint("key ", n)})
+					require.NoError(t, err, n)
+				}
+			}
+			stats := g.Stats().Renewals
+			assert.Equal(t, []any{accounts, rounds * accounts, 0, 0, accounts}, []any{len(renewals), int(stats.Succeeded), starts, dropped, stats.States["living"]})
+			snap, err := store.View(t.Context(), "guests")
+			require.NoError(t, err)
+			assert.Less(t, len(snap.Data), room)
+			require.NoError(t, g.Close())
+		})
+	}
+}

@@ -570,6 +570,8 @@ func TestRenewalBudgetWarns(t *testing.T) {
 			}
 		}
 		assert.Equal(t, 1, warned)
+		stats := g.Stats().Renewals
+		assert.Equal(t, []int{3, 4, 2}, []int{stats.Accounts, stats.Needed, stats.Hour.Limit})
 	}, tokenguard.WithRenewalLimits(tokenguard.RenewalLimits{MaxPerHour: 2}))
 }
 
