@@ -1,11 +1,15 @@
 package tokenguard
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/tokenguard/tokenguard/internal/classify"
@@ -62,8 +66,9 @@ func (f Failure) text() string {
 // Classify says what a failure means for the token that was used, from status, headers and text, in twenty
 // languages. It is "" for the zero Failure. When in doubt it names a class that permits no new token.
 //
-// An Err of a file or of a JSON decoder, without a status in the Failure or in its words, is no word of the upstream's, however
-// it is wrapped: it is transient or unknown. Of errors that were joined the words decide.
+// An Err of a file, of the operating system, of a context that ended, of an answer that broke off or of a JSON decoder,
+// without a status in the Failure or in its words, is no word of the upstream's, however it is wrapped: it is transient or
+// unknown. Of errors that were joined the words decide.
 func Classify(f Failure) Class {
 	if f.IsZero() {
 		return ClassNone
@@ -74,14 +79,18 @@ func Classify(f Failure) Class {
 	return Class(classify.Classify(classify.Input{StatusCode: f.StatusCode, Header: f.Header, Text: f.text()}))
 }
 
-// ownError is the class of an error that this process made by itself, by its type: of a file, or of JSON that could not be
-// decoded. Its words say nothing of a token, and "failed to read token: permission denied" sounds like a ban.
+// ownErrors are those that this process made by itself, whatever they are wrapped in.
+var ownErrors = []error{fs.ErrPermission, fs.ErrClosed, fs.ErrNotExist, context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF}
+
+// ownError is the class of an error that this process made by itself, by its type. Its words say nothing of a token, and
+// "failed to read token: permission denied" sounds like a ban.
 func ownError(f *Failure) (class Class, own bool) {
 	if f.StatusCode != 0 || f.Message != "" || f.Err == nil {
 		return "", false
 	}
 	switch {
-	case is[*fs.PathError](f.Err), is[*os.LinkError](f.Err), is[*os.SyscallError](f.Err), wraps(f.Err, func(err error) bool { return err == fs.ErrPermission }):
+	case is[*fs.PathError](f.Err), is[*os.LinkError](f.Err), is[*os.SyscallError](f.Err), is[syscall.Errno](f.Err),
+		wraps(f.Err, func(err error) bool { return slices.Contains(ownErrors, err) }):
 		class = ClassTransient
 	case is[*json.SyntaxError](f.Err), is[*json.UnmarshalTypeError](f.Err):
 		class = ClassUnknown

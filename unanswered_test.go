@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -162,4 +164,32 @@ func TestAnErrorOfAFileIsNotItsText(t *testing.T) {
 	}
 	u.served(acquired, with(tokenguard.Failure{Message: own.Error()}, first))
 	require.NotEqual(t, tokenguard.Classify(tokenguard.Failure{Err: own}), tokenguard.Classify(tokenguard.Failure{Message: own.Error()}))
+}
+
+// What a process meets by itself is no answer, whatever it is called on the way: a context that ended, a system call, an
+// answer that broke off. As the failure of an acquisition it closes no key for an hour.
+func TestAnErrorOfTheProcessIsNoAnswer(t *testing.T) {
+	for _, cause := range []error{
+		context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, fs.ErrClosed, syscall.EPERM, syscall.EACCES,
+		os.NewSyscallError("setsockopt", syscall.EPERM),
+	} {
+		for _, words := range []string{"%w", "invalid token: %w", "rate limit exceeded: %w", "quota: %w", "banned: %w", "bad request: %w"} {
+			err := fmt.Errorf(words, cause)
+			assert.Equal(t, tokenguard.ClassTransient, tokenguard.Classify(tokenguard.Failure{Err: err}), err.Error())
+		}
+		clock := &handClock{now: oddStart}
+		g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+			return tokenguard.Token{}, fmt.Errorf("refresh the invalid token: %w", cause)
+		}, tokenguard.WithClock(clock))
+		require.NoError(t, err)
+		defer g.Close()
+		_, err = g.Acquire(t.Context(), tokenguard.Request{})
+		require.ErrorIs(t, err, cause)
+		e, err := g.Explain(t.Context(), tokenguard.Request{})
+		require.NoError(t, err)
+		assert.Equal(t, 10*time.Minute, e.Verdict.RetryAt.Sub(clock.Now()), "%v: the backoff of a failure, not an hour", cause)
+	}
+	for _, text := range []string{"rate: Wait(n=1) exceeds limiter's burst 0", "sql: database is closed", "redis: client is closed", "database is locked"} {
+		assert.Equal(t, tokenguard.ClassTransient, tokenguard.Classify(tokenguard.Failure{Message: text}), text)
+	}
 }

@@ -40,6 +40,7 @@ var unsent = []string{
 	"unneling socket could not be established", "tunnel through proxy", "tunneling failed", "proxy tunnel request", "unsuccessful tunnel",
 
 	"token expired and refresh token is not set", // x/oauth2, which has asked nobody
+	"rate: Wait(n=", "sql: database is closed", "redis: client is closed", "database is locked", "file already closed",
 
 	"executable file not found", "fork/exec ", "exec: \"", "command not found", "EACCES", "ENOENT", "EPERM: ", "[Errno ", "(os error ", "Access to the path '",
 	"FileNotFoundException", "unrecognized option", "unrecognised option", "invalid option -- ", "illegal option -- ", "unknown option: -",
