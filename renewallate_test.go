@@ -191,7 +191,7 @@ func TestRenewalFuncMisbehaves(t *testing.T) {
 	}{
 		"panics":               {does: func() { panic("invalid_grant: the account was deleted") }, signUps: 1},
 		"panics with the end":  {does: func() { panic(fmt.Errorf("deep: %w", tokenguard.ErrIdentityEnded)) }, signUps: 1},
-		"panics with nil":      {does: func() { var m map[string]int; m["a"] = 1 }, signUps: 1},
+		"panics with nil":      {does: func() { panic(new(runtime.PanicNilError)) }, signUps: 1},
 		"Goexit":               {does: runtime.Goexit, signUps: 1},
 		"ended, deep":          {err: fmt.Errorf("a: %w", errors.Join(errors.New("other"), fmt.Errorf("b: %w", fmt.Errorf("c: %w", errors.Join(tokenguard.ErrIdentityEnded, context.DeadlineExceeded))))), signUps: 2},
 		"ended, of a 503":      {err: errors.Join(tokenguard.Failed(serverDown), tokenguard.ErrIdentityEnded), signUps: 2},
