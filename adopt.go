@@ -3,8 +3,6 @@ package tokenguard
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 
 	"github.com/tokenguard/tokenguard/internal/decide"
@@ -38,35 +36,24 @@ func (f *flights) adopt(ctx context.Context, t Token, q *decide.Request, at time
 	return received, at, nil
 }
 
-// completionOf is what a value of a known account leaves out.
-type completionOf struct {
-	identity string            // its ID; "": the value names none that is known
-	from     string            // the hash of the refresh token that was taken
-	parts    ledger.Parts      // of the value that it was taken from
-	base     map[string]string // the account's further secrets, without those that wait in this process
-}
-
-// succeeding is a token that its caller renewed elsewhere, with what it leaves out taken from its predecessor.
-func (f *flights) succeeding(t Token) (whole Token, taken completionOf) {
+// succeeding is a token that its caller renewed elsewhere, with what it leaves out taken from its predecessor, the ID of
+// the identity ("": it names none that is known), and the hash of the refresh token that was taken.
+func (f *flights) succeeding(t Token) (whole Token, identity, from string) {
 	b := *t.read()
 	rev := f.replica.Newest()
 	if b.predecessor == "" || rev == nil || rev.Doc.Tokens[b.predecessor] == nil {
-		return t, taken
+		return t, "", ""
 	}
 	rec := rev.Doc.Current(rev.Doc.Tokens[b.predecessor])
 	s := rev.Secrets[rec.ID]
 	if rec.Identity == nil || s == nil {
-		return t, taken
-	}
-	taken = completionOf{identity: rec.Identity.ID, parts: rec.Parts, base: s.Further}
-	if base, ok := f.bases.Peek(rec.ID); ok && f.replica.Unsaved() > 0 { // it waits, too
-		taken.base = base
+		return t, "", ""
 	}
 	if b.secret.Refresh == "" {
-		taken.from = rec.Identity.Hash
+		from = rec.Identity.Hash
 	}
 	b.secret = completed(b.secret, s)
-	return b.token(), taken
+	return b.token(), rec.Identity.ID, from
 }
 
 // bringsSecrets reports whether the token states further secrets that its value is not known with, and of which parts of the
@@ -93,25 +80,23 @@ func (f *flights) bringsSecrets(t Token) (brings bool, beside *ledger.Parts) {
 // of an account that lives. Facts are refused neither for their number nor for a store that is away, which the error says:
 // they count in this process at once.
 func (f *flights) adoptSuccessor(ctx context.Context, t Token, q *decide.Request, id string, at timeline.Reading, away error) (received Token, _ timeline.Reading, succeeds bool, err error) {
-	came := at
+	taken := at
 	for range maxRounds {
-		whole, taken := f.succeeding(t)
-		if taken.identity == "" {
+		whole, identity, from := f.succeeding(t)
+		if identity == "" {
 			return Token{}, at, false, nil
 		}
-		alone, _, err := f.accept(t, q, 0, came.Least(), came) // first: where values stay in this process the last of a value counts
+		alone, _, err := f.accept(t, q, 0, taken.Least(), taken) // first: where values stay in this process the last of a value counts
 		if err != nil {
 			return Token{}, at, true, fmt.Errorf("%w: %w", ErrRequest, err)
 		}
-		rec, received, err := f.accept(whole, q, 0, came.Least(), came)
+		rec, received, err := f.accept(whole, q, 0, taken.Least(), taken)
 		if err != nil {
 			return Token{}, at, true, fmt.Errorf("%w: %w", ErrRequest, err)
 		}
-		f.bases.Add(rec.ID, taken.base)
-		s := &succession{policy: f.policy, id: id, owner: f.owner, keeper: f.keeper, stated: t.read().secret, whole: whole.read().secret, taken: taken,
-			rec: rec, alone: alone, predecessor: t.read().predecessor}
+		s := &succession{policy: f.policy, id: id, owner: f.owner, rec: rec, alone: alone, predecessor: t.read().predecessor, identity: identity, from: from, further: len(t.read().secret.Further) > 0}
 		s.brings, s.beside = f.bringsSecrets(t)
-		about := replica.About{Token: taken.identity, Scope: q.Scope, Class: "adopted"}
+		about := replica.About{Token: identity, Scope: q.Scope, Class: "adopted"}
 		if refresh := t.read().secret.Refresh; refresh != "" { // those after it may leave theirs out
 			about.Brings = secrets.ID(refresh)
 		}
@@ -137,83 +122,17 @@ func (f *flights) adoptSuccessor(ctx context.Context, t Token, q *decide.Request
 
 // succession is a value of an account on its way into the document.
 type succession struct {
-	policy        *ledger.Policy
-	id, owner     string // of the attempt, if it turns out to be one
-	keeper        *secrets.Keeper
-	stated, whole *secrets.Secret // what the caller gave, and with what was taken over
-	taken         completionOf
-	predecessor   string
-	rec           *ledger.Token // of whole
-	alone         *ledger.Token // of stated, if it turns out to be no successor
-	brings        bool          // it states further secrets that are not known for its value
-	beside        *ledger.Parts // the parts that are known for its value; nil: it is not known
+	policy                      *ledger.Policy
+	id, owner                   string // of the attempt, if it turns out to be one
+	rec                         *ledger.Token
+	alone                       *ledger.Token // the same without what it takes over, if it turns out to be no successor
+	predecessor, identity, from string
+	further, brings             bool          // it states further secrets; some of them are not known for its value
+	beside                      *ledger.Parts // the parts that are known for its value; nil: it is not known
 
-	mu             sync.Mutex  // guards what follows: the change may run for another's commit
-	merged         []mergedRec // rec as it was completed from newer values
-	foreign, again bool        // what the last run found: it is no successor; it has to be read anew
-	later          bool        // the call is over
-}
-
-// mergedRec is the record of a value that was completed from what the account had come to have.
-type mergedRec struct {
-	rec   *ledger.Token
-	from  string
-	parts ledger.Parts // from which
-}
-
-// merge is the value's record for a document in which the account's newest value is cur, and the hash of the refresh token
-// that it takes over. Further secrets that another process has stored meanwhile stay, but for those that this one has adopted
-// others for.
-func (s *succession) merge(cur *ledger.Token) (*ledger.Token, string) {
-	if cur == nil || cur.Identity == nil || cur.Parts.Same(&s.taken.parts) || s.rec.Private {
-		return s.rec, s.taken.from
-	}
-	s.mu.Lock()
-	for _, m := range s.merged {
-		if m.parts.Same(&cur.Parts) {
-			s.mu.Unlock()
-			return m.rec, m.from
-		}
-	}
-	s.mu.Unlock()
-	now, ok := s.keeper.Peek(cur)
-	if !ok {
-		return s.rec, s.taken.from
-	}
-	whole := *s.whole
-	whole.Further = maps.Clone(now.Further)
-	for name, value := range s.whole.Further {
-		if known, ok := now.Further[name]; !ok || known != value && value != s.taken.base[name] {
-			if whole.Further == nil {
-				whole.Further = map[string]string{}
-			}
-			whole.Further[name] = value
-		}
-	}
-	maps.Copy(whole.Further, s.stated.Further)
-	if s.stated.Refresh == "" {
-		whole.Refresh = now.Refresh
-	}
-	if whole.Size() > maxTokenSize {
-		return s.rec, s.taken.from
-	}
-	rec, identity := *s.rec, *s.rec.Identity
-	identity.Hash = secrets.Hash("refresh", whole.Refresh)
-	rec.Value, rec.Bytes, rec.Sealed, rec.Parts, rec.Identity = "", nil, nil, ledger.Parts{}, &identity
-	s.keeper.Seal(&rec, &whole)
-	m := mergedRec{rec: &rec, parts: cur.Parts}
-	if s.stated.Refresh == "" {
-		m.from = cur.Identity.Hash
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.merged = append(s.merged, m)
-	return m.rec, m.from
-}
-
-// storedLocked reports whether these are parts with which the value was stored.
-func (s *succession) storedLocked(parts *ledger.Parts) bool {
-	return parts.Same(&s.rec.Parts) || parts.Same(&s.alone.Parts) || slices.ContainsFunc(s.merged, func(m mergedRec) bool { return m.rec.Parts.Same(parts) })
+	mu             sync.Mutex // guards what follows: the change may run for another's commit
+	foreign, again bool       // what the last run found: it is no successor; it has to be read anew
+	later          bool       // the call is over
 }
 
 // leave ends the call, unless what the last run found is the call's to deal with.
@@ -226,42 +145,34 @@ func (s *succession) leave() (foreign, again bool) {
 
 // enter is the change that stores it.
 func (s *succession) enter(d *replica.Draft) bool {
-	before := s.predecessor
-	if d.Doc.Tokens[before] == nil { // it waited, too, and gave way to this one
-		before = d.Doc.ValueOf(s.taken.identity, s.rec.Scope, d.At.Now)
-	}
-	var cur *ledger.Token
-	if r := d.Doc.Tokens[before]; r != nil {
-		cur = d.Doc.Current(r)
-	}
-	rec, from := s.merge(cur)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.foreign, s.again = false, false
 	if known := d.Doc.Tokens[s.rec.ID]; known != nil {
-		same := s.storedLocked(&known.Parts)
+		same := known.Parts.Same(&s.rec.Parts) || known.Parts.Same(&s.alone.Parts)
 		switch {
-		case known.Successor != "" && known.Acquired == s.rec.Acquired && known.Expiry == s.rec.Expiry:
-			return false // by this call, and another has come since
 		case known.Acquired == s.rec.Acquired && known.Expiry == s.rec.Expiry && (!s.brings || same):
 			if s.later && known.Successor == "" && (known.Identity == nil || known.Identity.Since == s.rec.Acquired) {
 				s.acquired(d) // a look has applied it since
 			}
 			return false // by this call
-		case !known.Says(rec):
+		case !known.Says(s.rec):
 		case !s.brings || same:
 			return false // by one that said the same
 		case !s.later && (s.beside == nil || !known.Parts.Same(s.beside)): // it may have come with these secrets, or with others
 			s.again = true
 			return false
 		default:
-			d.Doc.Restate(known, rec)
+			d.Doc.Restate(known, s.rec)
 			return true
 		}
 	}
-	fresh := *rec
-	adopted, stale := d.Doc.AdoptSuccessor(s.policy, &fresh, before, from, d.At.Now)
-	if stale && s.later && len(s.stated.Further) == 0 { // nobody comes again: the value alone is new
+	fresh, before := *s.rec, s.predecessor
+	if d.Doc.Tokens[before] == nil { // it waited, too, and gave way to this one
+		before = d.Doc.ValueOf(s.identity, s.rec.Scope, d.At.Now)
+	}
+	adopted, stale := d.Doc.AdoptSuccessor(s.policy, &fresh, before, s.from, d.At.Now)
+	if stale && s.later && !s.further { // nobody comes again: the value alone is new
 		fresh = *s.rec
 		fresh.Parts = ledger.Parts{}
 		if fresh.Identity != nil {
@@ -299,5 +210,5 @@ func (s *succession) acquired(d *replica.Draft) {
 
 // note has the log say what became of the value, once that is committed.
 func (s *succession) note(d *replica.Draft, what string) {
-	d.Notices = append(d.Notices, fmt.Sprintf("token %s, adopted for account %s, %s", s.rec.ID, s.taken.identity, what))
+	d.Notices = append(d.Notices, fmt.Sprintf("token %s, adopted for account %s, %s", s.rec.ID, s.identity, what))
 }

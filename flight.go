@@ -47,9 +47,8 @@ type flights struct {
 	renewing func(timeline.Reading) // the same for RenewalFunc
 	usage    *usage
 
-	joining singleflight.Group                    // by scope
-	errs    *lru.Cache[string, error]             // what RequestFunc returned, by attempt
-	bases   *lru.Cache[string, map[string]string] // of the values that wait, by ID: see completionOf.base
+	joining singleflight.Group        // by scope
+	errs    *lru.Cache[string, error] // what RequestFunc returned, by attempt
 	starts  atomic.Uint64
 
 	mu      sync.Mutex // guards what follows
@@ -60,7 +59,6 @@ type flights struct {
 func newFlights(fetch RequestFunc, o *options, owner string, m *meter.Meter, keeper *secrets.Keeper, r *replica.Replica, rd *reader, events *emitter, in *inputs) *flights {
 	f := &flights{fetch: fetch, renewer: o.renewal, timeout: o.timeout, policy: o.policy, owner: owner, meter: m, keeper: keeper, replica: r, reader: rd, events: events, inputs: in}
 	f.errs, _ = lru.New[string, error](errorsKept)
-	f.bases, _ = lru.New[string, map[string]string](errorsKept)
 	return f
 }
 

@@ -210,53 +210,37 @@ func (k *Keeper) place(id string) []byte { return []byte("tokenguard\x00" + k.na
 
 // Open returns the value of a record, if this process can read it.
 func (k *Keeper) Open(r *ledger.Token) (*Secret, bool) {
-	s, ok, shut := k.open(r)
-	if shut {
-		k.warned.Do(func() {
-			k.alarm("a token in the state cannot be read with the keys of WithEncryption: give the key it was sealed with as a further key, or let the token expire; limits and backoff hold")
-		})
-	}
+	s, ok := k.open(r)
 	if ok {
 		k.Register(s)
 	}
 	return s, ok
 }
 
-// Peek is Open without an alarm, which is foreign code, for what runs inside a store.
-func (k *Keeper) Peek(r *ledger.Token) (*Secret, bool) {
-	s, ok, _ := k.open(r)
-	if ok {
-		k.Register(s)
-	}
-	return s, ok
-}
-
-// open returns the value of a record. shut: none of the keys opens it.
-func (k *Keeper) open(r *ledger.Token) (_ *Secret, ok, shut bool) {
+func (k *Keeper) open(r *ledger.Token) (*Secret, bool) {
 	if !r.HasSecret() {
-		return nil, false, false
+		return nil, false
 	}
 	if s, ok := k.fresh.Get(r.ID); ok && !r.Private && Fits(r, s.Secret) && s.parts.Same(&r.Parts) {
-		return s.Secret, true, false
+		return s.Secret, true
 	}
 	if r.Private {
 		if k.local == nil {
-			return nil, false, false
+			return nil, false
 		}
-		s, ok := k.local.Peek(r.ID)
-		return s, ok, false
+		return k.local.Peek(r.ID)
 	}
 	s := &Secret{Value: r.Plain()}
 	if r.HasValue() {
 		if r.Sealed != nil {
 			value, ok := k.unseal(r.Sealed, r.ID)
 			if !ok {
-				return nil, false, true
+				return nil, false
 			}
 			s.Value = string(value)
 		}
 		if s.ID = ID(s.Value); s.ID != r.ID { // not the one that its ID names
-			return nil, false, false
+			return nil, false
 		}
 	}
 	if text := r.Parts.Plain; text != nil || r.Parts.Sealed != nil {
@@ -266,11 +250,11 @@ func (k *Keeper) open(r *ledger.Token) (_ *Secret, ok, shut bool) {
 		}
 		var p parts
 		if !ok || json.Unmarshal(text, &p) != nil {
-			return nil, false, !ok
+			return nil, false
 		}
 		p.read(s)
 	}
-	return s, Fits(r, s), false
+	return s, Fits(r, s)
 }
 
 // sealed is a secret, and what it was sealed as beside its value.
@@ -301,5 +285,8 @@ func (k *Keeper) unseal(sealed []byte, id string) ([]byte, bool) {
 			}
 		}
 	}
+	k.warned.Do(func() {
+		k.alarm("a token in the state cannot be read with the keys of WithEncryption: give the key it was sealed with as a further key, or let the token expire; limits and backoff hold")
+	})
 	return nil, false
 }
