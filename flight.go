@@ -224,18 +224,23 @@ func (f *flights) finish(q *decide.Request, a ledger.Attempt, began timeline.Ins
 	}
 }
 
-// keepLate keeps the token of an answer that came after the lease.
+// keepLate takes an answer that came after the lease: a token is kept, and a wait or a refusal is honoured. Neither frees
+// anything.
 func (f *flights) keepLate(q *decide.Request, a ledger.Attempt, began timeline.Instant, ans answer) {
 	r := f.meter.Read()
 	c, _, _, err := f.completion(q, a, began, ans.token, ans.err, r)
-	if err != nil {
-		return // the attempt has been counted as failed
-	}
-	if _, err := f.replica.Commit(context.Background(), func(d *replica.Draft) bool {
+	enter := func(d *replica.Draft) bool {
+		if err != nil {
+			return d.Doc.FailLate(f.policy, c)
+		}
 		rec := *c.Token
 		d.Doc.Insert(f.policy, &rec)
 		return true
-	}); err == nil {
+	}
+	if _, away := f.replica.Commit(context.Background(), enter); away != nil {
+		f.replica.ApplyLocally(enter, replica.ForEnd)
+	}
+	if err == nil {
 		f.events.emit(Event{At: r.Wall, Kind: EventAcquired, Scope: q.Named, TokenID: c.Token.ID, Took: c.Took, Text: "after its lease: the token is kept, the attempt stays a failure"})
 	}
 }

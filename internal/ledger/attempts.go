@@ -129,9 +129,7 @@ func (d *Document) Complete(policy *Policy, l *Completion) bool {
 		}
 		d.Renewals.Replaced, d.Renewals.Replacing = d.Renewals.Replaced && l.Token != nil, ""
 	}
-	if l.Pause.Until > d.Pause.Until {
-		d.Pause = l.Pause
-	}
+	d.pause(l.Pause)
 	if l.Token != nil {
 		r := *l.Token
 		d.Counts.Successes++
@@ -145,20 +143,57 @@ func (d *Document) Complete(policy *Policy, l *Completion) bool {
 		d.Insert(policy, &r)
 		return true
 	}
-	f := l.Failed
-	d.Counts.failed(f.Class)
-	switch f.Class {
+	d.Counts.failed(l.Failed.Class)
+	if !l.refuses() {
+		d.Failures = d.Failures.next(l.Failed, 0)
+		return true
+	}
+	d.closeKey(policy, l)
+	if l.Banned { // another scope would meet the same
+		d.Failures = d.Failures.next(l.Failed, 1)
+	}
+	return true
+}
+
+// pause enters a Retry-After, which only moves later.
+func (d *Document) pause(p Pause) (changed bool) {
+	if p.Until > d.Pause.Until {
+		d.Pause, changed = p, true
+	}
+	return changed
+}
+
+// refuses reports whether the upstream refused the key.
+func (l *Completion) refuses() bool {
+	switch l.Failed.Class {
 	case classify.Forbidden, classify.ClientError, classify.AuthInvalid:
-		k := d.ScopeFor(l.Attempt.Scope)
-		k.Refusals++
-		k.Closed = Pause{From: l.End, Until: l.End.Plus(policy.RateLimit.KeyBackoff(k.Refusals))}
-		f.Count = k.Refusals
-		k.Last = f
-		if l.Banned { // another scope would meet the same
-			d.Failures = d.Failures.next(l.Failed, 1)
-		}
-	default:
-		d.Failures = d.Failures.next(f, 0)
+		return true
+	}
+	return false
+}
+
+func (d *Document) closeKey(policy *Policy, l *Completion) {
+	k := d.ScopeFor(l.Attempt.Scope)
+	k.Refusals++
+	k.Closed = Pause{From: l.End, Until: l.End.Plus(policy.RateLimit.KeyBackoff(k.Refusals))}
+	k.Last = l.Failed
+	k.Last.Count = k.Refusals
+}
+
+// FailLate enters what the upstream said in an answer that came after the attempt had been given up: its Retry-After and,
+// unless the key had a token since, a refusal or a ban. The failure itself has been counted.
+func (d *Document) FailLate(policy *Policy, l *Completion) (changed bool) {
+	changed = d.pause(l.Pause)
+	since := func(r *Token) bool { return r.Seq > l.Attempt.Seq }
+	k := d.Scopes[l.Attempt.Scope]
+	if entered := k != nil && k.Last.ID == l.Attempt.ID; !l.refuses() || entered || slices.ContainsFunc(d.ByScope.Of(l.Attempt.Scope), since) {
+		return changed
+	}
+	d.closeKey(policy, l)
+	if l.Banned {
+		f := l.Failed
+		f.Count, f.Banned = max(d.Failures.Count, 1), d.Failures.Banned+1
+		d.Failures = f
 	}
 	return true
 }

@@ -82,7 +82,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "attempts.go", "if inTime {\n			d.Failures = Streak{}", "if true {\n			d.Failures = Streak{}", "a late success ends no backoff"},
 	{ledgerDir + "attempts.go", "			d.Failures = Streak{}\n			if d", "			if d", "a success ends the backoff"},
 	{ledgerDir + "attempts.go", "k.Closed, k.Refusals, k.Last = Pause{}, 0, Streak{}", "k.Last = Streak{}", "a success opens its scope"},
-	{ledgerDir + "attempts.go", "if l.Pause.Until > d.Pause.Until {", "if l.Pause.Until != 0 {", "a shorter Retry-After does not replace a longer one"},
+	{ledgerDir + "attempts.go", "if p.Until > d.Pause.Until {", "if p.Until != 0 {", "a shorter Retry-After does not replace a longer one"},
 	{ledgerDir + "attempts.go", "case classify.Forbidden, classify.ClientError, classify.AuthInvalid:", "case classify.ClientError, classify.AuthInvalid:", "a refused acquisition closes its scope alone"},
 	{ledgerDir + "attempts.go", "k.Refusals++", "k.Refusals = 1", "a scope's closing doubles"},
 	{ledgerDir + "attempts.go", "last.Count, last.Banned = f.Count+1,", "last.Count, last.Banned = 1,", "failures in a row are counted"},

@@ -1,0 +1,76 @@
+package tokenguard_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard"
+)
+
+// An answer that comes after its attempt was given up is honoured all the same: its Retry-After, a refusal of the key, a ban.
+// It frees nothing, and says nothing of a key that had a token since.
+func TestALateAnswerIsHonoured(t *testing.T) {
+	limited := tokenguard.Failure{StatusCode: 429, Message: "too many requests", Header: map[string][]string{"Retry-After": {"21600"}}}
+	banned := tokenguard.Failure{StatusCode: 403, Message: "your IP address has been banned"}
+	refused := tokenguard.Failure{StatusCode: 401, Message: "invalid client credentials"}
+	const late, backoff = 45 * time.Second, 10 * time.Minute
+	for name, c := range map[string]struct {
+		answer     tokenguard.Failure
+		own, other time.Duration // from the late answer until the next start
+	}{
+		"Retry-After":   {limited, 6 * time.Hour, 6 * time.Hour},
+		"a ban":         {banned, time.Hour, time.Hour},
+		"a refusal":     {refused, time.Hour, backoff - late + 32500*time.Millisecond},
+		"nothing to it": {tokenguard.Failure{StatusCode: 503}, backoff - late + 32500*time.Millisecond, backoff - late + 32500*time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+					time.Sleep(late)
+					return tokenguard.Token{}, tokenguard.Failed(c.answer)
+				})
+				require.NoError(t, err)
+				defer g.Close()
+				began := time.Now()
+				_, err = g.Acquire(t.Context(), tokenguard.Request{})
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				time.Sleep(late - time.Since(began))
+				synctest.Wait()
+				for scope, want := range map[string]time.Duration{"": c.own, "other": c.other} {
+					e, err := g.Explain(t.Context(), tokenguard.Request{Scope: scope})
+					require.NoError(t, err)
+					assert.Equal(t, want, time.Until(e.Verdict.RetryAt), "%q: %s", scope, e.Verdict.Detail)
+				}
+			})
+		})
+	}
+	t.Run("after a newer token", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var n atomic.Int32
+			g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+				if n.Add(1) > 1 {
+					return tokenguard.NewTokenIn("newer", 10*time.Minute), nil
+				}
+				time.Sleep(20 * time.Minute)
+				return tokenguard.Token{}, tokenguard.Failed(refused)
+			})
+			require.NoError(t, err)
+			defer g.Close()
+			began := time.Now()
+			_, err = g.Acquire(t.Context(), tokenguard.Request{})
+			require.Error(t, err)
+			time.Sleep(11 * time.Minute)
+			_, err = g.Acquire(t.Context(), tokenguard.Request{})
+			require.NoError(t, err)
+			time.Sleep(22*time.Minute - time.Since(began))
+			_, err = g.Acquire(t.Context(), tokenguard.Request{})
+			require.NoError(t, err, "the newer token has ended, and the late refusal was of an older attempt")
+		})
+	})
+}
