@@ -74,3 +74,33 @@ func TestALateAnswerIsHonoured(t *testing.T) {
 		})
 	})
 }
+
+// The endpoint of a renewal that is answered late with a Retry-After is left alone, by renewals and by acquisitions.
+func TestALateRetryAfterOfARenewalIsHonoured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var renewals atomic.Int32
+		g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+			return tokenguard.NewTokenIn("value", 10*time.Minute).WithRefreshToken("refresh", time.Time{}), nil
+		}, tokenguard.WithRenewal(func(context.Context, tokenguard.Token) (tokenguard.Token, error) {
+			renewals.Add(1)
+			time.Sleep(20 * time.Second)
+			return tokenguard.Token{}, tokenguard.Failed(tokenguard.Failure{StatusCode: 429, Header: map[string][]string{"Retry-After": {"21600"}}})
+		}))
+		require.NoError(t, err)
+		defer g.Close()
+		_, err = g.Acquire(t.Context(), tokenguard.Request{})
+		require.NoError(t, err)
+		time.Sleep(11 * time.Minute)
+		began := time.Now()
+		_, err = g.Acquire(t.Context(), tokenguard.Request{})
+		require.Error(t, err, "the value has ended")
+		time.Sleep(20*time.Second - time.Since(began))
+		synctest.Wait()
+		for _, scope := range []string{"", "other"} {
+			e, err := g.Explain(t.Context(), tokenguard.Request{Scope: scope})
+			require.NoError(t, err)
+			assert.Equal(t, 6*time.Hour, time.Until(e.Verdict.RetryAt), "%q: %s", scope, e.Verdict.Detail)
+		}
+		assert.Equal(t, int32(1), renewals.Load())
+	})
+}

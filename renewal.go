@@ -126,10 +126,8 @@ func (f *flights) renewal(ctx context.Context, q *decide.Request) result {
 	}
 	j.finish = func(t Token, err error) result { return f.renewed(r, j.began, t, err) }
 	j.late = func(ans answer) {
-		if ans.err != nil {
-			return // a failure has been entered already
-		}
-		if res := f.renewed(r, j.began, ans.token, nil); res.token.Value() != "" {
+		res := f.renewed(r, j.began, ans.token, ans.err) // a failure has been entered already: of another the wait alone is new
+		if ans.err == nil && res.token.Value() != "" {
 			f.events.emit(res.event)
 		}
 	}
