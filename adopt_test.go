@@ -384,3 +384,48 @@ func TestTheSameValueWithAnotherSecret(t *testing.T) {
 		}
 	}
 }
+
+// A token that is adopted again is not charged again. It serves the other scope as well, and until the later of its ends.
+func TestAdoptOfAKnownToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := tokenguard.NewMemoryStore()
+		open := func() *tokenguard.Guard {
+			g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+				return tokenguard.Token{}, errors.New("nobody is to ask")
+			}, tokenguard.WithStore(store), tokenguard.WithName("shared"), tokenguard.WithFreshness(0))
+			require.NoError(t, err)
+			return g
+		}
+		g, other := open(), open()
+		defer g.Close()
+		defer other.Close()
+		began := time.Now()
+		until := func(of string, want time.Duration) {
+			t.Helper()
+			for _, g := range []*tokenguard.Guard{g, other} {
+				grant, err := g.Acquire(t.Context(), tokenguard.Request{Scope: of})
+				require.NoError(t, err)
+				assert.Equal(t, "value", grant.Token.Value())
+				assert.Equal(t, want, grant.Token.Expiry().Sub(began))
+			}
+		}
+		require.NoError(t, g.Adopt(t.Context(), tokenguard.NewTokenIn("value", 10*time.Minute)))
+		until("", 10*time.Minute)
+		require.NoError(t, other.Adopt(t.Context(), tokenguard.NewToken("value", began.Add(10*time.Minute)).WithScope("b")))
+		until("b", 10*time.Minute)
+		time.Sleep(5 * time.Minute)
+		require.NoError(t, other.Adopt(t.Context(), tokenguard.NewTokenIn("value", 20*time.Minute)))
+		until("", 25*time.Minute)
+		until("b", 25*time.Minute)
+		require.NoError(t, g.Adopt(t.Context(), tokenguard.NewTokenIn("value", time.Minute)), "an earlier end is no news")
+		until("", 25*time.Minute)
+		time.Sleep(15 * time.Minute)
+		until("b", 25*time.Minute)
+		time.Sleep(time.Hour)
+		require.NoError(t, g.Adopt(t.Context(), tokenguard.NewToken("value", began.Add(100*time.Minute))))
+		until("", 100*time.Minute)
+		attempts, err := g.Attempts(t.Context())
+		require.NoError(t, err)
+		assert.Len(t, attempts, 1, "the upstream was asked once")
+	})
+}

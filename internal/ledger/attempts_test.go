@@ -199,3 +199,26 @@ func TestAStartForgetsOldRefusals(t *testing.T) {
 		assert.Equal(t, now, d.Scope("s").LastStart)
 	}
 }
+
+// A token that is adopted again serves the other scope as well, until the later of its ends; it is no second start.
+func TestAdoptOfAKnownToken(t *testing.T) {
+	adopted := func(scope string, end timeline.Instant) *Token {
+		return &Token{ID: "t", Kind: Anonymous, Scope: scope, Acquired: t0, Expiry: end, WallExpiry: end, Value: "v"}
+	}
+	d := New()
+	require.True(t, d.Adopt(rules(), adopted("s", in(Hour)), "1", "o", t0))
+	assert.False(t, d.Adopt(rules(), adopted("s", in(Hour+second)), "2", "o", t0), "about the same end")
+	assert.False(t, d.Adopt(rules(), adopted("s", in(minute)), "2", "o", t0), "an earlier end")
+	assert.False(t, d.Adopt(rules(), adopted("s", 0), "2", "o", t0), "no end that is stated")
+	assert.True(t, d.Adopt(rules(), adopted("other", in(minute)), "2", "o", t0))
+	assert.Equal(t, []*Token{d.Tokens["t"]}, d.ByScope.Of("other"))
+	assert.Equal(t, in(Hour), d.Tokens["t"].Expiry)
+	assert.True(t, d.Adopt(rules(), adopted("other", in(Hour+2*second)), "2", "o", t0))
+	assert.Equal(t, in(Hour+2*second), d.Tokens["t"].Expiry)
+	assert.Equal(t, in(Hour+2*second), d.Tokens["t"].WallExpiry)
+	for n := range 2 * maxAlso {
+		d.Adopt(rules(), adopted(string(rune('a'+n)), in(Hour)), "2", "o", t0)
+	}
+	assert.Len(t, d.Tokens["t"].Also, maxAlso)
+	assert.Len(t, d.Attempts, 1)
+}

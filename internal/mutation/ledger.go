@@ -87,6 +87,8 @@ var ledgerFaults = []fault{
 	{ledgerDir + "attempts.go", "k.Refusals++", "k.Refusals = 1", "a scope's closing doubles"},
 	{ledgerDir + "attempts.go", "last.Count, last.Banned = f.Count+1,", "last.Count, last.Banned = 1,", "failures in a row are counted"},
 	{ledgerDir + "attempts.go", "old != nil && old.HasValue()", "old != nil && !old.HasValue()", "a known token is not charged again"},
+	{ledgerDir + "attempts.go", "!old.Serves(r.Scope) && len(old.Also) < maxAlso", "false", "a known token may be adopted for another scope"},
+	{ledgerDir + "attempts.go", "r.Expiry > old.Expiry.Plus(time.Second)", "false", "a known token may be adopted with a later end"},
 	{ledgerDir + "attempts.go", "	d.Charged(Attempt{ID: id,", "	_ = (Attempt{ID: id,", "an adopted token is charged"},
 	{ledgerDir + "attempts.go", "what.Suspicion == \"*\" || what.Suspicion == id", "what.Suspicion == \"*\" || id == \"-\"", "an operator clears one token by its ID"},
 	{ledgerDir + "attempts.go", "k.Pause, changed = Pause{From: now}, true", "k.Pause, changed = Pause{}, true", "what was reported before an operator ended a pause does not begin it again"},
