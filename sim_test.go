@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -213,14 +214,21 @@ func TestSimulation(t *testing.T) {
 	t.Logf("%d stories: %d acquisitions, %d crashes, %d calls served, %d not", count, sum.asked, sum.crashes, sum.served, sum.refused)
 }
 
-// The same seed tells the same story, or no failure could be looked into.
+// The same seed tells the same story, or no failure could be looked into. In the calm at its end all calls go on at once:
+// which of two for one scope is the first to ask is up to the scheduler.
 func TestSimulationRepeats(t *testing.T) {
 	for seed := range uint64(5) {
-		a, err := simulate(t, seed, 200, nil)
-		require.NoError(t, err)
-		b, err := simulate(t, seed, 200, nil)
-		require.NoError(t, err)
-		require.Equal(t, a.history, b.history)
+		var stories [2][]string
+		for i := range stories {
+			w, err := simulate(t, seed, 200, nil)
+			require.NoError(t, err)
+			calm := slices.IndexFunc(w.history, func(line string) bool { return strings.Contains(line, " calm: ") })
+			require.NotZero(t, calm)
+			if stories[i] = w.history; calm > 0 {
+				stories[i] = w.history[:calm]
+			}
+		}
+		require.Equal(t, stories[0], stories[1])
 	}
 }
 
