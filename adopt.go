@@ -192,11 +192,12 @@ func (s *succession) enter(d *replica.Draft) bool {
 		return false
 	}
 	fresh = *s.alone
-	if !d.Doc.Adopt(s.policy, &fresh, s.id, s.owner, d.At.Now) {
-		return false
+	starts := d.Doc.Counts.Starts
+	changed := d.Doc.Adopt(s.policy, &fresh, s.id, s.owner, d.At.Now)
+	if d.Doc.Counts.Starts > starts { // not of a value that is known
+		s.acquired(d)
 	}
-	s.acquired(d)
-	return true
+	return changed
 }
 
 // acquired notes that the value is no successor any more.

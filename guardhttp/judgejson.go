@@ -54,9 +54,9 @@ type jsonJudge struct {
 	many  bool   // there are errors, in an array
 	some  bool   // there is a result beside them
 
-	isNested bool // the current value is an object or an array
-	holds    bool // the it holds something other than null
-	pending  bool // it does, if the string that was read last is no key
+	isNested bool // the value is an object or an array
+	holds    bool // something other than null is in it
+	pending  bool // the string that was read last is such a thing, if no colon follows it
 }
 
 // Feed reports true when the object is closed.
