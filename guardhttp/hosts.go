@@ -97,13 +97,15 @@ func parseHost(entry string) (host, error) {
 	case name == "" || name != strings.TrimSpace(name) || strings.ContainsAny(name, " \t\r\n,"):
 		return host{}, fmt.Errorf(`%q: want one host for each entry, such as "api.example.com"`, entry)
 	}
-	name = canonical(name)
-	if !isASCII(name) {
-		ascii := toASCII(name)
-		if ascii == "" || !isPlain(name) {
+	if name = canonical(name); !isASCII(name) {
+		dialled, same := dialledHost(name)
+		if !same {
 			return host{}, fmt.Errorf(`%q: write the host's ASCII form, with "xn--" before each part that has other letters`, entry)
 		}
-		name = ascii
+		name = dialled
+	}
+	if name == "" {
+		return host{}, fmt.Errorf(`%q: want one host for each entry, such as "api.example.com"`, entry)
 	}
 	return host{name, port}, nil
 }
@@ -147,10 +149,40 @@ func allows(hosts []host, req *http.Request) (bool, error) {
 	if port == "" {
 		port = standard
 	}
-	unicode := ""
 	if !isASCII(name) {
-		unicode, name = name, toASCII(name)
+		dialled, same := dialledHost(name)
+		if dialled == "" {
+			return false, nil // Base says what it thinks of that
+		}
+		if !same {
+			if req.Response == nil && goesTo(hosts, dialled, port, standard) == hostAndPort {
+				return false, fmt.Errorf("tokenguard: guardhttp: Transport.AllowedHosts has %q, and the request goes to %q: write %[1]q in its URL", dialled, name)
+			}
+			return false, nil
+		}
+		name = dialled
 	}
+	switch to := goesTo(hosts, name, port, standard); {
+	case to == hostAndPort:
+		return true, nil
+	case to == bareHost && req.Response == nil: // a redirect is the upstream's doing; it goes on without a token, as to another host
+		withPort := net.JoinHostPort(name, port)
+		return false, fmt.Errorf("tokenguard: guardhttp: Transport.AllowedHosts has %q, which is port %s, and the request goes to port %s: "+
+			"write %q to send the token there, or %q to send such requests without one", name, standard, port, withPort, net.JoinHostPort(name, standard))
+	}
+	return false, nil
+}
+
+// destination is what the allowed hosts say of one.
+type destination int
+
+const (
+	elsewhere   destination = iota
+	bareHost                // the host is allowed on its standard port alone, and this is another
+	hostAndPort             // allowed
+)
+
+func goesTo(hosts []host, name, port, standard string) destination {
 	bare, named := false, false
 	for _, h := range hosts {
 		if !strings.EqualFold(h.name, name) {
@@ -161,20 +193,12 @@ func allows(hosts []host, req *http.Request) (bool, error) {
 			at = standard
 		}
 		if at == port {
-			return true, nil
+			return hostAndPort
 		}
 		bare, named = bare || h.port == "", named || h.port != ""
 	}
-	if req.Response != nil { // a redirect is the upstream's doing; it goes on without a token, as to another host
-		return false, nil
-	}
-	if h := resembles(hosts, unicode); h != "" {
-		return false, fmt.Errorf("tokenguard: guardhttp: Transport.AllowedHosts has %q, and the request goes to %q: write %[1]q in its URL", h, unicode)
-	}
 	if bare && !named {
-		withPort := net.JoinHostPort(name, port)
-		return false, fmt.Errorf("tokenguard: guardhttp: Transport.AllowedHosts has %q, which is port %s, and the request goes to port %s: "+
-			"write %q to send the token there, or %q to send such requests without one", name, standard, port, withPort, net.JoinHostPort(name, standard))
+		return bareHost
 	}
-	return false, nil
+	return elsewhere
 }

@@ -101,6 +101,8 @@ func TestAllowedHosts(t *testing.T) {
 		{"strasse.example", "https://straße.example/", false},
 		{"istanbul.example", "https://İstanbul.example/", false},
 		{"bücher.example", "https://bucher.example/", false},
+		{"xn--j2g.example", "https://ℓ.example/", false}, // net/http dials l.example
+		{"bücher.example:8443", "https://BÜCHER.example/", false},
 		{"api.example.com", "https://аpi.example.com/", false}, // a Cyrillic letter
 	} {
 		base := &sent{}
@@ -173,6 +175,10 @@ func TestAllowedHostsSaysWhatToWrite(t *testing.T) {
 		"BÜCHER.example":                  `"BÜCHER.example": write the host's ASCII form, with "xn--"`,
 		"bu\u0308cher.example:8443":       "write the host's ASCII form",
 		"api。example。com":                 "write the host's ASCII form",
+		"ℓ.example":                       "write the host's ASCII form",
+		"ſample.example":                  "write the host's ASCII form",
+		"oﬃce.example":                    "write the host's ASCII form",
+		"[.]":                             "want one host for each entry",
 		"ａｐｉ.example.com":                 "write the host's ASCII form",
 		"\xff.example.com":                "write the host's ASCII form",
 	} {
@@ -231,6 +237,7 @@ func TestAllowedHostInOddLetters(t *testing.T) {
 	r := newRig(t, only(""))
 	for allowed, asked := range map[string]string{
 		"bücher.example": "BÜCHER.example", "xn--bcher-kva.example": "BÜCHER.example", "api.example.com": "api。example.com",
+		"api2.example.com": "ａｐｉ2.example.com", "l.example": "ℓ.example", "xn--bcher-kva.example.": "bu\u0308cher.example",
 	} {
 		transport := &guardhttp.Transport{Guard: r.guard, Base: &sent{}, AllowedHosts: []string{allowed}}
 		_, err := transport.RoundTrip(&http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: asked}})

@@ -3,15 +3,17 @@ package guardhttp
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"errors"
+	"net"
 	"net/http"
 	"net/url"
-	"strings"
-	"unicode"
+	"unicode/utf8"
 )
 
 // Internationalised hosts. A request may name one in Unicode or in its ASCII form (xn--...), and so may AllowedHosts; they
-// are compared in the latter. What net/http makes of a name beyond that (it folds case and width before it looks the host
-// up) is not repeated here: to be wrong about that would send a token to another host.
+// are compared in the latter. What net/http makes of a name beyond that (it folds case, width and more before it looks the
+// host up) other transports may not: a name for which that makes a difference gets no token.
 
 // isASCII reports whether a host needs no conversion.
 func isASCII(s string) bool {
@@ -23,18 +25,23 @@ func isASCII(s string) bool {
 	return true
 }
 
-// toASCII is a host's ASCII form, as net/http writes it in the Host header; "": it has none. A host that is not written
-// as its registry has it, in small letters say, gets a form that stands for no host.
-func toASCII(name string) string {
+// dialledHost is the host that net/http dials for a name; "": none. same: it is also what the name is in ASCII as it
+// stands, which net/http writes in the Host header.
+func dialledHost(name string) (host string, same bool) {
+	asked := &http.Transport{DialContext: func(_ context.Context, _, addr string) (net.Conn, error) {
+		host, _, _ = net.SplitHostPort(addr)
+		return nil, errors.New("only the address is wanted")
+	}}
+	req := &http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "http", Host: lowerASCII(name)}, Header: http.Header{}}
+	if resp, err := asked.RoundTrip(req); err == nil { // never
+		resp.Body.Close()
+	}
 	var b bytes.Buffer
-	if (&http.Request{Method: http.MethodGet, URL: &url.URL{Host: lowerASCII(name)}}).Write(&b) != nil {
-		return ""
+	if req.Write(&b) != nil {
+		return host, false
 	}
-	req, err := http.ReadRequest(bufio.NewReader(&b))
-	if err != nil {
-		return ""
-	}
-	return req.Host
+	written, err := http.ReadRequest(bufio.NewReader(&b))
+	return host, err == nil && host != "" && written.Host == host && utf8.ValidString(name)
 }
 
 // lowerASCII leaves all other letters as they are: not all of them become what a resolver makes of them.
@@ -46,44 +53,4 @@ func lowerASCII(s string) string {
 		}
 	}
 	return string(b)
-}
-
-// isPlain reports whether a host is written as its registry has it, as far as can be told: in small letters, composed, and
-// with no other dots than '.'.
-func isPlain(name string) bool {
-	for _, r := range name {
-		switch {
-		case r < 0x80, r == '·', r == '・', r == '\u200c', r == '\u200d':
-		case 0x300 <= r && r <= 0x36f, 0xff00 <= r && r <= 0xffef: // combining accents, and other widths
-			return false
-		case unicode.IsUpper(r), unicode.IsTitle(r), !unicode.In(r, unicode.L, unicode.M, unicode.N):
-			return false
-		}
-	}
-	return true
-}
-
-// resembles returns the allowed host that a request's probably stands for, which is written as no registry has it; "": none.
-func resembles(hosts []host, name string) string {
-	if isPlain(name) { // also what is ASCII
-		return ""
-	}
-	folded := toASCII(strings.TrimSuffix(strings.Map(fold, name), "."))
-	for _, h := range hosts {
-		if folded != "" && strings.EqualFold(h.name, folded) {
-			return h.name
-		}
-	}
-	return ""
-}
-
-// fold makes letters small and dots '.', but for letters that would become ASCII: İ is not i.
-func fold(r rune) rune {
-	if r == '。' {
-		return '.'
-	}
-	if small := unicode.ToLower(r); r < 0x80 || small >= 0x80 {
-		return small
-	}
-	return r
 }

@@ -27,9 +27,10 @@ type Judge interface {
 }
 
 // JudgeJSON is a Transport.Judge for bodies that are a JSON object. The call failed if it has a field "error" that is
-// anything but null, false, zero or empty, or, as GraphQL and JSON:API have it, an array "errors" that is not empty and no
-// result beside it: no "data" with a value other than null, and no other object or array with one. A result beside errors
-// is a success, of which a part failed. Other bodies are not judged. What the guard is told is the field and its
+// anything but null, false, zero or empty, or, as GraphQL and JSON:API have it, an array "errors" that holds anything but
+// null and no result beside it: no "data" with a value other than null, and nothing else that holds one (an object, an
+// array, true, a number other than 0), but for what is said of the errors ("extensions", "meta", "code" and the like). A
+// result beside errors is a success, of which a part failed. Other bodies are not judged. What the guard is told is the field and its
 // neighbours with a known name, such as "message" and "code"; nothing else of the body, which may be a user's text.
 func JudgeJSON(resp *http.Response) Judge {
 	if !isJSON(mediaType(resp.Header)) {

@@ -55,6 +55,7 @@ type jsonJudge struct {
 	some  bool   // there is a result beside them
 
 	isNested bool // the value is an object or an array
+	isResult bool // it is true, or a number other than 0
 	holds    bool // something other than null is in it
 	pending  bool // the string that was read last is such a thing, if no colon follows it
 }
@@ -109,14 +110,15 @@ func (j *jsonJudge) next(c byte) {
 	case ':':
 		j.pending = false
 		if j.depth == 1 {
-			j.isKey, j.keep, j.holds = false, told[string(j.key)], false
-			j.isNested = false
+			j.isKey, j.keep = false, told[string(j.key)]
+			j.isNested, j.isResult, j.holds = false, false, false
 			return
 		}
 	case ' ', '\t', '\r', '\n':
 		return
 	case 't', 'f', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
 		j.holds = true
+		j.isResult = j.isResult || c == 't' || '1' <= c && c <= '9'
 	}
 	j.put(c)
 }
@@ -168,7 +170,7 @@ func (j *jsonJudge) field() {
 	value, keep := j.value, j.keep
 	j.value, j.keep = j.value[:0], false
 	isError, isErrors := string(j.key) == "error", string(j.key) == "errors"
-	if j.holds && !besideErrors[string(j.key)] && (j.isNested || string(j.key) == "data") {
+	if beside := besideErrors[string(j.key)] || keep && !j.isNested; !beside && j.holds && (j.isNested || j.isResult || string(j.key) == "data") {
 		j.some = true
 	}
 	if isErrors {
@@ -215,5 +217,5 @@ func (j *jsonJudge) Verdict(whole bool) (f tokenguard.Failure, ok bool) {
 	if j.failed() {
 		return tokenguard.Failure{Message: j.message()}, true
 	}
-	return f, whole
+	return f, whole && (j.ended || !j.many)
 }

@@ -35,7 +35,8 @@ type Transport struct {
 	// a port, "localhost:8080"; an internationalised one in Unicode or in its ASCII form, whichever the request has.
 	// Requests to other hosts go to Base without a token, which is where a redirect to another host ends. A redirect
 	// from https to http goes on without a token even to an allowed host. A request to another port of a host that is
-	// written without one is an error that says what to write.
+	// written without one is an error that says what to write, and so is a request that spells an allowed host in another way
+	// (capitals or widths of letters outside ASCII).
 	AllowedHosts []string
 	// Base sends the requests; nil: http.DefaultTransport.
 	Base http.RoundTripper
