@@ -189,7 +189,13 @@ func TestAnErrorOfTheProcessIsNoAnswer(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, 10*time.Minute, e.Verdict.RetryAt.Sub(clock.Now()), "%v: the backoff of a failure, not an hour", cause)
 	}
-	for _, text := range []string{"rate: Wait(n=1) exceeds limiter's burst 0", "sql: database is closed", "redis: client is closed", "database is locked"} {
+	for _, text := range []string{"rate: Wait(n=1) exceeds limiter's burst 0", "sql: database is closed", "redis: client is closed", "database is locked", "write x: file already closed"} {
 		assert.Equal(t, tokenguard.ClassTransient, tokenguard.Classify(tokenguard.Failure{Message: text}), text)
+	}
+	for text, want := range map[string]tokenguard.Class{
+		"upstream: 429 rate: Wait(n=1) exceeds limiter's burst": tokenguard.ClassRateLimited,
+		"quota exceeded: file already closed":                   tokenguard.ClassQuotaExhausted,
+	} {
+		assert.Equal(t, want, tokenguard.Classify(tokenguard.Failure{Message: text}), "an upstream's own words: %s", text)
 	}
 }

@@ -16,7 +16,7 @@ func neverSent(f *facts) bool {
 		return true
 	}
 	text, ok := ownText(f)
-	return ok && (holdsOne(text, unsent) || wrapsErrno(text) || endsInFileError(text) || deniesFile(text) || isCurls(text) || isReasonPhrase(text))
+	return ok && (holdsOne(text, unsent) || holdsOne(text, unsentAlone) && !speaks(text) || wrapsErrno(text) || endsInFileError(text) || deniesFile(text) || isCurls(text) || isReasonPhrase(text))
 }
 
 // unsent are what clients say of a request that nobody answered. Sources: Go's
@@ -40,11 +40,14 @@ var unsent = []string{
 	"unneling socket could not be established", "tunnel through proxy", "tunneling failed", "proxy tunnel request", "unsuccessful tunnel",
 
 	"token expired and refresh token is not set", // x/oauth2, which has asked nobody
-	"rate: Wait(n=", "sql: database is closed", "redis: client is closed", "database is locked", "file already closed",
 
 	"executable file not found", "fork/exec ", "exec: \"", "command not found", "EACCES", "ENOENT", "EPERM: ", "[Errno ", "(os error ", "Access to the path '",
 	"FileNotFoundException", "unrecognized option", "unrecognised option", "invalid option -- ", "illegal option -- ", "unknown option: -",
 }
+
+// unsentAlone are what clients say of a request that was not sent, too, but not where the text has words of an upstream's
+// beside it.
+var unsentAlone = []string{"rate: Wait(n=", "sql: database is closed", "redis: client is closed", "database is locked", "file already closed"}
 
 // isCurls reports an error of curl, or of what is built on it, that is not the
 // server's: "curl: (60) SSL certificate problem".
@@ -164,7 +167,7 @@ var undecodedAlone = []string{
 // speaks reports whether a text has words of an upstream's: a status, a limit, a refusal.
 func speaks(text string) bool {
 	return NamesStatus(text) || holdsOne(strings.ToLower(text), []string{
-		"unauth", "forbidden", "rejected", "invalid token", "quota", "rate limit", "limit exceeded", "too many requests", "banned", "suspended", "revoked", "expired",
+		"unauth", "forbidden", "rejected", "invalid token", "quota", "rate limit", "rate_limit", "throttl", "limit exceeded", "too many requests", "banned", "suspended", "revoked", "expired",
 	})
 }
 

@@ -188,6 +188,8 @@ func (ev *evidence) code() *rule {
 	switch {
 	case ev.in.StatusCode == 407:
 		return nil // the proxy's own words
+	case strings.HasSuffix(r.code, " of GraphQL") && (byStatus(ev.in.StatusCode) != ClientError && ev.in.StatusCode >= 300 || speaks(ev.in.Text)):
+		return nil // beside another error, or a status that says more
 	case strings.HasSuffix(r.code, " of OAuth 2.0") && (ev.in.StatusCode >= 500 || ev.in.StatusCode == 0 && (ev.inText >= 500 || holdsOne(ev.in.Text, serversOwnStatus))):
 		return serversCode
 	}
