@@ -49,9 +49,16 @@ func (k *Keeper) Generation() uint64 { return k.generation.Load() }
 func (k *Keeper) Hide(text string) string {
 	h := hiders.Get().(*hider)
 	defer hiders.Put(h)
+	before := k.short()
 	h.text, h.read = k.windows.hide(text), false // first: it knows of two values the longer one
-	for _, s := range k.short() {
+	now := k.short()
+	for _, s := range now.secrets {
 		h.take(s)
+	}
+	if before != now { // what came or went meanwhile the windows may have missed
+		for _, s := range k.seen.Values() {
+			h.take(s)
+		}
 	}
 	for _, source := range k.sources {
 		source(h.take)
@@ -143,11 +150,11 @@ type registered struct {
 }
 
 // short returns those of the secrets that were registered last which the windows do not find: nearly always those that are
-// too short for them. It is asked after the windows were: what they knew then they have found.
-func (k *Keeper) short() []*Secret {
+// too short for them.
+func (k *Keeper) short() *registered {
 	of, gone := k.generation.Load(), k.windows.gone.Load() // before they are listed: what changes meanwhile is listed again
 	if r := k.listed.Load(); r != nil && r.of == of && r.gone == gone {
-		return r.secrets
+		return r
 	}
 	r := &registered{of: of, gone: gone}
 	for _, s := range k.seen.Values() {
@@ -156,7 +163,7 @@ func (k *Keeper) short() []*Secret {
 		}
 	}
 	k.listed.Store(r)
-	return r.secrets
+	return r
 }
 
 // shortValue is the length below which a value is hidden only as a word of its own: it may be a part of any.

@@ -63,11 +63,11 @@ func TestHideWhatGaveWayInTheWindows(t *testing.T) {
 	k.Register(first) // among the last again, and its beginning is the next that goes
 	text := "bearer " + first.Value + " is dead"
 	require.Equal(t, "bearer "+first.ID+" is dead", k.Hide(text))
-	assert.Empty(t, k.short())
+	assert.Empty(t, k.short().secrets)
 	k.windows.add("the beginning of one that is not listed yet", "tk_0")
 	require.False(t, k.windows.findAll(first))
 	require.Equal(t, "bearer "+first.ID+" is dead", k.Hide(text))
-	assert.Equal(t, []*Secret{first}, k.short())
+	assert.Equal(t, []*Secret{first}, k.short().secrets)
 }
 
 // What the windows do not find must be looked for: a value that is too short for them, and a secret with such a part.
@@ -79,7 +79,7 @@ func TestShortSecretsAreLookedForAsTheyAre(t *testing.T) {
 	for _, s := range []*Secret{long, short, part} {
 		k.Register(s)
 	}
-	assert.ElementsMatch(t, []string{short.ID, ID("99-88"), part.ID}, ids(k.short()))
+	assert.ElementsMatch(t, []string{short.ID, ID("99-88"), part.ID}, ids(k.short().secrets))
 	assert.Equal(t, long.ID+" "+short.ID+" "+part.ID+" "+ID("99-88"), k.Hide(long.Value+" "+short.Value+" "+part.Value+" 99-88"))
 }
 
