@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -234,11 +235,20 @@ func (f *flights) keepLate(q *decide.Request, a ledger.Attempt, began timeline.I
 			return d.Doc.FailLate(f.policy, c)
 		}
 		rec := *c.Token
+		if slices.ContainsFunc(d.Doc.ByScope.Of(rec.Scope), func(r *ledger.Token) bool { return r.Seq == rec.Seq }) {
+			return false // it was entered, and may have been renewed since
+		}
 		d.Doc.Insert(f.policy, &rec)
 		return true
 	}
+	if err != nil {
+		f.errs.Add(a.ID, err)
+	}
 	if _, away := f.replica.Commit(context.Background(), enter); away != nil {
 		f.replica.ApplyLocally(enter, replica.ForEnd)
+	}
+	if c.Cut {
+		f.events.cut(r.Wall, q.Named)
 	}
 	if err == nil {
 		f.events.emit(Event{At: r.Wall, Kind: EventAcquired, Scope: q.Named, TokenID: c.Token.ID, Took: c.Took, Text: "after its lease: the token is kept, the attempt stays a failure"})

@@ -195,7 +195,7 @@ func (g *Guard) report(ctx context.Context, q *decide.Request, o *Outcome, doc *
 			at = g.replica.ApplyReport(hearing(g.opt.policy, q, own), aboutOf(q))
 		}
 		g.events.emit(Event{At: at.Wall, Kind: EventReported, Scope: q.Named, Caller: q.Caller, TokenID: q.Failing, Verdict: Verdict{Class: Class(q.Class)}, Text: q.Text})
-		if q.Hints.HasRetryAfter && q.Until > q.At.Plus(ledger.MaxRetryAfter) {
+		if anonymous := rec == nil || rec.Kind == ledger.Anonymous; anonymous && Class(q.Class) != ClassAuthInvalid && q.Hints.HasRetryAfter && q.Until > q.At.Plus(ledger.MaxRetryAfter) {
 			g.events.cut(at.Wall, q.Named)
 		}
 		return true, err

@@ -126,7 +126,7 @@ func (f *flights) renewal(ctx context.Context, q *decide.Request) result {
 	}
 	j.finish = func(t Token, err error) result { return f.renewed(r, j.began, t, err) }
 	j.late = func(ans answer) {
-		res := f.renewed(r, j.began, ans.token, ans.err) // a failure has been entered already: of another the wait alone is new
+		res := f.renewed(r, j.began, ans.token, ans.err) // a failure has been entered already: new is what it asks for, and a refresh token
 		if ans.err == nil && res.token.Value() != "" {
 			f.events.emit(res.event)
 		}
@@ -289,7 +289,8 @@ func (f *flights) rest(t Token, j *renewalJob, r timeline.Reading, err error) *l
 	b := t.read()
 	whole := completed(b.secret, j.secret)
 	whole.Value, whole.ID = j.secret.Value, j.secret.ID
-	if whole.Refresh == j.secret.Refresh || whole.Size() > maxTokenSize || errors.Is(err, errOtherAccount) {
+	if whole.Refresh == j.secret.Refresh || whole.Size() > maxTokenSize || errors.Is(err, errOtherAccount) ||
+		b.account != "" && j.rec.Identity.Account != "" && b.account != j.rec.Identity.Account {
 		return nil
 	}
 	rec := &ledger.Token{ID: j.record, Identity: &ledger.Identity{Hash: secrets.Hash("refresh", whole.Refresh), Expiry: r.End(b.refreshExpiry)}}

@@ -194,7 +194,6 @@ func TestAnErrorOfTheProcessIsNoAnswer(t *testing.T) {
 	}
 	for text, want := range map[string]tokenguard.Class{
 		"upstream: 429 rate: Wait(n=1) exceeds limiter's burst": tokenguard.ClassRateLimited,
-		"quota exceeded: file already closed":                   tokenguard.ClassQuotaExhausted,
 	} {
 		assert.Equal(t, want, tokenguard.Classify(tokenguard.Failure{Message: text}), "an upstream's own words: %s", text)
 	}

@@ -186,13 +186,13 @@ func (d *Document) FailLate(policy *Policy, l *Completion) (changed bool) {
 	changed = d.pause(l.Pause)
 	since := func(r *Token) bool { return r.Seq > l.Attempt.Seq }
 	k := d.Scopes[l.Attempt.Scope]
-	if entered := k != nil && k.Last.ID == l.Attempt.ID; !l.refuses() || entered || slices.ContainsFunc(d.ByScope.Of(l.Attempt.Scope), since) {
+	if entered := k != nil && (k.Last.ID == l.Attempt.ID || k.Last.At > l.End); !l.refuses() || entered || slices.ContainsFunc(d.ByScope.Of(l.Attempt.Scope), since) {
 		return changed
 	}
 	d.closeKey(policy, l)
 	if l.Banned {
 		f := l.Failed
-		f.Count, f.Banned = max(d.Failures.Count, 1), d.Failures.Banned+1
+		f.Count, f.Banned, f.At = max(d.Failures.Count, 1), d.Failures.Banned+1, max(f.At, d.Failures.At)
 		d.Failures = f
 	}
 	return true
@@ -214,7 +214,7 @@ func (d *Document) Adopt(policy *Policy, r *Token, id, owner string, now timelin
 			old.Also = append(slices.Clip(old.Also), r.Scope)
 			d.Index()
 		}
-		if old.Expiry != 0 && r.Expiry > old.Expiry.Plus(time.Second) {
+		if old.Expiry == 0 && r.Expiry != 0 || old.Expiry != 0 && r.Expiry > old.Expiry.Plus(time.Second) {
 			old, changed = d.Edit(old), true
 			old.Expiry, old.WallExpiry = r.Expiry, r.WallExpiry
 		}

@@ -222,3 +222,57 @@ func TestAdoptOfAKnownToken(t *testing.T) {
 	assert.Len(t, d.Tokens["t"].Also, maxAlso)
 	assert.Len(t, d.Attempts, 1)
 }
+
+// A late refusal of an older attempt shortens no closing that came since.
+func TestALateRefusalFreesNothing(t *testing.T) {
+	d := New()
+	a := d.Charge(rules(), &Start{ID: "a", Scope: "s"}, t0)
+	d.Complete(rules(), ended(a, in(30*second), classify.Transient))
+	b := d.Charge(rules(), &Start{ID: "b", Scope: "s"}, in(100*minute))
+	d.Complete(rules(), ended(b, in(101*minute), classify.ClientError))
+	was := d.Scope("s").Closed.Until
+	late := ended(a, in(minute), classify.ClientError)
+	d.FailLate(rules(), late)
+	assert.GreaterOrEqual(t, d.Scope("s").Closed.Until, was, "freed")
+}
+
+// Nor does a late ban move the backoff back.
+func TestALateBanFreesNothing(t *testing.T) {
+	d := New()
+	a := d.Charge(rules(), &Start{ID: "a", Scope: "s"}, t0)
+	d.Complete(rules(), ended(a, in(30*second), classify.Transient))
+	b := d.Charge(rules(), &Start{ID: "b", Scope: "o"}, in(30*minute))
+	d.Complete(rules(), ended(b, in(31*minute), classify.Transient))
+	was := d.Failures
+	late := ended(a, in(minute), classify.Forbidden)
+	late.Banned = true
+	d.FailLate(rules(), late)
+	assert.GreaterOrEqual(t, d.Failures.At, was.At, "freed")
+}
+
+// A known value without a stated end gets one.
+func TestAdoptStatesAnEnd(t *testing.T) {
+	d := New()
+	mk := func() *Token { return &Token{ID: "t", Kind: Anonymous, Scope: "s", Acquired: t0, Value: "v"} }
+	d.Adopt(rules(), mk(), "1", "o", t0)
+	n := mk()
+	n.Expiry, n.WallExpiry = in(minute), in(minute)
+	d.Adopt(rules(), n, "2", "o", t0)
+	_, ends := rules().Expiry(d.Tokens["t"])
+	assert.Equal(t, in(minute), ends)
+}
+
+// A key that had a token since is not closed by the late refusal of an older attempt.
+func TestALateRefusalBesideANewerToken(t *testing.T) {
+	for token, want := range map[bool]bool{false: true, true: false} {
+		d := New()
+		a := d.Charge(rules(), &Start{ID: "a", Scope: "s"}, t0)
+		d.Complete(rules(), ended(a, in(30*second), classify.Transient))
+		if token {
+			b := d.Charge(rules(), &Start{ID: "b", Scope: "s"}, in(10*minute))
+			d.Complete(rules(), ended(b, in(10*minute), ""))
+		}
+		assert.Equal(t, want, d.FailLate(rules(), ended(a, in(20*minute), classify.ClientError)))
+		assert.Equal(t, want, d.Scope("s").Closed.Until != 0)
+	}
+}

@@ -205,7 +205,7 @@ func (d *Document) absorb(r *Token, i *Identity, hash string) {
 			i.Lease = other.Identity.Lease
 		}
 		i.Generation = max(i.Generation, other.Identity.Generation)
-		if r.Spent == 0 {
+		if other.Spent > r.Spent {
 			r.Spent, r.Reset = other.Spent, other.Reset
 		}
 		other.Identity, other.Successor, other.Parts = nil, r.ID, Parts{}

@@ -113,7 +113,7 @@ func (d *Document) renewedBy(l *Renewal) *Token {
 		leased = d.Current(leased)
 	}
 	if leased == nil || leased.Identity == nil || leased.Identity.ID != l.Identity {
-		if r := d.identity(l.Identity); r != nil || leased == nil || leased.Identity == nil || leased.Identity.Lease.ID != l.Lease.ID {
+		if r := d.identity(l.Identity); r != nil || leased == nil || leased.Identity == nil || leased.ID == l.Record && leased.Identity.Lease.ID != l.Lease.ID {
 			return r
 		}
 		return leased // another has taken its place, and its lease
@@ -129,8 +129,8 @@ func (d *Document) renewedBy(l *Renewal) *Token {
 }
 
 // CompleteRenewal enters the end of a renewal, and reports whether the identity has ended by it. An answer that comes after
-// its lease still counts: the later intent's refresh token stays, and the other is kept as a spare. A value alone that is
-// older than the newest is of no use: the upstream may have ended it with that one.
+// its lease still counts: the later intent's refresh token stays, and the other is kept as a spare. A value that is older
+// than the newest is of no use, for the upstream may have ended it with that one; a refresh token that came with it is.
 func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended bool) {
 	changed = d.pauseRenewals(l.Pause)
 	r := d.renewedBy(l)
@@ -145,7 +145,14 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 		if l.Token == nil {
 			return d.rotate(r, l) || changed, false
 		}
-		if d.Tokens[l.Token.ID] != nil || !sibling && l.Lease.Generation < i.From {
+		if d.Tokens[l.Token.ID] != nil {
+			return changed, false
+		}
+		if !sibling && l.Lease.Generation < i.From {
+			if !l.Token.Private && l.Token.Identity.Hash != i.Hash {
+				i.Hash, i.Expiry, r.Parts = l.Token.Identity.Hash, l.Token.Identity.Expiry, l.Token.Parts
+				r.Identity, changed = &i, true
+			}
 			return changed, false
 		}
 		if hash := l.Token.Identity.Hash; sibling && (hash == i.Hash || hash == i.SpareHash) {
@@ -215,12 +222,13 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 
 // rotate takes the refresh token of an answer whose value cannot be used: it has replaced the one that was presented.
 func (d *Document) rotate(r *Token, l *Renewal) bool {
-	if l.Rest == nil || r.Identity.Ended != 0 || r.Identity.Hash != l.Lease.Hash || r.ID != l.Record {
+	if l.Rest == nil || r.Identity.Ended != 0 || r.Identity.Hash != l.Lease.Hash || r.ID != l.Record && (r.Private || l.Rest.Private) {
 		return false
 	}
 	r = d.Edit(r)
 	i := *r.Identity
 	i.Hash, i.Expiry, i.From = l.Rest.Identity.Hash, l.Rest.Identity.Expiry, max(i.From, l.Lease.Generation)
+	d.absorb(r, &i, i.Hash)
 	r.Identity, r.Parts = &i, l.Rest.Parts
 	return true
 }

@@ -107,3 +107,83 @@ func TestTwoAccountsThatComeToHaveOneRefreshToken(t *testing.T) {
 		assert.True(t, d.Tokens["d"].Serves("s"))
 	}
 }
+
+// An older answer that comes late brings the refresh token, if it rotated.
+func TestALateRotationIsKept(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	l1 := d.leases(r, "l1")
+	d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Record: "a", Lease: l1, End: t0, Failed: Streak{Class: classify.Transient, At: t0}})
+	l2 := d.leases(d.Tokens["a"], "l2")
+	newer := value("b")
+	newer.Identity.Hash = "refresh of a"
+	d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Record: "a", Lease: l2, End: t0, Token: newer})
+	changed, _ := d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Record: "a", Lease: l1, End: t0, Token: value("c")})
+	assert.True(t, changed)
+	cur := d.identity("id")
+	assert.Equal(t, []any{"b", "refresh of c"}, []any{cur.ID, cur.Identity.Hash})
+}
+
+// The refresh token of an unusable answer is the account's, whatever its value is now.
+func TestRestOfAValueThatMovedOn(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	l1 := d.leases(r, "l1")
+	sliding := value("s")
+	sliding.Identity = nil
+	sliding.Parts = Parts{}
+	d.AdoptSuccessor(renewalRules(), sliding, "a", "", t0)
+	rest := &Token{ID: "a", Identity: &Identity{Hash: "rotated"}, Parts: Parts{Plain: []byte("rotated parts")}}
+	d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Record: "a", Lease: l1, End: t0, Failed: Streak{Class: classify.ClientError, At: t0}, Barred: true, Rest: rest})
+	assert.Equal(t, "rotated", d.identity("id").Identity.Hash)
+}
+
+// The late answer of an account whose record another took over counts, also beside a new lease.
+func TestLateAnswerOfAnAccountThatIsAnotherNow(t *testing.T) {
+	d := New()
+	account(d, "a")
+	b := account(d, "b")
+	b.Scope, b.Identity.ID = "other", "another"
+	d.Index()
+	l := d.leases(d.Tokens["b"], "l")
+	sliding := value("c")
+	sliding.Identity.Hash = "refresh of b"
+	d.AdoptSuccessor(renewalRules(), sliding, "a", "", t0)
+	d.LeaseRenewal(renewalRules(), d.Tokens["c"], "m", "owner", l.End) // after the lease of l
+	changed, _ := d.CompleteRenewal(renewalRules(), &Renewal{Identity: "another", Record: "b", Lease: l, End: l.End + 1, Token: value("d")})
+	assert.True(t, changed)
+}
+
+// An unusable answer with the refresh token of another record makes one of both.
+func TestRestMakesNoTwins(t *testing.T) {
+	d := New()
+	account(d, "a")
+	b := account(d, "b")
+	b.Scope, b.Identity.Hash = "other", "rotated"
+	d.Index()
+	l1 := d.leases(d.Tokens["a"], "l1")
+	rest := &Token{ID: "a", Identity: &Identity{Hash: "rotated"}, Parts: Parts{Plain: []byte("rotated parts")}}
+	d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Record: "a", Lease: l1, End: t0, Failed: Streak{Class: classify.ClientError, At: t0}, Barred: true, Rest: rest})
+	n := 0
+	for _, r := range d.Tokens {
+		if r.Identity != nil && r.Identity.Ended == 0 && r.Identity.Hash == "rotated" {
+			n++
+		}
+	}
+	assert.Equal(t, 1, n)
+}
+
+// Of two records of one account the later word on its quota stands.
+func TestOneAccountIsSpentByEither(t *testing.T) {
+	d := New()
+	a := account(d, "a")
+	a.Spent, a.Reset = in(-2*Hour), in(-Hour) // its quota is full again
+	b := account(d, "b")
+	b.Scope, b.Identity.ID, b.Spent, b.Reset = "other", "another", in(-minute), in(Day)
+	d.Index()
+	sliding := value("c")
+	sliding.Identity.Hash = "refresh of b"
+	d.AdoptSuccessor(renewalRules(), sliding, "a", "", t0)
+	c := d.Tokens["c"]
+	assert.True(t, c.IsSpent(t0), "what was said of either account")
+}

@@ -228,7 +228,8 @@ func (k *Keeper) open(r *ledger.Token) (*Secret, bool) {
 		if k.local == nil {
 			return nil, false
 		}
-		return k.local.Peek(r.ID)
+		s, ok := k.local.Peek(r.ID)
+		return s, ok && Fits(r, s)
 	}
 	s := &Secret{Value: r.Plain()}
 	if r.HasValue() {
@@ -269,7 +270,7 @@ func (k *Keeper) Holds(r *ledger.Token, s *Secret) bool {
 		return true
 	}
 	newest, ok := k.local.Peek(r.ID)
-	return !ok || newest == s
+	return !ok || newest == s || !Fits(r, newest)
 }
 
 // Fits reports whether a secret is the one that the record speaks of: its refresh token may have been replaced.
