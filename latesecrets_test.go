@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -15,6 +17,26 @@ import (
 )
 
 // What comes late, or twice, or with a value that is known: of a refresh token the newest alone is presented.
+
+// presented are the refresh tokens that were, in order.
+type presented struct {
+	mu  sync.Mutex
+	all []string
+}
+
+// add returns how many there are.
+func (p *presented) add(token string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.all = append(p.all, token)
+	return len(p.all)
+}
+
+func (p *presented) list() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.all)
+}
 
 // losingStore takes what it says that it did not, while it loses answers.
 type losingStore struct {
@@ -80,11 +102,11 @@ func TestALateTokenIsTakenOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := NewMemoryStore()
 		a := &losingStore{Store: inner}
-		var shown []string
+		var shown presented
 		n, gone := 1, false
 		renew := func(who string) Option {
 			return WithRenewal(func(_ context.Context, old Token) (Token, error) {
-				shown = append(shown, who+" "+old.RefreshToken())
+				shown.add(who + " " + old.RefreshToken())
 				if gone {
 					return Token{}, ErrIdentityEnded
 				}
@@ -117,7 +139,7 @@ func TestALateTokenIsTakenOnce(t *testing.T) {
 			_, _ = second.Token(t.Context())
 		}
 		seen := map[string]bool{}
-		for _, s := range shown {
+		for _, s := range shown.list() {
 			s = s[2:]
 			assert.False(t, seen[s], "%s is presented twice", s)
 			seen[s] = true
@@ -128,11 +150,11 @@ func TestALateTokenIsTakenOnce(t *testing.T) {
 // The refresh token of an unusable answer of another account is not kept.
 func TestNoRefreshTokenOfAnotherAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var shown []string
+		var shown presented
 		g := newTestGuard(t, func(context.Context, Request) (Token, error) {
 			return NewTokenIn("mine", time.Hour).WithAccount("me").WithRefreshToken("refresh of mine", time.Time{}), nil
 		}, WithRenewal(func(_ context.Context, old Token) (Token, error) {
-			shown = append(shown, old.RefreshToken())
+			shown.add(old.RefreshToken())
 			return NewToken("theirs", time.Now().Add(-time.Second)).WithAccount("another").WithRefreshToken("refresh of another", time.Time{}), nil
 		}))
 		_, err := g.Token(t.Context())
@@ -141,23 +163,23 @@ func TestNoRefreshTokenOfAnotherAccount(t *testing.T) {
 			time.Sleep(time.Hour)
 			_, _ = g.Token(t.Context())
 		}
-		assert.NotContains(t, shown, "refresh of another")
+		assert.NotContains(t, shown.list(), "refresh of another")
 	})
 }
 
 // The refresh token of an unusable answer is kept also where the account has another value since.
 func TestRestOfAnAnswerOfAValueThatMovedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var shown []string
+		var shown presented
 		g := newTestGuard(t, func(context.Context, Request) (Token, error) {
 			return NewTokenIn("one", 10*time.Minute).WithRefreshToken("R1", time.Time{}), nil
 		}, WithRenewal(func(_ context.Context, old Token) (Token, error) {
-			shown = append(shown, old.RefreshToken())
-			if len(shown) == 1 {
+			n := shown.add(old.RefreshToken())
+			if n == 1 {
 				time.Sleep(5 * time.Second)
 				return NewTokenIn("two", 600).WithRefreshToken("R2", time.Time{}), nil // 600 ns
 			}
-			return NewTokenIn(fmt.Sprint("next ", len(shown)), 10*time.Minute).WithRefreshToken(fmt.Sprint("R next ", len(shown)), time.Time{}), nil
+			return NewTokenIn(fmt.Sprint("next ", n), 10*time.Minute).WithRefreshToken(fmt.Sprint("R next ", n), time.Time{}), nil
 		}))
 		_, err := g.Token(t.Context())
 		require.NoError(t, err)
@@ -169,7 +191,7 @@ func TestRestOfAnAnswerOfAValueThatMovedOn(t *testing.T) {
 			time.Sleep(time.Minute)
 			_, _ = g.Token(t.Context())
 		}
-		assert.Equal(t, "R2", shown[1])
+		assert.Equal(t, "R2", shown.list()[1])
 	})
 }
 
@@ -178,12 +200,11 @@ func TestALateRotationIsKept(t *testing.T) {
 	for _, slides := range []bool{false, true} {
 		t.Run(fmt.Sprint(slides), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var shown []string
+				var shown presented
 				g := newTestGuard(t, func(context.Context, Request) (Token, error) {
 					return NewTokenIn("one", 10*time.Minute).WithRefreshToken("R1", time.Time{}), nil
 				}, WithRenewal(func(_ context.Context, old Token) (Token, error) {
-					shown = append(shown, old.RefreshToken())
-					switch len(shown) {
+					switch shown.add(old.RefreshToken()) {
 					case 1:
 						time.Sleep(2 * time.Minute)
 						return NewTokenIn("two", 10*time.Minute).WithRefreshToken("R2", time.Time{}), nil
@@ -198,13 +219,13 @@ func TestALateRotationIsKept(t *testing.T) {
 				_, _ = g.Token(t.Context()) // R1, late
 				time.Sleep(30 * time.Second)
 				_, _ = g.Token(t.Context()) // R1, 503
-				require.Len(t, shown, 2)
+				require.Len(t, shown.list(), 2)
 				if slides {
 					require.NoError(t, g.Adopt(t.Context(), NewTokenIn("slid", 10*time.Minute).WithPredecessor(TokenID("one"))))
 				}
 				time.Sleep(15 * time.Minute)
 				_, _ = g.Token(t.Context())
-				assert.Equal(t, []string{"R1", "R1", "R2"}, shown)
+				assert.Equal(t, []string{"R1", "R1", "R2"}, shown.list())
 			})
 		})
 	}
@@ -216,10 +237,10 @@ func TestAKnownValueKeepsItsSecrets(t *testing.T) {
 		for _, scope := range []string{"", "other"} {
 			t.Run(fmt.Sprint(private, scope), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					var shown []string
+					var shown presented
 					opts := []Option{WithRenewal(func(_ context.Context, old Token) (Token, error) {
-						shown = append(shown, old.RefreshToken()+"/"+old.Secret("device"))
-						return NewTokenIn(fmt.Sprint("w", len(shown)), time.Hour).WithRefreshToken(fmt.Sprint("R", 1+len(shown)), time.Time{}), nil
+						n := shown.add(old.RefreshToken() + "/" + old.Secret("device"))
+						return NewTokenIn(fmt.Sprint("w", n), time.Hour).WithRefreshToken(fmt.Sprint("R", 1+n), time.Time{}), nil
 					})}
 					if private {
 						opts = append(opts, WithoutTokenPersistence())
@@ -237,7 +258,7 @@ func TestAKnownValueKeepsItsSecrets(t *testing.T) {
 					time.Sleep(time.Hour)
 					_, err = g.Token(t.Context())
 					assert.NoError(t, err)
-					assert.Equal(t, []string{"R1/d"}, shown)
+					assert.Equal(t, []string{"R1/d"}, shown.list())
 				})
 			})
 		}
@@ -249,10 +270,9 @@ func TestALateAnswerWithAKnownValue(t *testing.T) {
 	for _, private := range []bool{false, true} {
 		t.Run(fmt.Sprint(private), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var shown []string
+				var shown presented
 				opts := []Option{WithRenewal(func(_ context.Context, old Token) (Token, error) {
-					shown = append(shown, old.RefreshToken())
-					n := len(shown)
+					n := shown.add(old.RefreshToken())
 					if n == 1 {
 						time.Sleep(2 * time.Minute)
 					}
@@ -275,7 +295,7 @@ func TestALateAnswerWithAKnownValue(t *testing.T) {
 				require.NoError(t, g.Adopt(t.Context(), NewTokenIn("x", time.Minute).WithScope("z"))) // another commit
 				time.Sleep(time.Hour)
 				_, _ = g.Token(t.Context())
-				assert.Equal(t, []string{"R", "R", "next 2"}, shown)
+				assert.Equal(t, []string{"R", "R", "next 2"}, shown.list())
 			})
 		})
 	}
