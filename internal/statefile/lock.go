@@ -19,7 +19,8 @@ const (
 	pollMin = 200 * time.Microsecond
 	pollMax = 5 * time.Millisecond
 
-	settleTries = 20 // looks at a lock file that vanishes or is empty, pollMax apart
+	settleTries = 20   // looks at a lock file that is empty, pollMax apart
+	vanishTries = 1000 // lock files that were made and are gone again
 )
 
 // session is the time from lock to release.
@@ -134,9 +135,12 @@ func (f *File) openLock(ctx context.Context) (*os.File, error) {
 	if err := f.at(stepOpenLock); err != nil {
 		return nil, describe(f.path, "open the lock file", err)
 	}
-	for try := 0; ; try++ {
+	for made, looked := 0, 0; ; {
 		file, info, err := f.openTrusted(f.lockPath, os.O_RDWR)
-		if errors.Is(err, fs.ErrNotExist) && try < settleTries {
+		if errors.Is(err, fs.ErrNotExist) && made < vanishTries {
+			if made++; made > settleTries && ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
 			if err := f.makeLock(); err != nil {
 				return nil, err
 			}
@@ -155,7 +159,7 @@ func (f *File) openLock(ctx context.Context) (*os.File, error) {
 			return nil, describe(f.path, "read the lock file", err)
 		}
 		// Where there are no links, one that is just being made is empty for an instant.
-		if c == claimForeign || try >= settleTries {
+		if looked++; c == claimForeign || looked > settleTries {
 			return nil, &ForeignError{Path: f.lockPath}
 		}
 		if err := f.sleep(ctx, pollMax); err != nil {
