@@ -143,17 +143,13 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 	sibling := i.Hash != l.Lease.Hash // another answer to the same refresh token came first
 	if !mine {                        // over already? A change that waited for the store is applied again.
 		if l.Token == nil {
-			return d.rotate(r, l) || changed, false
+			return d.rotate(r, l.Rest, &l.Lease) || changed, false
 		}
 		if d.Tokens[l.Token.ID] != nil {
 			return changed, false
 		}
 		if !sibling && l.Lease.Generation < i.From {
-			if !l.Token.Private && l.Token.Identity.Hash != i.Hash {
-				i.Hash, i.Expiry, r.Parts = l.Token.Identity.Hash, l.Token.Identity.Expiry, l.Token.Parts
-				r.Identity, changed = &i, true
-			}
-			return changed, false
+			return d.rotate(r, l.Token, &l.Lease) || changed, false
 		}
 		if hash := l.Token.Identity.Hash; sibling && (hash == i.Hash || hash == i.SpareHash) {
 			return changed, false
@@ -191,7 +187,7 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 		return true, false
 	}
 	r.Identity = &i
-	d.rotate(r, l)
+	d.rotate(r, l.Rest, &l.Lease)
 	i = *r.Identity
 	f := l.Failed
 	d.Renewals.failed(f.Class)
@@ -221,15 +217,16 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 }
 
 // rotate takes the refresh token of an answer whose value cannot be used: it has replaced the one that was presented.
-func (d *Document) rotate(r *Token, l *Renewal) bool {
-	if l.Rest == nil || r.Identity.Ended != 0 || r.Identity.Hash != l.Lease.Hash || r.ID != l.Record && (r.Private || l.Rest.Private) {
+// Secrets that stay in a process are kept by the value that they came with.
+func (d *Document) rotate(r, rest *Token, of *Lease) bool {
+	if rest == nil || r.Identity.Ended != 0 || r.Identity.Hash != of.Hash || rest.Identity.Hash == of.Hash || r.ID != rest.ID && (r.Private || rest.Private) {
 		return false
 	}
 	r = d.Edit(r)
 	i := *r.Identity
-	i.Hash, i.Expiry, i.From = l.Rest.Identity.Hash, l.Rest.Identity.Expiry, max(i.From, l.Lease.Generation)
+	i.Hash, i.Expiry, i.From = rest.Identity.Hash, rest.Identity.Expiry, max(i.From, of.Generation)
 	d.absorb(r, &i, i.Hash)
-	r.Identity, r.Parts = &i, l.Rest.Parts
+	r.Identity, r.Parts = &i, rest.Parts
 	return true
 }
 
