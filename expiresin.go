@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tokenguard/tokenguard/internal/bootclock"
 )
 
 // ExpiresIn is a lifetime as upstreams state it in JSON: a number of seconds (RFC 6749, section 5.1), with fraction or
@@ -82,3 +84,27 @@ func (e ExpiresIn) MarshalJSON() ([]byte, error) {
 
 // String is that of a Duration.
 func (e ExpiresIn) String() string { return time.Duration(e).String() }
+
+// moment is an instant whose age is told by the machine's clocks, whatever clock a guard has.
+type moment struct {
+	mono       time.Time     // with Go's monotonic reading, which stands still in a suspend
+	boot, wall time.Duration // the clock since boot, and the wall clock; 0: not read
+}
+
+func thisMoment() moment {
+	m := moment{mono: time.Now()}
+	if !bootclock.InBubble() { // testing/synctest fakes Go's clocks alone
+		m.boot, m.wall = bootclock.Now(), time.Duration(m.mono.UnixNano())
+	}
+	return m
+}
+
+// age counts suspends. In a checkpoint that is restored on another machine the boot clock is another, which shows by the
+// wall clock; that one alone is not believed, since it is set.
+func (m moment) age() time.Duration {
+	age := time.Since(m.mono)
+	if m.boot == 0 {
+		return age
+	}
+	return max(age, min(bootclock.Now()-m.boot, time.Duration(time.Now().UnixNano())-m.wall))
+}

@@ -11,7 +11,6 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/tokenguard/tokenguard/internal/bootclock"
 	"github.com/tokenguard/tokenguard/internal/replica"
 	"github.com/tokenguard/tokenguard/internal/secrets"
 	"github.com/tokenguard/tokenguard/internal/timeline"
@@ -89,30 +88,6 @@ func NewToken(value string, expiry time.Time) Token {
 // acquisition.
 func NewTokenIn(value string, lifetime time.Duration) Token {
 	return tokenBody{secret: secrets.New(withoutLineEnd(value)), lifetime: lifetime, made: thisMoment()}.token()
-}
-
-// moment is an instant whose age is told by the machine's clocks, whatever clock a guard has.
-type moment struct {
-	mono       time.Time     // with Go's monotonic reading, which stands still in a suspend
-	boot, wall time.Duration // the clock since boot, and the wall clock; 0: not read
-}
-
-func thisMoment() moment {
-	m := moment{mono: time.Now()}
-	if !bootclock.InBubble() { // testing/synctest fakes Go's clocks alone
-		m.boot, m.wall = bootclock.Now(), time.Duration(m.mono.UnixNano())
-	}
-	return m
-}
-
-// age counts suspends. In a checkpoint that is restored on another machine the boot clock is another, which shows by the
-// wall clock; that one alone is not believed, since it is set.
-func (m moment) age() time.Duration {
-	age := time.Since(m.mono)
-	if m.boot == 0 {
-		return age
-	}
-	return max(age, min(bootclock.Now()-m.boot, time.Duration(time.Now().UnixNano())-m.wall))
 }
 
 // Value returns the secret that calls are made with.
