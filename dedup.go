@@ -133,7 +133,7 @@ func (f *flights) protected(q *decide.Request, fly func() result) result {
 	fail := func(err error) {
 		r := f.meter.Read()
 		streak := ledger.Streak{Class: classify.Unknown, Text: f.reader.masked(err.Error())}
-		verdict := failedVerdict(f.inputs.newest(q, r.Now), &streak, r)
+		verdict := failedVerdict(f.inputs.newest(q, r.Now), decide.StepRequest, &streak, r)
 		done <- result{ran: true, err: &RequestError{Err: err, Class: Class(streak.Class), RetryAt: verdict.RetryAt, Verdict: verdict}}
 	}
 	go call("a function that an acquisition calls", func() (Token, error) {

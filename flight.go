@@ -217,7 +217,7 @@ func (f *flights) finish(q *decide.Request, a ledger.Attempt, began timeline.Ins
 		return result{ran: true, token: t, event: Event{At: r.Wall, Kind: EventAcquired, Scope: q.Named, Caller: q.Caller,
 			TokenID: t.ID(), Source: SourceRequest, Verdict: acquired(in, t.ID(), r), Took: c.Took}}
 	}
-	verdict := failedVerdict(in, &c.Failed, r)
+	verdict := failedVerdict(in, decide.StepRequest, &c.Failed, r)
 	verdict.Class = Class(c.Failed.Class)
 	return result{
 		ran: true, err: &RequestError{Err: err, Class: verdict.Class, RetryAt: verdict.RetryAt, Verdict: verdict},

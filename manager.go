@@ -66,9 +66,9 @@ func renewed(v *decide.Input, id string, r timeline.Reading) Verdict {
 	return verdictOf(v, decide.Decision{Step: decide.StepRenewal, Answer: decide.AnswerServe, Reason: decide.ReasonRenewed, TokenID: id}, r, 0)
 }
 
-// failedVerdict is the verdict of a call whose acquisition failed.
-func failedVerdict(v *decide.Input, f *ledger.Streak, r timeline.Reading) Verdict {
-	return verdictOf(v, decide.Decision{Step: decide.StepRequest, Answer: decide.AnswerFail, Reason: decide.ReasonRequestFailed, Failure: f}, r, v.RetryAt(r.Now))
+// failedVerdict is the verdict of a call whose acquisition failed, or that of an event which says that a renewal did.
+func failedVerdict(v *decide.Input, step decide.Step, f *ledger.Streak, r timeline.Reading) Verdict {
+	return verdictOf(v, decide.Decision{Step: step, Answer: decide.AnswerFail, Reason: decide.ReasonRequestFailed, Failure: f}, r, v.RetryAt(r.Now))
 }
 
 // serve answers the call with the token of the decision.

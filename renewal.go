@@ -190,7 +190,7 @@ func (f *flights) renewed(j *renewalJob, began timeline.Instant, t Token, err er
 	if err != nil {
 		res.event.Kind, res.event.Text = EventRenewalFailed, f.reader.masked(failure.text())
 		in := f.inputs.newest(j.q, r.Now)
-		res.event.Verdict = failedVerdict(in, &end.Failed, r)
+		res.event.Verdict = failedVerdict(in, decide.StepRenewal, &end.Failed, r)
 		if gone.Load() {
 			f.events.emit(res.event)
 			res.event.Kind, res.event.Text = EventIdentityEnded, "the upstream does not know the account any more: "+res.event.Text

@@ -479,6 +479,10 @@ func TestRenewalIsSeen(t *testing.T) {
 		kinds := map[tokenguard.EventKind]int{}
 		for e := range g.History() {
 			kinds[e.Kind]++
+			if e.Kind == tokenguard.EventRenewalFailed {
+				assert.Equal(t, tokenguard.StepRenewal, e.Verdict.Step)
+				assert.Contains(t, e.Verdict.Detail, "renewal failed (")
+			}
 		}
 		assert.Equal(t, []int{1, 1}, []int{kinds[tokenguard.EventRenewed], kinds[tokenguard.EventRenewalFailed]})
 		require.NoError(t, g.Close())

@@ -58,6 +58,9 @@ func (in *Input) RuleText(d Decision, r timeline.Reading) string {
 		}
 		return "an acquisition is started"
 	case ReasonRequestFailed:
+		if d.Step == StepRenewal {
+			return fmt.Sprintf("renewal failed (%s): %s", d.Failure.Class, d.Failure.Summary())
+		}
 		return fmt.Sprintf("request failed (%s): %s", d.Failure.Class, d.Failure.Summary())
 	case ReasonJoined:
 		if d.Answer == AnswerServe {
