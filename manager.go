@@ -198,7 +198,7 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 	binding, opens := v.Opening(r.Now)
 	out := Explanation{At: r.Wall, Verdict: word(final), Opening: verdictOf(v, binding, r, opens)}
 	out.Opening.Detail = openingText(v, binding, r)
-	out.Evidence = evidence(v, r)
+	out.Evidence, out.Pauses = evidence(v, r), pauses(doc.Scope(q.Scope), q.Scope, r)
 	for _, rl := range steps {
 		out.Steps = append(out.Steps, word(rl))
 	}

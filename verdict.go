@@ -154,6 +154,30 @@ type Explanation struct {
 	Opening Verdict `json:"opening,omitzero"`
 	// Evidence is what each operation has said of the tokens of the scope, the newest token first.
 	Evidence []OperationEvidence `json:"evidence,omitempty"`
+	// Pauses are the operations of the scope that the upstream wants to hear nothing of for a while.
+	Pauses []OperationPause `json:"pauses,omitempty"`
+}
+
+// OperationPause is a wait that one operation reported, as a failure of the class rate_limited: it acquires nothing before
+// Until. What that means for others is in docs/evidence.md.
+type OperationPause struct {
+	Scope     string    `json:"scope,omitempty"`
+	Operation string    `json:"operation"` // empty: callers without a name
+	Since     time.Time `json:"since"`
+	Until     time.Time `json:"until"`
+	// Stated: the upstream said how long, and Guard.Paused tells it. Otherwise it is what is assumed where it says nothing.
+	Stated bool `json:"stated,omitempty"`
+}
+
+// pauses are those of a scope that last.
+func pauses(k *ledger.Scope, scope string, r timeline.Reading) (out []OperationPause) {
+	for _, p := range k.Pauses {
+		if p.Until > r.Now {
+			out = append(out, OperationPause{scope, p.Operation, r.Time(p.From), r.Time(p.Until), p.Stated})
+		}
+	}
+	slices.SortFunc(out, func(a, b OperationPause) int { return b.Until.Compare(a.Until) })
+	return out
 }
 
 // OperationEvidence is what one operation has said of one token: the names in Request.Caller and Outcome.Caller, masked,

@@ -37,6 +37,7 @@ type view struct {
 	Groups    []group
 	Accounts  []account
 	Evidence  []word
+	Pauses    []tokenguard.OperationPause
 	Untold    bool      // nothing could be explained
 	Unshown   int       // of the evidence
 	Log       []entry   // newest first
@@ -65,6 +66,7 @@ func (h *handler) look(r *http.Request) *view {
 	v.Starts = e.Opening.Reason != tokenguard.ReasonStoreUnavailable
 	v.Elsewhere = h.elsewhere(r.Context(), v)
 	v.Evidence = evidenceWords(e.Evidence, v.Cache.Tokens, v.Scope)
+	v.Pauses = e.Pauses
 	v.Untold = err != nil
 	v.Unshown = len(e.Evidence) - len(v.Evidence)
 	history := slices.Collect(h.guard.History())

@@ -274,3 +274,17 @@ func TestOtherScopes(t *testing.T) {
 	require.NoError(t, s.Close())
 	assert.NotContains(t, text(ask(page, "/").Body.String()), "in use:", "a closed guard answers for none")
 }
+
+// The page says which operations the upstream wants to hear nothing of, for as long as that holds.
+func TestPausesOfOperations(t *testing.T) {
+	s := newScene(t, tokenguardtest.Reply{Lifetime: 10 * time.Hour})
+	token, err := s.Token(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, s.Report(t.Context(), tokenguard.Outcome{TokenID: token.ID(), Caller: "<chat>",
+		Failure: tokenguard.Failure{StatusCode: 429, Message: "slow down", Header: http.Header{"Retry-After": {"7200"}}}}))
+	page := guardui.New(s.Guard)
+	assert.Regexp(t, "The upstream wants to hear nothing of operation .*chat.* until .*, in 2 h", text(ask(page, "/").Body.String()))
+	assert.NotContains(t, text(ask(page, "/?scope=eu").Body.String()), "wants to hear nothing")
+	s.clock.Advance(2 * time.Hour)
+	assert.NotContains(t, text(ask(page, "/").Body.String()), "wants to hear nothing")
+}

@@ -2,6 +2,7 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -38,12 +39,14 @@ type Report struct {
 	// bubble. Guards on the other kind refuse the state. Empty: an earlier version's, or the store's own.
 	Clock string `json:"clock,omitempty"`
 	// Limits are those of the guard that committed last.
-	Limits   string               `json:"limits,omitempty"`
-	Closed   []Limit              `json:"closed_gates,omitempty"`
-	Attempts []tokenguard.Attempt `json:"attempts,omitempty"`
-	Tokens   []Token              `json:"tokens,omitempty"`
-	Accounts []Account            `json:"accounts,omitempty"` // that are, or were, renewed
-	Failure  string               `json:"last_failure,omitempty"`
+	Limits string  `json:"limits,omitempty"`
+	Closed []Limit `json:"closed_gates,omitempty"`
+	// Pauses are those that operations reported, the one that ends last first.
+	Pauses   []tokenguard.OperationPause `json:"pauses,omitempty"`
+	Attempts []tokenguard.Attempt        `json:"attempts,omitempty"`
+	Tokens   []Token                     `json:"tokens,omitempty"`
+	Accounts []Account                   `json:"accounts,omitempty"` // that are, or were, renewed
+	Failure  string                      `json:"last_failure,omitempty"`
 
 	Starts    uint64              `json:"starts"` // since the state was made
 	Successes uint64              `json:"successes"`
@@ -212,7 +215,15 @@ func (p *Report) describe(d *ledger.Document, r timeline.Reading) {
 		of.Request = &decide.Request{Kind: ledger.Anonymous, Scope: scope}
 		gate(scope, of.Closing())
 		gate(scope, decide.Decision{Reason: decide.ReasonUpstreamRateLimited, Until: k.Pause.Until, Since: k.Pause.From})
+		for _, o := range k.Pauses {
+			if o.Until > r.Now {
+				p.Pauses = append(p.Pauses, tokenguard.OperationPause{Scope: scope, Operation: o.Operation, Since: r.Time(o.From), Until: r.Time(o.Until), Stated: o.Stated})
+			}
+		}
 	}
+	slices.SortFunc(p.Pauses, func(a, b tokenguard.OperationPause) int {
+		return cmp.Or(b.Until.Compare(a.Until), strings.Compare(a.Scope, b.Scope), strings.Compare(a.Operation, b.Operation))
+	})
 	slices.SortFunc(p.Closed, func(a, b Limit) int { return a.Until.Compare(b.Until) })
 
 	for _, a := range d.Attempts {
@@ -305,6 +316,13 @@ func (p Report) String() string {
 	}
 	if len(p.Closed) == 0 {
 		line("  no limit is closed")
+	}
+	for _, o := range p.Pauses {
+		length := "as the upstream stated"
+		if !o.Stated {
+			length = "assumed: the upstream stated no wait"
+		}
+		line("  operation %q%s pauses from %s to %s, %s", o.Operation, ofScope(o.Scope), o.Since.Format(time.RFC3339), o.Until.Format(time.RFC3339), length)
 	}
 	for _, a := range p.Attempts {
 		line("  attempt %s %s to %s: %s", a.ID, a.Start.Format(time.RFC3339), a.End.Format(time.RFC3339), a.State)

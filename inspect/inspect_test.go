@@ -160,3 +160,32 @@ func TestOneLossIsOne(t *testing.T) {
 	require.EqualValues(t, 1, report.Losses)
 	require.Contains(t, report.String(), " bytes, 1 loss\n")
 }
+
+// A wait that one operation reported is in the state of every process: it is said for which operation, and until when.
+func TestPauses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	g := newGuard(t, tokenguard.WithStateFile(path))
+	token, err := g.Token(t.Context())
+	require.NoError(t, err)
+	for caller, header := range map[string]map[string][]string{"GET /chat": {"Retry-After": {"7200"}}, "": nil} {
+		require.NoError(t, g.Report(t.Context(), tokenguard.Outcome{TokenID: token.ID(), Caller: caller,
+			Failure: tokenguard.Failure{StatusCode: 429, Message: "slow down", Header: header}}))
+	}
+	explained, err := g.Explain(t.Context(), tokenguard.Request{})
+	require.NoError(t, err)
+	report, err := inspect.File(t.Context(), path)
+	require.NoError(t, err)
+	require.Len(t, report.Pauses, 2)
+	require.Equal(t, []string{"get chat", ""}, []string{report.Pauses[0].Operation, report.Pauses[1].Operation})
+	require.Equal(t, []bool{true, false}, []bool{report.Pauses[0].Stated, report.Pauses[1].Stated})
+	require.Equal(t, 2*time.Hour, report.Pauses[0].Until.Sub(report.Pauses[0].Since))
+	require.Len(t, explained.Pauses, 2)
+	for i, p := range explained.Pauses { // each process reads the state's time off its own clocks
+		require.WithinDuration(t, p.Until, report.Pauses[i].Until, time.Second)
+		require.Equal(t, []any{p.Operation, p.Stated}, []any{report.Pauses[i].Operation, report.Pauses[i].Stated})
+	}
+	require.Contains(t, report.String(), `operation "get chat" pauses from `)
+	other, err := g.Explain(t.Context(), tokenguard.Request{Scope: "other"})
+	require.NoError(t, err)
+	require.Empty(t, other.Pauses)
+}
