@@ -12,7 +12,7 @@ import (
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
-// Any bytes decode to an error or to a document that can be decided on, cloned, healed, pruned and encoded.
+// Any bytes decode to an error or to a document that can be decided on, cloned, recovered, pruned and encoded.
 func FuzzDocument(f *testing.F) {
 	full := scene{token: aged(-40, spent(-5)), pause: at(2), last: at(-4), more: func(d *ledger.Document) {
 		d.Charged(ledger.Attempt{ID: "a", Start: at(-1), End: at(1), Running: true})
