@@ -2,6 +2,9 @@
 package meter
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,12 +67,6 @@ func (m *Meter) Mono() time.Duration { return time.Since(m.base) }
 // CountsSuspends reports whether time goes on by Read while the machine is suspended, as Go's timers do not.
 func (m *Meter) CountsSuspends() bool { return m.clock == nil && m.set.Load().boot != "" }
 
-// Boots reports whether the clock since boot is the meter.
-func (m *Meter) Boots() bool {
-	set := m.set.Load()
-	return m.clock == nil && set.boot != "" && !set.remote
-}
-
 // Kind is whose clock moves a document on a store without one.
 func (m *Meter) Kind() ledger.ClockKind { return m.kind }
 
@@ -106,11 +103,14 @@ func (m *Meter) At(s Sample, c ledger.Clock) timeline.Reading {
 	}
 	offset, _ := m.agreedOffset(s, c)
 	now := timeline.Instant(offset + s.progress)
-	if !m.Remote() {
+	if !s.set.remote {
 		now = max(now, c.Last) // the sample may be older than another process's commit
 	}
 	return timeline.Reading{Now: now, Wall: s.wall}
 }
+
+// Remote reports whether a store's clock was the meter.
+func (s Sample) Remote() bool { return s.set.remote }
 
 // Remotely is a sample beside the clock of a store, which decides. What people and upstreams state stays wall time of
 // this machine.
@@ -123,7 +123,7 @@ func (s Sample) Remotely(now time.Time) timeline.Reading {
 func (m *Meter) agreedOffset(s Sample, c ledger.Clock) (offset int64, named bool) {
 	offset = s.set.offset
 	o, named := c.Boots[s.set.boot]
-	if named = named && s.set.boot != "" && !m.Remote(); named && (!s.set.agreed || o > offset) {
+	if named = named && s.set.boot != "" && !s.set.remote; named && (!s.set.agreed || o > offset) {
 		offset = o
 	}
 	return offset, named
@@ -217,10 +217,8 @@ func (m *Meter) Agree(c ledger.Clock) {
 	}
 }
 
-// maxBoots bounds the boots, and so the machines, that a document remembers.
-const maxBoots = 8
-
-// Stamp records the instant of a commit, and this boot's offset as of the sample.
+// Stamp records the instant of a commit, and this boot's offset as of the sample. It goes by nothing else, so that a store may
+// run it again.
 func (m *Meter) Stamp(c *ledger.Clock, s Sample, now timeline.Instant) {
 	offset, named := m.agreedOffset(s, *c)
 	if !named {
@@ -228,24 +226,34 @@ func (m *Meter) Stamp(c *ledger.Clock, s Sample, now timeline.Instant) {
 	}
 	// A document that does not tell stays so beside a simulated clock: a test that opens a service's file must not take it
 	// from the service.
-	if c.Kind == "" && !m.Remote() && (c.Last == 0 || m.kind == ledger.MachineClock) {
+	if c.Kind == "" && !s.set.remote && (c.Last == 0 || m.kind == ledger.MachineClock) {
 		c.Kind = m.kind
 	}
 	c.Last = max(c.Last, now)
 	if m.clock != nil {
 		c.Last = now // a user's clock that steps back takes the document along
 	}
-	if !m.Boots() || s.set.boot == "" {
+	if s.set.boot == "" || s.set.remote {
 		return
 	}
-	boots := make(map[string]int64, len(c.Boots)+1)
-	for id, o := range c.Boots {
-		if len(boots) < maxBoots-1 {
-			boots[id] = o
-		}
+	c.Boots = withBoot(c.Boots, s.set.boot, offset)
+}
+
+// withBoot are the boots with this one. Of too many the one gives way that began first by the meter: it is the likeliest to
+// be over, and always the same, as a store may run the change again.
+func withBoot(boots map[string]int64, boot string, offset int64) map[string]int64 {
+	out := maps.Clone(boots)
+	delete(out, boot)
+	for len(out) >= ledger.MaxBoots {
+		delete(out, slices.MinFunc(slices.Collect(maps.Keys(out)), func(a, b string) int {
+			return cmp.Or(cmp.Compare(out[a], out[b]), cmp.Compare(a, b))
+		}))
 	}
-	boots[s.set.boot] = offset
-	c.Boots = boots
+	if out == nil {
+		out = map[string]int64{}
+	}
+	out[boot] = offset
+	return out
 }
 
 // Simulate replaces the machine's clocks, for tests: its wall clock, the id of the boot ("": there is no boot clock)

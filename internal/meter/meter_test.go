@@ -2,6 +2,8 @@ package meter
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -182,6 +184,48 @@ func TestTwoDocumentsAtOnce(t *testing.T) {
 	}
 	all.Wait()
 	require.Equal(t, before.Plus(7*time.Second), m.Read().Now)
+}
+
+// A document that knows too many boots forgets those that began first, and never the one that it is written in. A store may run
+// the change again: it has to be the same.
+func TestTheBootsThatBeganFirstGiveWay(t *testing.T) {
+	wall, ticks := time.Unix(1.8e9, 0), 5*time.Hour
+	m := meterOf("boot", &wall, &ticks)
+	for range 50 {
+		doc := ledger.Clock{Last: 1, Boots: map[string]int64{"b of the same instant": 7, "a of the same instant": 7}}
+		for n := range 2 * ledger.MaxBoots {
+			doc.Boots[fmt.Sprint("boot ", n)] = int64(n)
+		}
+		before := maps.Clone(doc.Boots)
+		shared := doc.Boots
+		m.Stamp(&doc, m.Sample(), m.Read().Now)
+		require.Equal(t, []string{"boot", "boot 10", "boot 11", "boot 12", "boot 13", "boot 14", "boot 15", "boot 9"}, slices.Sorted(maps.Keys(doc.Boots)))
+		require.Equal(t, before, shared, "another document has them, too")
+	}
+	doc := ledger.Clock{Boots: map[string]int64{"boot": 1}}
+	for n := range ledger.MaxBoots - 1 {
+		doc.Boots[fmt.Sprint("boot ", n)] = int64(n)
+	}
+	m.Stamp(&doc, m.Sample(), m.Read().Now)
+	require.Len(t, doc.Boots, ledger.MaxBoots, "none has to give way to one that is known")
+	doc.Boots = map[string]int64{"boot 1": 7, "boot 2": 7, "boot 3": 7, "boot 4": 7, "boot 5": 7, "boot 6": 7, "boot 7": 7, "boot 8": 7}
+	m.Stamp(&doc, m.Sample(), m.Read().Now)
+	require.NotContains(t, doc.Boots, "boot 1", "by the name where nothing else decides")
+}
+
+// What a commit says of the clock is the same however often the store runs it, also where an answer of the store comes between.
+func TestACommitStampsBySampleAlone(t *testing.T) {
+	wall, ticks := time.Unix(1.8e9, 0), 5*time.Hour
+	m := meterOf("boot", &wall, &ticks)
+	s, before := m.Sample(), ledger.Clock{Last: 1, Boots: map[string]int64{"boot": int64(timeline.UnixNano(wall))}}
+	first, again := before, before
+	now := m.At(s, before)
+	m.Stamp(&first, s, now.Now)
+	m.Follow(wall.Add(-time.Hour), m.Ticks())
+	require.Equal(t, now, m.At(s, before))
+	m.Stamp(&again, s, now.Now)
+	require.Equal(t, first, again)
+	require.Equal(t, ledger.MachineClock, again.Kind)
 }
 
 func TestReadingAllocatesNothing(t *testing.T) {
