@@ -180,6 +180,60 @@ func TestAWallClockEndsNothingBesideAStoresClock(t *testing.T) {
 	}
 }
 
+// silentStore leaves its clock out of an answer now and then.
+type silentStore struct {
+	remoteStore
+	silent *atomic.Bool
+}
+
+func (s silentStore) quiet(snap Snapshot) Snapshot {
+	if s.silent.Load() {
+		snap.Now = time.Time{}
+	}
+	return snap
+}
+
+func (s silentStore) View(ctx context.Context, name string) (Snapshot, error) {
+	snap, err := s.remoteStore.View(ctx, name)
+	return s.quiet(snap), err
+}
+
+func (s silentStore) Update(ctx context.Context, name string, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
+	snap, err := s.remoteStore.Update(ctx, name, func(snap Snapshot) ([]byte, error) { return fn(s.quiet(snap)) })
+	return s.quiet(snap), err
+}
+
+// A store that has told its clock once and then leaves it out does not hand the tokens over to this machine's wall clock: what
+// is written in that time ends none for the others.
+func TestAWallClockEndsNothingBesideASilentClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, other, silent := &laptop{begin: time.Now()}, &laptop{begin: time.Now()}, &atomic.Bool{}
+		inner := remoteStore{NewMemoryStore(), other.now, &atomic.Bool{}}
+		g := l.open(t, once(func(context.Context, Request) (Token, error) {
+			return NewToken("until a time of day", l.wall().Add(time.Hour)), nil
+		}),
+			WithStore(silentStore{inner, silent}), WithName("n"))
+		beside := other.open(t, fails(broken), WithStore(inner), WithName("n"))
+		first, err := g.Token(t.Context())
+		require.NoError(t, err)
+		l.step.Add(int64(2 * time.Hour))
+		silent.Store(true)
+		time.Sleep(2 * time.Second)
+		require.NoError(t, g.Adopt(t.Context(), NewTokenIn("adopted", time.Hour).WithScope("b")))
+		time.Sleep(2 * time.Second)
+		_, _ = g.Token(t.Context())
+		require.NoError(t, g.Clear(t.Context(), Clear{Backoff: true}))
+		token, err := beside.Token(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, first.ID(), token.ID())
+		silent.Store(false)
+		time.Sleep(2 * time.Second)
+		token, err = g.Token(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, first.ID(), token.ID())
+	})
+}
+
 func ignoring(err, what error) error {
 	if errors.Is(err, what) {
 		return nil

@@ -73,8 +73,9 @@ func (r *Replica) load(snap Snapshot, b basis) (loaded, error) {
 	}
 	l.notices = l.doc.Recover(lineageOf(snap), anew, b.charged, last, l.at.Now)
 	l.dirty = len(l.notices) > 0
-	if snap.Now.IsZero() && !r.Meter.Remote() { // the first look has not told the meter yet that the store has a clock
-		l.dirty = r.endByWall(l.doc, l.at) || l.dirty
+	// The first look has not told the meter yet that the store has a clock, and one that has may leave it out once.
+	if !r.OwnClock && snap.Now.IsZero() && !b.sample.Remote() {
+		l.dirty = l.doc.EndByWall(l.at.Now, timeline.UnixNano(l.at.Wall)) || l.dirty
 	}
 	l.kept = lastKept(b.unsaved)
 	draft := r.draft(l.doc, l.at, b)

@@ -28,6 +28,7 @@ func (r *Replica) endTokens(rev *Revision, at timeline.Reading) *Revision {
 }
 
 // endsByWall reports whether the wall clock may have ended a token that lasts by the meter. Most have ended by the meter, too.
+// A user's clock is not paused with the machine.
 func (r *Replica) endsByWall(rev *Revision, at timeline.Reading) bool {
 	switch {
 	case rev == nil || r.OwnClock:
@@ -40,12 +41,9 @@ func (r *Replica) endsByWall(rev *Revision, at timeline.Reading) bool {
 	return wall >= rev.wallExpiry && wall >= rev.Doc.WallExpiry(at.Now)
 }
 
-// endByWall ends what the wall clock has ended, unless a user's clock is the meter: that is not paused with the machine.
+// endByWall ends what the wall clock has ended.
 func (r *Replica) endByWall(doc *ledger.Document, at timeline.Reading) bool {
-	switch {
-	case r.OwnClock:
-		return false
-	case r.Meter.Remote():
+	if r.Meter.Remote() {
 		return doc.EndBy(at.Now, r.Meter.ByWall(at))
 	}
 	return doc.EndByWall(at.Now, timeline.UnixNano(at.Wall))
