@@ -224,6 +224,12 @@ func (c *candidate) seed(ctx context.Context) {
 	c.begun.Store(err == nil)
 }
 
+// begins reports whether there is a candidate's document, which it makes if this is the first that the process does.
+func (c *candidate) begins(ctx context.Context) bool {
+	c.seed(ctx)
+	return c.begun.Load()
+}
+
 // counterpart returns the ID of the token that the candidate had in place of a real one.
 func (c *candidate) counterpart(failing, scope string) string {
 	id := normalID(failing)
@@ -265,7 +271,7 @@ func (c *candidate) redacted(f Failure, failing string) Failure {
 
 // report applies what was reported of a real token.
 func (c *candidate) report(ctx context.Context, o Outcome) {
-	if !c.begun.Load() || c.real.personal.record(normalID(o.TokenID)) != nil {
+	if !c.begins(ctx) || c.real.personal.record(normalID(o.TokenID)) != nil {
 		return
 	}
 	scope := ""
@@ -282,8 +288,8 @@ func (c *candidate) report(ctx context.Context, o Outcome) {
 
 // adopt stores what was adopted.
 func (c *candidate) adopt(ctx context.Context, t Token) {
-	if !c.begun.Load() {
-		return // it begins with it
+	if !c.begins(ctx) {
+		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, evaluateTimeout)
 	defer cancel()
@@ -294,7 +300,7 @@ func (c *candidate) adopt(ctx context.Context, t Token) {
 
 // clear lifts what an operator lifted.
 func (c *candidate) clear(ctx context.Context, what Clear) {
-	if !c.begun.Load() {
+	if !c.begins(ctx) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, evaluateTimeout)
