@@ -281,32 +281,86 @@ func TestWhatANewProcessTellsFirstIsOfNow(t *testing.T) {
 		"Adopt": {func(ctx context.Context, g *Guard, _ Token) error {
 			return g.Adopt(ctx, NewToken("adopted", g.meter.Read().Wall.Add(10*time.Minute)))
 		}, "adopted"},
+		"Adopt for a lifetime": {func(ctx context.Context, g *Guard, _ Token) error {
+			return g.Adopt(ctx, NewTokenIn("adopted", 10*time.Minute))
+		}, "adopted"},
+		"Report a reset": {func(ctx context.Context, g *Guard, token Token) error {
+			spent := quota
+			spent.Header = map[string][]string{"X-Ratelimit-Remaining": {"0"}}
+			if err := g.Report(ctx, Outcome{TokenID: token.ID(), Failure: spent, Limit: 10, ResetAt: g.meter.Read().Wall.Add(time.Hour)}); err != nil {
+				return err
+			}
+			rec := g.replica.Newest().Doc.Tokens[token.ID()]
+			if d := rec.By("").Reset.Sub(g.meter.Read().Now); d != time.Hour {
+				return fmt.Errorf("the quota is full again in %v", d)
+			}
+			return nil
+		}, ""},
+		"Explain": {func(ctx context.Context, g *Guard, _ Token) error {
+			e, err := g.Explain(ctx, Request{Caller: "x", Scope: "b"})
+			if d := e.Verdict.RetryAt.Sub(g.meter.Read().Wall); err == nil && d != 3*time.Minute {
+				return fmt.Errorf("the limit opens in %v", d)
+			}
+			return err
+		}, "value-1"},
+		"Attempts": {func(ctx context.Context, g *Guard, _ Token) error {
+			all, err := g.Attempts(ctx)
+			if err == nil && (len(all) != 1 || g.meter.Read().Wall.Sub(all[0].Start) != 2*time.Minute) {
+				return fmt.Errorf("%v", all)
+			}
+			return err
+		}, "value-1"},
+		"Clear": {func(ctx context.Context, g *Guard, _ Token) error {
+			return g.Clear(ctx, Clear{Suspicion: "*", Backoff: true, RetryAfter: true})
+		}, "value-1"},
+		"the personal token": {func(ctx context.Context, g *Guard, _ Token) error {
+			own, err := g.Acquire(ctx, Request{Scope: "mine"})
+			if err != nil {
+				return err
+			}
+			if d := own.Token.Expiry().Sub(g.meter.Read().Wall); d != 10*time.Minute {
+				return fmt.Errorf("it lasts %v", d)
+			}
+			time.Sleep(time.Minute) // a 401 of the first moment is no rejection
+			if err := g.Report(ctx, Outcome{TokenID: own.Token.ID(), Failure: unauth}); err != nil {
+				return err
+			}
+			if _, err := g.Acquire(ctx, Request{Kind: Personal, Scope: "mine"}); err == nil {
+				return errors.New("served")
+			}
+			return nil
+		}, "value-1"},
 	} {
 		for _, kind := range []string{"file", "store", "store with a clock"} {
-			t.Run(name+"/"+kind, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					l, up := &laptop{begin: time.Now()}, &upstream{}
-					opts := map[string][]Option{
-						"file":               {WithStateFile(filepath.Join(t.TempDir(), "state"))},
-						"store":              {WithStore(remoteStore{NewMemoryStore(), nil, &atomic.Bool{}}), WithName("n")},
-						"store with a clock": {WithStore(remoteStore{NewMemoryStore(), l.now, &atomic.Bool{}}), WithName("n")},
-					}[kind]
-					first := l.open(t, up.request, opts...)
-					token, err := first.Token(t.Context())
-					require.NoError(t, err)
-					time.Sleep(2 * time.Minute)
-					l.step.Add(-int64(2 * time.Hour))
-					require.NoError(t, c.tell(t.Context(), l.open(t, up.request, opts...), token))
-					time.Sleep(2 * time.Second)
-					now, err := first.Token(t.Context())
-					if c.served == "" {
-						require.Error(t, err, "%v", now)
-					} else {
+			for _, step := range []time.Duration{-2 * time.Hour, 2 * time.Hour} {
+				t.Run(fmt.Sprintf("%s/%s/%v", name, kind, step), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						l, up := &laptop{begin: time.Now()}, &upstream{}
+						opts := map[string][]Option{
+							"file":               {WithStateFile(filepath.Join(t.TempDir(), "state"))},
+							"store":              {WithStore(remoteStore{NewMemoryStore(), nil, &atomic.Bool{}}), WithName("n")},
+							"store with a clock": {WithStore(remoteStore{NewMemoryStore(), l.now, &atomic.Bool{}}), WithName("n")},
+						}[kind]
+						first := l.open(t, up.request, opts...)
+						token, err := first.Token(t.Context())
 						require.NoError(t, err)
-						require.Equal(t, c.served, now.Value())
-					}
+						time.Sleep(2 * time.Minute)
+						l.step.Add(int64(step))
+						own := WithPersonalToken(func(context.Context) (Token, error) {
+							return NewToken("personal", l.wall().Add(10*time.Minute)).WithScope("mine"), nil
+						})
+						require.NoError(t, c.tell(t.Context(), l.open(t, up.request, append(opts, own)...), token))
+						time.Sleep(2 * time.Second)
+						now, err := first.Token(t.Context())
+						if c.served == "" {
+							require.Error(t, err, "%v", now)
+						} else {
+							require.NoError(t, err)
+							require.Equal(t, c.served, now.Value())
+						}
+					})
 				})
-			})
+			}
 		}
 	}
 }
