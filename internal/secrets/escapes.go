@@ -11,15 +11,59 @@ const mostLayers = 3
 
 // escaped reports whether there may be an escape in a text.
 func escaped(text []byte) bool {
-	return bytes.IndexByte(text, '\\') >= 0 || bytes.IndexByte(text, '%') >= 0 || bytes.IndexByte(text, '&') >= 0
+	for _, c := range []byte("\\%&\xC2\xE2\xEF") {
+		if bytes.IndexByte(text, c) >= 0 {
+			return true
+		}
+	}
+	for i := 0; ; i++ { // most texts with an equals sign hold nothing that is quoted
+		next := bytes.IndexByte(text[i:], '=')
+		if next < 0 {
+			return false
+		}
+		if i += next; quoted(text[i:]) != 0 {
+			return true
+		}
+	}
 }
+
+// quoted is how many bytes of text, which begins with an equals sign, stand for a sign in a mail: =3D, or for nothing at the end
+// of a line. 0: it is an ordinary one, as in limit=20. So digits alone, and lower case, which no mail has, count as no sign.
+func quoted(text []byte) (size int) {
+	switch {
+	case len(text) > 1 && text[1] == '\n':
+		return 2
+	case len(text) < 3:
+		return 0
+	case text[1] == '\r' && text[2] == '\n':
+		return 3
+	}
+	high, low := text[1], text[2]
+	if digitOf[high] > 15 || digitOf[low] > 15 || high >= 'a' || low >= 'a' || high < 'A' && low < 'A' {
+		return 0
+	}
+	return 3
+}
+
+// unseen is how many bytes at the beginning of text are a sign that nobody sees, and that says where a line may break.
+func unseen(text []byte) (size int) {
+	for _, sign := range [...]string{"\u00AD", "\u200B", "\u200C", "\u200D", "\u2060", "\uFEFF"} {
+		if len(text) >= len(sign) && string(text[:len(sign)]) == sign {
+			return len(sign)
+		}
+	}
+	return 0
+}
+
+// escapes are the bytes with which an escape may begin.
+var escapes = [256]bool{'\\': true, '%': true, '&': true, '=': true, 0xC2: true, 0xE2: true, 0xEF: true}
 
 // undo appends a text without the escapes of one layer.
 func undo(to, text []byte) []byte {
 	var char [utf8.UTFMax]byte
 	for i := 0; i < len(text); {
 		n, size := 0, 0
-		if c := text[i]; c == '\\' || c == '%' || c == '&' {
+		if escapes[text[i]] {
 			n, size = escape(text[i:], &char)
 		}
 		if size == 0 {
@@ -33,8 +77,8 @@ func undo(to, text []byte) []byte {
 	return to
 }
 
-// escape reads what URLs, JSON, Go, C or HTML put in place of a character: it gives the n bytes that the first size bytes
-// of text stand for. A size of 0 is no escape.
+// escape reads what URLs, JSON, Go, C, HTML or mails put in place of a character, or into a word: it gives the n bytes that
+// the first size bytes of text stand for. A size of 0 is no escape.
 func escape(text []byte, char *[utf8.UTFMax]byte) (n, size int) {
 	put := func(r rune, size int) (int, int) { return len(utf8.AppendRune(char[:0], r)), size }
 	switch text[0] {
@@ -43,6 +87,19 @@ func escape(text []byte, char *[utf8.UTFMax]byte) (n, size int) {
 			char[0] = byte(v)
 			return 1, 3
 		}
+		if len(text) > 1 && text[1] == 'u' { // of old browsers and servers
+			if v, ok := number(text, 2, 4, 16); ok {
+				return put(v, 6)
+			}
+		}
+	case '=':
+		if size := quoted(text); size != 3 || text[1] == '\r' {
+			return 0, size
+		}
+		char[0] = digitOf[text[1]]<<4 | digitOf[text[2]]
+		return 1, 3
+	case 0xC2, 0xE2, 0xEF:
+		return 0, unseen(text)
 	case '&':
 		return entity(text, char)
 	case '\\':
@@ -96,7 +153,7 @@ var entities = map[string]byte{
 	"amp": '&', "lt": '<', "gt": '>', "quot": '"', "apos": '\'', "sol": '/', "bsol": '\\', "plus": '+', "equals": '=', "lowbar": '_',
 	"hyphen": '-', "dash": '-', "colon": ':', "semi": ';', "period": '.', "comma": ',', "num": '#', "percnt": '%', "commat": '@', "excl": '!',
 	"dollar": '$', "ast": '*', "quest": '?', "verbar": '|', "vert": '|', "tilde": '~', "grave": '`', "lpar": '(', "rpar": ')', "lbrack": '[',
-	"lsqb": '[', "rsqb": ']', "rbrack": ']', "lcub": '{', "lbrace": '{', "rcub": '}', "rbrace": '}', "nbsp": ' ', "Hat": '^',
+	"lsqb": '[', "rsqb": ']', "rbrack": ']', "lcub": '{', "lbrace": '{', "rcub": '}', "rbrace": '}', "nbsp": ' ', "shy": ' ', "Hat": '^',
 }
 
 const longestEntity = 10 // with its signs

@@ -43,7 +43,7 @@ func (k *Keeper) register(s *Secret) {
 func (k *Keeper) Generation() uint64 { return k.generation.Load() }
 
 // Hide replaces the secrets that this process has met by their IDs, in the forms in which upstreams echo them: as they
-// are, escaped for URLs, JSON, Go or HTML, in base64 or hexadecimal, in lower or upper case, with other signs between
+// are, escaped for URLs, JSON, Go, HTML or mails, in base64 or hexadecimal, in lower or upper case, with other signs between
 // their words, and cut short after 16 characters or more. Masking alone knows a secret only by its looks. A text in which
 // there is none is returned without allocating.
 func (k *Keeper) Hide(text string) string {

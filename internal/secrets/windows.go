@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// Upstreams echo a secret in many forms: escaped for a URL, JSON or HTML, quoted, in base64, in upper case, cut short. All
+// Upstreams echo a secret in many forms: escaped for a URL, JSON, HTML or a mail, quoted, in base64, in upper case, cut short. All
 // come down to one if that is undone, letters are lower case and signs are left out. What is kept of a secret is no
 // value but keyed hashes of that form: of its beginning, by which it is found, and of the whole, by which its end is.
 

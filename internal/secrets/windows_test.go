@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html"
+	"mime/quotedprintable"
 	"net/url"
 	"strconv"
 	"strings"
@@ -79,7 +80,30 @@ var forms = map[string]func(string) string{
 	"first 20 in HTML": func(s string) string {
 		return eachSign(s[:min(len(s), 20)], func(c byte) string { return fmt.Sprintf("&#x%X;", c) }) + "..."
 	},
-	"words": func(s string) string { return strings.NewReplacer("-", " ", "+", " ", "/", " ", "_", " ").Replace(s) },
+	"a mail": func(s string) string {
+		var out strings.Builder
+		w := quotedprintable.NewWriter(&out)
+		_, _ = w.Write([]byte(s))
+		_ = w.Close()
+		return out.String()
+	},
+	"a header of a mail": func(s string) string {
+		return eachSign(s, func(c byte) string {
+			if quoted(fmt.Appendf(nil, "=%02X", c)) == 0 {
+				return string(c)
+			}
+			return fmt.Sprintf("=%02X", c)
+		})
+	},
+	"a mail, soft wrap": func(s string) string { return s[:len(s)/2] + "=\r\n" + s[len(s)/2:] },
+	"base64, soft wrap": func(s string) string {
+		b := base64.StdEncoding.EncodeToString([]byte("user:" + s))
+		return b[:9] + "=\r\n" + b[9:]
+	},
+	"signs in an old server": func(s string) string { return eachSign(s, func(c byte) string { return fmt.Sprintf("%%u%04x", c) }) },
+	"where it may break":     func(s string) string { return s[:5] + "\u00AD" + s[5:7] + "\u200B" + s[7:] },
+	"where HTML may break":   func(s string) string { return s[:5] + "&shy;" + s[5:7] + "&#8203;" + s[7:] },
+	"words":                  func(s string) string { return strings.NewReplacer("-", " ", "+", " ", "/", " ", "_", " ").Replace(s) },
 }
 
 // eachSign replaces what is neither letter nor digit.
@@ -155,7 +179,7 @@ func TestHideLeavesTheRest(t *testing.T) {
 	}
 	k.Register(New("short"))
 	for _, text := range []string{
-		"", "guest sess", "the session of a guest", "shortcut", "the quota of model gpt-4 is exceeded, retry in 20s", "aGVsbG8gd29ybGQsIGhvdyBhcmUgeW91", "100% of \\u00zz %zz \\", "gäste",
+		"", "a=b=C limit=20&status=404 guest=3 é’s “x” \u200b=\n=", "guest sess", "the session of a guest", "shortcut", "the quota of model gpt-4 is exceeded, retry in 20s", "aGVsbG8gd29ybGQsIGhvdyBhcmUgeW91", "100% of \\u00zz %zz \\", "gäste",
 	} {
 		assert.Equal(t, text, k.Hide(text))
 	}
