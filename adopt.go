@@ -20,7 +20,7 @@ func (f *flights) adopt(ctx context.Context, t Token, q *decide.Request, at time
 		return received, at, err
 	}
 	if away != nil {
-		return Token{}, at, fmt.Errorf("%w: %w", ErrStore, away)
+		return Token{}, at, f.reader.storeError(away)
 	}
 	rec, received, err := f.accept(t, q, 0, at.Least(), at)
 	if err != nil {
@@ -31,7 +31,7 @@ func (f *flights) adopt(ctx context.Context, t Token, q *decide.Request, at time
 		return d.Doc.Adopt(f.policy, &fresh, id, f.owner, d.At.Now)
 	})
 	if err != nil {
-		return Token{}, at, fmt.Errorf("%w: %w", ErrStore, err)
+		return Token{}, at, f.reader.storeError(err)
 	}
 	return received, at, nil
 }
@@ -113,11 +113,11 @@ func (f *flights) adoptSuccessor(ctx context.Context, t Token, q *decide.Request
 			continue
 		}
 		if away != nil {
-			return received, at, true, fmt.Errorf("%w: %w", ErrStore, away)
+			return received, at, true, f.reader.storeError(away)
 		}
 		return received, at, true, nil
 	}
-	return Token{}, at, true, fmt.Errorf("%w: %w", ErrStore, errUnsettled)
+	return Token{}, at, true, f.reader.storeError(errUnsettled)
 }
 
 // succession is a value of an account on its way into the document.

@@ -124,6 +124,16 @@ func (e *RequestError) RetryAfter(now time.Time) (d time.Duration, ok bool) {
 	return retryAfter(e.RetryAt, now)
 }
 
+// storeError is an error of the store. The store may repeat in it what it was given, so its text is not the store's own.
+type storeError struct {
+	text string
+	err  error
+}
+
+func (e *storeError) Error() string { return e.text }
+
+func (e *storeError) Unwrap() []error { return []error{ErrStore, e.err} }
+
 // PanicError is a panic in a user-supplied function.
 type PanicError struct {
 	Func  string // RequestFunc, WithPersonalToken, or Store for what several calls share

@@ -150,7 +150,7 @@ func (m *emitter) log(e *Event) {
 			attrs = append(attrs, slog.String(key, value))
 		}
 	}
-	add("scope", mask(e.Scope))
+	add("scope", m.masked(e.Scope))
 	add("caller", e.Caller)
 	add("token", e.TokenID)
 	add("identity", e.Identity)

@@ -200,7 +200,7 @@ func (f *flights) finish(q *decide.Request, a ledger.Attempt, began timeline.Ins
 	// The attempt is over for everybody in this process, whether or not the store takes it.
 	if _, cerr := f.replica.Commit(context.Background(), complete); cerr != nil {
 		f.replica.ApplyLocally(complete, replica.ForEnd)
-		f.events.notice(r.Wall, "the end of an acquisition could not be stored and waits: "+mask(cerr.Error()))
+		f.events.notice(r.Wall, "the end of an acquisition could not be stored and waits: "+f.reader.masked(cerr.Error()))
 	}
 	if c.Cut { // told once the end is stored, whatever an observer does
 		f.events.cut(r.Wall, q.Named)

@@ -116,7 +116,7 @@ func (g *Guard) refuse(c *acquireCall, d decide.Decision) (Grant, error) {
 	switch d.Reason {
 	case decide.ReasonStoreUnavailable:
 		refused.Verdict, refused.Cause = verdictOf(c.in, d, c.at, timeline.Never), c.away
-		refused.Verdict.Detail = mask(strings.TrimPrefix(c.away.Error(), "tokenguard: "))
+		refused.Verdict.Detail = g.reader.masked(strings.TrimPrefix(c.away.Error(), "tokenguard: "))
 	case decide.ReasonClosed:
 		refused.Verdict = closedVerdict(c.q)
 	default:
@@ -192,7 +192,7 @@ func (g *Guard) Explain(ctx context.Context, req Request) (Explanation, error) {
 	}
 	if final.Reason == decide.ReasonStoreUnavailable {
 		refused := &RefusedError{Verdict: word(final), Cause: away}
-		refused.Verdict.Detail = mask(strings.TrimPrefix(away.Error(), "tokenguard: "))
+		refused.Verdict.Detail = g.reader.masked(strings.TrimPrefix(away.Error(), "tokenguard: "))
 		return Explanation{At: r.Wall, Verdict: refused.Verdict, Opening: refused.Verdict}, refused
 	}
 	binding, opens := v.Opening(r.Now)

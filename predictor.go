@@ -136,7 +136,7 @@ func (g *Guard) Report(ctx context.Context, outcome Outcome) error {
 	case invalid != nil:
 		return invalid
 	case rev == nil:
-		return fmt.Errorf("%w: %w", ErrStore, err)
+		return g.reader.storeError(err)
 	}
 	g.trial.report(ctx, o)
 	rec := rev.Doc.Tokens[q.Failing]
@@ -150,7 +150,7 @@ func (g *Guard) Report(ctx context.Context, outcome Outcome) error {
 	g.counters.outcome(Class(q.Class))
 	changes, failed := g.report(ctx, q, &o, rev.Doc, at)
 	if failed != nil {
-		return fmt.Errorf("%w: %w", ErrStore, failed)
+		return g.reader.storeError(failed)
 	}
 	if !changes && err == nil && g.trial == nil {
 		g.successes.expect(&o, q, rev, at.Now, mono)

@@ -302,6 +302,11 @@ func (rd *reader) masked(text string) string {
 	return m
 }
 
+// storeError is an error of the store as callers see it.
+func (rd *reader) storeError(err error) error {
+	return &storeError{ErrStore.Error() + ": " + rd.keeper.Hide(err.Error()), err}
+}
+
 // mask takes out of foreign text what looks like a secret.
 func mask(text string) string { return redact.Secrets(text, maxShown) }
 

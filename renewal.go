@@ -181,7 +181,7 @@ func (f *flights) renewed(j *renewalJob, began timeline.Instant, t Token, err er
 	}
 	if _, cerr := f.replica.Commit(context.Background(), complete); cerr != nil {
 		f.replica.ApplyLocally(complete, replica.ForEnd) // first in the next commit: the old refresh token may be worthless now
-		f.events.notice(r.Wall, "the end of a renewal could not be stored and waits: "+mask(cerr.Error()))
+		f.events.notice(r.Wall, "the end of a renewal could not be stored and waits: "+f.reader.masked(cerr.Error()))
 	}
 	if end.Cut {
 		f.events.cut(r.Wall, j.q.Named)

@@ -125,6 +125,23 @@ func TestI10(t *testing.T) {
 	})
 }
 
+// Whoever puts a token into a scope has it in events, which name the scope as it is, and not in the log.
+func TestTheLogHidesATokenInAScope(t *testing.T) {
+	var logs bytes.Buffer
+	bubble(t, func(t *testing.T, r *rig) {
+		r.up.replies = append(r.up.replies, gives(secret, time.Hour))
+		r.must(Request{})
+		r.no(ReasonMinInterval, Request{Scope: "of " + secret})
+		var last Event
+		for e := range r.History() {
+			last = e
+		}
+		require.Equal(t, "of "+secret, last.Scope)
+	}, WithLogger(slog.New(slog.NewJSONHandler(&logs, nil))))
+	assert.NotContains(t, logs.String(), secret)
+	assert.Contains(t, logs.String(), `"scope":"of `+TokenID(secret))
+}
+
 // diffs collects what assertions say.
 type diffs struct{ text string }
 

@@ -2,7 +2,6 @@ package tokenguard
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -93,7 +92,7 @@ func (g *Guard) Stats() Stats {
 	s.Calls.Waiting = g.inputs.waiting.Load()
 	s.Store = StoreStats{Revision: st.Rev, LostAt: r.Time(st.Doc.Lost)}
 	if err != nil {
-		s.Store.Error = mask(err.Error())
+		s.Store.Error = g.reader.masked(err.Error())
 	}
 	s.Store.Unsaved = g.replica.Unsaved()
 	s.Acquisitions = acquisitionStats(v, r)
@@ -144,7 +143,7 @@ const (
 func (g *Guard) Attempts(ctx context.Context) ([]Attempt, error) {
 	st, r, err := g.replica.Look(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrStore, err)
+		return nil, g.reader.storeError(err)
 	}
 	out := make([]Attempt, 0, len(st.Doc.Attempts))
 	for i := range st.Doc.Attempts {

@@ -278,7 +278,7 @@ func (g *Guard) Clear(ctx context.Context, what Clear) error {
 	}
 	at, err := g.replica.Commit(ctx, func(d *replica.Draft) bool { return d.Doc.Clear(ledger.Clearing(what), d.At.Now) })
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrStore, err)
+		return g.reader.storeError(err)
 	}
 	g.events.emit(Event{At: at.Wall, Kind: EventCleared, TokenID: what.Suspicion})
 	g.trial.clear(ctx, what)
@@ -300,6 +300,9 @@ func (g *Guard) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), replica.StoreTimeout)
 	defer cancel()
 	err := g.replica.Flush(ctx)
+	if err != nil {
+		err = g.reader.storeError(err)
+	}
 	if g.own != nil {
 		err = errors.Join(err, g.own.Close())
 	}

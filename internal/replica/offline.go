@@ -63,7 +63,7 @@ func (r *Replica) markAway(caller context.Context, err error) {
 	r.offline.away = true
 	r.mu.Unlock()
 	if first && r.share != nil {
-		r.AddNotice(fmt.Sprintf("the store is unavailable and the guard keeps to its share of 1/%d: %s", r.Processes, redact.Secrets(err.Error(), maxNotice)))
+		r.AddNotice(fmt.Sprintf("the store is unavailable and the guard keeps to its share of 1/%d: %s", r.Processes, redact.Secrets(r.Keeper.Hide(err.Error()), maxNotice)))
 	}
 }
 
