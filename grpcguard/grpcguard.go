@@ -99,13 +99,13 @@ func (c Credentials) GetRequestMetadata(ctx context.Context, _ ...string) (map[s
 func (c Credentials) RequireTransportSecurity() bool { return !c.Insecure }
 
 func code(err error) codes.Code {
-	var refused *tokenguard.RefusedError
+	refused, _ := answerOf(err)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return codes.Canceled
 	case errors.Is(err, context.DeadlineExceeded):
 		return codes.DeadlineExceeded
-	case errors.As(err, &refused) && refused.Verdict.RetryAt.IsZero() && !errors.Is(err, tokenguard.ErrStore):
+	case refused != nil && refused.Verdict.RetryAt.IsZero() && !refused.Is(tokenguard.ErrStore):
 		return codes.FailedPrecondition
 	}
 	return codes.Unavailable
@@ -113,15 +113,26 @@ func code(err error) codes.Code {
 
 // text says what a refusal is, without what others said.
 func text(err error) string {
-	var refused *tokenguard.RefusedError
-	var failed *tokenguard.RequestError
-	switch {
-	case errors.As(err, &refused):
+	switch refused, failed := answerOf(err); {
+	case refused != nil:
 		return fmt.Sprintf("tokenguard: refused: %s (%s)%s", refused.Verdict.Reason, refused.Verdict.Step, until(refused.Verdict.RetryAt))
-	case errors.As(err, &failed):
+	case failed != nil:
 		return fmt.Sprintf("tokenguard: the acquisition of a token failed (%s)%s", failed.Class, until(failed.RetryAt))
 	}
 	return "tokenguard: no token: " + status.FromContextError(err).Code().String()
+}
+
+// answerOf returns the guard's own answer in an error: the outermost, since a RequestFunc may ask another guard, whose answer is
+// then within it, and the failure that a refusal follows is its cause.
+func answerOf(err error) (refused *tokenguard.RefusedError, failed *tokenguard.RequestError) {
+	var within *tokenguard.RefusedError
+	switch isRefused, isFailed := errors.As(err, &refused), errors.As(err, &failed); {
+	case !isRefused || !isFailed:
+		return refused, failed
+	case errors.As(failed.Err, &within) && within == refused:
+		return nil, failed
+	}
+	return refused, nil
 }
 
 func until(at time.Time) string {

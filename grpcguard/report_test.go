@@ -248,6 +248,18 @@ func TestTheZeroValueFails(t *testing.T) {
 	require.ErrorContains(t, call(t, grpc_health_v1.NewHealthClient(conn)), "Credentials.Guard is nil")
 }
 
+// A RequestFunc may ask another guard: its refusal is why the acquisition failed, and not this guard's answer.
+func TestTheRefusalOfAnotherGuardIsAFailure(t *testing.T) {
+	_, inner, _ := dial(t, start(t), numbered())
+	require.NoError(t, inner.Close())
+	client, _, _ := dial(t, start(t), func(ctx context.Context, _ tokenguard.Request) (tokenguard.Token, error) { return inner.Token(ctx) })
+	for _, want := range []string{"the acquisition of a token failed (", "refused: backoff (limiter)"} {
+		err := call(t, client)
+		assert.Equal(t, codes.Unavailable, status.Code(err), "waiting helps")
+		assert.Contains(t, status.Convert(err).Message(), want)
+	}
+}
+
 // Servers pass a status on to their own clients: it holds nothing that an upstream or the source of a token said.
 func TestTheStatusOfARefusalHasNoForeignText(t *testing.T) {
 	client, _, _ := dial(t, start(t), func(context.Context, tokenguard.Request) (tokenguard.Token, error) {

@@ -64,14 +64,12 @@ func seconds(d time.Duration) int64 {
 }
 
 func problemOf(err error) Problem {
-	var refused *tokenguard.RefusedError
-	var failed *tokenguard.RequestError
-	switch {
-	case errors.As(err, &refused):
+	switch refused, failed := answerOf(err); {
+	case refused != nil:
 		v := refused.Verdict
 		return Problem{Title: "No token is available", Status: refusalStatus(refused), Detail: detailOf(&v),
 			Step: v.Step, Reason: v.Reason, RetryAt: v.RetryAt}
-	case errors.As(err, &failed):
+	case failed != nil:
 		return Problem{Title: "The upstream did not issue a token", Status: http.StatusBadGateway,
 			Step: failed.Verdict.Step, Reason: failed.Verdict.Reason, Class: failed.Class, RetryAt: failed.RetryAt}
 	case errors.Is(err, context.DeadlineExceeded):
@@ -82,9 +80,23 @@ func problemOf(err error) Problem {
 	return Problem{Title: "Internal error", Status: http.StatusInternalServerError}
 }
 
-func refusalStatus(err error) int {
+// answerOf returns the guard's own answer in an error: the outermost, since a RequestFunc may ask another guard, whose answer is
+// then within it, and the failure that a refusal follows is its cause.
+func answerOf(err error) (refused *tokenguard.RefusedError, failed *tokenguard.RequestError) {
+	var within *tokenguard.RefusedError
+	switch isRefused, isFailed := errors.As(err, &refused), errors.As(err, &failed); {
+	case !isRefused || !isFailed:
+		return refused, failed
+	case errors.As(failed.Err, &within) && within == refused:
+		return nil, failed
+	}
+	return refused, nil
+}
+
+// refusalStatus goes by the refusal alone, whose cause may be one of another guard.
+func refusalStatus(refused *tokenguard.RefusedError) int {
 	for _, limit := range []error{tokenguard.ErrRateLimited, tokenguard.ErrUpstreamLimited, tokenguard.ErrDuplicate, tokenguard.ErrNotNeeded} {
-		if errors.Is(err, limit) {
+		if refused.Is(limit) {
 			return http.StatusTooManyRequests
 		}
 	}

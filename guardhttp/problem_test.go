@@ -50,6 +50,9 @@ func TestWriteError(t *testing.T) {
 			{refusal("store", tokenguard.ReasonClosed, time.Time{}), 503, ""},
 			{&url.Error{Op: "Get", URL: "/", Err: refusal("limiter", tokenguard.ReasonDayLimit, later)}, 429, "90"},
 			{&tokenguard.RequestError{Err: errors.New("upstream says: t1"), Class: "transient", RetryAt: later}, 502, "90"},
+			{&tokenguard.RequestError{Err: fmt.Errorf("of another guard: %w", refusal("limiter", tokenguard.ReasonHourLimit, time.Now())), Class: "unknown", RetryAt: later}, 502, "90"},
+			{&tokenguard.RefusedError{Verdict: tokenguard.Verdict{Step: "limiter", Reason: tokenguard.ReasonBackoff, RetryAt: later}, Cause: &tokenguard.RequestError{
+				Err: refusal("limiter", tokenguard.ReasonHourLimit, time.Now())}}, 503, "90"},
 			{context.DeadlineExceeded, 504, ""},
 			{fmt.Errorf("call: %w", context.Canceled), 499, ""},
 			{errors.New("secret thing"), 500, ""},

@@ -226,13 +226,11 @@ func ended(span trace.Span, resp *http.Response, err error) {
 		}
 		return
 	}
-	var refused *tokenguard.RefusedError
-	var request *tokenguard.RequestError
-	switch {
-	case errors.As(err, &refused):
+	switch refused, request := answerOf(err); {
+	case refused != nil:
 		span.SetAttributes(attrStep.String(string(refused.Verdict.Step)), attrReason.String(string(refused.Verdict.Reason)))
 		failed(span, string(refused.Verdict.Reason))
-	case errors.As(err, &request):
+	case request != nil:
 		span.SetAttributes(attrStep.String(string(request.Verdict.Step)), attrReason.String(string(request.Verdict.Reason)))
 		failed(span, string(request.Class))
 	case errors.Is(err, context.Canceled):
@@ -242,6 +240,19 @@ func ended(span trace.Span, resp *http.Response, err error) {
 	default:
 		failed(span, classOf(err))
 	}
+}
+
+// answerOf returns the guard's own answer in an error: the outermost, since a RequestFunc may ask another guard, whose answer is
+// then within it, and the failure that a refusal follows is its cause.
+func answerOf(err error) (refused *tokenguard.RefusedError, failed *tokenguard.RequestError) {
+	var within *tokenguard.RefusedError
+	switch isRefused, isFailed := errors.As(err, &refused), errors.As(err, &failed); {
+	case !isRefused || !isFailed:
+		return refused, failed
+	case errors.As(failed.Err, &within) && within == refused:
+		return nil, failed
+	}
+	return refused, nil
 }
 
 // method is one of the known ones, so that no caller makes up names of spans.

@@ -267,6 +267,23 @@ func TestRefusedCallSpan(t *testing.T) {
 	assert.Empty(t, tr.named(t, "GET"))
 }
 
+// The refusal of another guard, which a RequestFunc asks, is why an acquisition failed, and no refusal of this guard.
+func TestTheRefusalOfAnotherGuardInASpan(t *testing.T) {
+	tr := newTraced()
+	inner, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) { return tokenguard.Token{}, nil })
+	require.NoError(t, err)
+	require.NoError(t, inner.Close())
+	guard, err := tokenguard.New(func(ctx context.Context, _ tokenguard.Request) (tokenguard.Token, error) { return inner.Token(ctx) })
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = guard.Close() })
+	client := &http.Client{Transport: tr.Transport(&guardhttp.Transport{Guard: guard, AllowedHosts: []string{"127.0.0.1:9"}})}
+	_, err = client.Get("http://127.0.0.1:9")
+	require.ErrorIs(t, err, tokenguard.ErrClosed)
+	call := tr.named(t, "tokenguard.call")
+	require.Len(t, call, 1)
+	assert.Equal(t, []any{"request", "request_failed"}, of(call[0], "tokenguard.step", "tokenguard.reason"))
+}
+
 func TestMethodsAreBounded(t *testing.T) {
 	tr, c := newTraced(), &clock{time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}
 	client, _, url := upstream(t, tr, c, secret)
