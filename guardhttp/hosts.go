@@ -126,6 +126,20 @@ func shownHost(s string) string {
 	return s[strings.LastIndexByte(s, '@')+1:]
 }
 
+// address is the host that a URL names, and its port as a dialer takes it: 0443 for 443, and the scheme's own for none.
+func address(u *url.URL) (name, port string) {
+	name, port = canonical(u.Hostname()), u.Port()
+	if strings.HasPrefix(port, "0") {
+		if n, err := strconv.ParseUint(port, 10, 16); err == nil {
+			port = strconv.FormatUint(n, 10)
+		}
+	}
+	if port == "" {
+		port = standardPort(u.Scheme)
+	}
+	return name, port
+}
+
 // allows reports whether the token may go where the request goes. The error is for a host that is allowed on its
 // standard port, and asked for on another, or that is spelled as no host is: without it the request would go out without
 // a token, and nobody would know why it fails.
@@ -140,15 +154,8 @@ func allows(hosts []host, req *http.Request) (bool, error) {
 			}
 		}
 	}
-	name, port, standard := canonical(req.URL.Hostname()), req.URL.Port(), standardPort(req.URL.Scheme)
-	if strings.HasPrefix(port, "0") {
-		if n, err := strconv.ParseUint(port, 10, 16); err == nil {
-			port = strconv.FormatUint(n, 10) // a dialer takes 0443 for 443
-		}
-	}
-	if port == "" {
-		port = standard
-	}
+	name, port := address(req.URL)
+	standard := standardPort(req.URL.Scheme)
 	if !isASCII(name) {
 		dialled, same := dialledHost(name)
 		if dialled == "" {

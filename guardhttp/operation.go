@@ -1,7 +1,9 @@
 package guardhttp
 
 import (
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -14,12 +16,13 @@ const (
 	maxPath        = 512 // bytes of a path that are looked at
 )
 
-// operations names requests: method, host and path, with a '#' for each segment that varies.
+// operations names requests: method, host and path, with a '#' for each segment that varies. A host has one name however
+// it is spelled.
 type operations struct {
 	names *lru.Cache[route, string]
 }
 
-type route struct{ method, host, path string }
+type route struct{ method, scheme, host, path string }
 
 func newOperations() *operations {
 	names, _ := lru.New[route, string](operationsKept) // fails for a size below 1 alone
@@ -27,7 +30,7 @@ func newOperations() *operations {
 }
 
 func (o *operations) of(req *http.Request) string {
-	r := route{req.Method, req.URL.Host, req.URL.Path}
+	r := route{req.Method, req.URL.Scheme, req.URL.Host, req.URL.Path}
 	if r.method == "" {
 		r.method = http.MethodGet
 	}
@@ -35,8 +38,26 @@ func (o *operations) of(req *http.Request) string {
 	if name, ok := o.names.Get(r); ok {
 		return name
 	}
-	name := r.method + " " + r.host + maskPath(r.path)
-	o.names.Add(route{strings.Clone(r.method), strings.Clone(r.host), strings.Clone(r.path)}, name)
+	name := r.method + " " + hostOf(req.URL) + maskPath(r.path)
+	o.names.Add(route{strings.Clone(r.method), strings.Clone(r.scheme), strings.Clone(r.host), strings.Clone(r.path)}, name)
+	return name
+}
+
+// hostOf is the host of a URL in the one form that AllowedHosts is compared in, with its port unless that is the scheme's.
+func hostOf(u *url.URL) string {
+	name, port := address(u)
+	if !isASCII(name) {
+		if dialled, same := dialledHost(name); same {
+			name = dialled
+		}
+	}
+	name = lowerASCII(name)
+	if port != standardPort(u.Scheme) {
+		return net.JoinHostPort(name, port)
+	}
+	if strings.Contains(name, ":") {
+		return "[" + name + "]"
+	}
 	return name
 }
 

@@ -53,6 +53,30 @@ func TestTransportNamesTheOperation(t *testing.T) {
 	require.Equal(t, []string{"POST api.example.com/a"}, seenCallers(t, http.MethodPost, "https://api.example.com/a", named("")))
 }
 
+// A host is one operation however it is spelled; another port is another.
+func TestTransportNamesAHostOnce(t *testing.T) {
+	for url, want := range map[string]string{
+		"https://API.Example.COM/a":           "GET api.example.com/a",
+		"https://api.example.com./a":          "GET api.example.com/a",
+		"https://api.example.com:443/a":       "GET api.example.com/a",
+		"https://API.example.com.:0443/a":     "GET api.example.com/a",
+		"http://api.example.com:80/a":         "GET api.example.com/a",
+		"https://api.example.com:/a":          "GET api.example.com/a",
+		"https://api.example.com:8443/a":      "GET api.example.com:8443/a",
+		"http://api.example.com:443/a":        "GET api.example.com:443/a",
+		"https://b\u00fccher.example/a":       "GET xn--bcher-kva.example/a",
+		"https://xn--bcher-kva.example/a":     "GET xn--bcher-kva.example/a",
+		"https://[2001:db8::1]/a":             "GET [2001:db8::1]/a",
+		"https://[2001:DB8:0:0:0:0:0:1]:443/": "GET [2001:db8::1]/",
+		"https://[2001:db8::1]:8443/a":        "GET [2001:db8::1]:8443/a",
+	} {
+		all := func(t *guardhttp.Transport) {
+			t.AllowedHosts = []string{"api.example.com", "api.example.com:8443", "api.example.com:443", "xn--bcher-kva.example", "[2001:db8::1]", "[2001:db8::1]:8443"}
+		}
+		require.Equal(t, []string{want}, seenCallers(t, http.MethodGet, url, all), url)
+	}
+}
+
 // Names that vary without end are not kept without end.
 func TestOperationsAreBounded(t *testing.T) {
 	r := newRig(t, only(""))
