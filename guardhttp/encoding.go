@@ -100,11 +100,14 @@ func openDeflate(r io.Reader) (io.Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	if head[0]&0x0f == 8 && (int(head[0])<<8|int(head[1]))%31 == 0 {
+	if isZlib(head) {
 		return zlib.NewReader(b)
 	}
 	return flate.NewReader(b), nil
 }
+
+// isZlib reports whether two bytes are the header of zlib (RFC 1950, section 2.2).
+func isZlib(head []byte) bool { return head[0]&0x0f == 8 && (int(head[0])<<8|int(head[1]))%31 == 0 }
 
 // errUnreadable is an encoding that is not read here.
 var errUnreadable = errors.New("tokenguard: guardhttp: an encoding that is not read")
@@ -165,6 +168,19 @@ func decoded(start []byte, openers []opener) []byte {
 	return plain
 }
 
+// isPlain reports whether a body whose header names an encoding has none: what has come of it begins as neither gzip nor
+// zlib do, and is text. It waits for the first two bytes.
+func isPlain(body *bufio.Reader) bool {
+	head, err := body.Peek(2)
+	if err != nil || head[0] == 0x1f && head[1] == 0x8b || isZlib(head) {
+		return false
+	}
+	start, _ := body.Peek(body.Buffered())
+	return isText(start) && !slices.ContainsFunc(start, func(c byte) bool { return c < ' ' && !isSpace(c) || c == 0x7f })
+}
+
+func isSpace(c byte) bool { return c == '\t' || c == '\r' || c == '\n' }
+
 // isText reports whether the beginning of a body is text, which nothing compressed is for long. Its last rune may be cut.
 func isText(start []byte) bool {
 	for range utf8.UTFMax {
@@ -176,8 +192,9 @@ func isText(start []byte) bool {
 	return false
 }
 
-// inflater takes the encodings off bytes that are pushed into it, and passes the plain ones on. Decoders pull; each
-// push lets one run until it asks for more. It keeps the decoders' windows, some 40 KiB each, and nothing else.
+// inflater takes the encodings off bytes that are pushed into it, and passes the plain ones on, and a text that is plain
+// in spite of its header as it is. Decoders pull; each push lets one run until it asks for more. It keeps the decoders'
+// windows, some 40 KiB each, and nothing else.
 type inflater struct {
 	input []byte
 	ended bool
@@ -189,9 +206,13 @@ type inflater struct {
 func newInflater(openers []opener, sink func([]byte) (enough bool)) *inflater {
 	f := &inflater{}
 	f.next, f.stop = iter.Pull(func(yield func(struct{}) bool) {
-		r, err := open(&pushed{f, yield}, openers)
-		if err != nil {
-			return
+		body := bufio.NewReader(&pushed{f, yield})
+		var r io.Reader = body
+		var err error
+		if !isPlain(body) {
+			if r, err = open(body, openers); err != nil {
+				return
+			}
 		}
 		plain := make([]byte, maxPeek)
 		for err == nil {

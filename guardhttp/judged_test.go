@@ -227,6 +227,32 @@ func TestJudgedBodies(t *testing.T) {
 	}
 }
 
+// A text under the header of an encoding that it does not have is judged as it is, in whatever pieces it comes.
+func TestJudgedBodiesThatAreNotCompressed(t *testing.T) {
+	for _, encoding := range []string{"gzip", "deflate", "gzip, gzip", "deflate, gzip"} {
+		for name, tt := range map[string]struct{ kind, body, class string }{
+			"error":       {"application/json", "\xef\xbb\xbf \r\n\t" + spent, "quota_exhausted"},
+			"fine":        {"application/json", `{"result":"é"}`, "success"},
+			"error event": {"text/event-stream", "data: 1\n\ndata: " + spent + "\n\n", "quota_exhausted"},
+			"fine event":  {"text/event-stream", ": é\n\ndata: 2\n\n", "success"},
+		} {
+			t.Run(name+" "+encoding, func(t *testing.T) {
+				r := judging(t, func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Encoding", encoding)
+					w.Header().Set("Content-Type", tt.kind)
+					_, _ = io.WriteString(w, tt.body)
+				})
+				resp := r.get(t, "Accept-Encoding", "gzip")
+				all, err := io.ReadAll(iotest.OneByteReader(resp.Body))
+				require.NoError(t, err)
+				require.Equal(t, tt.body, string(all))
+				require.NoError(t, resp.Body.Close())
+				require.EqualValues(t, map[string]int64{tt.class: 1}, nonzero(r.guard.Stats().Calls.Outcomes))
+			})
+		}
+	}
+}
+
 func nonzero(m map[string]int64) map[string]int64 {
 	some := map[string]int64{}
 	for k, v := range m {
