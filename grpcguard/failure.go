@@ -29,7 +29,8 @@ var httpStatus = map[codes.Code]int{
 //
 // RetryInfo in the status details and "grpc-retry-pushback-ms" in the trailer are the stated wait, in the Header as
 // Retry-After; the longer one, rounded up to a second. A message that is larger than gRPC's own limit is a client
-// error, although its code is ResourceExhausted.
+// error, although its code is ResourceExhausted. A call whose credentials failed, so that nothing was sent, is transient,
+// whatever code and words they failed with.
 func FailureFromError(err error, trailer metadata.MD) tokenguard.Failure {
 	if err == nil {
 		return tokenguard.Failure{}
@@ -37,6 +38,9 @@ func FailureFromError(err error, trailer metadata.MD) tokenguard.Failure {
 	s := status.Convert(err)
 	if s.Code() == codes.Canceled {
 		return tokenguard.Failure{Err: context.Canceled}
+	}
+	if notSent(s.Message()) {
+		return tokenguard.Failure{StatusCode: http.StatusServiceUnavailable, Message: "the credentials of the call could not be had", Err: err}
 	}
 	f := tokenguard.Failure{StatusCode: httpStatus[s.Code()], Header: trailer, Message: s.Message(), Err: err}
 	if s.Code() == codes.ResourceExhausted && isTooLarge(s.Message()) {
@@ -51,6 +55,13 @@ func FailureFromError(err error, trailer metadata.MD) tokenguard.Failure {
 		f.Header = header
 	}
 	return f
+}
+
+// notSent reports whether the text is gRPC's own about a call whose credentials failed: nothing was sent, and the words and
+// the code are those of whatever gives the credentials.
+func notSent(message string) bool {
+	return strings.HasPrefix(message, "transport: per-RPC creds failed due to error: ") ||
+		strings.HasPrefix(message, "transport: cannot send secure credentials on an insecure connection")
 }
 
 // isTooLarge reports whether the text is gRPC's own about the size of a message, of either side.

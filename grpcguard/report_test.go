@@ -3,6 +3,7 @@ package grpcguard_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -81,6 +82,21 @@ func TestWhatReachedNobodyIsNotReported(t *testing.T) {
 		require.Equal(t, codes.Unavailable, status.Code(call(t, connect(t, l.Addr().String(), guard))))
 		require.Empty(t, outcomes(guard))
 	})
+}
+
+// Nor does it read as a word of the upstream where there is no interceptor.
+func TestCredentialsThatFailAreNoAnswer(t *testing.T) {
+	s := start(t)
+	conn, err := grpc.NewClient(s.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	defer conn.Close()
+	client := grpc_health_v1.NewHealthClient(conn)
+	for _, creds := range []other{{errors.New("token expired")}, {errors.New("403 forbidden: your IP address was banned")}} {
+		_, err := client.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}, grpc.PerRPCCredentials(creds))
+		require.ErrorContains(t, err, creds.err.Error())
+		require.Equal(t, tokenguard.ClassTransient, tokenguard.Classify(grpcguard.FailureFromError(err, nil)))
+		require.Equal(t, tokenguard.ClassTransient, tokenguard.Classify(tokenguard.Failure{Err: fmt.Errorf("sign up: %w", err)}))
+	}
 }
 
 // A message over gRPC's own size limit says ResourceExhausted, which would pause the key.

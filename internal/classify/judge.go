@@ -106,7 +106,7 @@ func judge(weights string, in Input) Classification {
 // WhoseAddress, WhoseDevice or WhoseAccount. "" is no such ban: what is refused is the thing that was asked for, or
 // nobody says. When in doubt it is "".
 func Bans(in Input) string {
-	if in.isZero() {
+	if in.isZero() || neverSent(&facts{in: in}) {
 		return ""
 	}
 	var sources []source

@@ -15,6 +15,9 @@ func neverSent(f *facts) bool {
 	if f.in.StatusCode == 0 && strings.HasPrefix(f.in.Text, Unanswered) {
 		return true
 	}
+	if f.in.StatusCode == 0 && len(f.in.Text) <= 1<<10 && holdsOne(f.in.Text, uncredentialled) {
+		return true
+	}
 	text, ok := ownText(f)
 	return ok && (holdsOne(text, unsent) || holdsOne(text, unsentAlone) && !speaks(text) || wrapsErrno(text) || endsInFileError(text) || deniesFile(text) || isCurls(text) || isReasonPhrase(text))
 }
@@ -48,6 +51,10 @@ var unsent = []string{
 // unsentAlone are what clients say of a request that was not sent, too, but not where the text has words of an upstream's
 // beside it.
 var unsentAlone = []string{"rate: Wait(n=", "sql: database is closed", "redis: client is closed", "database is locked", "file already closed"}
+
+// uncredentialled is what gRPC says, under a code as an upstream has it, of a call that it did not send because the
+// credentials for it could not be had: their words are those of another token.
+var uncredentialled = []string{"transport: per-RPC creds failed due to error: ", "transport: cannot send secure credentials on an insecure connection"}
 
 // isCurls reports an error of curl, or of what is built on it, that is not the
 // server's: "curl: (60) SSL certificate problem".
