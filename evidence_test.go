@@ -146,6 +146,7 @@ func TestAScopeThatNeverWorksStarvesNoOther(t *testing.T) {
 		require.ErrorIs(t, err, tokenguard.ErrRefused)
 		time.Sleep(300 * time.Second)
 		_, err = w.Acquire(w.t.Context(), tokenguard.Request{Scope: "public2"})
+		t.Logf("scope private is refused; public2 asks 5 min later: served %v, %d starts", err == nil, w.starts)
 		assert.NoError(t, err)
 	})
 }
@@ -166,6 +167,7 @@ func TestARevokedTokenIsReplacedAtOnce(t *testing.T) {
 		}
 		revoked = time.Now()
 		w.call("a")
+		t.Logf("%d of 11 calls served, %d starts", w.served["a"], w.starts)
 		assert.Equal(t, 2, w.starts)
 		assert.Equal(t, 11, w.served["a"])
 		onEvidencePage(t, "asks again | %d of 11 | %d |", w.served["a"], w.starts)
@@ -191,6 +193,7 @@ func TestOneTokenForTwoScopes(t *testing.T) {
 				time.Sleep(time.Minute)
 			}
 		}
+		t.Logf("6 calls for two scopes of one value: %d starts", starts)
 		assert.Equal(t, 2, starts, "one for each scope")
 		require.NoError(t, g.Report(t.Context(), tokenguard.Outcome{TokenID: tokenguard.TokenID("one for all"), Caller: "x", Failure: tokenDead}))
 		for _, scope := range []string{"a", "b"} {
@@ -212,6 +215,7 @@ func TestWaitComesBackWhenATokenHasSpread(t *testing.T) {
 		_, err = w.Acquire(w.t.Context(), tokenguard.Request{Caller: "x", Failing: grant.Token.ID(), Failure: tokenDead})
 		var refused *tokenguard.RefusedError
 		require.True(t, errors.As(err, &refused))
+		t.Logf("a 401 in the second after the token came: RetryAt is %v away", time.Until(refused.Verdict.RetryAt))
 		assert.Equal(t, 9*time.Second, time.Until(refused.Verdict.RetryAt))
 		again, err := w.Wait(w.t.Context(), tokenguard.Request{Caller: "x", Failing: grant.Token.ID(), Failure: tokenDead})
 		require.NoError(t, err)
