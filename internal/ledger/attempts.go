@@ -145,7 +145,9 @@ func (d *Document) Complete(policy *Policy, l *Completion) bool {
 	}
 	d.Counts.failed(l.Failed.Class)
 	if !l.refuses() {
-		d.Failures = d.Failures.next(l.Failed, 0)
+		if d.Failures.ID != l.Attempt.ID { // else its late answer came first, with a ban, and is this failure
+			d.Failures = d.Failures.next(l.Failed, 0)
+		}
 		return true
 	}
 	d.closeKey(policy, l)
@@ -181,7 +183,7 @@ func (d *Document) closeKey(policy *Policy, l *Completion) {
 }
 
 // FailLate enters what the upstream said in an answer that came after the attempt had been given up: its Retry-After and,
-// unless the key had a token since, a refusal or a ban. The failure itself has been counted.
+// unless the key had a token since, a refusal or a ban. The failure itself is counted once, whichever comes first.
 func (d *Document) FailLate(policy *Policy, l *Completion) (changed bool) {
 	changed = d.pause(l.Pause)
 	since := func(r *Token) bool { return r.Seq > l.Attempt.Seq }
@@ -193,6 +195,9 @@ func (d *Document) FailLate(policy *Policy, l *Completion) (changed bool) {
 	if l.Banned {
 		f := l.Failed
 		f.Count, f.Banned, f.At = max(d.Failures.Count, 1), d.Failures.Banned+1, max(f.At, d.Failures.At)
+		if slices.ContainsFunc(d.Attempts, func(a Attempt) bool { return a.ID == l.Attempt.ID && !a.Landed }) {
+			f.Count = d.Failures.Count + 1 // the attempt's own failure is on its way
+		}
 		d.Failures = f
 	}
 	return true

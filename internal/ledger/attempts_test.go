@@ -276,3 +276,16 @@ func TestALateRefusalBesideANewerToken(t *testing.T) {
 		assert.Equal(t, want, d.Scope("s").Closed.Until != 0)
 	}
 }
+
+// A late ban that is entered before its attempt is known to have failed is one failure with it.
+func TestALateBanBeforeItsAttemptHasFailed(t *testing.T) {
+	d := New()
+	a := d.Charge(rules(), &Start{ID: "a", Scope: "s"}, t0)
+	late := ended(a, in(31*second), classify.Forbidden)
+	late.Banned = true
+	assert.True(t, d.FailLate(rules(), late))
+	assert.True(t, d.Complete(rules(), ended(a, in(32*second), classify.Transient)))
+	assert.Equal(t, []int{1, 1}, []int{d.Failures.Count, d.Failures.Banned})
+	assert.Equal(t, classify.Forbidden, d.Failures.Class, "the cause is what the upstream said")
+	assert.False(t, d.FailLate(rules(), late))
+}
