@@ -50,7 +50,7 @@ func (f *flights) perform(ctx context.Context, j *job) result {
 			}
 			select {
 			case ans = <-answers:
-				j.late(ans)
+				f.late(j, ans)
 			default:
 			}
 		})
@@ -80,6 +80,21 @@ func (f *flights) perform(ctx context.Context, j *job) result {
 	default:
 	}
 	return j.finish(Token{}, fmt.Errorf("tokenguard: %s did not return within %v of the end of its context: %w", j.name, ledger.LeaseMargin/2, context.DeadlineExceeded))
+}
+
+// late takes an answer that came after the lease. Nobody waits for that any more: a panic of a store, a classifier or an
+// observer in it would end the process.
+func (f *flights) late(j *job, ans answer) {
+	run := func(do func(), failed func(error)) {
+		panics.Call("a function that an acquisition calls", func() (struct{}, error) { do(); return struct{}{}, nil }, func(_ struct{}, err error) { failed(err) })
+	}
+	run(func() { j.late(ans) }, func(err error) {
+		if err == nil {
+			return
+		}
+		text := "an answer of " + j.name + " that came after its lease may be lost: " + f.reader.masked(err.Error())
+		run(func() { f.events.notice(f.meter.Read().Wall, text) }, func(error) {})
+	})
 }
 
 // completion reads an answer to a fetch that began at began: a usable token, or what its failure means. It calls
