@@ -114,6 +114,11 @@ func (m *emitter) cut(at time.Time, scope string) {
 	m.emit(Event{At: at, Kind: EventState, Scope: scope, Text: fmt.Sprintf("the upstream's Retry-After of more than %v was cut to it", ledger.MaxRetryAfter)})
 }
 
+// late emits that an answer is honoured which came after what was given up: its failure was an event then.
+func (m *emitter) late(at time.Time, scope, what, class, text string) {
+	m.emit(Event{At: at, Kind: EventState, Scope: scope, Text: fmt.Sprintf("an answer that came after its %s was given up is honoured (%s): %s", what, class, text)})
+}
+
 // dropped emits that there was no room for an account.
 func (m *emitter) dropped(meter *meter.Meter) func(ledger.Dropped) {
 	return func(d ledger.Dropped) {

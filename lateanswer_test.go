@@ -2,6 +2,8 @@ package tokenguard_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -102,5 +104,79 @@ func TestALateRetryAfterOfARenewalIsHonoured(t *testing.T) {
 			assert.Equal(t, 6*time.Hour, time.Until(e.Verdict.RetryAt), "%q: %s", scope, e.Verdict.Detail)
 		}
 		assert.Equal(t, int32(1), renewals.Load())
+	})
+}
+
+// An upstream that takes longer than the guard waits, and then says that the account is banned or gone, is believed: no other
+// account answers the ban, and the one that is gone is replaced. Each is an event.
+func TestALateRefusalOfARenewalIsHonoured(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer  error
+		signUps int32
+		within  time.Duration
+		event   tokenguard.EventKind
+		text    string
+	}{
+		"banned": {tokenguard.Failed(tokenguard.Failure{StatusCode: 403, Message: "your account has been banned"}), 1, 72 * time.Hour,
+			tokenguard.EventState, "an answer that came after its renewal was given up is honoured (forbidden): "},
+		"gone": {tokenguard.Failed(tokenguard.Failure{StatusCode: 400, Message: `{"error":"invalid_grant"}`}), 2, 2 * time.Hour,
+			tokenguard.EventIdentityEnded, "the upstream does not know the account any more: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var signUps, renewals, events atomic.Int32
+				g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+					n := signUps.Add(1)
+					return tokenguard.NewTokenIn(fmt.Sprint("value ", n), time.Hour).WithRefreshToken(fmt.Sprint("refresh ", n), time.Time{}), nil
+				}, tokenguard.WithRenewal(func(_ context.Context, old tokenguard.Token) (tokenguard.Token, error) {
+					renewals.Add(1)
+					if old.RefreshToken() == "refresh 2" {
+						return tokenguard.NewTokenIn(fmt.Sprint("renewed ", renewals.Load()), time.Hour), nil
+					}
+					time.Sleep(45 * time.Second)
+					return tokenguard.Token{}, c.answer
+				}), tokenguard.WithObserver(func(e tokenguard.Event) {
+					if e.Kind == c.event && strings.HasPrefix(e.Text, c.text) {
+						events.Add(1)
+					}
+				}))
+				require.NoError(t, err)
+				defer g.Close()
+				token, err := g.Token(t.Context())
+				require.NoError(t, err)
+				require.NoError(t, g.Report(t.Context(), tokenguard.Outcome{TokenID: token.ID()}))
+				for began := time.Now(); time.Since(began) < c.within; time.Sleep(time.Minute) {
+					_, err = g.Token(t.Context())
+				}
+				assert.Equal(t, c.signUps, signUps.Load())
+				assert.Equal(t, c.signUps == 1, err != nil)
+				assert.Positive(t, events.Load())
+				t.Logf("%d sign-ups, %d renewals, %d events", signUps.Load(), renewals.Load(), events.Load())
+			})
+		})
+	}
+}
+
+// A late refusal of an acquisition that is entered is an event as well.
+func TestALateRefusalIsAnEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var texts []string
+		g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+			time.Sleep(45 * time.Second)
+			return tokenguard.Token{}, tokenguard.Failed(tokenguard.Failure{StatusCode: 403, Message: "your IP address has been banned"})
+		}, tokenguard.WithObserver(func(e tokenguard.Event) {
+			if e.Kind == tokenguard.EventState {
+				texts = append(texts, e.Text)
+			}
+		}))
+		require.NoError(t, err)
+		defer g.Close()
+		_, err = g.Token(t.Context())
+		require.Error(t, err)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Len(t, texts, 1)
+		assert.Contains(t, texts[0], "an answer that came after its acquisition was given up is honoured (forbidden): ")
+		assert.Contains(t, texts[0], "banned")
 	})
 }

@@ -124,10 +124,10 @@ func (f *flights) renewal(ctx context.Context, q *decide.Request) result {
 			return f.renewer(ctx, r.old)
 		},
 	}
-	j.finish = func(t Token, err error) result { return f.renewed(r, j.began, t, err) }
+	j.finish = func(t Token, err error) result { return f.renewed(r, j.began, t, err, false) }
 	j.late = func(ans answer) {
-		res := f.renewed(r, j.began, ans.token, ans.err) // a failure has been entered already: new is what it asks for, and a refresh token
-		if ans.err == nil && res.token.Value() != "" {
+		res := f.renewed(r, j.began, ans.token, ans.err, true)
+		if res.event.Kind != EventRenewalFailed && (res.event.Kind != EventRenewed || res.token.Value() != "") {
 			f.events.emit(res.event)
 		}
 	}
@@ -166,14 +166,16 @@ func (f *flights) lease(ctx context.Context, q *decide.Request) (*renewalJob, er
 	return j, nil
 }
 
-// renewed records the end of a renewal and publishes it to all waiters.
-func (f *flights) renewed(j *renewalJob, began timeline.Instant, t Token, err error) result {
+// renewed records the end of a renewal and publishes it to all waiters. late: its failure has been entered already, and new
+// is what the answer asks for, and a refresh token.
+func (f *flights) renewed(j *renewalJob, began timeline.Instant, t Token, err error, late bool) result {
 	r := f.meter.Read()
 	end, failure, err := f.renewalEnd(j, began, t, err, r)
-	var gone atomic.Bool
+	var gone, entered atomic.Bool
 	complete := func(d *replica.Draft) bool {
 		changed, ended := d.Doc.CompleteRenewal(f.policy, end)
 		gone.Store(ended)
+		entered.Store(changed)
 		return changed
 	}
 	if err != nil {
@@ -191,8 +193,13 @@ func (f *flights) renewed(j *renewalJob, began timeline.Instant, t Token, err er
 		res.event.Kind, res.event.Text = EventRenewalFailed, f.reader.masked(failure.text())
 		in := f.inputs.newest(j.q, r.Now)
 		res.event.Verdict = failedVerdict(in, decide.StepRenewal, &end.Failed, r)
+		if late && entered.Load() && !gone.Load() {
+			f.events.late(r.Wall, j.q.Named, "renewal", end.Failed.Class, res.event.Text)
+		}
 		if gone.Load() {
-			f.events.emit(res.event)
+			if !late {
+				f.events.emit(res.event)
+			}
 			res.event.Kind, res.event.Text = EventIdentityEnded, "the upstream does not know the account any more: "+res.event.Text
 		}
 		return res

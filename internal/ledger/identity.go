@@ -134,45 +134,6 @@ func (i *Identity) lapse(now timeline.Instant) {
 	}
 }
 
-// refuseIdentity ends the identity of r on the upstream's word. One that ends without ever having worked or been renewed
-// is a failed acquisition of its key.
-func (d *Document) refuseIdentity(policy *Policy, r *Token, f Streak, now timeline.Instant) {
-	if i := r.Identity; i.Renewals == 0 && !i.Worked {
-		k := d.ScopeFor(r.Scope)
-		k.Refusals++
-		k.Closed = Pause{From: now, Until: now.Plus(policy.RateLimit.KeyBackoff(k.Refusals))}
-		f.Count = k.Refusals
-		k.Last = f
-	}
-	d.endIdentity(r, f, now)
-}
-
-// endIdentity ends the identity of r. Its value serves on.
-func (d *Document) endIdentity(r *Token, f Streak, now timeline.Instant) {
-	i := *r.Identity
-	d.Renewals.Ended++
-	i.Ended, i.Last, i.Lease = now, f, Lease{}
-	i.Spare, i.SpareHash = Parts{}, ""
-	r.Identity = &i
-	if !r.HasValue() {
-		r.Parts, r.Private = Parts{}, false
-	}
-}
-
-// refusedRenewed ends an identity whose renewed value is refused for auth before any call with it succeeded, unless
-// another operation has lately had success with the account.
-func (d *Document) refusedRenewed(policy *Policy, r *Token, e *Evidence, at timeline.Instant) bool {
-	i := r.Identity
-	if i == nil || i.Ended != 0 || i.Renewals == 0 || r.Succeeded {
-		return false
-	}
-	if r.WorksBeside(e.Operation, at) {
-		return false
-	}
-	d.refuseIdentity(policy, r, Streak{Class: classify.AuthInvalid, Text: "the renewed value was refused before it ever worked", At: at}, at)
-	return true
-}
-
 // WorksBeside reports whether another operation than this one has had success with the token within the hour, and was not
 // refused since.
 func (r *Token) WorksBeside(operation string, t timeline.Instant) bool {

@@ -3,7 +3,6 @@ package ledger
 import (
 	"slices"
 
-	"github.com/tokenguard/tokenguard/internal/classify"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
@@ -129,7 +128,8 @@ func (d *Document) renewedBy(l *Renewal) *Token {
 }
 
 // CompleteRenewal enters the end of a renewal, and reports whether the identity has ended by it. An answer that comes after
-// its lease still counts: the later intent's refresh token stays, and the other is kept as a spare. A value that is older
+// its lease still counts: the later intent's refresh token stays, and the other is kept as a spare; a ban or a Retry-After
+// is honoured. A value that is older
 // than the newest is of no use, for the upstream may have ended it with that one; a refresh token that came with it is.
 func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended bool) {
 	changed = d.pauseRenewals(l.Pause)
@@ -143,7 +143,11 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 	sibling := i.Hash != l.Lease.Hash // another answer to the same refresh token came first
 	if !mine {                        // over already? A change that waited for the store is applied again.
 		if l.Token == nil {
-			return d.rotate(r, l.Rest, &l.Lease) || changed, false
+			said := false
+			if !sibling && i.Renewed <= l.Lease.Start { // else a renewal has succeeded since
+				said, ended = d.refuseLate(policy, r, l)
+			}
+			return d.rotate(r, l.Rest, &l.Lease) || said || changed, ended
 		}
 		if d.Tokens[l.Token.ID] != nil {
 			return changed, false
@@ -202,15 +206,7 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 		d.refuseIdentity(policy, r, f, l.End)
 		return true, true
 	case l.Barred:
-		i.Refusals++
-		i.Closed = Pause{From: l.End, Until: l.End.Plus(policy.RateLimit.KeyBackoff(i.Refusals))}
-		if f.Class == classify.Forbidden { // no other account answers a ban either
-			i.Banned = true
-			k := d.ScopeFor(r.Scope)
-			if i.Closed.Until > k.Closed.Until {
-				k.Refusals, k.Closed, k.Last = max(k.Refusals, i.Refusals), i.Closed, f
-			}
-		}
+		d.bar(policy, r, &i, l, f)
 	}
 	r.Identity = &i
 	return true, false
