@@ -69,7 +69,11 @@ func (s *session) current() (document, error) {
 	var d document
 	var err error
 	if s.data != nil {
-		d, err = f.decodeData(s.data)
+		if k := f.known.Load(); k != nil && k.isIn(s.data, s.was.Size()) {
+			d = k.document
+		} else {
+			d, err = f.decodeData(s.data)
+		}
 		if !lockData { // an open file could not be replaced
 			s.data.Close()
 			s.data = nil

@@ -37,7 +37,7 @@ const DefaultLockTimeout = 2 * time.Second
 // Rev 0 means never written. Otherwise, no Data or an Epoch other than the one
 // seen before means that commits may have been lost.
 type Snapshot struct {
-	Data  []byte // not to be changed: Update returns the bytes that its function got, or those that it returned
+	Data  []byte // not to be changed: Update returns the bytes that its function got, or those that it returned, and the next call may give them again
 	Rev   uint64 // grows with each commit, also across a loss
 	Epoch string // "" for the lineage that has never lost anything
 }
@@ -78,6 +78,8 @@ type File struct {
 
 	mu   sync.Mutex // guards seen
 	seen mark       // the highest generation this File has read or written
+
+	known atomic.Pointer[written] // the last commit of this File, until another is seen
 }
 
 // Open returns a handle on the state file at path, whose base name has at most
@@ -142,6 +144,9 @@ func (f *File) View(ctx context.Context) (Snapshot, error) {
 	}
 	if judge(d, err, gen, seen) == intact {
 		f.saw(d.mark())
+		if k := f.known.Load(); k != nil && k.mark() != d.mark() {
+			f.known.CompareAndSwap(k, nil) // of no use any more
+		}
 		return d.snapshot(), nil
 	}
 	return f.Update(ctx, func(Snapshot) ([]byte, error) { return nil, nil })
@@ -253,6 +258,7 @@ func (f *File) Generation(ctx context.Context) (uint64, error) {
 func (f *File) Close() error {
 	f.close.Do(func() { close(f.closed) })
 	f.watch(nil)
+	f.known.Store(nil)
 	return nil
 }
 
