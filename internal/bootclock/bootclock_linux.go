@@ -36,8 +36,8 @@ func base(proc string) string {
 	return fmt.Sprintf("%s%+dns", id, offset)
 }
 
-// readSmall reads a file that fits into room with a byte to spare. Every look at a store comes here, and what an os.File
-// tells the poller takes longer than reading the file.
+// readSmall reads a file of one line that fits into room with a byte to spare: to its end, or to that of the line. Every
+// look at a store comes here, and what an os.File tells the poller takes longer than reading the file.
 func readSmall(path string, room []byte) ([]byte, bool) {
 	fd, err := retried(func() (int, error) { return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
 	if err != nil {
@@ -53,7 +53,9 @@ func readSmall(path string, room []byte) ([]byte, bool) {
 		case m == 0:
 			return room[:n], true
 		}
-		n += m
+		if n += m; room[n-1] == '\n' { // there is no more, and to be told so costs another call
+			return room[:n], true
+		}
 	}
 	return nil, false
 }
