@@ -1,7 +1,5 @@
 package predict
 
-import "encoding/json"
-
 // Cost is what calls take from the quota that the upstream states. It counts
 // credits, and many calls take several: Remaining falls by more than one a call,
 // or by less where some calls are free, or by what others take meanwhile. All of
@@ -14,12 +12,15 @@ type Cost struct {
 }
 
 // MarshalJSON writes the counts as an array.
-func (c Cost) MarshalJSON() ([]byte, error) { return json.Marshal([3]int64{c.Spent, c.Over, c.Most}) }
+func (c Cost) MarshalJSON() ([]byte, error) {
+	numbers := [3]int64{c.Spent, c.Over, c.Most}
+	return appendNumbers(make([]byte, 0, 32), numbers[:]), nil
+}
 
 // UnmarshalJSON reads what MarshalJSON wrote.
 func (c *Cost) UnmarshalJSON(data []byte) error {
 	var a [3]int64
-	if err := json.Unmarshal(data, &a); err != nil {
+	if err := readNumbers(data, &a, a[:]); err != nil {
 		return err
 	}
 	*c = Cost{Spent: a[0], Over: a[1], Most: a[2]}

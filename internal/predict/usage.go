@@ -1,7 +1,6 @@
 package predict
 
 import (
-	"encoding/json"
 	"slices"
 	"time"
 )
@@ -41,15 +40,15 @@ type Outcome struct {
 // which is how a new token starts. As JSON it is below 5 KB, an idle one below
 // 500 bytes.
 type Usage struct {
-	Cells []Cell `json:"c,omitempty"` // oldest first, at most MaxCells, of the last Window
-	Calls int64  `json:"n,omitempty"` // totals since the token was new
-	Quota int64  `json:"q,omitempty"`
-	Fails int64  `json:"f,omitempty"`
-	Good  int64  `json:"g,omitempty"` // instant of the newest success
-	Hint  Hint   `json:"h,omitzero"`
-	Cost  Cost   `json:"k,omitzero"`
-	Pause Pause  `json:"p,omitzero"`
-	Track track  `json:"t,omitzero"` // written by History.Learn only
+	Cells cellList `json:"c,omitempty"` // oldest first, at most MaxCells, of the last Window
+	Calls int64    `json:"n,omitempty"` // totals since the token was new
+	Quota int64    `json:"q,omitempty"`
+	Fails int64    `json:"f,omitempty"`
+	Good  int64    `json:"g,omitempty"` // instant of the newest success
+	Hint  Hint     `json:"h,omitzero"`
+	Cost  Cost     `json:"k,omitzero"`
+	Pause Pause    `json:"p,omitzero"`
+	Track track    `json:"t,omitzero"` // written by History.Learn only
 }
 
 // Cell counts the outcomes of at most 10 s. The first refusal for quota in a
@@ -204,22 +203,6 @@ func (u *Usage) hear(o Outcome) {
 func (u Usage) Clone() Usage {
 	u.Cells = slices.Clone(u.Cells)
 	return u
-}
-
-// MarshalJSON writes the cell as an array of integers, latency in microseconds.
-func (c Cell) MarshalJSON() ([]byte, error) {
-	return json.Marshal([7]int64{c.First, c.Last - c.First, c.Calls, c.Quota, c.Fails, c.Timed, c.Latency.Microseconds()})
-}
-
-// UnmarshalJSON reads what MarshalJSON wrote.
-func (c *Cell) UnmarshalJSON(data []byte) error {
-	var a [7]int64
-	if err := json.Unmarshal(data, &a); err != nil {
-		return err
-	}
-	*c = Cell{First: a[0], Last: a[0] + a[1], Calls: a[2], Quota: a[3], Fails: a[4], Timed: a[5],
-		Latency: time.Duration(clamp(a[6], 0, maxCellLatency.Microseconds())) * time.Microsecond}
-	return nil
 }
 
 func one(b bool) int64 {
