@@ -120,15 +120,16 @@ func (d *Document) Encode() ([]byte, error) {
 	if len(d.Tokens) > 0 {
 		frame.Tokens = noTokens
 	}
-	rest, err := encode(&frame)
+	enc := newEncoder()
+	rest, err := enc.frame(&frame)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]byte, 0, d.size+d.size/50+len(rest)+1024)
-	if out, rest, err = put(out, rest, noScopesText, d.Scopes, slices.Sorted(maps.Keys(d.Scopes))); err != nil {
+	if out, rest, err = put(enc, out, rest, noScopesText, d.Scopes, slices.Sorted(maps.Keys(d.Scopes))); err != nil {
 		return nil, err
 	}
-	if out, rest, err = d.putTokens(out, rest); err != nil {
+	if out, rest, err = d.putTokens(enc, out, rest); err != nil {
 		return nil, err
 	}
 	out = append(out, rest...)
@@ -149,7 +150,7 @@ var (
 
 // put appends what rest holds before a place, and then the records that belong there, by name. It returns the rest after
 // the place.
-func put[R record](out, rest, place []byte, records map[string]R, names []string) (_, after []byte, err error) {
+func put[R record](enc *encoder, out, rest, place []byte, records map[string]R, names []string) (_, after []byte, err error) {
 	if len(records) == 0 {
 		return out, rest, nil
 	}
@@ -159,7 +160,7 @@ func put[R record](out, rest, place []byte, records map[string]R, names []string
 		if i > 0 {
 			out = append(out, ',')
 		}
-		text, err := encoded(name, records[name])
+		text, err := encoded(enc, name, records[name])
 		if err != nil {
 			return nil, nil, err
 		}
@@ -168,18 +169,15 @@ func put[R record](out, rest, place []byte, records map[string]R, names []string
 	return out, after, nil
 }
 
-// encoded is a record as a document has it, with its name.
-func encoded[R record](name string, r R) ([]byte, error) {
+// encoded is a record as a document has it, with its name. It holds until the next one is asked for.
+func encoded[R record](enc *encoder, name string, r R) ([]byte, error) {
 	f := r.shared()
 	if f != nil && f.text.Load() != nil && (CheckForms == nil || !CheckForms()) {
 		return *f.text.Load(), nil
 	}
-	text, err := encode(map[string]R{name: r})
-	if err != nil {
-		return nil, err
-	}
-	if text = text[1 : len(text)-1]; f == nil {
-		return text, nil
+	text, err := enc.named(name, r)
+	if err != nil || f == nil {
+		return text, err
 	}
 	if old := f.text.Load(); old != nil && !bytes.Equal(*old, text) {
 		panic(fmt.Sprintf("tokenguard: the frozen record %q was changed", name))
@@ -201,13 +199,62 @@ func (d *Document) sortedIDs() []string {
 	return ids
 }
 
-// encode is v as JSON, without an end of line and without what only pages of HTML ask for.
-func encode(v any) ([]byte, error) {
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+// encoder writes JSON without ends of lines and without what only pages of HTML ask for, all of it into the same room.
+type encoder struct {
+	room bytes.Buffer
+	json *json.Encoder
+	kept int // bytes of room that stay
+}
+
+func newEncoder() *encoder {
+	e := new(encoder)
+	e.json = json.NewEncoder(&e.room)
+	e.json.SetEscapeHTML(false)
+	return e
+}
+
+// frame is v as JSON.
+func (e *encoder) frame(v any) ([]byte, error) {
+	if err := e.add(v); err != nil {
 		return nil, err
 	}
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+	from := e.kept
+	e.kept = e.room.Len()
+	return e.room.Bytes()[from:], nil
+}
+
+// named is v as JSON with its name in an object. It holds until the next call.
+func (e *encoder) named(name string, v any) ([]byte, error) {
+	e.room.Truncate(e.kept)
+	if isPlain(name) {
+		e.room.WriteByte('"')
+		e.room.WriteString(name)
+		e.room.WriteByte('"')
+	} else if err := e.add(name); err != nil {
+		return nil, err
+	}
+	e.room.WriteByte(':')
+	if err := e.add(v); err != nil {
+		return nil, err
+	}
+	return e.room.Bytes()[e.kept:], nil
+}
+
+// add appends v.
+func (e *encoder) add(v any) error {
+	err := e.json.Encode(v)
+	if n := e.room.Len(); err == nil && n > 0 {
+		e.room.Truncate(n - 1) // the end of the line
+	}
+	return err
+}
+
+// isPlain reports whether a text stands in a string of JSON as it is.
+func isPlain(text string) bool {
+	for _, c := range []byte(text) {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }

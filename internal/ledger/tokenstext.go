@@ -36,7 +36,7 @@ func (d *Document) noteStale(changed []*Token) {
 }
 
 // putTokens is put for the tokens.
-func (d *Document) putTokens(out, rest []byte) (_, after []byte, err error) {
+func (d *Document) putTokens(enc *encoder, out, rest []byte) (_, after []byte, err error) {
 	if len(d.Tokens) == 0 {
 		return out, rest, nil
 	}
@@ -45,13 +45,13 @@ func (d *Document) putTokens(out, rest []byte) (_, after []byte, err error) {
 	from := len(out)
 	t := d.text
 	if t != nil {
-		if out, t, err = d.stretches(out); err != nil {
+		if out, t, err = d.stretches(enc, out); err != nil {
 			return nil, nil, err
 		}
 	}
 	if t == nil || CheckForms != nil && CheckForms() {
 		known := t
-		if out, t, err = d.eachToken(out[:from:from]); err != nil {
+		if out, t, err = d.eachToken(enc, out[:from:from]); err != nil {
 			return nil, nil, err
 		}
 		if known != nil && (!bytes.Equal(known.body, t.body) || !slices.Equal(known.ends, t.ends)) {
@@ -65,14 +65,14 @@ func (d *Document) putTokens(out, rest []byte) (_, after []byte, err error) {
 }
 
 // eachToken appends the tokens one by one.
-func (d *Document) eachToken(out []byte) ([]byte, *tokensText, error) {
+func (d *Document) eachToken(enc *encoder, out []byte) ([]byte, *tokensText, error) {
 	ids := d.sortedIDs()
 	from, ends := len(out), make([]int, len(ids))
 	for i, id := range ids {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		text, err := encoded(id, d.Tokens[id])
+		text, err := encoded(enc, id, d.Tokens[id])
 		if err != nil {
 			return nil, nil, err
 		}
@@ -83,7 +83,7 @@ func (d *Document) eachToken(out []byte) ([]byte, *tokensText, error) {
 }
 
 // stretches appends the tokens by those that changed and what is between them. It gives no text if too many did.
-func (d *Document) stretches(out []byte) ([]byte, *tokensText, error) {
+func (d *Document) stretches(enc *encoder, out []byte) ([]byte, *tokensText, error) {
 	t := d.text
 	changed := slices.Clone(t.stale)
 	for _, r := range d.unfrozen() {
@@ -108,7 +108,7 @@ func (d *Document) stretches(out []byte) ([]byte, *tokensText, error) {
 		for _, end := range t.ends[len(ends):i] {
 			ends = append(ends, end+longer)
 		}
-		text, err := encoded(id, d.Tokens[id])
+		text, err := encoded(enc, id, d.Tokens[id])
 		if err != nil {
 			return nil, nil, err
 		}

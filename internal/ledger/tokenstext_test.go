@@ -58,7 +58,7 @@ func TestEncodeTakesFromTheLastTextOnlyWhatDidNotChange(t *testing.T) {
 			d.Index()
 		}
 		if d.text != nil {
-			if _, took, err := d.stretches(nil); took != nil {
+			if _, took, err := d.stretches(newEncoder(), nil); took != nil {
 				require.NoError(t, err)
 				short++
 			}
