@@ -95,8 +95,11 @@ func cmpDesc[T uint64 | timeline.Instant | string](a, b T) int {
 // changed panics. For tests: a record that was changed stays so, so that some are enough where documents are written often.
 var CheckForms func() bool
 
-// form is a frozen record as a document has it, with its name, once it was encoded.
-type form struct{ text atomic.Pointer[[]byte] }
+// form is a frozen record as a document has it, with its name, once it was encoded; and of a scope its encodedSize.
+type form struct {
+	text atomic.Pointer[[]byte]
+	size atomic.Int64 // 0: not known yet
+}
 
 // record is what a document holds many of.
 type record interface {
@@ -126,7 +129,7 @@ func (d *Document) Encode() ([]byte, error) {
 		return nil, err
 	}
 	out := make([]byte, 0, d.size+d.size/50+len(rest)+1024)
-	if out, rest, err = put(enc, out, rest, noScopesText, d.Scopes, slices.Sorted(maps.Keys(d.Scopes))); err != nil {
+	if out, rest, err = put(enc, out, rest, noScopesText, d.Scopes, d.sortedScopes()); err != nil {
 		return nil, err
 	}
 	if out, rest, err = d.putTokens(enc, out, rest); err != nil {
@@ -189,7 +192,7 @@ func encoded[R record](enc *encoder, name string, r R) ([]byte, error) {
 
 // sortedIDs are the IDs of the tokens in their order. They mostly stay the same from one published document to the next.
 func (d *Document) sortedIDs() []string {
-	if len(d.ids) == len(d.Tokens) && !slices.ContainsFunc(d.ids, func(id string) bool { return d.Tokens[id] == nil }) {
+	if isNamed(d.Tokens, d.ids) {
 		return d.ids
 	}
 	ids := slices.Sorted(maps.Keys(d.Tokens))
@@ -197,6 +200,23 @@ func (d *Document) sortedIDs() []string {
 		d.ids = ids
 	}
 	return ids
+}
+
+// sortedScopes is sortedIDs for the scopes.
+func (d *Document) sortedScopes() []string {
+	if isNamed(d.Scopes, d.scopes) {
+		return d.scopes
+	}
+	scopes := slices.Sorted(maps.Keys(d.Scopes))
+	if d.descends() {
+		d.scopes = scopes
+	}
+	return scopes
+}
+
+// isNamed reports whether these are the names of the records.
+func isNamed[R record](records map[string]R, names []string) bool {
+	return len(names) == len(records) && !slices.ContainsFunc(names, func(name string) bool { return records[name] == nil })
 }
 
 // encoder writes JSON without ends of lines and without what only pages of HTML ask for, all of it into the same room.

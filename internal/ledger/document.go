@@ -65,6 +65,7 @@ type Document struct {
 	frozen bool      // it is published, and its records are
 	from   *Document // the published one that it is a clone of, until it is published itself
 	ids    []string  // of the tokens, sorted, as of the published document that it comes from; nil: from none
+	scopes []string  // their names likewise
 	size   int       // of that one, encoded
 	text   *tokensText
 

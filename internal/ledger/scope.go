@@ -96,8 +96,20 @@ func (d *Document) evictScopes(now timeline.Instant) {
 	}
 }
 
-// encodedSize is about what the scope takes up in a document, in bytes.
+// encodedSize is about what the scope takes up in a document, in bytes. Of a frozen one it is found out once.
 func (k *Scope) encodedSize(scope string) int {
+	if k.form == nil {
+		return k.sizeWith(scope)
+	}
+	if size := k.form.size.Load(); size > 0 {
+		return int(size)
+	}
+	size := k.sizeWith(scope)
+	k.form.size.Store(int64(size))
+	return size
+}
+
+func (k *Scope) sizeWith(scope string) int {
 	const fields, pause = 160, 80 // names and instants
 	size := fields + encodedLen(scope) + encodedLen(k.Last.Text) + len(k.Pauses)*pause
 	for i := range k.Pauses {

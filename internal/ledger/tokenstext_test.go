@@ -56,6 +56,14 @@ func TestEncodeTakesFromTheLastTextOnlyWhatDidNotChange(t *testing.T) {
 			d.forget(&Policy{}, gone)
 			d.Report(&Policy{}, &Report{}, "", &own, 0)
 			d.Index()
+		case 3: // the same of scopes
+			for scope := range d.Scopes {
+				delete(d.Scopes, scope)
+				break
+			}
+			d.ScopeFor(fmt.Sprint("scope ", round)).Refusals = round
+		case 4:
+			d.ScopeFor(fmt.Sprint("further ", r.IntN(20))).Refusals++
 		}
 		if d.text != nil {
 			if _, took, err := d.stretches(newEncoder(), nil); took != nil {
