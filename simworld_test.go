@@ -25,6 +25,7 @@ type simWorld struct {
 	mutate  func(d *ledger.Document, now timeline.Instant)
 	noBoot  bool // the wall clock alone
 	blames  bool // all that is reported is that tokens are dead
+	inTurn  bool // one call after the other, and no faults
 	nextID  int
 	procs   []*simProc // alive
 	all     []*simProc
