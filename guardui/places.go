@@ -50,8 +50,12 @@ func (p *places) take(peer string) (giveBack func(), why string) {
 func peer(r *http.Request) string {
 	if list := r.Header.Values("X-Forwarded-For"); len(list) > 0 {
 		last := list[len(list)-1]
-		if addr, err := netip.ParseAddr(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])); err == nil {
+		last = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+		if addr, err := netip.ParseAddr(strings.Trim(last, "[]")); err == nil {
 			return network(addr)
+		}
+		if addr, err := netip.ParseAddrPort(last); err == nil { // as some proxies write it
+			return network(addr.Addr())
 		}
 	}
 	addr, err := netip.ParseAddrPort(r.RemoteAddr)

@@ -143,3 +143,17 @@ func TestPeerIsItsAddress(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Contains(t, text, "from your address")
 }
+
+// A proxy that names the port, too, or writes the address in brackets, still says who asks: else all count as the proxy.
+func TestPeersWithAPort(t *testing.T) {
+	s := serve(t, guardui.Auth(func(*http.Request) bool { return true }))
+	for _, form := range []string{"198.51.100.7:%d", "[2001:db8:0:1::%x]:443", "[2001:db8:0:2::%x]"} {
+		for i := range 8 {
+			code, _, _ := s.open(map[string]string{"X-Forwarded-For": fmt.Sprintf(form, 5000+i)})
+			require.Equal(t, http.StatusOK, code, form)
+		}
+		code, text, _ := s.open(map[string]string{"X-Forwarded-For": fmt.Sprintf(form, 6000)})
+		require.Equal(t, http.StatusServiceUnavailable, code, form)
+		require.Contains(t, text, "from your address")
+	}
+}
