@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
@@ -22,18 +23,65 @@ func (f *flights) adopt(ctx context.Context, t Token, q *decide.Request, at time
 	if away != nil {
 		return Token{}, at, f.reader.storeError(away)
 	}
-	rec, received, err := f.accept(t, q, 0, at.Least(), at)
-	if err != nil {
-		return Token{}, at, fmt.Errorf("%w: %w", ErrRequest, err)
+	taken := at
+	for range maxRounds {
+		rec, received, err := f.accept(t, q, 0, taken.Least(), taken)
+		if err != nil {
+			return Token{}, at, fmt.Errorf("%w: %w", ErrRequest, err)
+		}
+		x, err := f.extras(t, rec, taken)
+		if err != nil {
+			return Token{}, at, fmt.Errorf("%w: %w", ErrRequest, err)
+		}
+		var stale atomic.Bool
+		at, err = f.replica.Commit(ctx, func(d *replica.Draft) bool {
+			changed, again := d.Doc.Enrich(f.policy, x)
+			stale.Store(again)
+			fresh := *rec
+			return d.Doc.Adopt(f.policy, &fresh, id, f.owner, d.At.Now) || changed
+		})
+		if err != nil {
+			return Token{}, at, f.reader.storeError(err)
+		}
+		if !stale.Load() {
+			return received, at, nil
+		}
 	}
-	at, err = f.replica.Commit(ctx, func(d *replica.Draft) bool {
-		fresh := *rec
-		return d.Doc.Adopt(f.policy, &fresh, id, f.owner, d.At.Now)
-	})
-	if err != nil {
-		return Token{}, at, f.reader.storeError(err)
+	return Token{}, at, f.reader.storeError(errUnsettled)
+}
+
+// extras are what the token states beside its value, sealed with what is known of that: nothing is sealed in a commit.
+func (f *flights) extras(t Token, rec *ledger.Token, at timeline.Reading) (*ledger.Extras, error) {
+	b := t.read()
+	x := &ledger.Extras{Whole: rec, New: b.secret.Refresh != "" || len(b.secret.Further) > 0}
+	rev := f.replica.Newest()
+	if rev == nil || rev.Doc.Tokens[rec.ID] == nil {
+		return x, nil
 	}
-	return received, at, nil
+	old, known := rev.Doc.Tokens[rec.ID], rev.Secrets[rec.ID]
+	if known == nil {
+		x.Locked, x.New = old.Private, false // of what cannot be read nothing can be kept
+		return x, nil
+	}
+	x.Beside, x.New = &old.Parts, b.secret.Refresh != "" && b.secret.Refresh != known.Refresh
+	for name, value := range b.secret.Further {
+		x.New = x.New || known.Further[name] != value
+	}
+	whole := *rec
+	s := completed(b.secret, known)
+	if s.Size() > maxTokenSize {
+		return nil, fmt.Errorf("tokenguard: the token has %d bytes with what it is known with, at most %d are taken", s.Size(), maxTokenSize)
+	}
+	whole.Parts, whole.Identity = ledger.Parts{}, nil
+	if old.Identity != nil {
+		x.Hash = old.Identity.Hash
+	}
+	if s.Refresh != "" {
+		whole.Identity = &ledger.Identity{ID: t.Identity(), Account: b.account, Since: at.Now, Hash: secrets.Hash("refresh", s.Refresh), Expiry: at.End(b.refreshExpiry)}
+	}
+	f.keeper.Seal(&whole, s) // also where nothing is new: values that stay in this process were sealed without it above
+	x.Whole = &whole
+	return x, nil
 }
 
 // succeeding is a token that its caller renewed elsewhere, with what it leaves out taken from its predecessor, the ID of

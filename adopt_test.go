@@ -369,13 +369,17 @@ func TestTheSameValueWithAnotherSecret(t *testing.T) {
 						}
 					}
 					has("the first")
-					if refresh != "" { // else a known value that is adopted changes nothing
+					if refresh != "" {
 						time.Sleep(time.Minute)
 						cookie = "adopted"
 						require.NoError(t, g.Adopt(t.Context(), issue().WithPredecessor(tokenguard.TokenID("value of a guest"))))
 						time.Sleep(2 * time.Second)
 						has("adopted")
 					}
+					cookie = "adopted once more"
+					require.NoError(t, g.Adopt(t.Context(), issue()))
+					time.Sleep(2 * time.Second)
+					has("adopted once more")
 					time.Sleep(time.Hour)
 					cookie = "acquired or renewed"
 					has("acquired or renewed")

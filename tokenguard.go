@@ -237,9 +237,10 @@ func (g *Guard) Wait(ctx context.Context, req Request) (Grant, error) {
 
 // Adopt stores a token that was fetched elsewhere, for the key of its Scope. It is charged as a start, but no limit
 // refuses it: the upstream has been asked already. A token that is known is not charged again: it
-// serves the other Scope as well, up to 16 of them, and until the later of both ends that were stated; further secrets that
-// come with it are not taken. The error is ErrRequest for a token that cannot be used (empty, expired, rejected, spent,
-// Personal), ErrStore or ErrClosed.
+// serves the other Scope as well, up to 16 of them, and until the later of both ends that were stated. A refresh token and
+// further secrets that come with it are taken as well, the last ones of each name; what it leaves out stays. An older value
+// of an account that has been renewed since changes nothing: the newer one serves. The error is ErrRequest for a token that
+// cannot be used (empty, expired, rejected, spent, Personal), ErrStore or ErrClosed.
 //
 // A token WithPredecessor is a new value of an account that is known: it is no start, and takes over all that was reported
 // of the account. This process hands it out at once. They are stored once a second for each account, the last one wins; where

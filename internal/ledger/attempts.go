@@ -210,30 +210,6 @@ func (f Streak) next(last Streak, banned int) Streak {
 	return last
 }
 
-// Adopt stores a token that was fetched elsewhere, charged as a start that ended at once. A token that is known
-// already is not charged again: what is new of it is its scope, or a later end.
-func (d *Document) Adopt(policy *Policy, r *Token, id, owner string, now timeline.Instant) (changed bool) {
-	if old := d.Tokens[r.ID]; old != nil && old.HasValue() {
-		if !old.Serves(r.Scope) && len(old.Also) < maxAlso {
-			old, changed = d.Edit(old), true
-			old.Also = append(slices.Clip(old.Also), r.Scope)
-			d.Index()
-		}
-		if old.Expiry == 0 && r.Expiry != 0 || old.Expiry != 0 && r.Expiry > old.Expiry.Plus(time.Second) {
-			old, changed = d.Edit(old), true
-			old.Expiry, old.WallExpiry = r.Expiry, r.WallExpiry
-		}
-		return changed
-	}
-	d.Seq++
-	d.Charged(Attempt{ID: id, Seq: d.Seq, Owner: owner, Start: now, End: now, Adopted: true, Scope: r.Scope, Named: true})
-	d.ScopeFor(r.Scope).LastStart = now
-	d.Counts.Starts++
-	r.Seq = d.Seq
-	d.Insert(policy, r)
-	return true
-}
-
 // Clearing says what an operator lifts.
 type Clearing struct {
 	Suspicion  string // a token's ID, or "*"
