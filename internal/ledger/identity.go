@@ -165,13 +165,47 @@ func (d *Document) absorb(r *Token, i *Identity, hash string) {
 		if other.Identity.Lease.End > i.Lease.End {
 			i.Lease = other.Identity.Lease
 		}
-		i.Generation = max(i.Generation, other.Identity.Generation)
+		i.join(other.Identity)
 		if other.Spent > r.Spent {
 			r.Spent, r.Reset = other.Spent, other.Reset
 		}
+		r.joinQuota(other)
 		other.Identity, other.Successor, other.Parts = nil, r.ID, Parts{}
 		other.DropValue()
 		d.Index()
+	}
+}
+
+// join takes over what is known of the same account by another record: nothing opens by it.
+func (i *Identity) join(other *Identity) {
+	i.Generation, i.Renewed, i.Since = max(i.Generation, other.Generation), max(i.Renewed, other.Renewed), min(i.Since, other.Since)
+	if other.Closed.Until > i.Closed.Until {
+		i.Closed = other.Closed
+	}
+	i.Refusals = max(i.Refusals, other.Refusals)
+	if other.Last.At > i.Last.At {
+		i.Last = other.Last
+	}
+	i.Worked, i.Banned = i.Worked || other.Worked, i.Banned || other.Banned
+}
+
+// joinQuota takes over what operations said of the quota of the same account by another value. What they said of that for
+// auth is its own.
+func (r *Token) joinQuota(other *Token) {
+	r.Uses += other.Uses
+	r.Evidence = slices.Clone(r.Evidence)
+	for n := range other.Evidence {
+		x := &other.Evidence[n]
+		e := r.byFor(x.Operation, x.Heard)
+		e.Uses += x.Uses
+		e.Success, e.Known = max(e.Success, x.Success), max(e.Known, x.Known)
+		if x.QuotaLast > e.QuotaLast {
+			e.Quota, e.QuotaLast, e.Spent, e.Reset, e.Assumed, e.Trying, e.Missed = x.Quota, x.QuotaLast, x.Spent, x.Reset, x.Assumed, x.Trying, x.Missed
+			e.Refusals = max(e.Refusals, x.Refusals)
+		}
+		if e.QuotaLast != 0 && e.Success >= e.QuotaLast {
+			e.clearQuota()
+		}
 	}
 }
 

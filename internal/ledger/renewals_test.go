@@ -108,6 +108,34 @@ func TestTwoAccountsThatComeToHaveOneRefreshToken(t *testing.T) {
 	}
 }
 
+// Two records of one account that become one: what operations said of its quota, and what its renewals met, is that of both;
+// what was said for auth stays with the value.
+func TestEvidenceOfTwoAccountsThatAreOne(t *testing.T) {
+	d := New()
+	a, b := account(d, "a"), account(d, "b")
+	b.Scope, b.Uses, b.Identity.Banned, b.Identity.Refusals = "other", 5, true, 2
+	b.Identity.Closed, b.Identity.Last, b.Identity.Worked, b.Identity.Since = Pause{in(-minute), in(Hour)}, Streak{Count: 3, At: in(-minute)}, true, in(-2*Day)
+	spent := Evidence{Operation: "spent", Quota: in(-5 * minute), QuotaLast: in(-3 * minute), Spent: true, Reset: in(Day), Refusals: 2, Uses: 4, Success: in(-9 * minute), Known: in(-3 * minute)}
+	dead := Evidence{Operation: "dead", Refused: in(-minute), RefusedLast: in(-minute), Refusals: 1}
+	again := Evidence{Operation: "works again", Quota: in(-5 * minute), QuotaLast: in(-4 * minute), Spent: true}
+	b.Evidence = []Evidence{spent, dead, again}
+	a.Uses, a.Evidence = 7, []Evidence{{Operation: "spent", Success: in(-4 * minute), Uses: 1}, {Operation: "works again", Success: in(-2 * minute)}, {Operation: "mine", Success: in(-minute)}}
+	d.Index()
+	rest := &Token{ID: "a", Identity: &Identity{Hash: "refresh of b"}, Parts: Parts{Plain: []byte("parts")}}
+	l := d.leases(a, "l")
+	d.CompleteRenewal(renewalRules(), &Renewal{Identity: "id", Record: "a", Lease: l, End: t0, Failed: Streak{Class: classify.Transient, At: in(-2 * minute)}, Rest: rest})
+	r := d.Tokens["a"]
+	i := r.Identity
+	assert.Equal(t, []any{12, Pause{in(-minute), in(Hour)}, 2, in(-2 * Day), true, true}, []any{r.Uses, i.Closed, i.Refusals, i.Since, i.Worked, i.Banned})
+	spent.Uses, spent.Success = 5, in(-4*minute)
+	spent.Heard = r.By("spent").Heard
+	assert.Equal(t, spent, *r.By("spent"))
+	assert.False(t, r.By("works again").Refuses(t0), "it had a success since")
+	assert.False(t, r.By("dead").Refuses(t0), "that was the other value")
+	assert.Equal(t, in(-minute), r.By("mine").Success)
+	assert.Nil(t, d.Tokens["b"].Identity)
+}
+
 // An older answer that comes late brings the refresh token, if it rotated.
 func TestALateRotationIsKept(t *testing.T) {
 	d := New()
