@@ -2,6 +2,7 @@ package oauth2guard_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -75,6 +76,37 @@ func TestTokenThatWasKept(t *testing.T) {
 	})
 }
 
+// A token from a disk that seems to have been issued in the future has no lifetime anew: the clock was set back by more than
+// its age. A clock that is a little ahead elsewhere does no harm, nor one that was set back while the token was on its way.
+func TestTokenFromADisk(t *testing.T) {
+	for back, want := range map[time.Duration]time.Duration{
+		-40 * time.Minute: 20 * time.Minute, // it is 40 minutes old
+		0:                 time.Hour,
+		30 * time.Second:  time.Hour,
+		2 * time.Minute:   0,
+		2 * time.Hour:     0,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var kept oauth2.Token
+			text, err := json.Marshal(&oauth2.Token{AccessToken: "made up", ExpiresIn: 3600, Expiry: time.Now().Add(time.Hour + back)})
+			require.NoError(t, err)
+			require.NoError(t, json.Unmarshal(text, &kept))
+			guard, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+				return oauth2guard.Token(&kept), nil
+			})
+			require.NoError(t, err)
+			defer guard.Close()
+			token, err := guard.Token(t.Context())
+			if want == 0 {
+				require.ErrorContains(t, err, "expired already", "%v", back)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, want, time.Until(token.Expiry()), "%v", back)
+		})
+	}
+}
+
 func TestTokenForms(t *testing.T) {
 	expiry := time.Now().Add(time.Hour)
 	guard := func(answer *oauth2.Token) (tokenguard.Token, error) {
@@ -92,6 +124,7 @@ func TestTokenForms(t *testing.T) {
 		"an expiry alone":      {&oauth2.Token{AccessToken: "v", Expiry: expiry}, expiry},
 		"a lifetime alone":     {&oauth2.Token{AccessToken: "v", ExpiresIn: 3600}, expiry},
 		"nothing stated":       {&oauth2.Token{AccessToken: "v"}, time.Time{}},
+		"kept in memory":       {&oauth2.Token{AccessToken: "v", Expiry: expiry, ExpiresIn: 7200}, expiry},
 		"both, as it has come": {&oauth2.Token{AccessToken: "v", Expiry: expiry, ExpiresIn: 3600}, expiry},
 	} {
 		token, err := guard(c.from)
