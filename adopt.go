@@ -77,7 +77,7 @@ func (f *flights) extras(t Token, rec *ledger.Token, at timeline.Reading) (*ledg
 		x.Hash = old.Identity.Hash
 	}
 	if s.Refresh != "" {
-		whole.Identity = &ledger.Identity{ID: t.Identity(), Account: b.account, Since: at.Now, Hash: secrets.Hash("refresh", s.Refresh), Expiry: at.End(b.refreshExpiry)}
+		whole.Identity = &ledger.Identity{ID: t.Identity(), Account: b.account, Since: at.Now, Hash: secrets.Hash("refresh", s.Refresh), Expiry: t.refreshEnds(at.Least(), at)}
 	}
 	f.keeper.Seal(&whole, s) // also where nothing is new: values that stay in this process were sealed without it above
 	x.Whole = &whole

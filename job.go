@@ -165,7 +165,7 @@ func (f *flights) accept(t Token, q *decide.Request, seq uint64, began timeline.
 		return nil, t, fmt.Errorf("tokenguard: the token %s is the one that failed", id)
 	}
 	if b.secret.Refresh != "" {
-		rec.Identity = &ledger.Identity{ID: t.Identity(), Account: b.account, Since: r.Now, Hash: secrets.Hash("refresh", b.secret.Refresh), Expiry: r.End(b.refreshExpiry)}
+		rec.Identity = &ledger.Identity{ID: t.Identity(), Account: b.account, Since: r.Now, Hash: secrets.Hash("refresh", b.secret.Refresh), Expiry: t.refreshEnds(began, r)}
 	}
 	f.keeper.Seal(rec, b.secret)
 	return rec, t.received(Anonymous, q.Named, r.Time(rec.Acquired), r.Time(rec.Expiry)), nil

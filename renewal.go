@@ -221,7 +221,7 @@ func (f *flights) renewalEnd(j *renewalJob, began timeline.Instant, t Token, err
 		if end.Token, err = f.successor(t, j, began, r); err == nil {
 			return end, Failure{}, nil
 		}
-		end.Rest = f.rest(t, j, r, err)
+		end.Rest = f.rest(t, j, began, r, err)
 		ours = true
 	}
 	failure := answerOf(err, j.lease.Start, r)
@@ -283,7 +283,7 @@ func (f *flights) successor(t Token, j *renewalJob, began timeline.Instant, r ti
 		return nil, fmt.Errorf("tokenguard: the renewal returned the token %s, which was rejected", b.secret.ID)
 	}
 	rec := &ledger.Token{ID: whole.ID, Kind: ledger.Anonymous, Scope: j.q.Scope, Acquired: r.Now, Doubt: r.Doubt, Used: r.Now, Expiry: ends.meter, WallExpiry: ends.wall,
-		Identity: &ledger.Identity{Hash: secrets.Hash("refresh", whole.Refresh), Expiry: r.End(b.refreshExpiry), Account: b.account}}
+		Identity: &ledger.Identity{Hash: secrets.Hash("refresh", whole.Refresh), Expiry: t.refreshEnds(began, r), Account: b.account}}
 	f.keeper.Seal(rec, whole)
 	return rec, nil
 }
@@ -292,7 +292,7 @@ var errOtherAccount = errors.New("tokenguard: the renewal returned a token of an
 
 // rest is what an answer whose value cannot be used, because of err, brings beside it: a refresh token that has replaced the
 // one that was presented, with the further secrets; nil: none.
-func (f *flights) rest(t Token, j *renewalJob, r timeline.Reading, err error) *ledger.Token {
+func (f *flights) rest(t Token, j *renewalJob, began timeline.Instant, r timeline.Reading, err error) *ledger.Token {
 	b := t.read()
 	whole := completed(b.secret, j.secret)
 	whole.Value, whole.ID = j.secret.Value, j.secret.ID
@@ -300,7 +300,7 @@ func (f *flights) rest(t Token, j *renewalJob, r timeline.Reading, err error) *l
 		b.account != "" && j.rec.Identity.Account != "" && b.account != j.rec.Identity.Account {
 		return nil
 	}
-	rec := &ledger.Token{ID: j.record, Identity: &ledger.Identity{Hash: secrets.Hash("refresh", whole.Refresh), Expiry: r.End(b.refreshExpiry)}}
+	rec := &ledger.Token{ID: j.record, Identity: &ledger.Identity{Hash: secrets.Hash("refresh", whole.Refresh), Expiry: t.refreshEnds(began, r)}}
 	f.keeper.Seal(rec, whole)
 	return rec
 }

@@ -50,6 +50,7 @@ type tokenBody struct {
 	acquired, expiry time.Time
 	lifetime         time.Duration // from NewTokenIn, unless zero: turned into expiry on receipt
 	made             moment        // when NewTokenIn was called
+	answered         answered      // from WithDate
 
 	refresh       string // as RefreshToken shows it
 	refreshExpiry time.Time
@@ -76,7 +77,7 @@ func (t Token) isZero() bool { return t.body == nil }
 // NewToken makes a Token from a secret and the instant at which the upstream says it expires. One line end after the
 // value is dropped; any other control character in it, or more than 64 KiB with all further secrets, makes a failed
 // acquisition. A zero expiry means that none was stated. One beyond the year 2262, the end of 64 bits of nanoseconds,
-// comes back as that end.
+// comes back as that end. It is read by this machine's clock; see WithDate for an upstream whose clock may be another.
 func NewToken(value string, expiry time.Time) Token {
 	return tokenBody{secret: secrets.New(withoutLineEnd(value)), expiry: expiry}.token()
 }
@@ -116,37 +117,9 @@ func (t Token) Equal(u Token) bool { return t.Value() == u.Value() }
 // received is the token as the guard hands it out.
 func (t Token) received(kind Kind, scope string, acquired, expiry time.Time) Token {
 	b := *t.read()
-	b.kind, b.scope, b.acquired, b.expiry, b.lifetime, b.made = kind, scope, acquired, expiry, 0, moment{}
+	b.kind, b.scope, b.acquired, b.expiry, b.lifetime, b.made, b.answered = kind, scope, acquired, expiry, 0, moment{}, answered{}
 	b.refresh, b.identity, b.predecessor = "", t.Identity(), ""
 	return b.token()
-}
-
-// ending is when a token ends by what was stated of it, on the meter and on the wall clock of this machine; zero: that was
-// not stated.
-type ending struct{ meter, wall timeline.Instant }
-
-// over reports whether either clock has come to the end. A machine that its host paused has a wall clock that was set
-// since, and a meter that stood still.
-func (e ending) over(r timeline.Reading) bool {
-	return e.meter != 0 && (r.Now >= e.meter || timeline.UnixNano(r.Wall) >= e.wall)
-}
-
-// ends is when a token that was just received ends. Its fetch began at began, or later.
-func (t Token) ends(began timeline.Instant, r timeline.Reading) ending {
-	b := t.read()
-	if b.lifetime != 0 {
-		// Whole seconds: two statements in a row are no time, also beside a user's clock that stands still.
-		age := max(r.Least().Sub(began), b.made.age().Truncate(time.Second))
-		left := max(b.lifetime, 0)
-		return ending{ // stated, however far away
-			min((r.Least() - timeline.Instant(age)).Plus(left), timeline.Never-1),
-			min((timeline.UnixNano(r.Wall) - timeline.Instant(age)).Plus(left), timeline.Never-1),
-		}
-	}
-	if b.expiry.IsZero() {
-		return ending{}
-	}
-	return ending{r.End(b.expiry), timeline.UnixNano(b.expiry)}
 }
 
 var errEmptyToken = errors.New("tokenguard: the token is empty")
