@@ -58,6 +58,8 @@ type handOver struct {
 	returned   time.Time // zero: not yet, or the process is gone
 	value      string    // of a success
 	retryAfter time.Duration
+	unusable   bool      // the upstream renewed, and the function made nothing of it
+	refused    bool      // a ban, or an answer that cannot be used, which came in time
 	committed  bool      // its end was
 	settled    time.Time // and then
 	good       bool      // it was a success whose answer was committed
@@ -106,6 +108,9 @@ func (f *renewalFacts) committed(w *renewalWorld, p *renewalProcess, next *ledge
 	for _, r := range held {
 		if l := r.Identity.Lease; l.ID != "" && f.leases[l.ID] == nil {
 			f.leases[l.ID] = p
+		}
+		if v := w.values[r.ID]; !v.adopted.IsZero() && v.committed.IsZero() { // it waited, and goes before a start in the same commit
+			f.succeeded = now
 		}
 	}
 	var err error
@@ -289,18 +294,24 @@ func (f *renewalFacts) of(a *accountFacts) (out []*handOver) {
 	return out
 }
 
-// opens is when an account may be renewed again: MinInterval after the last success, and after n failures in a row
-// BackoffBase doubled n-1 times.
+// opens is when an account may be renewed again: MinInterval after the last success, after n failures in a row BackoffBase
+// doubled n-1 times, and after n bans or unusable answers 1 h doubled n-1 times, up to 24 h.
 func (f *renewalFacts) opens(a *accountFacts, prior []*handOver) (at time.Time) {
 	if !a.moved.IsZero() {
 		at = a.moved.Add(f.limits.MinInterval)
 	}
 	wait, n := f.limits.BackoffBase, 0
-	var end time.Time
+	var end, refused time.Time // refused: the last time
+	closed := 30 * time.Minute
 	for i := len(prior) - 1; i >= 0 && !prior[i].good && prior[i].began.After(a.moved); i-- {
 		h := prior[i]
 		if h.committed && h.settled.Before(a.renewed) {
 			break
+		}
+		if h.refused && h.committed {
+			if closed = min(2*closed, 24*time.Hour); refused.IsZero() {
+				refused = h.returned
+			}
 		}
 		if n++; n == 1 {
 			if end = h.returned; end.IsZero() || h.process.dead && !h.committed {
@@ -313,6 +324,9 @@ func (f *renewalFacts) opens(a *accountFacts, prior []*handOver) (at time.Time) 
 	if n > 0 && end.Add(wait).After(at) {
 		at = end.Add(wait)
 	}
+	if !refused.IsZero() && refused.Add(closed).After(at) {
+		at = refused.Add(closed)
+	}
 	return at
 }
 
@@ -324,15 +338,17 @@ func (f *renewalFacts) answered(w *renewalWorld, h *handOver, token tokenguard.T
 	}
 	h.returned = time.Now()
 	if err == nil {
-		h.account.banned = false
-		h.value = token.Value()
+		if h.account.banned = false; !h.unusable {
+			h.value = token.Value()
+		}
+		h.refused = h.unusable && h.returned.Before(h.leaseEnd)
 		return
 	}
 	switch text := err.Error(); {
 	case strings.Contains(text, "invalid_grant"):
 		h.account.ended, h.account.banned = h.returned, false
 	case strings.Contains(text, "access_denied"):
-		h.account.banned = true
+		h.account.banned, h.refused = true, true
 	}
 }
 

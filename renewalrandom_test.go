@@ -45,6 +45,9 @@ func (w *renewalWorld) act() error {
 	case roll < 55:
 		w.note("p%d calls for %q", p.id, scope)
 		w.call(p, scope)
+	case roll < 57:
+		locked(func() { w.odd = 1 + w.random.IntN(9) })
+		w.note("the next renewal makes nothing of its answer (%d)", w.odd)
 	case roll < 66:
 		w.note("all call for %q", scope)
 		for _, p := range w.procs {
@@ -266,7 +269,7 @@ func (w *renewalWorld) calm() error {
 	w.up.CutAnswers(0)
 	w.up.SetLatency(0)
 	w.mu.Lock()
-	w.slow = 0
+	w.slow, w.odd = 0, 0
 	for _, p := range w.procs {
 		p.away, p.lost, p.again = false, 0, 0
 		if p.touched = time.Now(); p.stopped != nil {
@@ -366,6 +369,7 @@ func TestRenewalWorlds(t *testing.T) {
 		sum.served += w.stats.served
 		sum.signUps += w.stats.signUps
 		sum.renewals += w.stats.renewals
+		sum.unusable += w.stats.unusable
 		sum.disturbed += w.stats.disturbed
 	}
 	t.Logf("%d worlds: %+v", count, sum)
@@ -448,6 +452,11 @@ func TestRenewalWorldsCatchWrongRules(t *testing.T) {
 		"forgets failures": func(w *renewalWorld) {
 			w.commit = func(_, next *ledger.Document) {
 				each(next, func(_ *ledger.Token, i *ledger.Identity) { i.Last = ledger.Streak{} })
+			}
+		},
+		"renews again at once after an answer that cannot be used": func(w *renewalWorld) {
+			w.commit = func(_, next *ledger.Document) {
+				each(next, func(_ *ledger.Token, i *ledger.Identity) { i.Closed = ledger.Pause{} })
 			}
 		},
 		"forgets a Retry-After": func(w *renewalWorld) {

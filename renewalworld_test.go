@@ -41,13 +41,14 @@ type renewalWorld struct {
 	older     tokenguard.Snapshot
 	values    map[string]valueFact // by token ID
 	slow      time.Duration        // the next renewal is told to wait for so long
+	odd       int                  // the next renewal makes an answer that cannot be used, of this kind; 0: it does not
 	facts     renewalFacts
 	violation error
 	stats     renewalStats
 	serial    int
 }
 
-type renewalStats struct{ calls, served, signUps, renewals, disturbed int }
+type renewalStats struct{ calls, served, signUps, renewals, unusable, disturbed int }
 
 // valueFact is a value that the upstream has issued.
 type valueFact struct {
@@ -308,9 +309,14 @@ func (p *renewalProcess) renew(ctx context.Context, old tokenguard.Token) (token
 		t, err = tokenguardtest.RenewalFunc(w.up.Client(), "http://upstream.example")(ctx, old)
 	}
 	w.mu.Lock()
-	w.note("p%d is answered %v %v", p.id, t.ID(), err)
+	if err == nil && w.odd != 0 {
+		t, h.unusable = unusable(t, w.odd, w.now()), true
+		w.odd = 0
+		w.stats.unusable++
+	}
+	w.note("p%d is answered %v %v, unusable: %v", p.id, t.ID(), err, h.unusable)
 	w.facts.answered(w, h, t, err)
-	if err == nil {
+	if err == nil && !h.unusable {
 		w.issued(t, h.account.name, true, began)
 	}
 	w.mu.Unlock()
@@ -319,9 +325,31 @@ func (p *renewalProcess) renew(ctx context.Context, old tokenguard.Token) (token
 		return tokenguard.Token{}, perr
 	}
 	if time.Now().After(answered) { // it comes too late to count as more than a timeout
-		h.retryAfter = 0
+		h.retryAfter, h.refused = 0, false
 	}
 	return t, err
+}
+
+// unusable is an answer with a value that cannot be used, with the refresh token that replaced the one that was presented, if
+// one did, or without it.
+func unusable(t tokenguard.Token, kind int, now time.Time) tokenguard.Token {
+	refresh, odd := t.RefreshToken(), tokenguard.Token{}
+	switch kind % 5 {
+	case 0:
+		odd = tokenguard.NewToken("", time.Time{})
+	case 1:
+		odd = tokenguard.NewToken(t.Value(), now.Add(-time.Second))
+	case 2:
+		odd = tokenguard.NewTokenIn(t.Value(), 3600) // nanoseconds
+	case 3:
+		odd = tokenguard.NewTokenIn("a\nb", time.Hour)
+	case 4: // whose refresh token nobody may ever present
+		odd, refresh = tokenguard.NewTokenIn("of another account", time.Hour).WithAccount("another"), "refresh of another account"
+	}
+	if kind >= 5 || refresh == "" {
+		return odd
+	}
+	return odd.WithRefreshToken(refresh, time.Time{})
 }
 
 // call has a process ask for a token.
