@@ -66,7 +66,7 @@ func (w *waiters) changed() {
 func (w *waiters) enter(q *decide.Request, retryAt time.Time, since uint64) *waiter {
 	v := w.view()
 	s := &waiter{q: q, until: timeline.Never, woken: make(chan struct{})} // what is not foreseen as it was answered, any change may help
-	if o := v.outlook(s); !o.helps && o.retryAt != timeline.Never && v.at.Time(o.retryAt).Sub(retryAt).Abs() < time.Millisecond {
+	if o := v.outlook(s); !o.helps && v.at.Time(o.retryAt).Sub(retryAt).Abs() < time.Millisecond {
 		s.until = o.retryAt
 	}
 	return w.add(s, since)
@@ -151,9 +151,9 @@ type plainQuestion struct {
 
 // outlook is what a waiter that asked would learn.
 type outlook struct {
-	helps   bool             // it would not be refused, nor wait in Acquire where it does now
+	helps   bool             // for one in Wait: it would not be refused, or that is not foreseen
 	retryAt timeline.Instant // else when it could have a token; Never: it would return
-	gate    decide.Decision  // for one in Acquire, that it goes on waiting
+	gate    decide.Decision  // for one in Acquire, what it would get; zero: that is not foreseen
 }
 
 // wakes reports whether the waiter has to ask again, at an instant.
@@ -161,8 +161,7 @@ func (o *outlook) wakes(s *waiter, now timeline.Instant) bool {
 	if s.gate == nil {
 		return o.helps || o.retryAt < s.until || o.retryAt == timeline.Never
 	}
-	d, was := &o.gate, s.gate
-	return o.helps || s.always || now >= s.until || d.Until < s.until || d.Step != was.Step || d.Place != was.Place || d.Owner != was.Owner
+	return s.always || s.gate.Outdated(&o.gate, now)
 }
 
 func (w *waiters) view() *waitersView {
@@ -224,8 +223,7 @@ func (v *waitersView) decide(s *waiter) outlook {
 	if s.gate != nil {
 		in.Placed = s.placed
 		in.Waiters-- // it counts itself
-		d := in.Decide(v.at.Now)
-		return outlook{helps: d.Answer != decide.AnswerWait || d.LiftsSuspicion || d.Tries, gate: d}
+		return outlook{gate: in.Decide(v.at.Now)}
 	}
 	if d := in.Decide(v.at.Now); d.Answer != decide.AnswerRefuse || d.LiftsSuspicion {
 		return outlook{helps: true}

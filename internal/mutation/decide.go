@@ -4,6 +4,15 @@ const decideDir = "internal/decide/"
 
 // decideFaults break the answers.
 var decideFaults = []fault{
+	// Who waits.
+	{decideDir + "asleep.go", "d.Answer != AnswerWait || d", "d", "who would be answered asks again"},
+	{decideDir + "asleep.go", " || d.LiftsSuspicion", "", "who may lift a suspicion asks again"},
+	{decideDir + "asleep.go", " now >= was.Until,", "", "a wait ends in time"},
+	{decideDir + "asleep.go", ", d.Until < was.Until:", ":", "who waits less long asks again"},
+	{decideDir + "asleep.go", "d.Step != was.Step || ", "", "who waits for a renewal in place of an acquisition asks again"},
+	{decideDir + "asleep.go", "d.Place != was.Place || ", "", "who waits for a place in place of its key asks again"},
+	{decideDir + "asleep.go", " || d.Owner != was.Owner", "", "who waits for another process asks again"},
+
 	// The limiter.
 	{decideDir + "ratelimit.go", "limit); out.Count >= limit {", "limit); out.Count > limit {", "a full window is closed"},
 	{decideDir + "ratelimit.go", "\tcase length < ledger.Day:\n\t\treturn lost.Plus(length)", "\tcase length < ledger.Day:\n\t\treturn 0", "the hourly limit is treated as used up after a loss"},
