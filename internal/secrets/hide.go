@@ -32,6 +32,9 @@ func (k *Keeper) register(s *Secret) {
 	if s.Value == "" {
 		return
 	}
+	// One after the other: who comes second would find it known before it counts, and could meet a list without it.
+	k.registering.Lock()
+	defer k.registering.Unlock()
 	_, known := k.seen.Get(s.ID)
 	k.seen.Add(s.ID, s)
 	if k.windows.add(s.Value, s.ID) || !known {

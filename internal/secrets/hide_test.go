@@ -3,6 +3,7 @@ package secrets
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -88,4 +89,25 @@ func ids(secrets []*Secret) (ids []string) {
 		ids = append(ids, s.ID)
 	}
 	return ids
+}
+
+// Whoever has registered a short secret finds it hidden, also where another is registering it at that moment.
+func TestRegisteredAtOnce(t *testing.T) {
+	k, err := NewKeeper("x", nil, 0, func(string) {})
+	require.NoError(t, err)
+	long := strings.Repeat("-", 16<<10) // without letters to find it by, and registering takes its time
+	for i := range 60 {
+		s := New(fmt.Sprintf("%s%03d", long, i))
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() {
+				k.Hide("a text") // lists what is known
+				k.Register(s)
+				if text := k.Hide("a " + s.Value); text != "a "+s.ID {
+					t.Error("it is not hidden")
+				}
+			})
+		}
+		all.Wait()
+	}
 }

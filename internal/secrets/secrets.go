@@ -121,17 +121,19 @@ func IsID(s string) bool {
 
 // Keeper seals and opens the values of one guard's tokens.
 type Keeper struct {
-	name       string
-	seals      []cipher.AEAD               // the first seals, all open
-	local      *lru.Cache[string, *Secret] // by ID: values that stay in this process; nil: none do
-	fresh      *lru.Cache[string, sealed]  // by ID: values that were sealed a moment ago, so that Open need not decrypt them
-	seen       *lru.Cache[string, *Secret] // by ID: values that Hide takes out of texts, beside those of the sources
-	windows    *windows                    // of the secrets that it has met
-	sources    []iter.Seq[*Secret]
-	generation atomic.Uint64
-	listed     atomic.Pointer[registered]
-	warned     sync.Once
-	alarm      func(text string)
+	name    string
+	seals   []cipher.AEAD               // the first seals, all open
+	local   *lru.Cache[string, *Secret] // by ID: values that stay in this process; nil: none do
+	fresh   *lru.Cache[string, sealed]  // by ID: values that were sealed a moment ago, so that Open need not decrypt them
+	seen    *lru.Cache[string, *Secret] // by ID: values that Hide takes out of texts, beside those of the sources
+	windows *windows                    // of the secrets that it has met
+	sources []iter.Seq[*Secret]
+
+	registering sync.Mutex // held while a secret becomes known to seen, windows and generation
+	generation  atomic.Uint64
+	listed      atomic.Pointer[registered]
+	warned      sync.Once
+	alarm       func(text string)
 }
 
 // freshKept bounds the values that Open knows without decrypting.
