@@ -98,10 +98,17 @@ func (m *emitter) emit(e Event) {
 		return
 	}
 	m.journal.Append(e)
-	for _, observe := range m.observers {
-		observe(e)
+	m.tell(&e, m.observers)
+}
+
+// tell calls the observers and the logger. One that panics, or ends the goroutine, keeps the event from no other.
+func (m *emitter) tell(e *Event, observers []func(Event)) {
+	if len(observers) == 0 {
+		m.log(e)
+		return
 	}
-	m.log(&e)
+	defer m.tell(e, observers[1:])
+	observers[0](*e)
 }
 
 // notice emits what was found in the state.

@@ -1,10 +1,13 @@
 package tokenguard
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,6 +44,63 @@ func TestObserversAreAllCalledInOrder(t *testing.T) {
 		r.no(ReasonTokenTooNew, Request{Failure: quota, Failing: "value-1"})
 		assert.Equal(t, []string{"a reported", "b reported", "c reported", "a refused", "b refused", "c refused"}, calls)
 	}, observe("a"), observe("b"), observe("c"))
+}
+
+// One that panics or ends the goroutine keeps the event from no other, nor from the log, and the caller meets the panic as
+// before.
+func TestAnObserverThatPanicsKeepsNothingFromTheOthers(t *testing.T) {
+	for name, act := range map[string]func(){"panic": func() { panic("observer") }, "goexit": runtime.Goexit} {
+		t.Run(name, func(t *testing.T) {
+			var calls []string
+			var logs bytes.Buffer
+			observe := func(name string, act func()) Option {
+				return WithObserver(func(e Event) {
+					if e.Kind == EventRefused {
+						calls = append(calls, name)
+						act()
+					}
+				})
+			}
+			bubble(t, func(t *testing.T, r *rig) {
+				r.must(Request{})
+				met := make(chan any)
+				go func() {
+					defer func() { met <- recover() }()
+					_, _ = r.Acquire(t.Context(), Request{Scope: "b"})
+				}()
+				if got := <-met; name == "panic" {
+					assert.Equal(t, "observer", got)
+				}
+				assert.Equal(t, []string{"a", "b", "c"}, calls)
+				assert.Contains(t, logs.String(), "call refused")
+			}, observe("a", func() {}), observe("b", act), observe("c", func() {}), WithLogger(slog.New(slog.NewTextHandler(&logs, nil))))
+		})
+	}
+}
+
+// Observers may call the guard for whatever they are told, and what that tells them again ends.
+func TestObserversThatCallTheGuard(t *testing.T) {
+	var guard *Guard
+	var calls atomic.Int64
+	observe := WithObserver(func(e Event) {
+		if e.Kind == EventStarted || calls.Add(1) > 10_000 {
+			return
+		}
+		ctx := context.Background()
+		_, _ = guard.Acquire(ctx, Request{Scope: e.Scope, Caller: "observer", Failure: quota, Failing: e.TokenID})
+		_ = guard.Report(ctx, Outcome{TokenID: e.TokenID, Failure: unauth})
+		_, _ = guard.Explain(ctx, Request{Scope: e.Scope})
+		_ = guard.Stats()
+	})
+	bubble(t, func(t *testing.T, r *rig) {
+		guard = r.Guard
+		for range 3 {
+			_, _ = r.Acquire(t.Context(), Request{})
+			_, _ = r.Acquire(t.Context(), Request{Scope: "b"})
+			time.Sleep(10 * time.Minute)
+		}
+		assert.Less(t, calls.Load(), int64(10_000))
+	}, observe, observe, observe)
 }
 
 // What a user's functions do inside an acquisition ends that acquisition alone.
