@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"sync/atomic"
 	"time"
 
@@ -171,18 +170,33 @@ func (f *flights) lease(ctx context.Context, q *decide.Request) (*renewalJob, er
 func (f *flights) renewed(j *renewalJob, began timeline.Instant, t Token, err error, late bool) result {
 	r := f.meter.Read()
 	end, failure, err := f.renewalEnd(j, began, t, err, r)
-	var gone, entered atomic.Bool
-	complete := func(d *replica.Draft) bool {
-		changed, ended := d.Doc.CompleteRenewal(f.policy, end)
-		gone.Store(ended)
-		entered.Store(changed)
-		return changed
+	var gone, entered, stale atomic.Bool
+	complete := func(end *ledger.Renewal, last bool) replica.Change {
+		return func(d *replica.Draft) bool {
+			if stale.Store(!last && d.Doc.Stale(end)); stale.Load() {
+				return false
+			}
+			changed, ended := d.Doc.CompleteRenewal(f.policy, end)
+			gone.Store(ended)
+			entered.Store(changed)
+			return changed
+		}
 	}
 	if err != nil {
 		f.errs.Add(j.lease.ID, err)
 	}
-	if _, cerr := f.replica.Commit(context.Background(), complete); cerr != nil {
-		f.replica.ApplyLocally(complete, replica.ForEnd) // first in the next commit: the old refresh token may be worthless now
+	cerr := error(nil)
+	for round := range maxRounds {
+		next := *end
+		next.Merged = f.merged(t, j, &next)
+		if _, cerr = f.replica.Commit(context.Background(), complete(&next, round == maxRounds-1)); !stale.Load() || cerr != nil {
+			break
+		}
+	}
+	if cerr != nil {
+		next := *end
+		next.Merged = f.merged(t, j, &next)
+		f.replica.ApplyLocally(complete(&next, true), replica.ForEnd) // first in the next commit: the old refresh token may be worthless now
 		f.events.notice(r.Wall, "the end of a renewal could not be stored and waits: "+f.reader.masked(cerr.Error()))
 	}
 	if end.Cut {
@@ -289,31 +303,3 @@ func (f *flights) successor(t Token, j *renewalJob, began timeline.Instant, r ti
 }
 
 var errOtherAccount = errors.New("tokenguard: the renewal returned a token of another account")
-
-// rest is what an answer whose value cannot be used, because of err, brings beside it: a refresh token that has replaced the
-// one that was presented, with the further secrets; nil: none.
-func (f *flights) rest(t Token, j *renewalJob, began timeline.Instant, r timeline.Reading, err error) *ledger.Token {
-	b := t.read()
-	whole := completed(b.secret, j.secret)
-	whole.Value, whole.ID = j.secret.Value, j.secret.ID
-	if whole.Refresh == j.secret.Refresh || whole.Size() > maxTokenSize || errors.Is(err, errOtherAccount) ||
-		b.account != "" && j.rec.Identity.Account != "" && b.account != j.rec.Identity.Account {
-		return nil
-	}
-	rec := &ledger.Token{ID: j.record, Identity: &ledger.Identity{Hash: secrets.Hash("refresh", whole.Refresh), Expiry: t.refreshEnds(began, r)}}
-	f.keeper.Seal(rec, whole)
-	return rec
-}
-
-// completed is a new value's secret with what it leaves out taken from the one before.
-func completed(next, old *secrets.Secret) *secrets.Secret {
-	whole := *next
-	if whole.Refresh == "" {
-		whole.Refresh = old.Refresh
-	}
-	if len(old.Further) > 0 {
-		whole.Further = maps.Clone(old.Further)
-		maps.Copy(whole.Further, next.Further)
-	}
-	return &whole
-}

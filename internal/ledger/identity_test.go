@@ -641,15 +641,15 @@ func TestRenewalOfAnAccountThatWasAcquiredAgain(t *testing.T) {
 	ended.Ended, ended.Lease = t0, Lease{}
 	d.Tokens["a"].Identity = &ended
 	d.Index()
-	assert.Equal(t, "a", d.renewedBy(&Renewal{Identity: "id", Record: "a", Lease: l}).ID)
+	assert.Equal(t, "a", d.RenewedBy(&Renewal{Identity: "id", Record: "a", Lease: l}).ID)
 	account(d, "b").Scope = "other"
 	d.Index()
-	assert.Equal(t, "a", d.renewedBy(&Renewal{Identity: "id", Record: "a", Lease: l}).ID, "of another scope it is another matter")
+	assert.Equal(t, "a", d.RenewedBy(&Renewal{Identity: "id", Record: "a", Lease: l}).ID, "of another scope it is another matter")
 	account(d, "c")
 	d.Index()
-	assert.Equal(t, "c", d.renewedBy(&Renewal{Identity: "id", Record: "a", Lease: l}).ID)
-	assert.NotNil(t, d.renewedBy(&Renewal{Identity: "id", Record: "forgotten", Lease: l}))
-	assert.Nil(t, d.renewedBy(&Renewal{Identity: "another", Record: "a", Lease: l}))
+	assert.Equal(t, "c", d.RenewedBy(&Renewal{Identity: "id", Record: "a", Lease: l}).ID)
+	assert.NotNil(t, d.RenewedBy(&Renewal{Identity: "id", Record: "forgotten", Lease: l}))
+	assert.Nil(t, d.RenewedBy(&Renewal{Identity: "another", Record: "a", Lease: l}))
 }
 
 func (d *Document) renewed(record string, l Lease, id string) {

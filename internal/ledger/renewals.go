@@ -97,34 +97,12 @@ type Renewal struct {
 	End      timeline.Instant
 	Token    *Token // of a success: the new value, with an Identity of which only Hash, Expiry and Account count
 	Rest     *Token // of an answer whose value cannot be used: what stands in Record in place of Parts, Hash and Expiry; nil: nothing
+	Merged   *Merged
 	Failed   Streak
 	Pause    Pause // Retry-After
 	Cut      bool  // to the most that is honoured
 	Gone     bool  // the upstream does not know the refresh token any more
 	Barred   bool  // a ban, or a mistake of ours: the renewal is not to be repeated soon
-}
-
-// renewedBy is the record that a renewal's end is of: that of the newest value after the one that was leased, or of the same
-// account as it was acquired again for this scope; nil: it is not known any more.
-func (d *Document) renewedBy(l *Renewal) *Token {
-	leased := d.Tokens[l.Record]
-	if leased != nil {
-		leased = d.Current(leased)
-	}
-	if leased == nil || leased.Identity == nil || leased.Identity.ID != l.Identity {
-		if r := d.identity(l.Identity); r != nil || leased == nil || leased.Identity == nil || leased.ID == l.Record && leased.Identity.Lease.ID != l.Lease.ID {
-			return r
-		}
-		return leased // another has taken its place, and its lease
-	}
-	if leased.Identity.Ended != 0 {
-		for _, r := range d.ByScope.Of(leased.Scope) {
-			if r.Identity != nil && r.Identity.ID == l.Identity && r.Identity.Ended == 0 {
-				return r
-			}
-		}
-	}
-	return leased
 }
 
 // CompleteRenewal enters the end of a renewal, and reports whether the identity has ended by it. An answer that comes after
@@ -133,12 +111,13 @@ func (d *Document) renewedBy(l *Renewal) *Token {
 // than the newest is of no use, for the upstream may have ended it with that one; a refresh token that came with it is.
 func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended bool) {
 	changed = d.pauseRenewals(l.Pause)
-	r := d.renewedBy(l)
+	r := d.RenewedBy(l)
 	if r == nil || r.Identity.Cleared || r.Identity.Ended != 0 && l.Token == nil {
 		return changed, false
 	}
 	r = d.Edit(r)
 	i := *r.Identity
+	merged := l.Merged.of(r)
 	mine := i.Lease.ID == l.Lease.ID
 	sibling := i.Hash != l.Lease.Hash // another answer to the same refresh token came first
 	if !mine {                        // over already? A change that waited for the store is applied again.
@@ -147,13 +126,13 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 			if !sibling && i.Renewed <= l.Lease.Start { // else a renewal has succeeded since
 				said, ended = d.refuseLate(policy, r, l)
 			}
-			return d.rotate(r, l.Rest, &l.Lease) || said || changed, ended
+			return d.rotate(r, merged.over(l.Rest), &l.Lease) || said || changed, ended
 		}
 		if d.Tokens[l.Token.ID] != nil {
 			return changed, false
 		}
 		if !sibling && l.Lease.Generation < i.From {
-			return d.rotate(r, l.Token, &l.Lease) || changed, false
+			return d.rotate(r, merged.over(l.Token), &l.Lease) || merged.under(r) || changed, false
 		}
 		if hash := l.Token.Identity.Hash; sibling && (hash == i.Hash || hash == i.SpareHash) {
 			return changed, false
@@ -173,13 +152,17 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 	case sibling && l.Lease.Generation < i.From:
 		i.Spare, i.SpareHash = l.Token.Parts, l.Token.Identity.Hash
 		r.Identity = &i
+		merged.under(r)
 		return true, false
 	default:
-		next := *l.Token
+		next := *merged.over(l.Token)
 		if sibling {
 			stated := *next.Identity
-			if stated.Hash == l.Lease.Hash { // it returned no refresh token: the one that came meanwhile stays
-				stated.Hash, stated.Expiry, next.Parts = i.Hash, i.Expiry, r.Parts
+			if l.Token.Identity.Hash == l.Lease.Hash { // it returned no refresh token: the one that came meanwhile stays
+				stated.Hash, stated.Expiry = i.Hash, i.Expiry
+				if merged == nil {
+					next.Parts = r.Parts
+				}
 				stated.Spare, stated.SpareHash = i.Spare, i.SpareHash
 			} else {
 				stated.Spare, stated.SpareHash = r.Parts, i.Hash
@@ -191,7 +174,7 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 		return true, false
 	}
 	r.Identity = &i
-	d.rotate(r, l.Rest, &l.Lease)
+	d.rotate(r, merged.over(l.Rest), &l.Lease)
 	i = *r.Identity
 	f := l.Failed
 	d.Renewals.failed(f.Class)
