@@ -98,3 +98,58 @@ func TestEachFailureOfARenewal(t *testing.T) {
 		}
 	}
 }
+
+// An account that cannot be renewed for two days is replaced once, though the process is restarted or killed each 10 min,
+// and whatever becomes of the first attempts to replace it.
+func TestReplaceAfterOverRestarts(t *testing.T) {
+	for _, closes := range []bool{true, false} {
+		for name, fail := range map[string]func() error{
+			"succeeds at once": nil,
+			"fails twice":      func() error { return errors.New("503 service unavailable") },
+			"hangs twice":      func() error { time.Sleep(2 * time.Hour); return errors.New("too late") },
+		} {
+			t.Run(fmt.Sprint(name, ", closes: ", closes), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store := tokenguard.NewMemoryStore()
+					asked, signUps, shown, without, down := 0, 0, 0, 0, true
+					began := time.Now()
+					for time.Since(began) < 60*time.Hour {
+						down = time.Since(began) < 48*time.Hour
+						g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+							if asked++; fail != nil && (asked == 2 || asked == 3) {
+								return tokenguard.Token{}, fail()
+							}
+							signUps++
+							return tokenguard.NewTokenIn(fmt.Sprint("value ", signUps), time.Hour).WithRefreshToken(fmt.Sprint("refresh ", signUps), time.Time{}), nil
+						}, tokenguard.WithStore(store), tokenguard.WithName("guests"), tokenguard.WithRenewalLimits(tokenguard.RenewalLimits{ReplaceAfter: time.Hour}),
+							tokenguard.WithRenewal(func(context.Context, tokenguard.Token) (tokenguard.Token, error) {
+								if shown++; down {
+									return tokenguard.Token{}, errors.New("503 service unavailable")
+								}
+								return tokenguard.NewTokenIn(fmt.Sprint("renewed ", shown), time.Hour), nil
+							}))
+						require.NoError(t, err)
+						for range 10 {
+							ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+							if _, err = g.Token(ctx); err != nil {
+								without++
+							}
+							cancel()
+							time.Sleep(time.Minute)
+						}
+						if closes {
+							require.NoError(t, g.Close())
+						} else {
+							defer g.Close()
+						}
+						if !down && time.Since(began) > 49*time.Hour {
+							require.NoError(t, err)
+						}
+					}
+					assert.Equal(t, 2, signUps)
+					t.Logf("asked %d times, %d presentations, %d of %d calls without a token", asked, shown, without, 60*60)
+				})
+			})
+		}
+	}
+}
