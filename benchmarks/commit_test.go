@@ -98,3 +98,25 @@ func document(now time.Time, n int, seal func(*ledger.Token, string)) (doc *ledg
 	doc.Seq, doc.Swept = uint64(n), at
 	return doc, ids
 }
+
+// BenchmarkCommitToken adopts a token for a scope that has none yet, on a document of so many: one comes, and the oldest
+// gives way to it.
+func BenchmarkCommitToken(b *testing.B) {
+	ctx, now := context.Background(), time.Now()
+	for _, n := range []int{100, 1000, 10_000} {
+		b.Run(fmt.Sprintf("tokens:%d", n), func(b *testing.B) {
+			store := tokenguard.NewMemoryStore()
+			fill(ctx, store, now, n)
+			g, err := tokenguard.New(mint, tokenguard.WithStore(store), tokenguard.WithName("benchmark"), tokenguard.WithCache(tokenguard.CacheConfig{MaxTokens: n}))
+			works(err)
+			defer g.Close()
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				i++
+				scope := fmt.Sprint("another:", i)
+				works(g.Adopt(ctx, tokenguard.NewTokenIn("an adopted token for "+scope, time.Hour).WithScope(scope)))
+			}
+		})
+	}
+}

@@ -58,7 +58,7 @@ func (r *Token) migrate() {
 
 // Index derives byScope.
 func (d *Document) Index() {
-	d.text, d.indexed = nil, true // tokens came or went
+	d.moved, d.indexed = true, true // tokens came or went
 	index := make(map[string][]*Token, len(d.Tokens))
 	for _, r := range d.Tokens {
 		if r.Kind == Anonymous {

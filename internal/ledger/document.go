@@ -68,6 +68,7 @@ type Document struct {
 	scopes []string  // their names likewise
 	size   int       // of that one, encoded
 	text   *tokensText
+	moved  bool // since that was made tokens may have come or gone
 
 	edited  []*Token // by Edit since it was cloned from a published document
 	indexed bool     // since then tokens may have come or gone

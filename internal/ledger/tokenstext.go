@@ -9,12 +9,13 @@ import (
 // Ten thousand tokens are 2.5 MB, of which a commit changes a few hundred bytes. To copy what stays in a few stretches takes
 // a tenth of what it takes to look for each record's text.
 
-// tokensText is the tokens of a document as they were encoded last. It is of no use any more once a token comes or goes:
-// Index, which follows wherever one goes, drops it, and where one comes there are more of them.
+// tokensText is the tokens of a document as they were encoded last.
 type tokensText struct {
-	body  []byte   // the records in the order of Document.ids, with their names and with commas between them
-	ends  []int    // of each of them in body
-	stale []string // IDs of those that changed since
+	body    []byte   // the records in the order of their IDs, with their names and with commas between them
+	ends    []int    // of each of them in body
+	ids     []string // of them
+	records []*Token // that were written; nil: it was not frozen, and may have been changed afterwards
+	stale   []string // IDs of those that changed since, where none came or went
 }
 
 // mostStale is the share of the tokens, one in so many, up to which stretches are worth their while.
@@ -54,12 +55,12 @@ func (d *Document) putTokens(enc *encoder, out, rest []byte) (_, after []byte, e
 		if out, t, err = d.eachToken(enc, out[:from:from]); err != nil {
 			return nil, nil, err
 		}
-		if known != nil && (!bytes.Equal(known.body, t.body) || !slices.Equal(known.ends, t.ends)) {
+		if known != nil && (!bytes.Equal(known.body, t.body) || !slices.Equal(known.ends, t.ends) || !slices.Equal(known.ids, t.ids) || !slices.Equal(known.records, t.records)) {
 			panic(fmt.Sprintf("tokenguard: what did not change of the tokens was taken from %q, but they are %q", known.body, t.body))
 		}
 	}
 	if d.descends() {
-		d.text = t
+		d.text, d.ids, d.moved = t, t.ids, false
 	}
 	return out, after, nil
 }
@@ -67,59 +68,132 @@ func (d *Document) putTokens(enc *encoder, out, rest []byte) (_, after []byte, e
 // eachToken appends the tokens one by one.
 func (d *Document) eachToken(enc *encoder, out []byte) ([]byte, *tokensText, error) {
 	ids := d.sortedIDs()
-	from, ends := len(out), make([]int, len(ids))
-	for i, id := range ids {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		text, err := encoded(enc, id, d.Tokens[id])
-		if err != nil {
+	w := textWriter{out: out, from: len(out), text: tokensText{ends: make([]int, 0, len(ids)), ids: make([]string, 0, len(ids)), records: make([]*Token, 0, len(ids))}}
+	for _, id := range ids {
+		if err := w.add(enc, id, d.Tokens[id]); err != nil {
 			return nil, nil, err
 		}
-		out = append(out, text...)
-		ends[i] = len(out) - from
 	}
-	return out, &tokensText{body: out[from:len(out):len(out)], ends: ends}, nil
+	out, t := w.done()
+	return out, t, nil
 }
 
-// stretches appends the tokens by those that changed and what is between them. It gives no text if too many did.
+// stretches appends the tokens by those that changed, came or went, and what is between them. It gives no text if they are
+// too many.
 func (d *Document) stretches(enc *encoder, out []byte) ([]byte, *tokensText, error) {
 	t := d.text
-	changed := slices.Clone(t.stale)
-	for _, r := range d.unfrozen() {
-		changed = append(changed, r.ID)
-	}
-	slices.Sort(changed)
-	changed = slices.Compact(changed)
-	if len(d.Tokens) != len(t.ends) || len(d.ids) != len(t.ends) || len(changed) > len(t.ends)/mostStale {
+	changed := d.changedSince(t)
+	if len(changed) > len(t.ids)/mostStale {
 		return out, nil, nil
 	}
-	from, ends := len(out), make([]int, 0, len(t.ends))
-	copied, longer := 0, 0 // bytes of t.body that are done with; by how many more out has
+	most := len(t.ids) + len(changed)
+	w := textWriter{out: out, from: len(out), of: t, text: tokensText{ends: make([]int, 0, most), ids: make([]string, 0, most), records: make([]*Token, 0, most)}}
 	for _, id := range changed {
-		i, known := slices.BinarySearch(d.ids, id)
-		if !known {
-			return out[:from], nil, nil
+		at, there := slices.BinarySearch(t.ids, id)
+		w.copyTo(at)
+		if there {
+			w.next++
 		}
-		start := 0
-		if i > 0 {
-			start = t.ends[i-1] + 1
+		if r := d.Tokens[id]; r != nil {
+			if err := w.add(enc, id, r); err != nil {
+				return nil, nil, err
+			}
 		}
-		for _, end := range t.ends[len(ends):i] {
-			ends = append(ends, end+longer)
-		}
-		text, err := encoded(enc, id, d.Tokens[id])
-		if err != nil {
-			return nil, nil, err
-		}
-		out = append(append(out, t.body[copied:start]...), text...)
-		copied = t.ends[i]
-		longer = len(out) - from - copied
-		ends = append(ends, copied+longer)
 	}
-	for _, end := range t.ends[len(ends):] {
-		ends = append(ends, end+longer)
+	w.copyTo(len(t.ids))
+	out, next := w.done()
+	if len(next.ids) != len(d.Tokens) { // one came that was frozen before
+		return out[:w.from], nil, nil
 	}
-	out = append(out, t.body[copied:]...)
-	return out, &tokensText{body: out[from:len(out):len(out)], ends: ends}, nil
+	return out, next, nil
+}
+
+// changedSince are the IDs of the tokens that are not what t has of them, in their order, gone ones among them, but not those
+// that came and were frozen before.
+func (d *Document) changedSince(t *tokensText) (ids []string) {
+	if !d.moved && len(d.Tokens) == len(t.ids) { // to look at each costs more than what a commit changes
+		ids = slices.Clone(t.stale)
+		for _, r := range d.unfrozen() {
+			ids = append(ids, r.ID)
+		}
+		slices.Sort(ids)
+		return slices.Compact(ids)
+	}
+	there := 0
+	for i, id := range t.ids {
+		r := d.Tokens[id]
+		if r != nil {
+			there++
+		}
+		if r == nil || r != t.records[i] {
+			ids = append(ids, id)
+		}
+	}
+	if there == len(d.Tokens) {
+		return ids
+	}
+	for id, r := range d.Tokens {
+		if r.form == nil {
+			if _, old := slices.BinarySearch(t.ids, id); !old {
+				ids = append(ids, id)
+			}
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// textWriter makes a tokensText, in part of another.
+type textWriter struct {
+	out  []byte
+	from int // where in out the text begins
+	of   *tokensText
+	next int // the record of that one that comes next
+	text tokensText
+}
+
+// add appends a record.
+func (w *textWriter) add(enc *encoder, id string, r *Token) error {
+	w.separate()
+	text, err := encoded(enc, id, r)
+	if err != nil {
+		return err
+	}
+	w.out = append(w.out, text...)
+	w.text.ends, w.text.ids = append(w.text.ends, len(w.out)-w.from), append(w.text.ids, id)
+	if r.form == nil {
+		r = nil
+	}
+	w.text.records = append(w.text.records, r)
+	return nil
+}
+
+// copyTo takes over the records up to the one at that place.
+func (w *textWriter) copyTo(at int) {
+	if at <= w.next {
+		return
+	}
+	w.separate()
+	start := 0
+	if w.next > 0 {
+		start = w.of.ends[w.next-1] + 1
+	}
+	longer := len(w.out) - w.from - start
+	w.out = append(w.out, w.of.body[start:w.of.ends[at-1]]...)
+	for _, end := range w.of.ends[w.next:at] {
+		w.text.ends = append(w.text.ends, end+longer)
+	}
+	w.text.ids, w.text.records = append(w.text.ids, w.of.ids[w.next:at]...), append(w.text.records, w.of.records[w.next:at]...)
+	w.next = at
+}
+
+func (w *textWriter) separate() {
+	if len(w.out) > w.from {
+		w.out = append(w.out, ',')
+	}
+}
+
+func (w *textWriter) done() ([]byte, *tokensText) {
+	w.text.body = w.out[w.from:len(w.out):len(w.out)]
+	return w.out, &w.text
 }
