@@ -69,15 +69,40 @@ func (d *Document) Index() {
 	}
 	d.ByScope = ScopeIndex{base: index}
 	for _, rs := range index {
-		slices.SortFunc(rs, func(a, b *Token) int {
-			if a.Seq != b.Seq {
-				return cmpDesc(a.Seq, b.Seq)
-			}
-			if a.Acquired != b.Acquired {
-				return cmpDesc(a.Acquired, b.Acquired)
-			}
-			return cmpDesc(a.ID, b.ID)
-		})
+		slices.SortFunc(rs, newerFirst)
+	}
+}
+
+// newerFirst is the order of an index.
+func newerFirst(a, b *Token) int {
+	if a.Seq != b.Seq {
+		return cmpDesc(a.Seq, b.Seq)
+	}
+	if a.Acquired != b.Acquired {
+		return cmpDesc(a.Acquired, b.Acquired)
+	}
+	return cmpDesc(a.ID, b.ID)
+}
+
+// reindex is Index where one token came, or took the place of another of its ID: old, or nil.
+func (d *Document) reindex(old *Token, id string) {
+	d.moved, d.indexed = true, true
+	without := func(scope string) []*Token {
+		return slices.DeleteFunc(slices.Clone(d.ByScope.Of(scope)), func(r *Token) bool { return r.ID == id })
+	}
+	if old != nil {
+		for scope := range old.scopes {
+			d.ByScope.set(scope, without(scope))
+		}
+	}
+	r := d.Tokens[id]
+	if r.Kind != Anonymous {
+		return
+	}
+	for scope := range r.scopes {
+		list := append(without(scope), r)
+		slices.SortFunc(list, newerFirst)
+		d.ByScope.set(scope, list)
 	}
 }
 
@@ -95,10 +120,23 @@ func cmpDesc[T uint64 | timeline.Instant | string](a, b T) int {
 // changed panics. For tests: a record that was changed stays so, so that some are enough where documents are written often.
 var CheckForms func() bool
 
-// form is a frozen record as a document has it, with its name, once it was encoded; and of a scope its encodedSize.
+// form is a frozen record as a document has it, with its name, once it was encoded, and its encodedSize.
 type form struct {
 	text atomic.Pointer[[]byte]
 	size atomic.Int64 // 0: not known yet
+}
+
+// sized is a size that is found out once, or each time where f is nil, since the record may still change.
+func (f *form) sized(find func() int) int {
+	if f == nil {
+		return find()
+	}
+	size := f.size.Load()
+	if size == 0 {
+		size = int64(find())
+		f.size.Store(size)
+	}
+	return int(size)
 }
 
 // record is what a document holds many of.

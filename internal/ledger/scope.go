@@ -96,17 +96,9 @@ func (d *Document) evictScopes(now timeline.Instant) {
 	}
 }
 
-// encodedSize is about what the scope takes up in a document, in bytes. Of a frozen one it is found out once.
+// encodedSize is about what the scope takes up in a document, in bytes.
 func (k *Scope) encodedSize(scope string) int {
-	if k.form == nil {
-		return k.sizeWith(scope)
-	}
-	if size := k.form.size.Load(); size > 0 {
-		return int(size)
-	}
-	size := k.sizeWith(scope)
-	k.form.size.Store(int64(size))
-	return size
+	return k.form.sized(func() int { return k.sizeWith(scope) })
 }
 
 func (k *Scope) sizeWith(scope string) int {

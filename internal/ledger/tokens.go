@@ -23,7 +23,8 @@ func (d *Document) Insert(policy *Policy, r *Token) {
 			return
 		}
 	}
-	if old := d.Tokens[r.ID]; old != nil { // the upstream gave a known token again
+	old := d.Tokens[r.ID]
+	if old != nil { // the upstream gave a known token again
 		r.Succeeded, r.Suspect, r.Spent, r.Reset, r.Usage = old.Succeeded, old.Suspect, old.Spent, old.Reset, old.Usage.Clone()
 		r.Heard, r.Rejected, r.First = old.Heard, old.Rejected, old.First
 		r.Evidence, r.Uses, r.FreshRefusals, r.FreshRefused = slices.Clone(old.Evidence), old.Uses, old.FreshRefusals, old.FreshRefused
@@ -34,7 +35,7 @@ func (d *Document) Insert(policy *Policy, r *Token) {
 	}
 	d.Tokens[r.ID] = r
 	d.evict(policy)
-	d.Index()
+	d.reindex(old, r.ID)
 }
 
 // serveScopesOf has r serve what other serves, as far as there is room.
@@ -81,8 +82,10 @@ func (d *Document) evict(policy *Policy) {
 			continue
 		}
 		values++
-		size := r.valueSize()
-		if !r.renewable() {
+		size := 0
+		if r.renewable() {
+			size = r.valueSize()
+		} else {
 			size = r.encodedSize()
 		}
 		if values > policy.Cache.MaxTokens || size > room && i > 0 {
@@ -117,7 +120,9 @@ func (r *Token) valueSize() int {
 }
 
 // encodedSize is about what the token takes up in a document, in bytes.
-func (r *Token) encodedSize() int {
+func (r *Token) encodedSize() int { return r.form.sized(r.sizeWith) }
+
+func (r *Token) sizeWith() int {
 	const fields, evidence = 300, 150 // names and instants
 	secret := len(r.Bytes) + len(r.Sealed) + r.Parts.size()
 	size := fields + encodedLen(r.Value) + base64.StdEncoding.EncodedLen(secret) + len(r.Evidence)*evidence

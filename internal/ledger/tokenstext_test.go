@@ -64,6 +64,11 @@ func TestEncodeTakesFromTheLastTextOnlyWhatDidNotChange(t *testing.T) {
 			d.ScopeFor(fmt.Sprint("scope ", round)).Refusals = round
 		case 4:
 			d.ScopeFor(fmt.Sprint("further ", r.IntN(20))).Refusals++
+		case 5, 6: // the upstream gives a known token again, or a new one
+			ids := d.sortedIDs()
+			for _, id := range []string{ids[r.IntN(len(ids))], fmt.Sprint("inserted ", round)}[:1+r.IntN(2)] {
+				d.Insert(&Policy{Cache: CachePolicy{MaxTokens: 10_000}}, &Token{ID: id, Kind: Anonymous, Scope: id, Value: value(), Seq: uint64(round)})
+			}
 		}
 		if d.text != nil {
 			if _, took, err := d.stretches(newEncoder(), nil); took != nil {
