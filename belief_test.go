@@ -139,6 +139,7 @@ func beliefCases(t testing.TB) (all []beliefCase) {
 	fixed := func(name string, least []float64, starts int, w func() *beliefWorld) {
 		add(name, false, least, starts, func(uint64) *beliefWorld { return w() })
 	}
+	pace := time.Duration(amount(3, 1)) // the more calls, the longer it takes
 	hours := func(d time.Duration) string { return fmt.Sprintf("tokens of %d h", d/time.Hour) }
 
 	fixed("no attack", []float64{83}, 20, func() *beliefWorld {
@@ -218,7 +219,7 @@ func beliefCases(t testing.TB) (all []beliefCase) {
 	}
 	for _, n := range []int{2, 16, 500} {
 		add(fmt.Sprintf("%d names in turn, revoked each 2 h", n), true, []float64{98}, 0, func(s uint64) *beliefWorld {
-			return &beliefWorld{callers: []worldCaller{one("p ", crowd(n), every(10*time.Second))}, lifetime: day, revoked: about(2*time.Hour, s)}
+			return &beliefWorld{callers: []worldCaller{one("p ", crowd(n), every(pace*10*time.Second))}, lifetime: day, revoked: about(2*time.Hour, s)}
 		})
 		if n > 2 {
 			slow()
@@ -239,18 +240,18 @@ func beliefCases(t testing.TB) (all []beliefCase) {
 		return &beliefWorld{callers: []worldCaller{one("a", failuresOnly)}, lifetime: 20 * time.Minute, lag: 30 * time.Second, moderate: true, revoked: []time.Duration{2 * time.Minute, 15 * time.Minute, 3 * time.Hour}}
 	})
 	for _, n := range []int{1, 3} {
-		add(fmt.Sprintf("1 %% of the calls answer a false 401, %d operations each 10 s", n), true, []float64{99}, []int{5, 0, 14}[n-1], func(s uint64) *beliefWorld {
+		add(fmt.Sprintf("1 %% of the calls answer a false 401, %d operations each %v", n, pace*10*time.Second), true, []float64{99}, []int{5, 0, 14}[n-1], func(s uint64) *beliefWorld {
 			w := &beliefWorld{lifetime: day, false401: .01}
 			for i := range n {
-				w.callers = append(w.callers, one(letters(i), every(10*time.Second), phase(time.Duration(i)*3*time.Second)))
+				w.callers = append(w.callers, one(letters(i), every(pace*10*time.Second), phase(time.Duration(i)*3*time.Second)))
 			}
 			return w
 		})
 		slow() // TestFalseRefusals has one operation
-		add(fmt.Sprintf("a burst that looks like a quota for 30 s each 20 min, %d operations each 10 s", n), true, []float64{99}, []int{3, 0, 6}[n-1], func(s uint64) *beliefWorld {
+		add(fmt.Sprintf("a burst that looks like a quota for 30 s each 20 min, %d operations each %v", n, pace*10*time.Second), true, []float64{99}, []int{3, 0, 6}[n-1], func(s uint64) *beliefWorld {
 			w := &beliefWorld{lifetime: day, bursts: about(20*time.Minute, s), burst: 30 * time.Second}
 			for i := range n {
-				w.callers = append(w.callers, one(letters(i), every(10*time.Second), phase(time.Duration(i)*3*time.Second)))
+				w.callers = append(w.callers, one(letters(i), every(pace*10*time.Second), phase(time.Duration(i)*3*time.Second)))
 			}
 			return w
 		})
@@ -262,7 +263,7 @@ func beliefCases(t testing.TB) (all []beliefCase) {
 		return &beliefWorld{callers: []worldCaller{one("a")}, lifetime: time.Hour, never: true}
 	})
 	fixed("one scope never works", []float64{0, 74}, 0, func() *beliefWorld {
-		return &beliefWorld{callers: []worldCaller{one("x", in("private"), at(1), every(15*time.Second)), one("y", in("public"), phase(20*time.Second))}, ends: []endpoint{{}, {denies: true}}, lifetime: time.Hour}
+		return &beliefWorld{callers: []worldCaller{one("x", in("private"), at(1), every(pace*15*time.Second)), one("y", in("public"), phase(20*time.Second))}, ends: []endpoint{{}, {denies: true}}, lifetime: time.Hour}
 	})
 	for _, life := range []time.Duration{time.Hour, day} {
 		fixed("two operations with 40 uses each of a token, "+hours(life), []float64{15, 30}, 0, func() *beliefWorld {
@@ -434,7 +435,7 @@ func anyWorld(seed uint64) *beliefWorld {
 
 // In worlds that nobody chose, attackers take little from the others, and the limits hold.
 func TestAnyBeliefWorld(t *testing.T) {
-	worlds, lasts, long := uint64(3), 4*time.Hour, os.Getenv("TOKENGUARD_LONG") != ""
+	worlds, lasts, long := uint64(3), 2*time.Hour, os.Getenv("TOKENGUARD_LONG") != ""
 	if long {
 		worlds, lasts = 20, day
 	}

@@ -233,7 +233,7 @@ func TestAHostileCaller(t *testing.T) {
 		"it reports a rate limit of 6 h each time |": {StatusCode: 429, Message: "slow down", Header: map[string][]string{"Retry-After": {"21600"}}},
 	} {
 		inWorld(t, time.Hour, func(w *tokenWorld) {
-			for range amount(12, 24) * 60 {
+			for range amount(6, 24) * 60 {
 				w.call("honest")
 				if grant, err := w.Acquire(w.t.Context(), tokenguard.Request{Caller: "hostile"}); err == nil {
 					_ = w.Report(w.t.Context(), tokenguard.Outcome{TokenID: grant.Token.ID(), Caller: "hostile", Failure: f})
@@ -242,7 +242,7 @@ func TestAHostileCaller(t *testing.T) {
 			}
 			t.Logf("%s: %.1f %% served, %d starts", tokenguard.Classify(f), 100*w.share("honest"), w.starts)
 			assert.GreaterOrEqual(t, w.share("honest"), 0.79) // 83.3 % without it
-			if amount(12, 24) == 24 {
+			if amount(6, 24) == 24 {
 				onEvidencePage(t, "\n| %s %.1f %% | %d |", row, 100*w.share("honest"), w.starts)
 			}
 		})

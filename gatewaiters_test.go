@@ -31,7 +31,7 @@ func sleepers(g *Guard) []*waiter {
 // none of them: nobody decides again. All have the token as soon as it is there.
 func TestACommitThatHelpsNobodyWakesNobodyInAcquire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const callers, commits = 10_000, 90
+		callers, commits := int(amount(2_000, 10_000)), 90
 		store := WithStore(NewMemoryStore())
 		never := func(context.Context, Request) (Token, error) { return Token{}, errors.New("asked") }
 		g := newTestGuard(t, never, store, WithName("n"), WithDedup(DedupConfig{MaxWaiters: callers}))

@@ -47,6 +47,7 @@ func TestI1andI2(t *testing.T) {
 	var mu sync.Mutex
 	var starts, ends []time.Time
 	var closedUntil time.Time
+	days := time.Duration(amount(3, 7))
 	violations := 0
 	bubble(t, func(t *testing.T, r *rig) {
 		r.up.replies = append(r.up.replies, func(ctx context.Context, req Request) (Token, error) {
@@ -92,7 +93,7 @@ func TestI1andI2(t *testing.T) {
 		})
 		processes := []*Guard{r.Guard, r.open(WithStore(store), WithName("x")), r.open(WithStore(store), WithName("x"))}
 		var calls sync.WaitGroup
-		for end := time.Now().Add(7 * allDay); time.Now().Before(end); time.Sleep(time.Duration(rnd.IntN(240)) * time.Second) {
+		for end := time.Now().Add(days * allDay); time.Now().Before(end); time.Sleep(time.Duration(rnd.IntN(240)) * time.Second) {
 			i := rnd.IntN(len(processes))
 			if rnd.IntN(50) == 0 { // a crash: nobody closes it
 				processes[i] = r.open(WithStore(store), WithName("x"))
@@ -117,7 +118,7 @@ func TestI1andI2(t *testing.T) {
 			assert.False(t, s.After(e) && s.Sub(e) < 300*time.Second, "%v after an end", s.Sub(e))
 		}
 	}
-	assert.Greater(t, len(starts), 50, "the week was not idle")
+	assert.Greater(t, len(starts), 7*int(days), "the days were not idle")
 	assert.Zero(t, violations, "I2")
 }
 
@@ -320,7 +321,7 @@ func TestI9(t *testing.T) {
 			_, _ = r.Acquire(t.Context(), Request{Caller: fmt.Sprint("caller", i), Failing: fmt.Sprint("stranger", i), Failure: f, Scope: fmt.Sprint("s", i)})
 			require.NoError(t, r.Report(t.Context(), Outcome{TokenID: fmt.Sprint("stranger", i), Failure: unauth}))
 		}
-		for i := range ledger.MaxScopes + 200 {
+		for i := range ledger.MaxScopes + int(amount(50, 200)) {
 			_, _ = r.Acquire(t.Context(), Request{Scope: fmt.Sprint("p", i), Failure: slow})
 		}
 		assert.LessOrEqual(t, len(r.replica.Newest().Doc.Scopes), ledger.MaxScopes)

@@ -19,7 +19,7 @@ import (
 // good. Both must answer alike, whatever is asked and when. To see it fail, remember what a rate_limited report was
 // answered, or forget d.Until in StableUntil.
 func TestRememberedAnswersAreTheDecidedOnes(t *testing.T) {
-	for seed := range amount(30, 150) {
+	for seed := range amount(16, 150) {
 		synctest.Test(t, func(t *testing.T) { compareAnswers(t, seed) })
 		if t.Failed() {
 			t.Fatal("seed", seed)

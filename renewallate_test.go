@@ -110,6 +110,7 @@ func (p *presenting) calls(g *tokenguard.Guard, every time.Duration, d time.Dura
 // An answer that comes long after its context ended, when another process has renewed the account meanwhile, takes no place
 // of what came after it, and is used up where nothing did.
 func TestRenewalAnswersLate(t *testing.T) {
+	pace := time.Duration(amount(3, 1)) * time.Minute
 	for _, rotation := range []tokenguardtest.Rotation{tokenguardtest.RotateNever, tokenguardtest.RotateParent, tokenguardtest.RotateLeeway, tokenguardtest.RotateStrict} {
 		for _, late := range []time.Duration{12 * time.Second, 13 * time.Second, 16 * time.Second, 18 * time.Second, time.Minute, 30 * time.Minute, 3 * time.Hour} {
 			t.Run(fmt.Sprint(rotation, ", ", late), func(t *testing.T) {
@@ -131,9 +132,9 @@ func TestRenewalAnswersLate(t *testing.T) {
 					go func() { _, _ = first.Token(context.Background()) }()
 					time.Sleep(time.Second)
 					p.calls(other, time.Second, time.Minute)
-					without := p.calls(other, time.Minute, 6*time.Hour)
+					without := p.calls(other, pace, 6*time.Hour)
 					assert.Zero(t, without)
-					assert.Zero(t, p.calls(first, time.Minute, 3*time.Hour))
+					assert.Zero(t, p.calls(first, pace, 3*time.Hour))
 					want, again := 1, 0
 					if late > 17*time.Second && rotation != tokenguardtest.RotateNever { // it was presented once more
 						if again = 1; rotation == tokenguardtest.RotateStrict {

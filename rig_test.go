@@ -3,6 +3,7 @@ package tokenguard
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -26,7 +27,10 @@ func init() {
 
 // A test allocates much and keeps little: what is collected less often costs a run a fifth less.
 func TestMain(m *testing.M) {
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(800)
+	if err := flag.Set("rapid.checks", fmt.Sprint(amount(40, 100))); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 

@@ -213,7 +213,7 @@ func simulate(t *testing.T, seed uint64, steps int, change func(*simWorld)) (w *
 }
 
 func TestSimulation(t *testing.T) {
-	first, count := uint64(0), amount(100, 5000)
+	first, count := uint64(0), amount(50, 5000)
 	if s := os.Getenv("TOKENGUARD_SEED"); s != "" {
 		var err error
 		first, err = strconv.ParseUint(s, 10, 64)

@@ -56,7 +56,7 @@ func TestShadowModeRefusesNothing(t *testing.T) {
 
 // The decisions are those of a guard that refuses, whatever the callers do with the tokens that they get instead.
 func TestShadowModeDecidesAsEnforced(t *testing.T) {
-	for seed := range amount(8, 100) {
+	for seed := range amount(4, 100) {
 		synctest.Test(t, func(t *testing.T) {
 			var enforcedUp, shadowUp upstream
 			enforced, err := New(enforcedUp.request)

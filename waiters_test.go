@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -188,10 +187,7 @@ func playWaits(t *testing.T, seed uint64, waiters, steps int, change func(*Guard
 
 // Whatever is committed, nobody sleeps that would be answered if it asked.
 func TestNobodyOversleeps(t *testing.T) {
-	stories := uint64(3)
-	if os.Getenv("TOKENGUARD_LONG") != "" {
-		stories = 300
-	}
+	stories := amount(2, 300)
 	answered := 0
 	for seed := range stories {
 		served, overslept := playWaits(t, seed, 200, 60, nil)
@@ -206,10 +202,7 @@ func TestNobodyOversleeps(t *testing.T) {
 // first is a matter of who happens to run first.
 func TestWaitersAreServedAsIfAllAsked(t *testing.T) {
 	spent := WithRateLimits(RateLimits{MaxRequestsPerHour: 1, MaxRequestsPerDay: 1})
-	stories, helped := uint64(2), 0
-	if os.Getenv("TOKENGUARD_LONG") != "" {
-		stories = 30
-	}
+	stories, helped := amount(1, 30), 0
 	for seed := range stories {
 		story := func(all bool) (map[string]string, error) {
 			return playWaits(t, seed, 100, 80, func(g *Guard) {

@@ -18,7 +18,7 @@ import (
 // of. Explain foresees each answer and changes nothing; an ordinary need is refused up to RetryAt and answered then; who
 // was served is served again. To see it fail, let Manager refuse until the expiry where WithRefreshAhead opens sooner.
 func TestRandomWalk(t *testing.T) {
-	for seed := range amount(12, 150) {
+	for seed := range amount(6, 150) {
 		if newWalk(t, seed).run(); t.Failed() {
 			t.Fatal("seed", seed)
 		}
