@@ -3,6 +3,7 @@ package ledger
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,7 +25,9 @@ func TestScopeIndexIsAMap(t *testing.T) {
 		require.Equal(t, p.model, seen)
 		for i := range 100 {
 			scope := fmt.Sprint(i)
-			require.Equal(t, p.model[scope], p.index.Of(scope))
+			if got := p.index.Of(scope); !slices.Equal(p.model[scope], got) { // a hundred times cheaper than require.Equal
+				require.Equal(t, p.model[scope], got)
+			}
 		}
 		require.GreaterOrEqual(t, p.index.Most(), len(p.model))
 	}
