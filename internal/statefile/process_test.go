@@ -187,7 +187,7 @@ func TestKilledHolderIsGone(t *testing.T) {
 // somebody who keeps removing the lock file. No increment may be lost.
 func TestLockFileDeletedUnderLoad(t *testing.T) {
 	path := temp(t)
-	writers, each, processes, by := 15, 4, 2, 15
+	writers, each, processes, by := 8, 4, 2, 10
 	if long {
 		writers, each, by = 60, 5, 50
 	}
@@ -242,7 +242,7 @@ func TestLockFileDeletedUnderLoad(t *testing.T) {
 // TestKill kills one of four processes at a random step, again and again. Each
 // logs the revision of every commit that was acknowledged to it.
 func TestKill(t *testing.T) {
-	kills := 60
+	kills := 30
 	if long {
 		kills = 400
 	}

@@ -242,7 +242,10 @@ func TestClose(t *testing.T) {
 
 func TestConcurrentIncrementsLoseNone(t *testing.T) {
 	path := temp(t)
-	const goroutines, each = 50, 20
+	goroutines, each := 50, 6
+	if long {
+		each = 20
+	}
 	files := make([]*File, 5)
 	for i := range files {
 		files[i] = open(t, path, Options{LockTimeout: time.Minute})
@@ -280,7 +283,7 @@ func TestConcurrentIncrementsLoseNone(t *testing.T) {
 func TestReadersNeverGoBack(t *testing.T) {
 	path := temp(t)
 	opts := Options{LockTimeout: time.Minute, OnEvent: func(e Event) { t.Errorf("event %+v", e) }}
-	updates := 15 // of each writer; the readers read without a pause meanwhile
+	updates := 8 // of each writer; the readers read without a pause meanwhile
 	if long {
 		updates = 60
 	}
