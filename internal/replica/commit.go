@@ -14,6 +14,9 @@ import (
 // ErrNoAnswer is a store that did not return in time.
 var ErrNoAnswer = errors.New("the store did not answer in time")
 
+// errNotRun is a store that says that it updated the document and did not ask for the new one.
+var errNotRun = errors.New("the store did not run the update")
+
 // batch is the next commit while one is in progress. In a storm of reports that each move an instant, a store that
 // takes milliseconds to be durable is written to as often as it can take, and each report is still durable before it
 // returns.
@@ -107,12 +110,14 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 		next  *ledger.Document // of the last run of the function; nil: it changed nothing
 		draft *Draft
 		l     loaded
+		ran   = errNotRun // what the last run of the function said
 	)
 	began := r.Meter.Ticks()
-	snap, err := r.store.Update(ctx, func(snap Snapshot) (_ []byte, err error) {
+	snap, err := r.store.Update(ctx, func(snap Snapshot) ([]byte, error) {
 		next = nil
-		if l, err = r.load(snap, known); err != nil {
-			return nil, err
+		l, ran = r.load(snap, known)
+		if ran != nil {
+			return nil, ran
 		}
 		draft = r.draft(l.doc.Clone(), l.at, known)
 		changed := l.dirty
@@ -134,9 +139,14 @@ func (r *Replica) commitNow(caller context.Context, c Change) (timeline.Reading,
 		}
 		doc.SetLineage(lineageOf(snap))
 		next = doc
-		return doc.Encode()
+		data, err := doc.Encode()
+		ran = err
+		return data, err
 	})
 	returned = true
+	if err == nil {
+		err = ran // else what was not done would pass for done
+	}
 	given := r.Meter.Mono()
 	for _, text := range l.notices {
 		r.AddNotice(text)

@@ -141,6 +141,55 @@ func marks(t *testing.T, s *fakeStore) (out []int) {
 	return out
 }
 
+// What a store says that it has done, without the change, is not done: the caller hears of it, what waits waits on, and
+// the store is asked again.
+func TestAStoreThatDoesNotRunTheUpdate(t *testing.T) {
+	for name, odd := range map[string]func(Store) Store{
+		"not at all": func(of Store) Store {
+			of.Update = func(ctx context.Context, _ func(Snapshot) ([]byte, error)) (Snapshot, error) { return of.View(ctx) }
+			return of
+		},
+		"not at all, and gives nothing": func(of Store) Store {
+			of.Update = func(context.Context, func(Snapshot) ([]byte, error)) (Snapshot, error) { return Snapshot{}, nil }
+			return of
+		},
+		"keeps its error to itself": func(of Store) Store {
+			update := of.Update
+			of.Update = func(ctx context.Context, fn func(Snapshot) ([]byte, error)) (Snapshot, error) {
+				snap, _ := update(ctx, func(snap Snapshot) ([]byte, error) {
+					snap.Data, snap.Rev = []byte("no document"), snap.Rev+1
+					return fn(snap)
+				})
+				return snap, nil
+			}
+			return of
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &fakeStore{}
+				r := open(t, s)
+				_, err := r.Commit(t.Context(), mark(1))
+				require.NoError(t, err)
+				well := r.store
+				r.store = odd(r.store)
+				r.AddOutcome("tk_1", "crawl", predict.Outcome{}, 1)
+				r.ApplyLocally(mark(2), ForEnd)
+				_, err = r.Commit(t.Context(), mark(3))
+				require.Error(t, err)
+				require.Equal(t, []int{1}, marks(t, s))
+				require.True(t, r.SuccessesWait())
+				require.Equal(t, 1, r.Unsaved())
+				r.store = well
+				_, err = r.Commit(t.Context(), mark(3))
+				require.NoError(t, err)
+				require.Equal(t, []int{1, 2, 3}, marks(t, s))
+				require.False(t, r.SuccessesWait())
+			})
+		})
+	}
+}
+
 func TestCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &fakeStore{}
