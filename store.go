@@ -41,8 +41,8 @@ type Snapshot struct {
 	Now time.Time
 }
 
-// Watcher is a Store that can hint that a document changed. Hints may be lost or come without a change. The channel is
-// closed when ctx ends. Watch is called only while a caller waits.
+// Watcher is a Store that can hint that a document changed. Hints may be lost or come without a change: the document is read
+// at most once in 10 ms for them. The channel is closed when ctx ends. Watch is called only while a caller waits.
 type Watcher interface {
 	Watch(ctx context.Context, name string) <-chan struct{}
 }

@@ -55,7 +55,8 @@ func (r *Replica) LookAt(until timeline.Instant) {
 	r.due = min(r.due, until)
 }
 
-// Bounds of the pause between two reads of the store while callers wait for another process.
+// Bounds of the pause between two reads of the store while callers wait for another process. A hint ends it early, but for the
+// least.
 const (
 	pollLeast = 10 * time.Millisecond
 	pollMost  = 250 * time.Millisecond
@@ -77,6 +78,7 @@ func (r *Replica) poll() {
 		go panics.Call("Store", func() (<-chan struct{}, error) { return r.store.Watch(ctx), nil }, func(c <-chan struct{}, _ error) { subscribed <- c })
 	}
 	woken, last := r.Meter.Mono(), timeline.Instant(0)
+	read := woken - pollLeast
 	for pause := pollLeast; ; pause = min(2*pause, pollMost) {
 		timer := time.NewTimer(pause/2 + r.Jitter(pause))
 		select {
@@ -86,11 +88,19 @@ func (r *Replica) poll() {
 			if !ok {
 				hints = nil
 			}
+			timer.Reset(pollLeast - (r.Meter.Mono() - read)) // a store may send them without end
+			select {
+			case <-timer.C:
+			case <-r.Ended:
+			}
 		case <-r.Ended:
-			timer.Stop()
-			return
 		}
 		timer.Stop()
+		select {
+		case <-r.Ended:
+			return
+		default:
+		}
 		r.mu.Lock()
 		r.polling = r.waiters > 0
 		polling := r.polling
@@ -101,6 +111,7 @@ func (r *Replica) poll() {
 		// The callers that wait meet the error themselves, and what an observer or the store does in this process.
 		err := r.joinRefresh(ctx, r.Newest())
 		mono, now := r.Meter.Mono(), r.Meter.Read().Now
+		read = mono
 		r.mu.Lock()
 		due := r.due
 		r.mu.Unlock()
