@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -116,8 +117,14 @@ func lineageOf(snap Snapshot) ledger.Lineage {
 func (r *Replica) open(rev *Revision, at timeline.Reading) *Revision {
 	cur := r.Newest()
 	rev.At = at
-	if changed, from := rev.Doc.Freeze(); cur != nil && from == cur.Doc && r.keepsSecrets(cur, changed) {
+	if changed, from := rev.Doc.Freeze(); cur != nil && from == cur.Doc && len(cur.Unreadable) == 0 {
 		rev.Secrets, rev.set, rev.Unreadable, rev.wallExpiry, rev.expiry = cur.Secrets, cur.set, nil, cur.wallExpiry, cur.expiry
+		if !r.keepsSecrets(cur, changed) {
+			rev.Secrets, rev.set = maps.Clone(cur.Secrets), new(byte)
+			for _, rec := range changed {
+				r.openToken(rev, cur, rec)
+			}
+		}
 		for _, rec := range changed {
 			if rec.WallExpiry != 0 {
 				rev.wallExpiry = min(rev.wallExpiry, rec.WallExpiry)
@@ -130,32 +137,35 @@ func (r *Replica) open(rev *Revision, at timeline.Reading) *Revision {
 	}
 	rev.Unreadable, rev.wallExpiry, rev.expiry, rev.set = nil, rev.Doc.WallExpiry(at.Now), rev.Doc.NextExpiry(at.Now), new(byte)
 	rev.Secrets = make(map[string]*secrets.Secret, len(rev.Doc.Tokens))
-	for id, rec := range rev.Doc.Tokens {
-		if !rec.HasSecret() {
-			continue
-		}
-		s, ok := (*secrets.Secret)(nil), false
-		if cur != nil {
-			s, ok = cur.Secrets[id], r.keepsSecret(cur, rec)
-		}
-		if !ok {
-			s, ok = r.Keeper.Open(rec)
-		}
-		if ok {
-			rev.Secrets[id] = s
-			continue
-		}
-		if rev.Unreadable == nil {
-			rev.Unreadable = map[string]bool{}
-		}
-		rev.Unreadable[id] = true
+	for _, rec := range rev.Doc.Tokens {
+		r.openToken(rev, cur, rec)
 	}
 	return rev
 }
 
+// openToken reads the value of one of a revision's tokens, or takes it from cur.
+func (r *Replica) openToken(rev, cur *Revision, rec *ledger.Token) {
+	delete(rev.Secrets, rec.ID)
+	if !rec.HasSecret() {
+		return
+	}
+	if cur != nil && r.keepsSecret(cur, rec) {
+		rev.Secrets[rec.ID] = cur.Secrets[rec.ID]
+		return
+	}
+	if s, ok := r.Keeper.Open(rec); ok {
+		rev.Secrets[rec.ID] = s
+		return
+	}
+	if rev.Unreadable == nil {
+		rev.Unreadable = map[string]bool{}
+	}
+	rev.Unreadable[rec.ID] = true
+}
+
 // keepsSecrets reports whether the values of cur are those of its tokens also after these changes.
 func (r *Replica) keepsSecrets(cur *Revision, changed []*ledger.Token) bool {
-	return len(cur.Unreadable) == 0 && !slices.ContainsFunc(changed, func(rec *ledger.Token) bool {
+	return !slices.ContainsFunc(changed, func(rec *ledger.Token) bool {
 		return rec.HasSecret() != (cur.Secrets[rec.ID] != nil) || rec.HasSecret() && !r.keepsSecret(cur, rec)
 	})
 }
