@@ -132,6 +132,16 @@ func (r *rig) no(reason Reason, req Request) *RefusedError {
 	return refused
 }
 
+// together calls f with 0 to n-1 at once, so that what it commits is committed in few batches: a commit of each alone costs as
+// much as all that the document holds by then.
+func together(n int, f func(i int)) {
+	var calls sync.WaitGroup
+	for i := range n {
+		calls.Go(func() { f(i) })
+	}
+	calls.Wait()
+}
+
 // in is the time from now to an instant; -1 for the zero instant.
 func in(at time.Time) time.Duration {
 	if at.IsZero() {

@@ -165,9 +165,9 @@ func TestOldTokensStayHidden(t *testing.T) {
 	}{
 		"in the document": {[]Option{WithCache(CacheConfig{MaxTokens: many + 1})}, func(t *testing.T, r *rig) {
 			require.NoError(t, r.Adopt(t.Context(), NewToken(secret, time.Time{}).WithScope("first")))
-			for i := range many {
-				require.NoError(t, r.Adopt(t.Context(), NewToken(fmt.Sprintf("adopted word %d", i), time.Time{}).WithScope(fmt.Sprint(i))))
-			}
+			together(many, func(i int) {
+				assert.NoError(t, r.Adopt(t.Context(), NewToken(fmt.Sprintf("adopted word %d", i), time.Time{}).WithScope(fmt.Sprint(i))))
+			})
 		}},
 		"beside shadow mode's": {[]Option{WithShadowModeRefusingNothing()}, func(t *testing.T, r *rig) {
 			require.NoError(t, r.Adopt(t.Context(), NewToken(secret, time.Time{}).WithScope("first")))
