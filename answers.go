@@ -64,7 +64,7 @@ func (a *cachedAnswer) count(answers *answerCounts) int64 {
 	}
 	a.sample.Skip()
 	if a.err == nil {
-		return a.asker.scope.Hit(counts.Cached)
+		return a.asker.scope.Hits(counts.Cached).Add()
 	}
 	a.asker.refused()
 	return answers.add(a.answer)
@@ -81,7 +81,7 @@ func (a *cachedAnswer) refusal(now int64) *RefusedError {
 func (a *cachedAnswer) undo(answers *answerCounts) {
 	a.sample.Unskip()
 	if a.err == nil {
-		a.asker.scope.UndoHit(counts.Cached)
+		a.asker.scope.Hits(counts.Cached).AddTo(0, -1)
 		return
 	}
 	a.asker.unrefused()
@@ -275,10 +275,14 @@ func (c *answerCache) lookupLong(req *Request, text string, rev *replica.Revisio
 // frequent counts the refusals that come often: with one addition each, where a refusal counts for its scope, its operation,
 // its reason and the sample of its events.
 type frequent struct {
-	mu       sync.Mutex // guards what follows
-	known    map[placesCounted]*striped.Counter
-	counters striped.Counters
+	free *striped.Counters
+
+	mu    sync.Mutex // guards what follows
+	known map[placesCounted]*striped.Counter
 }
+
+// frequentKept is how many combinations of places have a counter of their own.
+const frequentKept = 32
 
 // placesCounted is where a refusal counts.
 type placesCounted struct {
@@ -297,9 +301,10 @@ func (s *frequent) join(a *cachedAnswer, answers *answerCounts) {
 	key := placesCounted{a.asker, a.answer, a.sample}
 	t := s.known[key]
 	if t == nil {
-		if t = s.counters.Next(); t == nil {
+		if len(s.known) == frequentKept {
 			return
 		}
+		t = s.free.Next()
 		if s.known == nil {
 			s.known = map[placesCounted]*striped.Counter{}
 		}

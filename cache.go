@@ -101,13 +101,13 @@ func (c *tokenCache) lookup(scope, caller string) *entry {
 		return nil
 	}
 	hits := e.hits.Load()
-	if n := hits.Hit(e.sort); e.lent(n) {
+	if n := hits.Add(); e.lent(n) {
 		return e
 	}
 	now := int64(time.Since(c.base))
 	m := t.term.Load()
 	if !e.good(m, now) {
-		hits.UndoHit(e.sort)
+		hits.AddTo(0, -1)
 		return nil
 	}
 	e.use.touch(t.delta + timeline.Instant(now))
@@ -134,7 +134,7 @@ func (c *tokenCache) look(rev *replica.Revision, now timeline.Instant, scope, ca
 	}
 	c.confirm(rev, c.trusted())
 	c.used(e.use, rev.Doc.Tokens[e.grant.Token.ID()], now)
-	e.hits.Load().Hit(e.sort)
+	e.hits.Load().Add()
 	return e
 }
 
@@ -169,7 +169,7 @@ func (c *tokenCache) first(t *table, scope string) *entry {
 			return e
 		}
 		e := &entry{scope: scope, until: t.delta} // it is over: the scope has to ask
-		e.hits.Store(&c.usage.others)
+		e.hits.Store(c.usage.others.Hits(e.sort))
 		t.add(e)
 		return e
 	}

@@ -75,7 +75,7 @@ func failedVerdict(v *decide.Input, step decide.Step, f *ledger.Streak, r timeli
 func (g *Guard) serve(c *acquireCall, d decide.Decision) (Grant, error) {
 	defer g.cache.confirm(c.rev, g.cache.trusted())
 	if d.Reason == decide.ReasonPersonal {
-		g.counters.usage.scope(c.q.Scope).Hit(counts.Personal)
+		g.counters.usage.scope(c.q.Scope).Hits(counts.Personal).Add()
 		return granted(g.personal.current(), SourcePersonal, verdictOf(c.in, d, c.at, 0)), nil
 	}
 	token, _ := tokenIn(c.rev, d.Token.ID, c.q.Named)
@@ -94,7 +94,7 @@ func (g *Guard) serve(c *acquireCall, d decide.Decision) (Grant, error) {
 	var who asker
 	if d.Reason == decide.ReasonCached {
 		who.scope = g.counters.usage.scope(c.q.Scope)
-		who.scope.Hit(counts.Cached)
+		who.scope.Hits(counts.Cached).Add()
 	} else {
 		g.counters.answered(Reason(d.Reason))
 	}

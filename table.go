@@ -8,6 +8,7 @@ import (
 	"github.com/tokenguard/tokenguard/internal/counts"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/replica"
+	"github.com/tokenguard/tokenguard/internal/striped"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
@@ -31,7 +32,7 @@ type entry struct {
 	barred bool             // some operation is to have another token, or none: a named caller has to ask
 	loan
 	use  *lastUse
-	hits atomic.Pointer[counts.Place] // counts them
+	hits atomic.Pointer[striped.Counter] // counts them
 	sort counts.Sort
 }
 
@@ -79,7 +80,7 @@ func (c *tokenCache) roomyLocked(t *table) *table {
 
 // add enters an entry into a table, and has its hits counted for its scope.
 func (c *tokenCache) add(t *table, e *entry) {
-	e.hits.Store(c.usage.scope(e.scope))
+	e.hits.Store(c.usage.scope(e.scope).Hits(e.sort))
 	t.add(e)
 }
 
@@ -95,7 +96,7 @@ func (c *tokenCache) displaced(scope string, place *counts.Place) {
 		e = t.scopes.find(scope)
 	}
 	if e != nil {
-		e.hits.CompareAndSwap(place, &c.usage.others)
+		e.hits.CompareAndSwap(place.Hits(e.sort), c.usage.others.Hits(e.sort))
 	}
 }
 

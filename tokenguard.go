@@ -100,7 +100,8 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 	g.reports, _ = lru.New[reportID, struct{}](reportsKept)
 	g.once.seen, _ = lru.New[string, struct{}](oncesKept)
 	g.cache.base, g.cache.mono = g.meter.Base(), g.meter.Mono
-	g.cache.usage = &g.counters.usage
+	g.counters.usage.begin()
+	g.cache.usage, g.answers.frequent.free = &g.counters.usage, &g.counters.usage.free
 	g.counters.usage.displaced = g.cache.displaced
 	g.cache.lends, g.cache.bubble = canLend && !o.clockOnHit, bootclock.InBubble()
 	g.answers.seed, g.answers.keys = maphash.MakeSeed(), newBlockKeys()
@@ -331,7 +332,7 @@ func (g *Guard) publish() {
 		if e.scope == "" {
 			if t.other = g.inputs.personalEntry(t, now); t.other != nil {
 				t.other.ends = e.ends
-				t.other.hits.Store(&c.usage.others)
+				t.other.hits.Store(c.usage.others.Hits(e.sort))
 			}
 		}
 	}

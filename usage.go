@@ -43,10 +43,16 @@ const usageShown = 10
 
 // usage counts by scope and by operation.
 type usage struct {
+	free               striped.Counters
 	scopes, operations counts.Table
-	others             counts.Place // hits of scopes without a place of their own
+	others             *counts.Place // hits of scopes without a place of their own
 	// displaced, if set, is told of a scope that lost its place.
 	displaced func(scope string, place *counts.Place)
+}
+
+// begin makes u ready for use.
+func (u *usage) begin() {
+	u.scopes.Counters, u.operations.Counters, u.others = &u.free, &u.free, counts.NewPlace(&u.free)
 }
 
 // asker is whom a call counts for.

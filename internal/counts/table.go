@@ -11,7 +11,7 @@ import (
 )
 
 // Sort is one of hits.
-type Sort int
+type Sort uint8
 
 // The sorts of hits.
 const (
@@ -43,24 +43,27 @@ func (c Counts) total() int64 { return c.Refused + c.Renewals + c.AllHits() }
 // Place is where a name counts. It is not emptied for the next name but counts on from what it held: a call that still
 // counts for the one before must not lose its count.
 type Place struct {
-	cells [striped.Stripes]struct {
-		refused atomic.Int64
-		hits    [Sorts]atomic.Int64
-		_       [104]byte // two cache lines each: processors fetch them in pairs
-	}
+	hits     [Sorts]*striped.Counter
+	refused  *striped.Counter
 	renewals atomic.Int64
 	shared   striped.Shared // refusals
 	held     Counts         // by the names before; guarded by Table.mu
 }
 
-// Hit counts a hit, and returns how many of its sort the stripe has counted.
-func (p *Place) Hit(sort Sort) int64 { return p.cells[striped.Here()].hits[sort].Add(1) }
+// NewPlace makes a Place out of free counters.
+func NewPlace(free *striped.Counters) *Place {
+	p := &Place{refused: free.Next()}
+	for sort := range p.hits {
+		p.hits[sort] = free.Next()
+	}
+	return p
+}
 
-// UndoHit takes back what Hit counted.
-func (p *Place) UndoHit(sort Sort) { p.cells[0].hits[sort].Add(-1) }
+// Hits counts the hits of a sort.
+func (p *Place) Hits(sort Sort) *striped.Counter { return p.hits[sort] }
 
 // Refused counts n refusals, on the stripe of the goroutine.
-func (p *Place) Refused(stripe int, n int64) { p.cells[stripe].refused.Add(n) }
+func (p *Place) Refused(stripe int, n int64) { p.refused.AddTo(stripe, n) }
 
 // Share has a counter count refusals of the place, too. Calls must not be concurrent.
 func (p *Place) Share(t *striped.Counter) { p.shared.Add(t) }
@@ -70,12 +73,9 @@ func (p *Place) Renewing() { p.renewals.Add(1) }
 
 // Now is what was counted for the present name.
 func (p *Place) Now() Counts {
-	c := Counts{Renewals: p.renewals.Load(), Refused: p.shared.Sum()}
-	for i := range p.cells {
-		c.Refused += p.cells[i].refused.Load()
-		for sort := range c.Hits {
-			c.Hits[sort] += p.cells[i].hits[sort].Load()
-		}
+	c := Counts{Renewals: p.renewals.Load(), Refused: p.refused.Sum() + p.shared.Sum()}
+	for sort, hits := range p.hits {
+		c.Hits[sort] = hits.Sum()
 	}
 	return c.Plus(-1, p.held)
 }
@@ -84,9 +84,11 @@ func (p *Place) Now() Counts {
 const Kept = 64
 
 // Table counts by name for a bounded number of names. One that comes when the table is full takes the place of the name
-// that counts least, whose count goes to the rest: a flood of names that come once pushes out none that come often. The
-// zero value is ready for use.
+// that counts least, whose count goes to the rest: a flood of names that come once pushes out none that come often. It
+// needs no more than Counters to be ready for use.
 type Table struct {
+	Counters *striped.Counters // for its places
+
 	mu     sync.Mutex // guards what follows
 	byName map[string]*Place
 	rest   Counts
@@ -136,7 +138,7 @@ func (t *Table) placeLocked(name string) *Place {
 		if t.byName == nil {
 			t.byName = map[string]*Place{}
 		}
-		p = new(Place)
+		p = NewPlace(t.Counters)
 		t.byName[strings.Clone(name)] = p
 	}
 	return p

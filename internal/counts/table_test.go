@@ -7,7 +7,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tokenguard/tokenguard/internal/striped"
 )
+
+func newTable() *Table { return &Table{Counters: new(striped.Counters)} }
 
 func place(t *Table, name string) *Place {
 	p, _ := t.Of(name)
@@ -16,11 +20,11 @@ func place(t *Table, name string) *Place {
 
 // A flood of names that come once takes the place of none that comes often, and nothing is lost from the sums.
 func TestFlood(t *testing.T) {
-	var table Table
+	table := newTable()
 	for i := range 10_000 {
-		place(&table, fmt.Sprint("flood ", i)).Refused(i%4, 1)
+		place(table, fmt.Sprint("flood ", i)).Refused(i%4, 1)
 		if i%3 == 0 {
-			place(&table, "often").Refused(i%4, 1)
+			place(table, "often").Refused(i%4, 1)
 		}
 	}
 	byName, rest := table.Now()
@@ -35,11 +39,11 @@ func TestFlood(t *testing.T) {
 
 // A name that lost its place counts no more for itself, and its call that is under way is not lost.
 func TestPlaceIsHandedOn(t *testing.T) {
-	var table Table
-	old := place(&table, "old")
+	table := newTable()
+	old := place(table, "old")
 	old.Refused(0, 1)
 	for i := range Kept {
-		place(&table, fmt.Sprint(i)).Refused(0, 2)
+		place(table, fmt.Sprint(i)).Refused(0, 2)
 	}
 	byName, rest := table.Now()
 	assert.NotContains(t, byName, "old")
@@ -55,7 +59,7 @@ func TestPlaceIsHandedOn(t *testing.T) {
 
 // The name that is displaced is one that counts least, also where that is known without a look at all.
 func TestTheLeastIsDisplaced(t *testing.T) {
-	var table Table
+	table := newTable()
 	counts, moved := map[string]int64{}, 0
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 5000 {
@@ -72,7 +76,7 @@ func TestTheLeastIsDisplaced(t *testing.T) {
 		}
 		hits := random.IntN(3)
 		for range hits {
-			place.Hit(Cached)
+			place.Hits(Cached).Add()
 		}
 		counts[name] += int64(hits)
 		byName, _ := table.Now()
