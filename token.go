@@ -44,6 +44,7 @@ type Token struct {
 
 // tokenBody is what a Token stands for. It never changes once a Token points to it.
 type tokenBody struct {
+	value            string // of the secret, at hand
 	secret           *secrets.Secret
 	kind             Kind
 	scope            string
@@ -69,7 +70,10 @@ func (t Token) read() *tokenBody {
 	return (*tokenBody)(t.body)
 }
 
-func (b tokenBody) token() Token { return Token{body: unsafe.Pointer(&b)} }
+func (b tokenBody) token() Token {
+	b.value = b.secret.Value
+	return Token{body: unsafe.Pointer(&b)}
+}
 
 // isZero reports whether nothing is known of the token, not even a value.
 func (t Token) isZero() bool { return t.body == nil }
@@ -92,7 +96,7 @@ func NewTokenIn(value string, lifetime time.Duration) Token {
 }
 
 // Value returns the secret that calls are made with.
-func (t Token) Value() string { return t.read().secret.Value }
+func (t Token) Value() string { return t.read().value }
 
 // ID returns a name for the token that is safe to log and to store: "tk_" and 16 hex digits of a SHA-256 of the
 // value. It is empty for the zero Token.
