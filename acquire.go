@@ -12,6 +12,7 @@ import (
 	"github.com/tokenguard/tokenguard/internal/meter"
 	"github.com/tokenguard/tokenguard/internal/predict"
 	"github.com/tokenguard/tokenguard/internal/replica"
+	"github.com/tokenguard/tokenguard/internal/striped"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
@@ -46,9 +47,11 @@ type asking struct {
 	since uint64          // the mark of the last answer
 }
 
-// ask is Acquire for a caller that asks again.
+// ask is Acquire in full. a is of a caller that asks again; nil: it does not.
 func ask(ctx context.Context, g *Guard, req *Request, a *asking) (Grant, error) {
-	a.since = g.waiters.mark()
+	if a != nil {
+		a.since = g.waiters.mark()
+	}
 	if g.trial != nil {
 		return g.trial.acquire(ctx, *req, a)
 	}
@@ -58,6 +61,14 @@ func ask(ctx context.Context, g *Guard, req *Request, a *asking) (Grant, error) 
 		}
 	}
 	return g.enforce(ctx, req, a)
+}
+
+// timed answers a call that was counted as a hit, but for which the clock has to be read.
+func timed(ctx context.Context, g *Guard, req *Request, t *table, e *entry, hits *striped.Counter) (Grant, error) {
+	if g.cache.holds(t, e, hits) {
+		return e.grant, nil
+	}
+	return g.enforce(ctx, req, nil)
 }
 
 // acquire walks the call through the steps until one answers.

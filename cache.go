@@ -12,6 +12,7 @@ import (
 	"github.com/tokenguard/tokenguard/internal/decide"
 	"github.com/tokenguard/tokenguard/internal/ledger"
 	"github.com/tokenguard/tokenguard/internal/replica"
+	"github.com/tokenguard/tokenguard/internal/striped"
 	"github.com/tokenguard/tokenguard/internal/timeline"
 )
 
@@ -95,24 +96,31 @@ func (c *tokenCache) lookup(scope, caller string) *entry {
 	}
 	e := t.plain
 	if scope != "" {
-		e = c.named(t, scope)
+		if e = t.scopes.find(scope); e == nil {
+			e = c.first(t, scope)
+		}
 	}
 	if e == nil || e.barred && caller != "" {
 		return nil
 	}
 	hits := e.hits.Load()
-	if n := hits.Add(); e.lent(n) {
+	if e.lent(hits.Add()) || c.holds(t, e, hits) {
 		return e
 	}
+	return nil
+}
+
+// holds reports whether an entry that is not lent is good by the clock. If not, it takes back what was counted.
+func (c *tokenCache) holds(t *table, e *entry, hits *striped.Counter) bool {
 	now := int64(time.Since(c.base))
 	m := t.term.Load()
 	if !e.good(m, now) {
 		hits.AddTo(0, -1)
-		return nil
+		return false
 	}
 	e.use.touch(t.delta + timeline.Instant(now))
 	e.lend(m)
-	return e
+	return true
 }
 
 // look is lookup for a call that has just looked at the store and the clock. At that instant the table of that revision
@@ -124,7 +132,9 @@ func (c *tokenCache) look(rev *replica.Revision, now timeline.Instant, scope, ca
 	}
 	e := t.plain
 	if scope != "" {
-		e = c.named(t, scope)
+		if e = t.scopes.find(scope); e == nil {
+			e = c.first(t, scope)
+		}
 	}
 	switch {
 	case e == nil, e.barred && caller != "", now >= e.until, e.use == nil: // without a use it was over when it was made
@@ -136,14 +146,6 @@ func (c *tokenCache) look(rev *replica.Revision, now timeline.Instant, scope, ca
 	c.used(e.use, rev.Doc.Tokens[e.grant.Token.ID()], now)
 	e.hits.Load().Add()
 	return e
-}
-
-// named returns the entry of a scope that is not "".
-func (c *tokenCache) named(t *table, scope string) *entry {
-	if e := t.scopes.find(scope); e != nil {
-		return e
-	}
-	return c.first(t, scope)
 }
 
 // first is what a scope gets that was not asked for since the table was made: a commit makes nothing anew of what nobody

@@ -35,6 +35,11 @@ type Request struct {
 	Failing string
 }
 
+// bare reports whether nothing is stated but for whom the token is to be.
+func (r *Request) bare() bool {
+	return r.Failure.StatusCode|len(r.Failure.Message)|len(r.Kind) == 0 && r.Failure.Header == nil && r.Failure.Err == nil
+}
+
 // Outcome is how a call made with a token ended.
 type Outcome struct {
 	// TokenID names the token; anything but an ID is hashed on entry. A token that the guard never served is ignored.

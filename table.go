@@ -1,7 +1,6 @@
 package tokenguard
 
 import (
-	"hash/maphash"
 	"sync/atomic"
 	"time"
 
@@ -26,14 +25,16 @@ type table struct {
 
 // entry is a grant that is ready to be handed out.
 type entry struct {
-	scope  string
-	grant  Grant
-	until  timeline.Instant // then it needs a decision again
-	barred bool             // some operation is to have another token, or none: a named caller has to ask
-	loan
-	use  *lastUse
+	name                                 // from here to barred is what a hit looks at, in one cache line
 	hits atomic.Pointer[striped.Counter] // counts them
-	sort counts.Sort
+	loan
+	barred bool // some operation is to have another token, or none: a named caller has to ask
+	sort   counts.Sort
+
+	grant Grant
+	scope string
+	until timeline.Instant // then it needs a decision again
+	use   *lastUse
 }
 
 // newTableLocked begins the table of a revision, carrying the uses over. foreign reports whether a token is from another
@@ -101,50 +102,13 @@ func (c *tokenCache) displaced(scope string, place *counts.Place) {
 }
 
 func (t *table) add(e *entry) {
+	if len(e.scope) <= longestName {
+		e.name = nameOf(e.scope)
+	}
 	e.ends = int64(e.until - t.delta)
 	if e.scope == "" {
 		t.plain = e
 	} else {
 		t.scopes.add(e)
-	}
-}
-
-// scopes finds the entry of a scope with one hash and mostly one comparison, which a map does not: it is at most a
-// quarter full, and open-addressed, so that a collision costs a step and not a miss.
-type scopes struct {
-	slots []atomic.Pointer[entry] // a power of two of them
-	used  int
-}
-
-// firstScopes is for how many scopes a table has room before it grows.
-const firstScopes = 64
-
-var scopeSeed = maphash.MakeSeed()
-
-func newScopes(n int) scopes {
-	size := 4
-	for size < 4*n {
-		size *= 2
-	}
-	return scopes{slots: make([]atomic.Pointer[entry], size)}
-}
-
-// find returns the entry of a scope, or nil.
-func (s *scopes) find(scope string) *entry { return s.slots[s.place(scope)].Load() }
-
-// add enters an entry, of a scope that has none. It needs the room that newScopes was asked for. One adds at a time; a
-// find meanwhile may miss what is being added.
-func (s *scopes) add(e *entry) {
-	s.slots[s.place(e.scope)].Store(e)
-	s.used++
-}
-
-// place is where the entry of a scope stands, or would.
-func (s *scopes) place(scope string) uint64 {
-	mask := uint64(len(s.slots) - 1)
-	for i := maphash.String(scopeSeed, scope); ; i++ {
-		if e := s.slots[i&mask].Load(); e == nil || e.scope == scope {
-			return i & mask
-		}
 	}
 }

@@ -132,12 +132,16 @@ func newGuard(request RequestFunc, o *options) (g *Guard, err error) {
 
 // Token returns a usable token: Acquire of the zero Request, token only.
 func (g *Guard) Token(ctx context.Context) (Token, error) {
-	if g.trial == nil {
-		if e := g.cache.lookup("", ""); e != nil {
+	if t := g.cache.table.Load(); t != nil && t.plain != nil && g.trial == nil {
+		e := t.plain
+		hits := e.hits.Load()
+		if m, n := e.term.Load(), hits.Add(); m != nil && !m.over.Load() && n%lendCheck != 0 { // lent
 			return e.grant.Token, nil
 		}
+		grant, err := timed(ctx, g, &Request{}, t, e, hits)
+		return grant.Token, err
 	}
-	grant, err := g.Acquire(ctx, Request{})
+	grant, err := ask(ctx, g, &Request{}, nil)
 	return grant.Token, err
 }
 
@@ -147,15 +151,25 @@ func (g *Guard) Token(ctx context.Context) (Token, error) {
 // in progress is waited for, here or in another process that shares the store; Acquire does not wait for a limit to
 // open, see Wait.
 func (g *Guard) Acquire(ctx context.Context, req Request) (Grant, error) {
-	if g.trial != nil {
-		return g.trial.acquire(ctx, req, nil)
+	t := g.cache.table.Load()
+	if t == nil || g.trial != nil || !req.bare() || len(req.Scope) > longestName {
+		return ask(ctx, g, &req, nil)
 	}
-	if req.Failure.none() && req.Kind.plain() {
-		if e := g.cache.lookup(req.Scope, req.Caller); e != nil {
-			return e.grant, nil
+	e := t.plain // up to a hit nothing is called, for what is kept over a call costs as much as the rest
+	if req.Scope != "" {
+		n := nameOf(req.Scope)
+		if e = t.scopes.at(n.hash(len(req.Scope))); e == nil || e.name != n || len(e.scope) != len(req.Scope) {
+			return ask(ctx, g, &req, nil)
 		}
 	}
-	return g.enforce(ctx, &req, nil)
+	if e == nil || e.barred && req.Caller != "" {
+		return g.enforce(ctx, &req, nil)
+	}
+	hits := e.hits.Load()
+	if m, n := e.term.Load(), hits.Add(); m != nil && !m.over.Load() && n%lendCheck != 0 { // lent
+		return e.grant, nil
+	}
+	return timed(ctx, g, &req, t, e, hits)
 }
 
 // enforce answers a call that the token cache does not. again is of a caller that asks more than once; nil: it does not.
