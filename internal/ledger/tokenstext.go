@@ -68,7 +68,7 @@ func (d *Document) putTokens(enc *encoder, out, rest []byte) (_, after []byte, e
 // eachToken appends the tokens one by one.
 func (d *Document) eachToken(enc *encoder, out []byte) ([]byte, *tokensText, error) {
 	ids := d.sortedIDs()
-	w := textWriter{out: out, from: len(out), text: tokensText{ends: make([]int, 0, len(ids)), ids: make([]string, 0, len(ids)), records: make([]*Token, 0, len(ids))}}
+	w := textWriter{out: out, from: len(out), names: true, text: tokensText{ends: make([]int, 0, len(ids)), ids: make([]string, 0, len(ids)), records: make([]*Token, 0, len(ids))}}
 	for _, id := range ids {
 		if err := w.add(enc, id, d.Tokens[id]); err != nil {
 			return nil, nil, err
@@ -87,7 +87,10 @@ func (d *Document) stretches(enc *encoder, out []byte) ([]byte, *tokensText, err
 		return out, nil, nil
 	}
 	most := len(t.ids) + len(changed)
-	w := textWriter{out: out, from: len(out), of: t, text: tokensText{ends: make([]int, 0, most), ids: make([]string, 0, most), records: make([]*Token, 0, most)}}
+	w := textWriter{out: out, from: len(out), of: t, text: tokensText{ends: make([]int, 0, most), records: make([]*Token, 0, most)}}
+	if w.names = d.movedSince(t); w.names {
+		w.text.ids = make([]string, 0, most)
+	}
 	for _, id := range changed {
 		at, there := slices.BinarySearch(t.ids, id)
 		w.copyTo(at)
@@ -102,16 +105,22 @@ func (d *Document) stretches(enc *encoder, out []byte) ([]byte, *tokensText, err
 	}
 	w.copyTo(len(t.ids))
 	out, next := w.done()
-	if len(next.ids) != len(d.Tokens) { // one came that was frozen before
+	if len(next.records) != len(d.Tokens) { // one came that was frozen before
 		return out[:w.from], nil, nil
+	}
+	if !w.names {
+		next.ids = t.ids
 	}
 	return out, next, nil
 }
 
+// movedSince reports whether tokens may have come or gone since t was made.
+func (d *Document) movedSince(t *tokensText) bool { return d.moved || len(d.Tokens) != len(t.ids) }
+
 // changedSince are the IDs of the tokens that are not what t has of them, in their order, gone ones among them, but not those
 // that came and were frozen before.
 func (d *Document) changedSince(t *tokensText) (ids []string) {
-	if !d.moved && len(d.Tokens) == len(t.ids) { // to look at each costs more than what a commit changes
+	if !d.movedSince(t) { // to look at each costs more than what a commit changes
 		ids = slices.Clone(t.stale)
 		for _, r := range d.unfrozen() {
 			ids = append(ids, r.ID)
@@ -145,11 +154,12 @@ func (d *Document) changedSince(t *tokensText) (ids []string) {
 
 // textWriter makes a tokensText, in part of another.
 type textWriter struct {
-	out  []byte
-	from int // where in out the text begins
-	of   *tokensText
-	next int // the record of that one that comes next
-	text tokensText
+	out   []byte
+	from  int // where in out the text begins
+	of    *tokensText
+	next  int  // the record of that one that comes next
+	names bool // the IDs are not those of that one
+	text  tokensText
 }
 
 // add appends a record.
@@ -160,7 +170,9 @@ func (w *textWriter) add(enc *encoder, id string, r *Token) error {
 		return err
 	}
 	w.out = append(w.out, text...)
-	w.text.ends, w.text.ids = append(w.text.ends, len(w.out)-w.from), append(w.text.ids, id)
+	if w.text.ends = append(w.text.ends, len(w.out)-w.from); w.names {
+		w.text.ids = append(w.text.ids, id)
+	}
 	if r.form == nil {
 		r = nil
 	}
@@ -183,7 +195,10 @@ func (w *textWriter) copyTo(at int) {
 	for _, end := range w.of.ends[w.next:at] {
 		w.text.ends = append(w.text.ends, end+longer)
 	}
-	w.text.ids, w.text.records = append(w.text.ids, w.of.ids[w.next:at]...), append(w.text.records, w.of.records[w.next:at]...)
+	if w.names {
+		w.text.ids = append(w.text.ids, w.of.ids[w.next:at]...)
+	}
+	w.text.records = append(w.text.records, w.of.records[w.next:at]...)
 	w.next = at
 }
 

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -80,6 +81,10 @@ func TestEncodeTakesFromTheLastTextOnlyWhatDidNotChange(t *testing.T) {
 		}
 		for range r.IntN(3) { // not at all, as what an unreachable store could not take; and twice, with a change after
 			require.Equal(t, plainly(t, d), encodedAs(t, d), "round %d", round)
+			if d.text != nil {
+				require.Equal(t, slices.Sorted(maps.Keys(d.Tokens)), d.text.ids, "round %d", round)
+				require.Len(t, d.text.records, len(d.Tokens))
+			}
 			if r.IntN(2) == 0 {
 				edit()
 			}
