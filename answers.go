@@ -57,11 +57,9 @@ type cachedAnswer struct {
 	counter atomic.Pointer[striped.Counter] // of a refusal: counts all that count does; nil: that is counted one by one
 }
 
-// count counts one more call, and its event as one that was left out, as add of the counts does.
+// count counts one more call, and its event as one that was left out, as add of the counts does. It is for one without a
+// counter.
 func (a *cachedAnswer) count(answers *answerCounts) int64 {
-	if t := a.counter.Load(); t != nil {
-		return t.Add()
-	}
 	a.sample.Skip()
 	if a.err == nil {
 		return a.asker.scope.Hits(counts.Cached).Add()
@@ -86,6 +84,11 @@ func (a *cachedAnswer) undo(answers *answerCounts) {
 	}
 	a.asker.unrefused()
 	answers.undo(a.answer)
+}
+
+// isShort reports whether there is no failure in which question would have to look for a text.
+func (r *Request) isShort() bool {
+	return r.bare() && r.Failure.At.IsZero() && max(len(r.Scope), len(r.Caller), len(r.Failing)) <= maxCaller
 }
 
 // question returns the text of the request's failure, if calls like this one may share an answer: classifying looks at
@@ -126,26 +129,25 @@ func readsOneOf(header map[string][]string) bool {
 // hash is that of a question, with all of its text: two texts of one hash would be a chance of one in 2^64, which no
 // caller can raise without the seed.
 func (c *answerCache) hash(req *Request, text string) uint64 {
-	const odd = 0x9E3779B97F4A7C15
-	h := uint64(req.Failure.StatusCode) * odd
+	h := uint64(req.Failure.StatusCode)
 	if req.Scope != "" {
-		h ^= maphash.String(c.seed, req.Scope)
+		h = (h ^ hashOf(req.Scope)) * 0x9E3779B97F4A7C15 // an odd number for each
 	}
-	if h *= odd; req.Caller != "" {
-		h ^= maphash.String(c.seed, req.Caller)
+	if req.Caller != "" {
+		h = (h ^ hashOf(req.Caller)) * 0xC2B2AE3D27D4EB4F
 	}
-	if h *= odd; req.Failing != "" {
-		h ^= maphash.String(c.seed, req.Failing)
+	if req.Failing != "" {
+		h = (h ^ hashOf(req.Failing)) * 0x165667B19E3779F9
 	}
-	if h *= odd; len(text) >= blockSize {
+	if len(text) >= blockSize {
 		blocks := len(text) &^ (blockSize - 1)
-		h ^= c.keys.blocks(text[:blocks])
+		h = (h ^ c.keys.blocks(text[:blocks])) * 0xD6E8FEB86659FD93
 		text = text[blocks:]
 	}
-	if h *= odd; text != "" {
-		h ^= maphash.String(c.seed, text)
+	if text != "" {
+		h = (h ^ maphash.String(c.seed, text)) * 0xFF51AFD7ED558CCD
 	}
-	return h * odd
+	return h * 0x9E3779B97F4A7C15
 }
 
 // blockKeys key the hash of a long text.

@@ -238,23 +238,36 @@ func (g *Guard) again(req *Request) *cachedAnswer {
 	if t == nil {
 		return nil
 	}
-	text, ok := question(req, g.opt.classifier != nil)
+	text, ok := "", req.isShort()
 	if !ok {
-		return nil
+		if text, ok = question(req, g.opt.classifier != nil); !ok {
+			return nil
+		}
 	}
 	a := g.answers.lookup(req, text, t.rev)
 	if a == nil {
 		return nil
 	}
-	n := a.count(&g.counters.answers)
-	if a.lent(n) {
+	var n int64
+	if counter := a.counter.Load(); counter != nil {
+		n = counter.Add()
+	} else {
+		n = a.count(&g.counters.answers)
+	}
+	if a.lent(n) || a.repeats(g, n, t, req, text) {
 		return a
 	}
+	return nil
+}
+
+// repeats reports whether an answer that is not lent is good by the clock, and does what else the n-th call of it on a
+// stripe has to do. If it is not, it takes back what was counted.
+func (a *cachedAnswer) repeats(g *Guard, n int64, t *table, req *Request, text string) bool {
 	now := int64(g.meter.Mono())
 	m := t.term.Load()
 	if now >= a.trusted || !a.good(m, now) {
 		a.undo(&g.counters.answers)
-		return nil
+		return false
 	}
 	at := t.delta + timeline.Instant(now)
 	a.use.touch(at)
@@ -278,7 +291,7 @@ func (g *Guard) again(req *Request) *cachedAnswer {
 	case a.counts == nil && !a.moves && m.ends <= a.trusted: // nothing is to be done for the next ones but to count them
 		a.lend(m)
 	}
-	return a
+	return true
 }
 
 // remember keeps the answer to a call, if asking again changes nothing.
