@@ -28,14 +28,14 @@ func (s *viewedStore) View(ctx context.Context, name string) (Snapshot, error) {
 // A call waits for another process also where each read of the store finds a new document: its own look is no change that it
 // has slept over.
 func TestACallWaitsOnABusyStore(t *testing.T) {
-	none, seconds := func() {}, int(amount(4, 10)) // that the acquisition takes: even 4 are reads by the hundred, and a call has 64 rounds
+	none := func() {}
 	for name, busy := range map[string]func(s *viewedStore, commit func()){
 		"a commit before each read": func(s *viewedStore, commit func()) { s.before = commit },
 		"one in each read":          func(s *viewedStore, commit func()) { s.after = commit },
 		"commits all the time, and reads that take longer": func(s *viewedStore, commit func()) {
 			s.after = func() { time.Sleep(30 * time.Millisecond) }
 			go func() {
-				for range 45 * seconds { // a while longer than the other's acquisition takes
+				for range 450 { // a while longer than the other's acquisition takes
 					time.Sleep(25 * time.Millisecond)
 					commit()
 				}
@@ -46,7 +46,7 @@ func TestACallWaitsOnABusyStore(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &viewedStore{NewMemoryStore(), none, none}
 				other := newTestGuard(t, func(context.Context, Request) (Token, error) {
-					time.Sleep(time.Duration(seconds) * time.Second)
+					time.Sleep(10 * time.Second)
 					return NewTokenIn("of the other", time.Hour), nil
 				}, WithStore(s.Store), WithName("n"))
 				g := newTestGuard(t, func(context.Context, Request) (Token, error) { return Token{}, errors.New("asked") }, WithStore(s), WithName("n"), WithFreshness(0))
