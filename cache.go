@@ -94,12 +94,7 @@ func (c *tokenCache) lookup(scope, caller string) *entry {
 	if t == nil {
 		return nil
 	}
-	e := t.plain
-	if scope != "" {
-		if e = t.scopes.find(scope); e == nil {
-			e = c.first(t, scope)
-		}
-	}
+	e := c.find(t, scope)
 	if e == nil || e.barred && caller != "" {
 		return nil
 	}
@@ -130,12 +125,7 @@ func (c *tokenCache) look(rev *replica.Revision, now timeline.Instant, scope, ca
 	if t == nil || t.rev != rev || rev.Dirty {
 		return nil
 	}
-	e := t.plain
-	if scope != "" {
-		if e = t.scopes.find(scope); e == nil {
-			e = c.first(t, scope)
-		}
-	}
+	e := c.find(t, scope)
 	switch {
 	case e == nil, e.barred && caller != "", now >= e.until, e.use == nil: // without a use it was over when it was made
 		return nil
@@ -146,6 +136,17 @@ func (c *tokenCache) look(rev *replica.Revision, now timeline.Instant, scope, ca
 	c.used(e.use, rev.Doc.Tokens[e.grant.Token.ID()], now)
 	e.hits.Load().Add()
 	return e
+}
+
+// find returns what a plain request of a scope gets; nil: it has to ask.
+func (c *tokenCache) find(t *table, scope string) *entry {
+	if scope == "" {
+		return t.plain
+	}
+	if e := t.scopes.find(scope); e != nil {
+		return e
+	}
+	return c.first(t, scope)
 }
 
 // first is what a scope gets that was not asked for since the table was made: a commit makes nothing anew of what nobody

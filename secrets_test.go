@@ -125,7 +125,7 @@ func TestI10(t *testing.T) {
 	})
 }
 
-// Whoever puts a token into a scope has it in events, which name the scope as it is, and not in the log.
+// A service that puts a token into a scope has it in events, which name the scope as it is, and not in the log.
 func TestTheLogHidesATokenInAScope(t *testing.T) {
 	var logs bytes.Buffer
 	bubble(t, func(t *testing.T, r *rig) {

@@ -85,6 +85,22 @@ func (c *tokenCache) add(t *table, e *entry) {
 	t.add(e)
 }
 
+// addPersonal enters the personal token, if there is one that serves. One that is good for any scope has the hits of those
+// without a token of their own counted with the others.
+func (c *tokenCache) addPersonal(t *table, in *inputs, now timeline.Instant) {
+	e := in.personalEntry(t, now)
+	if e == nil {
+		return
+	}
+	c.add(t, e)
+	if e.scope == "" {
+		if t.other = in.personalEntry(t, now); t.other != nil {
+			t.other.ends = e.ends
+			t.other.hits.Store(c.usage.others.Hits(e.sort))
+		}
+	}
+}
+
 // displaced has the hits of a scope that lost its place counted with the others, until its next table. One whose table is
 // just being made may count for the place's new name in that table.
 func (c *tokenCache) displaced(scope string, place *counts.Place) {

@@ -341,14 +341,6 @@ func (g *Guard) publish() {
 	if e := g.inputs.entry(t, "", now); e != nil {
 		c.add(t, e)
 	}
-	if e := g.inputs.personalEntry(t, now); e != nil {
-		c.add(t, e)
-		if e.scope == "" {
-			if t.other = g.inputs.personalEntry(t, now); t.other != nil {
-				t.other.ends = e.ends
-				t.other.hits.Store(c.usage.others.Hits(e.sort))
-			}
-		}
-	}
+	c.addPersonal(t, g.inputs, now)
 	c.table.Store(t)
 }

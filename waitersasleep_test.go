@@ -56,10 +56,10 @@ func TestWhoIsNotForeseenAsksAgain(t *testing.T) {
 			d    decide.Decision
 			want bool
 		}{
-			"another's acquisition":       {acquireCall{}, wait, false},
-			"decided without the store":   {acquireCall{away: errUnsettled}, wait, true},
-			"an acquisition of this one":  {acquireCall{}, decide.Decision{Answer: decide.AnswerWait, Until: timeline.Never, Owner: r.flights.owner}, true},
-			"a place, whoever holds them": {acquireCall{}, decide.Decision{Answer: decide.AnswerWait, Until: timeline.Never, Owner: r.flights.owner, Place: true}, false},
+			"another's acquisition":      {acquireCall{}, wait, false},
+			"decided without the store":  {acquireCall{away: errUnsettled}, wait, true},
+			"an acquisition of this one": {acquireCall{}, decide.Decision{Answer: decide.AnswerWait, Until: timeline.Never, Owner: r.flights.owner}, true},
+			"a place, of any process":    {acquireCall{}, decide.Decision{Answer: decide.AnswerWait, Until: timeline.Never, Owner: r.flights.owner, Place: true}, false},
 		} {
 			call := c.call
 			call.q, call.rev, call.since = &decide.Request{}, r.replica.Newest(), r.waiters.mark()

@@ -91,7 +91,7 @@ func ids(secrets []*Secret) (ids []string) {
 	return ids
 }
 
-// Whoever has registered a short secret finds it hidden, also where another is registering it at that moment.
+// A caller that has registered a short secret finds it hidden, also where another is registering it at that moment.
 func TestRegisteredAtOnce(t *testing.T) {
 	k, err := NewKeeper("x", nil, 0, func(string) {})
 	require.NoError(t, err)
