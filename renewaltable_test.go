@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,22 +112,24 @@ func TestReplaceAfterOverRestarts(t *testing.T) {
 			t.Run(fmt.Sprint(name, ", closes: ", closes), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					store := tokenguard.NewMemoryStore()
-					asked, signUps, shown, without, down := 0, 0, 0, 0, true
+					var asked, signUps, shown atomic.Int64 // an attempt that hangs outlives its process
+					without := 0
 					began := time.Now()
 					for time.Since(began) < 60*time.Hour {
-						down = time.Since(began) < 48*time.Hour
+						down := time.Since(began) < 48*time.Hour
 						g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
-							if asked++; fail != nil && (asked == 2 || asked == 3) {
+							if n := asked.Add(1); fail != nil && (n == 2 || n == 3) {
 								return tokenguard.Token{}, fail()
 							}
-							signUps++
-							return tokenguard.NewTokenIn(fmt.Sprint("value ", signUps), time.Hour).WithRefreshToken(fmt.Sprint("refresh ", signUps), time.Time{}), nil
+							n := signUps.Add(1)
+							return tokenguard.NewTokenIn(fmt.Sprint("value ", n), time.Hour).WithRefreshToken(fmt.Sprint("refresh ", n), time.Time{}), nil
 						}, tokenguard.WithStore(store), tokenguard.WithName("guests"), tokenguard.WithRenewalLimits(tokenguard.RenewalLimits{ReplaceAfter: time.Hour}),
 							tokenguard.WithRenewal(func(context.Context, tokenguard.Token) (tokenguard.Token, error) {
-								if shown++; down {
+								n := shown.Add(1)
+								if down {
 									return tokenguard.Token{}, errors.New("503 service unavailable")
 								}
-								return tokenguard.NewTokenIn(fmt.Sprint("renewed ", shown), time.Hour), nil
+								return tokenguard.NewTokenIn(fmt.Sprint("renewed ", n), time.Hour), nil
 							}))
 						require.NoError(t, err)
 						for range 10 {
@@ -146,8 +149,8 @@ func TestReplaceAfterOverRestarts(t *testing.T) {
 							require.NoError(t, err)
 						}
 					}
-					assert.Equal(t, 2, signUps)
-					t.Logf("asked %d times, %d presentations, %d of %d calls without a token", asked, shown, without, 60*60)
+					assert.EqualValues(t, 2, signUps.Load())
+					t.Logf("asked %d times, %d presentations, %d of %d calls without a token", asked.Load(), shown.Load(), without, 60*60)
 				})
 			})
 		}

@@ -63,13 +63,12 @@ func storeOf(s Store, name string, shared bool) replica.Store {
 			return replica.Snapshot(snap), err
 		},
 		Update: func(ctx context.Context, fn func(replica.Snapshot) ([]byte, error)) (replica.Snapshot, error) {
-			snap, err := update(ctx, name, func(snap Snapshot) ([]byte, error) {
-				data, err := fn(replica.Snapshot(snap))
-				if foreign {
-					data = bytes.Clone(data) // it may do with it what it likes, and the next document takes from it what did not change
-				}
-				return data, err
-			})
+			if foreign {
+				var over func()
+				fn, over = replica.OnlyDuring(fn)
+				defer over()
+			}
+			snap, err := update(ctx, name, func(snap Snapshot) ([]byte, error) { return fn(replica.Snapshot(snap)) })
 			return replica.Snapshot(snap), err
 		},
 	}
