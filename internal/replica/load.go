@@ -171,10 +171,10 @@ func (r *Replica) keepsSecrets(cur *Revision, changed []*ledger.Token) bool {
 }
 
 // keepsSecret reports whether the secret that cur has for the record's value is still the one. A value may have been given
-// again with other further secrets.
+// again with other further secrets, or after it was dropped and only its parts were read.
 func (r *Replica) keepsSecret(cur *Revision, rec *ledger.Token) bool {
 	s, known := cur.Secrets[rec.ID], cur.Doc.Tokens[rec.ID]
-	return s != nil && secrets.Fits(rec, s) && (known == nil || known.Parts.Same(&rec.Parts) || rec.Identity != nil && rec.Identity.Ended != 0) && r.Keeper.Holds(rec, s)
+	return s != nil && (s.Value != "" || !rec.HasValue()) && secrets.Fits(rec, s) && (known == nil || known.Parts.Same(&rec.Parts) || rec.Identity != nil && rec.Identity.Ended != 0) && r.Keeper.Holds(rec, s)
 }
 
 // SameSecrets reports whether the revisions have the same values, of the same tokens.
