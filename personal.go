@@ -249,6 +249,16 @@ func (p *personal) current() Token {
 	return p.token
 }
 
+// endsByWall is when the wall clock ends the current token; 0: it does not.
+func (p *personal) endsByWall() timeline.Instant {
+	if p == nil {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ends.wall
+}
+
 // secrets is the current token, for what takes values out of texts.
 func (p *personal) secrets(yield func(*secrets.Secret) bool) {
 	if p == nil {

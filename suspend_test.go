@@ -217,6 +217,41 @@ func TestNoTokenOutlivesAPauseOfTheHost(t *testing.T) {
 	}
 }
 
+// The host pauses the machine, and calls for another scope go on after the resume. The wall clock alone tells then that the
+// personal token has ended, and it goes out for no longer than a second.
+func TestAPersonalTokenEndsByTheWallClockBesideOtherCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, asked := &laptop{begin: time.Now()}, 0
+		g := l.open(t, giveToken("of an hour"), WithPersonalToken(func(context.Context) (Token, error) {
+			if asked++; asked > 1 {
+				return Token{}, errors.New("not signed in")
+			}
+			return NewTokenIn("personal", 30*time.Minute).WithScope("mine"), nil
+		}))
+		get := func(scope string) string {
+			grant, _ := g.Acquire(t.Context(), Request{Scope: scope})
+			return grant.Token.Value()
+		}
+		for range 20 {
+			require.Equal(t, "personal", get("mine"))
+			require.Equal(t, "of an hour", get("other"))
+			time.Sleep(time.Second / 4)
+		}
+		l.step.Add(int64(31 * time.Minute))
+		for range 5 {
+			get("other")
+			get("mine")
+			time.Sleep(time.Second / 4)
+		}
+		for range 20 {
+			require.Equal(t, "of an hour", get("other"))
+			require.NotEqual(t, "personal", get("mine"))
+			time.Sleep(time.Second / 4)
+		}
+		require.Equal(t, 2, asked)
+	})
+}
+
 // A suspend in the middle of an acquisition: its context ends soon after the resume, as its lease has, also by the clock of
 // a store.
 func TestSuspendEndsTheRequest(t *testing.T) {

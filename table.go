@@ -19,6 +19,7 @@ type table struct {
 	scopes scopes           // what a plain request of a scope gets
 	plain  *entry           // that of the scope "", without the search
 	other  *entry           // the personal token, where it is good for any scope
+	byWall timeline.Instant // when the wall clock ends the personal token that is in it; 0: never
 	uses   map[string]*lastUse
 	rev    *replica.Revision
 }
@@ -68,7 +69,7 @@ func (c *tokenCache) roomyLocked(t *table) *table {
 	if 4*(t.scopes.used+1) <= len(t.scopes.slots) {
 		return t
 	}
-	larger := &table{delta: t.delta, scopes: newScopes(2 * t.scopes.used), plain: t.plain, other: t.other, uses: t.uses, rev: t.rev}
+	larger := &table{delta: t.delta, scopes: newScopes(2 * t.scopes.used), plain: t.plain, other: t.other, byWall: t.byWall, uses: t.uses, rev: t.rev}
 	larger.term.Store(t.term.Load())
 	for i := range t.scopes.slots {
 		if e := t.scopes.slots[i].Load(); e != nil {
@@ -88,10 +89,12 @@ func (c *tokenCache) add(t *table, e *entry) {
 // addPersonal enters the personal token, if there is one that serves. One that is good for any scope has the hits of those
 // without a token of their own counted with the others.
 func (c *tokenCache) addPersonal(t *table, in *inputs, now timeline.Instant) {
+	byWall := in.personal.endsByWall() // first: a token that comes in between has the table made again
 	e := in.personalEntry(t, now)
 	if e == nil {
 		return
 	}
+	t.byWall = byWall
 	c.add(t, e)
 	if e.scope == "" {
 		if t.other = in.personalEntry(t, now); t.other != nil {

@@ -91,7 +91,8 @@ func (c *tokenCache) beginLocked(until time.Duration) *term {
 }
 
 // confirm begins another term for the table of a revision, after the slow path came to the same answer. Where the table
-// has the time wrong, as after a suspend, in which the monotonic clock stood still, it is made anew.
+// has the time wrong, as after a suspend, in which the monotonic clock stood still, or a personal token that the wall clock
+// has ended, it is made anew.
 func (c *tokenCache) confirm(rev *replica.Revision, until time.Duration) {
 	if !c.extend(rev, until) {
 		c.rebuild()
@@ -106,8 +107,9 @@ func (c *tokenCache) extend(rev *replica.Revision, until time.Duration) bool {
 		return true
 	}
 	mono := c.mono()
-	delta := c.replica.Meter.Read().Now - timeline.Instant(mono)
-	if max(delta-t.delta, t.delta-delta) > timeline.Instant(clockSlack) {
+	r := c.replica.Meter.Read()
+	delta := r.Now - timeline.Instant(mono)
+	if max(delta-t.delta, t.delta-delta) > timeline.Instant(clockSlack) || t.byWall != 0 && timeline.UnixNano(r.Wall) >= t.byWall {
 		return false
 	}
 	t.term.Store(c.beginLocked(until))
