@@ -85,6 +85,35 @@ func TestAdoptBringsWhatAKnownValueLacks(t *testing.T) {
 	})
 }
 
+// The same of a value that outlives its refresh token.
+func TestAdoptBringsWhatAValueLacksWhoseAccountEnded(t *testing.T) {
+	adopters(t, func(t *testing.T, a, b *Guard, shown *presented) {
+		v := NewTokenIn("v", 10*time.Hour)
+		require.NoError(t, a.Adopt(t.Context(), v.WithSecret("device", "d").WithRefreshToken("R1", time.Now().Add(time.Hour))))
+		time.Sleep(2 * time.Hour)
+		require.NoError(t, a.Adopt(t.Context(), NewTokenIn("another", time.Hour).WithScope("other"))) // its commit ends the account
+		require.NotZero(t, a.Stats().Renewals.Ended)
+		for _, step := range []struct {
+			by             *Guard
+			token          Token
+			device, cookie string
+		}{
+			{a, v, "d", ""},
+			{a, v.WithSecret("device", "d2"), "d2", ""},
+			{a, v.WithSecret("cookie", "c"), "d2", "c"},
+			{b, v.WithSecret("device", "d3"), "d3", "c"},
+		} {
+			require.NoError(t, step.by.Adopt(t.Context(), step.token))
+			for range 2 {
+				mustHave(t, a, "v", step.device, step.cookie)
+				mustHave(t, b, "v", step.device, step.cookie)
+				time.Sleep(time.Minute)
+			}
+		}
+		assert.Empty(t, shown.list())
+	})
+}
+
 // An older value of an account that was renewed since, with the refresh token that it had, changes nothing: that one is not
 // presented again.
 func TestAdoptOfAnOlderValue(t *testing.T) {

@@ -174,7 +174,7 @@ func (r *Replica) keepsSecrets(cur *Revision, changed []*ledger.Token) bool {
 // again with other further secrets, or after it was dropped and only its parts were read.
 func (r *Replica) keepsSecret(cur *Revision, rec *ledger.Token) bool {
 	s, known := cur.Secrets[rec.ID], cur.Doc.Tokens[rec.ID]
-	return s != nil && (s.Value != "" || !rec.HasValue()) && secrets.Fits(rec, s) && (known == nil || known.Parts.Same(&rec.Parts) || rec.Identity != nil && rec.Identity.Ended != 0) && r.Keeper.Holds(rec, s)
+	return s != nil && (s.Value != "" || !rec.HasValue()) && secrets.Fits(rec, s) && (known == nil || known.Parts.Same(&rec.Parts)) && r.Keeper.Holds(rec, s)
 }
 
 // SameSecrets reports whether the revisions have the same values, of the same tokens.
