@@ -61,6 +61,7 @@ func FailureFromError(err error, trailer metadata.MD) tokenguard.Failure {
 // the code are those of whatever gives the credentials.
 func notSent(message string) bool {
 	return strings.HasPrefix(message, "transport: per-RPC creds failed due to error: ") ||
+		strings.HasPrefix(message, "transport: received per-RPC creds error with illegal status: ") ||
 		strings.HasPrefix(message, "transport: cannot send secure credentials on an insecure connection")
 }
 

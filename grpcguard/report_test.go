@@ -91,7 +91,10 @@ func TestCredentialsThatFailAreNoAnswer(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close()
 	client := grpc_health_v1.NewHealthClient(conn)
-	for _, creds := range []other{{errors.New("token expired")}, {errors.New("403 forbidden: your IP address was banned")}} {
+	for _, creds := range []other{
+		{errors.New("token expired")}, {errors.New("403 forbidden: your IP address was banned")},
+		{status.Error(codes.FailedPrecondition, "token expired")}, {status.Error(codes.NotFound, "your IP address was banned")}, // codes that gRPC lets no credentials have
+	} {
 		_, err := client.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}, grpc.PerRPCCredentials(creds))
 		require.ErrorContains(t, err, creds.err.Error())
 		require.Equal(t, tokenguard.ClassTransient, tokenguard.Classify(grpcguard.FailureFromError(err, nil)))

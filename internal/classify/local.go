@@ -54,7 +54,10 @@ var unsentAlone = []string{"rate: Wait(n=", "sql: database is closed", "redis: c
 
 // uncredentialled is what gRPC says, under a code as an upstream has it, of a call that it did not send because the
 // credentials for it could not be had: their words are those of another token.
-var uncredentialled = []string{"transport: per-RPC creds failed due to error: ", "transport: cannot send secure credentials on an insecure connection"}
+var uncredentialled = []string{
+	"transport: per-RPC creds failed due to error: ", "transport: received per-RPC creds error with illegal status: ",
+	"transport: cannot send secure credentials on an insecure connection",
+}
 
 // isCurls reports an error of curl, or of what is built on it, that is not the
 // server's: "curl: (60) SSL certificate problem".

@@ -12,6 +12,7 @@ var unanswered = []string{
 	"dial tcp: lookup auth.example.com on 127.0.0.53:53: no such host",
 	"rpc error: code = Unauthenticated desc = transport: per-RPC creds failed due to error: token expired",
 	"sign up: rpc error: code = Internal desc = transport: per-RPC creds failed due to error: 403 forbidden: your account was banned",
+	"rpc error: code = Internal desc = transport: received per-RPC creds error with illegal status: rpc error: code = FailedPrecondition desc = token expired",
 	"rpc error: code = Unauthenticated desc = transport: cannot send secure credentials on an insecure connection",
 	"dial tcp: lookup token.forbidden.example on 10.0.0.1:53: server misbehaving",
 	"lookup auth.example.com: i/o timeout",
