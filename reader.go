@@ -302,9 +302,9 @@ func (rd *reader) masked(text string) string {
 	return m
 }
 
-// storeError is an error of the store as callers see it.
+// storeError is an error of the store as callers see it. What it repeats another process may have stored.
 func (rd *reader) storeError(err error) error {
-	return &storeError{ErrStore.Error() + ": " + rd.keeper.Hide(err.Error()), err}
+	return &storeError{ErrStore.Error() + ": " + redact.Secrets(rd.keeper.Hide(trim(err.Error(), maxText)), maxText), err}
 }
 
 // mask takes out of foreign text what looks like a secret.

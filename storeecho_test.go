@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -90,4 +91,38 @@ func TestAStoresErrorsKeepTheSecret(t *testing.T) {
 			assert.Contains(t, logs.String(), TokenID(secret))
 		})
 	}
+}
+
+// What another process has stored, and this one has never read, is masked by its looks, as in any foreign text.
+func TestAStoresErrorsKeepWhatOthersStored(t *testing.T) {
+	for name, tt := range map[string]struct{ says, want string }{
+		"a secret":    {"failing row contains Bearer " + strings.Repeat("Ab1x", 10), "failing row contains Bearer [secret]"},
+		"a file":      {"open /var/lib/app/tokenguard/my-api: no space left on device", "open /var/lib/app/tokenguard/my-api: no space left on device"},
+		"long enough": {strings.Repeat("no room for it ", 100), strings.Repeat("no room for it ", 100)},
+	} {
+		failing := errors.New(tt.says)
+		g, err := New(func(context.Context, Request) (Token, error) { return Token{}, nil }, WithStore(failingStore{failing}), WithName("n"))
+		require.NoError(t, err)
+		_, attempts := g.Attempts(t.Context())
+		for what, err := range map[string]error{
+			"Report": g.Report(t.Context(), Outcome{TokenID: "made up", Failure: unauth}), "Adopt": g.Adopt(t.Context(), NewTokenIn("made up", time.Hour)),
+			"Clear": g.Clear(t.Context(), Clear{Backoff: true}), "Attempts": attempts,
+		} {
+			assert.EqualError(t, err, ErrStore.Error()+": "+tt.want, "%s: %s", name, what)
+			assert.ErrorIs(t, err, failing)
+			assert.ErrorIs(t, err, ErrStore)
+		}
+		require.NoError(t, g.Close())
+	}
+}
+
+// failingStore fails with its error.
+type failingStore struct{ err error }
+
+func (failingStore) Close() error { return nil }
+
+func (s failingStore) View(context.Context, string) (Snapshot, error) { return Snapshot{}, s.err }
+
+func (s failingStore) Update(context.Context, string, func(Snapshot) ([]byte, error)) (Snapshot, error) {
+	return Snapshot{}, s.err
 }
