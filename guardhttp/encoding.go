@@ -169,12 +169,15 @@ func decoded(start []byte, openers []opener) []byte {
 }
 
 // isPlain reports whether a body whose header names an encoding has none: what has come of it begins as neither gzip nor
-// zlib do, and is text. It waits for the first two bytes.
+// zlib do, and is text. Deflate without the header of zlib may begin as a text does, so it waits for some more bytes, or the
+// end.
 func isPlain(body *bufio.Reader) bool {
+	const enough = 64
 	head, err := body.Peek(2)
 	if err != nil || head[0] == 0x1f && head[1] == 0x8b || isZlib(head) {
 		return false
 	}
+	_, _ = body.Peek(enough)
 	start, _ := body.Peek(body.Buffered())
 	return isText(start) && !slices.ContainsFunc(start, func(c byte) bool { return c < ' ' && !isSpace(c) || c == 0x7f })
 }

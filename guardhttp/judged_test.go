@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -250,6 +251,30 @@ func TestJudgedBodiesThatAreNotCompressed(t *testing.T) {
 				require.EqualValues(t, map[string]int64{tt.class: 1}, nonzero(r.guard.Stats().Calls.Outcomes))
 			})
 		}
+	}
+}
+
+// Deflate without the header of zlib may begin as a text does: what little of it has come does not tell.
+func TestJudgedBodiesThatBeginAsAText(t *testing.T) {
+	items := ""
+	for n := range 60 {
+		items += fmt.Sprintf(`{"id":%d},`, n*n)
+	}
+	body := deflated(`{"items":[` + items + "null]," + spent[1:])
+	require.Less(t, body[0], byte(utf8.RuneSelf), "it does")
+	for name, in := range map[string]func(io.Reader) io.Reader{
+		"at once": func(r io.Reader) io.Reader { return r }, "by bytes": iotest.OneByteReader, "by halves": iotest.HalfReader,
+	} {
+		r := judging(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "deflate")
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, body)
+		})
+		resp := r.get(t, "Accept-Encoding", "deflate")
+		_, err := io.ReadAll(in(resp.Body))
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.EqualValues(t, map[string]int64{"quota_exhausted": 1}, nonzero(r.guard.Stats().Calls.Outcomes), name)
 	}
 }
 
