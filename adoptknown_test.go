@@ -188,3 +188,42 @@ func TestTwoProcessesAdoptWhatStaysInThem(t *testing.T) {
 		})
 	}
 }
+
+// A refresh token that an answer with an unusable value has replaced, and that is adopted again with the value, does not lose
+// the account: the one that replaced it is tried before that is given up.
+func TestAdoptOfAnOlderRefreshToken(t *testing.T) {
+	for name, opts := range map[string][]Option{"plain": nil, "encrypted": {WithEncryption([]byte("0123456789abcdef0123456789abcdef"))}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var shown presented
+				live := "R1"
+				g := newTestGuard(t, fails(Failure{StatusCode: 503}), append(opts, WithStore(NewMemoryStore()), WithName("n"), WithRenewal(func(_ context.Context, old Token) (Token, error) {
+					n := shown.add(old.RefreshToken())
+					if old.RefreshToken() != live {
+						return Token{}, Failed(Failure{StatusCode: 400, Message: `{"error":"invalid_grant"}`})
+					}
+					live = fmt.Sprint("next ", n)
+					lifetime := time.Hour
+					if n == 1 {
+						lifetime = time.Millisecond
+					}
+					return NewTokenIn(fmt.Sprint("renewed ", n), lifetime).WithRefreshToken(live, time.Time{}), nil
+				}))...)
+				v := NewTokenIn("v", time.Hour).WithRefreshToken("R1", time.Time{})
+				require.NoError(t, g.Adopt(t.Context(), v))
+				time.Sleep(57 * time.Minute)
+				mustHave(t, g, "v", "", "")
+				require.NoError(t, g.Adopt(t.Context(), v))
+				for range 3 {
+					time.Sleep(time.Hour)
+					_, _ = g.Token(t.Context())
+				}
+				assert.Equal(t, []string{"R1", "R1", "next 1", "next 3"}, shown.list())
+				assert.Zero(t, g.Stats().Renewals.Ended)
+				got, err := g.Token(t.Context())
+				require.NoError(t, err)
+				assert.Contains(t, got.Value(), "renewed ")
+			})
+		})
+	}
+}

@@ -97,7 +97,9 @@ func (d *Document) Enrich(policy *Policy, x *Extras) (changed, stale bool) {
 		i := *stated
 		switch {
 		case r.Identity != nil && r.Identity.Ended == 0:
-			i = *r.Identity
+			if i = *r.Identity; hash != stated.Hash && !r.Private { // it may be the older: an answer may have replaced it since
+				i.Spare, i.SpareHash = r.Parts, hash
+			}
 		case held != nil:
 			i = *held.Identity
 		}

@@ -33,7 +33,7 @@ type Identity struct {
 
 	Refused []string `json:"refused,omitempty"` // operations that refused the value before, too
 
-	Spare     Parts  `json:"spare,omitzero"` // an older answer's refresh token that came late
+	Spare     Parts  `json:"spare,omitzero"` // an older answer's refresh token that came late, or what an adopted one replaced
 	SpareHash string `json:"spare_hash,omitempty"`
 }
 

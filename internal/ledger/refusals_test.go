@@ -71,3 +71,24 @@ func TestRenewalsThatAreRefusedLate(t *testing.T) {
 		})
 	}
 }
+
+// A refresh token that is adopted with a known value may be older than the one that it replaces, which is kept as a spare.
+func TestAnAdoptedRefreshTokenLeavesTheReplacedOne(t *testing.T) {
+	d := New()
+	r := account(d, "a")
+	before := r.Parts
+	adopt := func(hash string) {
+		whole := value("a")
+		whole.Identity.Hash, whole.Parts = hash, Parts{Plain: []byte(hash)}
+		changed, stale := d.Enrich(renewalRules(), &Extras{Whole: whole, Beside: &r.Parts, Hash: r.Identity.Hash, New: true})
+		assert.True(t, changed && !stale)
+		r = d.Tokens["a"]
+	}
+	adopt("adopted")
+	i := r.Identity
+	assert.Equal(t, []any{"adopted", "refresh of a", before}, []any{i.Hash, i.SpareHash, i.Spare})
+	adopt("refresh of a")
+	assert.Equal(t, []string{"refresh of a", "adopted"}, []string{r.Identity.Hash, r.Identity.SpareHash})
+	adopt("refresh of a")
+	assert.Equal(t, []string{"refresh of a", "adopted"}, []string{r.Identity.Hash, r.Identity.SpareHash}, "the same again replaces nothing")
+}

@@ -90,6 +90,7 @@ var ledgerFaults = []fault{
 	{ledgerDir + "adoption.go", "if r.Serves(scope) || len(r.Also) >= maxAlso {", "if true {", "a known token may be adopted for another scope"},
 	{ledgerDir + "adoption.go", "r.Expiry > old.Expiry.Plus(time.Second)", "false", "a known token may be adopted with a later end"},
 	{ledgerDir + "adoption.go", "	d.Charged(Attempt{ID: id,", "	_ = (Attempt{ID: id,", "an adopted token is charged"},
+	{ledgerDir + "adoption.go", "				i.Spare, i.SpareHash = r.Parts, hash\n", "", "an adopted refresh token that proves the older loses no account"},
 	{ledgerDir + "attempts.go", "what.Suspicion == \"*\" || what.Suspicion == id", "what.Suspicion == \"*\" || id == \"-\"", "an operator clears one token by its ID"},
 	{ledgerDir + "attempts.go", "k.Pause, changed = Pause{From: now}, true", "k.Pause, changed = Pause{}, true", "what was reported before an operator ended a pause does not begin it again"},
 	{ledgerDir + "attempts.go", "Lifted, changed = now, true", "Lifted, changed = 0, true", "an operator lifts what new tokens met before"},
