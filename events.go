@@ -122,8 +122,8 @@ func (m *emitter) cut(at time.Time, scope string) {
 }
 
 // late emits that an answer is honoured which came after what was given up: its failure was an event then.
-func (m *emitter) late(at time.Time, scope, what, class, text string) {
-	m.emit(Event{At: at, Kind: EventState, Scope: scope, Text: fmt.Sprintf("an answer that came after its %s was given up is honoured (%s): %s", what, class, text)})
+func (m *emitter) late(at time.Time, scope, what string, failed *ledger.Streak) {
+	m.emit(Event{At: at, Kind: EventState, Scope: scope, Text: fmt.Sprintf("an answer that came after its %s was given up is honoured (%s): %s", what, failed.Class, failed.Summary())})
 }
 
 // dropped emits that there was no room for an account.

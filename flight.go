@@ -229,7 +229,7 @@ func (f *flights) finish(q *decide.Request, a ledger.Attempt, began timeline.Ins
 // anything.
 func (f *flights) keepLate(q *decide.Request, a ledger.Attempt, began timeline.Instant, ans answer) {
 	r := f.meter.Read()
-	c, _, failure, err := f.completion(q, a, began, ans.token, ans.err, r)
+	c, _, _, err := f.completion(q, a, began, ans.token, ans.err, r)
 	var told atomic.Bool
 	enter := func(d *replica.Draft) bool {
 		if err != nil {
@@ -253,7 +253,7 @@ func (f *flights) keepLate(q *decide.Request, a ledger.Attempt, began timeline.I
 		f.events.cut(r.Wall, q.Named)
 	}
 	if told.Load() {
-		f.events.late(r.Wall, q.Named, "acquisition", c.Failed.Class, f.reader.masked(failure.text()))
+		f.events.late(r.Wall, q.Named, "acquisition", &c.Failed)
 	}
 	if err == nil {
 		f.events.emit(Event{At: r.Wall, Kind: EventAcquired, Scope: q.Named, TokenID: c.Token.ID, Took: c.Took, Text: "after its lease: the token is kept, the attempt stays a failure"})

@@ -3,6 +3,7 @@ package tokenguard_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -157,26 +158,29 @@ func TestALateRefusalOfARenewalIsHonoured(t *testing.T) {
 	}
 }
 
-// A late refusal of an acquisition that is entered is an event as well.
+// A late refusal of an acquisition that is entered is an event as well, also one without a text.
 func TestALateRefusalIsAnEvent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var texts []string
-		g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
-			time.Sleep(45 * time.Second)
-			return tokenguard.Token{}, tokenguard.Failed(tokenguard.Failure{StatusCode: 403, Message: "your IP address has been banned"})
-		}, tokenguard.WithObserver(func(e tokenguard.Event) {
-			if e.Kind == tokenguard.EventState {
-				texts = append(texts, e.Text)
-			}
-		}))
-		require.NoError(t, err)
-		defer g.Close()
-		_, err = g.Token(t.Context())
-		require.Error(t, err)
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		require.Len(t, texts, 1)
-		assert.Contains(t, texts[0], "an answer that came after its acquisition was given up is honoured (forbidden): ")
-		assert.Contains(t, texts[0], "banned")
-	})
+	for want, answer := range map[string]tokenguard.Failure{
+		"(forbidden): 403: your IP address has been banned": {StatusCode: 403, Message: "your IP address has been banned"},
+		"(rate_limited): HTTP status 429":                   {StatusCode: 429, Header: http.Header{"Retry-After": {"7200"}}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var texts []string
+			g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
+				time.Sleep(45 * time.Second)
+				return tokenguard.Token{}, tokenguard.Failed(answer)
+			}, tokenguard.WithObserver(func(e tokenguard.Event) {
+				if e.Kind == tokenguard.EventState {
+					texts = append(texts, e.Text)
+				}
+			}))
+			require.NoError(t, err)
+			defer g.Close()
+			_, err = g.Token(t.Context())
+			require.Error(t, err)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			assert.Equal(t, []string{"an answer that came after its acquisition was given up is honoured " + want}, texts)
+		})
+	}
 }

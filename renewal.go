@@ -208,7 +208,7 @@ func (f *flights) renewed(j *renewalJob, began timeline.Instant, t Token, err er
 		in := f.inputs.newest(j.q, r.Now)
 		res.event.Verdict = failedVerdict(in, decide.StepRenewal, &end.Failed, r)
 		if late && entered.Load() && !gone.Load() {
-			f.events.late(r.Wall, j.q.Named, "renewal", end.Failed.Class, res.event.Text)
+			f.events.late(r.Wall, j.q.Named, "renewal", &end.Failed)
 		}
 		if gone.Load() {
 			if !late {
