@@ -316,8 +316,8 @@ func WithLogger(l *slog.Logger) Option {
 }
 
 // WithObserver adds a function that is called with each event, with no lock held. Several are called in the order of
-// their options, also where one panics, which the call that caused the event then meets. It should return soon: it runs on
-// the goroutine that caused the event. It may call the guard, but a token that it waits for while it is called with a start
+// their options, even if one panics; the call that caused the event then meets that panic. It should return soon: it runs
+// on the goroutine that caused the event. It may call the guard, but a token that it waits for while it is called with a start
 // cannot come before it returns. It must not be nil.
 func WithObserver(observe func(Event)) Option {
 	return func(o *options) {

@@ -30,7 +30,7 @@ var httpStatus = map[codes.Code]int{
 // RetryInfo in the status details and "grpc-retry-pushback-ms" in the trailer are the stated wait, in the Header as
 // Retry-After; the longer one, rounded up to a second. A message that is larger than gRPC's own limit is a client
 // error, although its code is ResourceExhausted. A call whose credentials failed, so that nothing was sent, is transient,
-// whatever code and words they failed with.
+// whatever words they failed with, unless it was with a status that gRPC passes on as it is: that reads as a server's.
 func FailureFromError(err error, trailer metadata.MD) tokenguard.Failure {
 	if err == nil {
 		return tokenguard.Failure{}
