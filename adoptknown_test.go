@@ -227,3 +227,26 @@ func TestAdoptOfAnOlderRefreshToken(t *testing.T) {
 		})
 	}
 }
+
+// A late answer of an upstream that rotates nothing is kept, also where another refresh token was adopted meanwhile.
+func TestALateValueBesideAnAdoptedRefreshToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var shown presented
+		g := newTestGuard(t, fails(Failure{StatusCode: 503}), WithStore(NewMemoryStore()), WithName("n"), WithRequestTimeout(10*time.Second), WithRenewal(func(_ context.Context, old Token) (Token, error) {
+			n := shown.add(old.RefreshToken())
+			if n == 1 {
+				time.Sleep(30 * time.Second)
+			}
+			return NewTokenIn(fmt.Sprint("renewed ", n), time.Hour), nil
+		}))
+		v := NewTokenIn("v", time.Hour).WithRefreshToken("R1", time.Time{})
+		require.NoError(t, g.Adopt(t.Context(), v))
+		time.Sleep(57 * time.Minute)
+		_, _ = g.Token(t.Context())
+		require.NoError(t, g.Adopt(t.Context(), v.WithRefreshToken("R2", time.Time{})))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		mustHave(t, g, "renewed 1", "", "")
+		assert.Equal(t, []string{"R1"}, shown.list())
+	})
+}

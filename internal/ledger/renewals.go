@@ -134,7 +134,7 @@ func (d *Document) CompleteRenewal(policy *Policy, l *Renewal) (changed, ended b
 		if !sibling && l.Lease.Generation < i.From {
 			return d.rotate(r, merged.over(l.Token), &l.Lease) || merged.under(r) || changed, false
 		}
-		if hash := l.Token.Identity.Hash; sibling && (hash == i.Hash || hash == i.SpareHash) {
+		if hash := l.Token.Identity.Hash; sibling && (hash == i.Hash || hash == i.SpareHash && (hash != l.Lease.Hash || l.Lease.Generation < i.From)) {
 			return changed, false
 		}
 	}
