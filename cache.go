@@ -126,11 +126,8 @@ func (c *tokenCache) look(rev *replica.Revision, now timeline.Instant, scope, ca
 		return nil
 	}
 	e := c.find(t, scope)
-	switch {
-	case e == nil, e.barred && caller != "", now >= e.until, e.use == nil: // without a use it was over when it was made
-		return nil
-	case e.sort == counts.Personal: // the wall clock may end it
-		return nil
+	if e == nil || e.barred && caller != "" || now >= e.until || e.use == nil || e.sort == counts.Personal {
+		return nil // without a use it was over when it was made; the wall clock may end a personal token
 	}
 	c.confirm(rev, c.trusted())
 	c.used(e.use, rev.Doc.Tokens[e.grant.Token.ID()], now)
