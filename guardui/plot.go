@@ -155,7 +155,7 @@ func newWindow(b budget, now time.Time, past, future time.Duration, attempts []t
 		h := height(int64(n), most)
 		p.Marks = append(p.Marks, mark{class, fmt.Sprintf(said, stamp(from), stamp(to), n, b.Limit), x, hundredth(end - x), plotHeight - h, h})
 	}
-	n, from := 0, p.Axis.From
+	n, from, since := 0, p.Axis.From, p.Axis.From
 	least := p.Axis.To.Sub(p.Axis.From) / maxSteps
 	crowded, highest := len(turns) > maxSteps, 0
 	for _, t := range append(turns, turn{p.Axis.To, 0}) {
@@ -163,7 +163,9 @@ func newWindow(b budget, now time.Time, past, future time.Duration, attempts []t
 		if at.After(p.Axis.To) {
 			at = p.Axis.To
 		}
-		highest = max(highest, n)
+		if at.After(since) { // else n is over before the picture begins, or at once
+			highest, since = max(highest, n), at
+		}
 		if at.After(from) && (!crowded || at.Sub(from) >= least || at.Equal(now) || at.Equal(p.Axis.To)) {
 			draw(from, at, highest)
 			from, highest = at, 0

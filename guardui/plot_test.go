@@ -64,6 +64,27 @@ func TestWindowPlot(t *testing.T) {
 	assert.Equal(t, "used up now; 2 more than are drawn count as used, since the state was lost", p.Note)
 }
 
+// What left the window before the picture begins is not in it, whatever happened then and since.
+func TestWindowPlotLeavesOutWhatIsOver(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	at := func(before time.Duration) tokenguard.Attempt {
+		return tokenguard.Attempt{Start: now.Add(-before), End: now.Add(-before)}
+	}
+	said := func(attempts ...tokenguard.Attempt) (out []string) {
+		w := tokenguard.WindowStats{Used: 1, Limit: 4, Remaining: 3}
+		for _, m := range newWindow(newBudget("hour", w, time.Hour), now, 3*time.Hour, time.Hour, attempts).Marks {
+			out = append(out, m.Class+" "+m.Title)
+		}
+		return out
+	}
+	assert.Empty(t, said(at(7*time.Hour), at(7*time.Hour), at(5*time.Hour)))
+	assert.Equal(t, []string{
+		"used 1 Mar 09:01:00 UTC to 1 Mar 09:30:00 UTC: 1 of 4 used", // it began before
+		"used 1 Mar 11:30:00 UTC to 1 Mar 12:00:00 UTC: 1 of 4 used",
+		"later 1 Mar 12:00:00 UTC to 1 Mar 12:30:00 UTC: 1 of 4 still count, if nothing else starts",
+	}, said(at(7*time.Hour), at(7*time.Hour), at(210*time.Minute), at(30*time.Minute)))
+}
+
 // However many acquisitions there are, the picture stays small and hides no peak.
 func TestWindowPlotIsBounded(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
