@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -55,6 +56,10 @@ func TestEachFailureOfARenewal(t *testing.T) {
 	}
 	for class, said := range words {
 		for way, fail := range ways {
+			answers := way == "error text" || way == "Failed" || way == "wrapped, joined" || way == "hangs"
+			if !answers && class != tokenguard.ClassAuthInvalid && class != tokenguard.ClassForbidden && os.Getenv("TOKENGUARD_LONG") == "" {
+				continue // what the upstream did not answer has no class: two that would count for most are enough
+			}
 			t.Run(string(class)+", "+way, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					signUps, shown, failed := 0, 0, time.Time{}
@@ -76,10 +81,9 @@ func TestEachFailureOfARenewal(t *testing.T) {
 					token, err := g.Token(t.Context())
 					require.NoError(t, err)
 					require.NoError(t, g.Report(t.Context(), tokenguard.Outcome{TokenID: token.ID()}))
-					for began := time.Now(); time.Since(began) < 20*time.Hour; time.Sleep(time.Minute) {
+					for began := time.Now(); time.Since(began) < 20*time.Hour; time.Sleep(2 * time.Minute) {
 						_, err = g.Token(t.Context())
 					}
-					answers := way == "error text" || way == "Failed" || way == "wrapped, joined" || way == "hangs"
 					switch {
 					case answers && class == tokenguard.ClassAuthInvalid:
 						assert.Equal(t, 2, signUps, "the account has ended")
@@ -100,7 +104,7 @@ func TestEachFailureOfARenewal(t *testing.T) {
 	}
 }
 
-// An account that cannot be renewed for two days is replaced once, though the process is restarted or killed each 10 min,
+// An account that cannot be renewed for a day is replaced once, though the process is restarted or killed each 10 min,
 // and whatever becomes of the first attempts to replace it.
 func TestReplaceAfterOverRestarts(t *testing.T) {
 	for _, closes := range []bool{true, false} {
@@ -115,8 +119,8 @@ func TestReplaceAfterOverRestarts(t *testing.T) {
 					var asked, signUps, shown atomic.Int64 // an attempt that hangs outlives its process
 					without := 0
 					began := time.Now()
-					for time.Since(began) < 60*time.Hour {
-						down := time.Since(began) < 48*time.Hour
+					for time.Since(began) < 30*time.Hour {
+						down := time.Since(began) < 24*time.Hour
 						g, err := tokenguard.New(func(context.Context, tokenguard.Request) (tokenguard.Token, error) {
 							if n := asked.Add(1); fail != nil && (n == 2 || n == 3) {
 								return tokenguard.Token{}, fail()
@@ -145,12 +149,12 @@ func TestReplaceAfterOverRestarts(t *testing.T) {
 						} else {
 							defer g.Close()
 						}
-						if !down && time.Since(began) > 49*time.Hour {
+						if !down && time.Since(began) > 25*time.Hour {
 							require.NoError(t, err)
 						}
 					}
 					assert.EqualValues(t, 2, signUps.Load())
-					t.Logf("asked %d times, %d presentations, %d of %d calls without a token", asked.Load(), shown.Load(), without, 60*60)
+					t.Logf("asked %d times, %d presentations, %d of %d calls without a token", asked.Load(), shown.Load(), without, 30*60)
 				})
 			})
 		}

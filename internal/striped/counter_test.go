@@ -23,7 +23,9 @@ func TestCountersCountForTheirPlaces(t *testing.T) {
 		callers.Go(func() {
 			for range 1000 {
 				for _, counter := range all {
-					assert.Positive(t, counter.Add())
+					if n := counter.Add(); n <= 0 { // assert costs ten times as much as the addition
+						t.Error(n)
+					}
 				}
 			}
 		})
