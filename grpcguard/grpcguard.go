@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/tokenguard/tokenguard"
+	"github.com/tokenguard/tokenguard/internal/answer"
 )
 
 // Credentials takes a token from the guard for each call, on that call's context.
@@ -99,7 +100,7 @@ func (c Credentials) GetRequestMetadata(ctx context.Context, _ ...string) (map[s
 func (c Credentials) RequireTransportSecurity() bool { return !c.Insecure }
 
 func code(err error) codes.Code {
-	refused, _ := answerOf(err)
+	refused, _ := answer.Of(err)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return codes.Canceled
@@ -113,26 +114,13 @@ func code(err error) codes.Code {
 
 // text says what a refusal is, without what others said.
 func text(err error) string {
-	switch refused, failed := answerOf(err); {
+	switch refused, failed := answer.Of(err); {
 	case refused != nil:
 		return fmt.Sprintf("tokenguard: refused: %s (%s)%s", refused.Verdict.Reason, refused.Verdict.Step, until(refused.Verdict.RetryAt))
 	case failed != nil:
 		return fmt.Sprintf("tokenguard: the acquisition of a token failed (%s)%s", failed.Class, until(failed.RetryAt))
 	}
 	return "tokenguard: no token: " + status.FromContextError(err).Code().String()
-}
-
-// answerOf returns the guard's own answer in an error: the outermost, since a RequestFunc may ask another guard, whose answer is
-// then within it, and the failure that a refusal follows is its cause.
-func answerOf(err error) (refused *tokenguard.RefusedError, failed *tokenguard.RequestError) {
-	var within *tokenguard.RefusedError
-	switch isRefused, isFailed := errors.As(err, &refused), errors.As(err, &failed); {
-	case !isRefused || !isFailed:
-		return refused, failed
-	case errors.As(failed.Err, &within) && within == refused:
-		return nil, failed
-	}
-	return refused, nil
 }
 
 func until(at time.Time) string {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tokenguard/tokenguard"
+	"github.com/tokenguard/tokenguard/internal/answer"
 )
 
 // statusClientClosed is what nginx logs for a client that left; it has no name in RFC 9110.
@@ -64,7 +65,7 @@ func seconds(d time.Duration) int64 {
 }
 
 func problemOf(err error) Problem {
-	switch refused, failed := answerOf(err); {
+	switch refused, failed := answer.Of(err); {
 	case refused != nil:
 		v := refused.Verdict
 		return Problem{Title: "No token is available", Status: refusalStatus(refused), Detail: detailOf(&v),
@@ -78,19 +79,6 @@ func problemOf(err error) Problem {
 		return Problem{Title: "The client closed the request", Status: statusClientClosed}
 	}
 	return Problem{Title: "Internal error", Status: http.StatusInternalServerError}
-}
-
-// answerOf returns the guard's own answer in an error: the outermost, since a RequestFunc may ask another guard, whose answer is
-// then within it, and the failure that a refusal follows is its cause.
-func answerOf(err error) (refused *tokenguard.RefusedError, failed *tokenguard.RequestError) {
-	var within *tokenguard.RefusedError
-	switch isRefused, isFailed := errors.As(err, &refused), errors.As(err, &failed); {
-	case !isRefused || !isFailed:
-		return refused, failed
-	case errors.As(failed.Err, &within) && within == refused:
-		return nil, failed
-	}
-	return refused, nil
 }
 
 // refusalStatus goes by the refusal alone, whose cause may be one of another guard.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tokenguard/tokenguard"
 	"github.com/tokenguard/tokenguard/guardhttp"
+	"github.com/tokenguard/tokenguard/internal/answer"
 	"github.com/tokenguard/tokenguard/internal/redact"
 )
 
@@ -226,7 +227,7 @@ func ended(span trace.Span, resp *http.Response, err error) {
 		}
 		return
 	}
-	switch refused, request := answerOf(err); {
+	switch refused, request := answer.Of(err); {
 	case refused != nil:
 		span.SetAttributes(attrStep.String(string(refused.Verdict.Step)), attrReason.String(string(refused.Verdict.Reason)))
 		failed(span, string(refused.Verdict.Reason))
@@ -240,19 +241,6 @@ func ended(span trace.Span, resp *http.Response, err error) {
 	default:
 		failed(span, classOf(err))
 	}
-}
-
-// answerOf returns the guard's own answer in an error: the outermost, since a RequestFunc may ask another guard, whose answer is
-// then within it, and the failure that a refusal follows is its cause.
-func answerOf(err error) (refused *tokenguard.RefusedError, failed *tokenguard.RequestError) {
-	var within *tokenguard.RefusedError
-	switch isRefused, isFailed := errors.As(err, &refused), errors.As(err, &failed); {
-	case !isRefused || !isFailed:
-		return refused, failed
-	case errors.As(failed.Err, &within) && within == refused:
-		return nil, failed
-	}
-	return refused, nil
 }
 
 // method is one of the known ones, so that no caller makes up names of spans.
