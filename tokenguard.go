@@ -303,8 +303,9 @@ func (g *Guard) Clear(ctx context.Context, what Clear) error {
 
 // Close releases every waiter with ErrClosed at once. An acquisition of its own that is in progress may finish, because
 // its cost is spent: Close waits for it, at most the request timeout and a little. Outcomes that wait are stored; the error
-// is ErrStore where they cannot be. It closes only a store that New opened. What a function that goes on beyond the end of its context returns after Close still
-// goes to a store of WithStore, unless that is closed by then: a refresh token, a Retry-After or a ban is told once.
+// is ErrStore where they cannot be. It closes only a store that New opened. What a function that goes on beyond the end of
+// its context returns after Close still goes to a store of WithStore, unless that is closed by then: a refresh token, a
+// Retry-After or a ban is told once.
 func (g *Guard) Close() error {
 	if !g.closing.CompareAndSwap(false, true) {
 		return nil
